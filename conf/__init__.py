@@ -1,0 +1,1 @@
+"""Recipes and option groups as YAML, and the models that check them."""

@@ -1,0 +1,224 @@
+"""A recipe's YAML and the overrides of a command line, as one checked model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from conf.schema.recipe import Recipe
+from tasks.core.errors import ConfigError, nearest
+
+M = TypeVar("M", bound=BaseModel)
+FOLDER = Path(__file__).parent
+GROUPS = ("data", "tokenizer", "model", "pretrain", "finetune", "evaluate", "release", "engine", "store")
+KINDS = {
+    "data.sources": ("python_packages", "chitchat", "files", "http"),
+    "store": ("local", "s3"),
+    "schedule": ("cron", "interval", "rrule"),
+}
+"""Where there are discriminated unions, and their kinds."""
+TAGS = tuple(kind for kinds in KINDS.values() for kind in kinds)
+"""The kinds of discriminated unions, which pydantic puts into the paths of its messages."""
+
+
+def recipes() -> list[str]:
+    """The names of the recipes that are shipped."""
+    return sorted(path.stem for path in (FOLDER / "recipe").glob("*.yaml"))
+
+
+def compose(recipe: str, overrides: tuple[str, ...] = ()) -> Recipe:
+    """The recipe of that name, or in that YAML file, with KEY=VALUE overrides; raises `ConfigError`.
+
+    A file may name another recipe to start from (`extends: text`) and groups to take (`model: demo`).
+    """
+    own: dict[str, Any] = {}
+    base = recipe
+    if recipe.endswith((".yaml", ".yml")):
+        own = _read(Path(recipe))
+        base = str(own.pop("extends", "demo"))
+        own.setdefault("name", Path(recipe).stem)
+    elif recipe not in recipes():
+        raise ConfigError(
+            f"there is no recipe {recipe!r}{nearest(recipe, recipes())} (or give the path of a YAML file)"
+        )
+    if base not in recipes():
+        raise ConfigError(f"{recipe}: extends: there is no recipe {base!r}{nearest(base, recipes())}")
+    groups = [f"{group}={own.pop(group)}" for group in GROUPS if isinstance(own.get(group), str)]
+    for name, _, value in (group.partition("=") for group in groups):
+        _check_group(name, value, f"{recipe}: ")
+    _check_options(own, recipe)
+    for override in overrides:
+        _check_override(override)
+    return _checked(Recipe, _compose(base, groups, own, overrides), recipe)
+
+
+def _compose(base: str, groups: list[str], own: dict[str, Any], overrides: tuple[str, ...]) -> Any:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException, OverrideParseException
+    from omegaconf import OmegaConf, open_dict
+    from omegaconf.errors import OmegaConfBaseException
+
+    chosen = [o for o in overrides if o.partition("=")[0] in GROUPS]
+    values = [o if o.startswith(("+", "~")) else f"++{o}" for o in overrides if o not in chosen]
+    try:
+        with initialize_config_dir(str(FOLDER), version_base="1.3"):
+            plain = hydra_compose("config", overrides=[f"recipe={base}", *groups, *chosen, *([] if own else values)])
+            if own:
+                with open_dict(plain):
+                    plain.merge_with(OmegaConf.create(own))
+                given = hydra_compose(overrides=values)
+                with open_dict(plain):
+                    plain.merge_with(given)
+        return OmegaConf.to_container(plain, resolve=True)
+    except OverrideParseException as error:
+        raise ConfigError(
+            f"{error.override.lstrip('+')} cannot be read: put double quotes round what has special characters, as in "
+            "'a.b=[\"~/notes\"]'"
+        ) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no file {path}, seen from {Path.cwd()}; recipes that need none: {', '.join(recipes())}"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} must hold options (name: …, data: …), not {type(found).__name__}")
+    return found
+
+
+def _check_override(override: str) -> None:
+    name, equals, value = override.lstrip("+~").partition("=")
+    if not equals and not override.startswith("~"):
+        raise ConfigError(f"{override!r} is not KEY=VALUE")
+    if name in GROUPS and value and value[0] not in "{[" and value != "null":
+        return _check_group(name, value)
+    return _check_path(name.split("."), override)
+
+
+def _check_group(group: str, value: str, where: str = "") -> None:
+    known = sorted(path.stem for path in (FOLDER / group).glob("*.yaml"))
+    if value not in known:
+        raise ConfigError(f"{where}there is no {group} {value!r}{nearest(value, known)}")
+
+
+def _check_options(options: dict[str, Any], where: str, path: tuple[str, ...] = ()) -> None:
+    for name, value in options.items():
+        _check_path([*path, str(name)], where)
+        if isinstance(value, dict):
+            _check_options(value, where, (*path, str(name)))
+
+
+def _check_path(names: list[str], where: str) -> None:
+    """Raise `ConfigError` with the nearest names if no model has the option."""
+    models: list[Any] = [Recipe]
+    for depth, name in enumerate(names):
+        classes = [m for m in models if isinstance(m, type) and issubclass(m, BaseModel)]
+        if not classes:
+            return
+        found = [m.model_fields[name].annotation for m in classes if name in m.model_fields]
+        if not found:
+            known = sorted({field for m in classes for field in m.model_fields})
+            parent = ".".join(names[:depth]) or "a recipe"
+            raise ConfigError(f"{where}: {parent} has no option {name!r}{nearest(name, known)}")
+        models = [option for annotation in found for option in _options(annotation)]
+        if any(option is dict for option in models) and depth + 1 < len(names):
+            return _check_value_path(found, names[depth + 2 :], where)
+    return None
+
+
+def _check_value_path(annotations: list[Any], rest: list[str], where: str) -> None:
+    """Below a mapping any name goes; what follows it belongs to the values' models."""
+    values = [value for a in annotations for value in _options(a, values=True)]
+    classes = [v for v in values if isinstance(v, type) and issubclass(v, BaseModel)]
+    if rest and classes and not any(rest[0] in m.model_fields for m in classes):
+        known = sorted({field for m in classes for field in m.model_fields})
+        raise ConfigError(f"{where}: no option {rest[0]!r} here{nearest(rest[0], known)}")
+
+
+def _options(annotation: Any, values: bool = False) -> list[Any]:
+    """The classes that an annotation allows; `dict` stands for a mapping, whose values' classes come on demand."""
+    origin = get_origin(annotation)
+    if origin is dict:
+        return _options(get_args(annotation)[1]) if values else [dict]
+    if origin is Annotated:
+        return _options(get_args(annotation)[0], values)
+    if origin in (Union, UnionType):
+        inner = [a for a in get_args(annotation) if a is not type(None)]
+        return [option for a in inner for option in _options(a, values)]
+    return [annotation]
+
+
+def read_model(model: type[M], path: Path, overrides: tuple[str, ...] = ()) -> M:
+    """One model in a YAML file, its top level changed by KEY=VALUE; raises `ConfigError`."""
+    import yaml
+
+    values = _read(path)
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals or name not in model.model_fields:
+            raise ConfigError(f"{override}: no such option{nearest(name, sorted(model.model_fields))}")
+        try:
+            values[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{override} cannot be read: {value!r} is no YAML value") from error
+    for name in values:
+        if name not in model.model_fields:
+            raise ConfigError(f"{path} has no option {name!r}{nearest(str(name), sorted(model.model_fields))}")
+    return _checked(model, values, str(path))
+
+
+def _checked(model: type[M], values: Any, where: str) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            path = ".".join(map(str, _without_tags(problem["loc"])))
+            lines.append(f"  {_said(path or 'all', problem)}")
+        raise ConfigError(f"{where} is not valid:\n" + "\n".join(lines)) from None
+
+
+def _without_tags(loc: tuple[Any, ...]) -> Iterator[Any]:
+    """A place in a model without the kinds of unions; a field may have the name of a kind, such as cron."""
+    before = None
+    for part in loc:
+        if part in TAGS and before not in (None, "sources", *TAGS):
+            before = part
+            continue
+        before = part
+        yield part
+
+
+def _said(path: str, problem: Any) -> str:
+    """One of pydantic's findings, in words for people."""
+    kind, given, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if given == "???":
+        return f"{path} has no default: give {path}=…"
+    if kind == "union_tag_not_found":
+        kinds = next((kinds for place, kinds in KINDS.items() if path.startswith(place)), ())
+        return f"{path} has no kind: give {path}.kind={'|'.join(kinds)}"
+    if kind == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+        return f"{path}.kind: there is no {context['tag']!r}{nearest(context['tag'], tags)}"
+    if kind == "missing":
+        return f"{path} is missing: give {path}=…"
+    if kind == "string_pattern_mismatch":
+        return (
+            f"{path}: {given!r} holds characters that it may not, or is too long (it must match {context['pattern']})"
+        )
+    shown = f" (given: {given!r})" if not isinstance(given, dict) else ""
+    return f"{path}: {problem['msg'].removeprefix('Value error, ')}{shown}"

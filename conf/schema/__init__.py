@@ -1,0 +1,1 @@
+"""The pydantic models behind every option."""

@@ -1,0 +1,40 @@
+"""What every config model shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Conf(BaseModel):
+    """Options that shape an output: frozen, nothing unknown, each field with a docstring of its unit and range.
+
+    A field that holds a `RunConf` says how a step is run and stays out of the key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def for_key(self) -> dict[str, Any]:
+        """The options that enter an artifact's key, as plain JSON values."""
+        return {
+            name: _plain(value)
+            for name in type(self).model_fields
+            if not isinstance(value := getattr(self, name), RunConf)
+        }
+
+
+class RunConf(BaseModel):
+    """Options that say how a step is run (device, processes, log cadence) and never enter a key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Conf):
+        return value.for_key()
+    if isinstance(value, dict):
+        return {str(name): _plain(field) for name, field in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,140 @@
+"""Options of the stage clean: split, cleaning, near-duplicates, the frozen evaluation set, decontamination."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from conf.schema.base import Conf
+
+PiiKind = Literal["secret", "email", "iban", "card", "phone", "ip"]
+
+
+class SplitConf(Conf):
+    """Which documents are held out, decided by a salted hash of their raw text."""
+
+    test: float = Field(0.02, ge=0, lt=1)
+    """Share of documents kept for evaluation, 0 to 1."""
+    valid: float = Field(0.01, ge=0, lt=1)
+    """Share of documents kept for validation during training, 0 to 1."""
+    seed: int = Field(0, ge=0)
+    """Salt of the hash; another value holds out other documents."""
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> SplitConf:
+        if self.test + self.valid >= 1:
+            raise ValueError(f"test ({self.test}) + valid ({self.valid}) leave nothing to train on: lower one")
+        return self
+
+
+class NormaliseConf(Conf):
+    """Repair of text that nobody meant to look like that."""
+
+    mojibake: bool = True
+    """Repair text that was decoded with the wrong encoding (only rows that show signs of it)."""
+    unicode: Literal["NFC", "NFKC"] | None = "NFC"
+    """Unicode normal form; None leaves the code points as they are."""
+    max_blank_lines: int = Field(2, ge=1)
+    """Longest run of blank lines that is kept, in lines."""
+
+
+class RulesConf(Conf):
+    """Quality rules. A document that breaks one is dropped with the rule's name as reason; None turns a rule off.
+
+    Words are runs of non-space characters, so that languages written without spaces need the rules about words turned
+    off. Shares are between 0 and 1.
+    """
+
+    min_words: int | None = Field(8, ge=0)
+    """Fewest words (Gopher: 50; lower here, since docstrings and chats are short)."""
+    max_words: int | None = Field(100_000, ge=1)
+    """Most words (Gopher: 100,000)."""
+    min_mean_word: float | None = Field(2.5, ge=0)
+    """Smallest mean word length in characters (Gopher: 3)."""
+    max_mean_word: float | None = Field(14.0, ge=0)
+    """Largest mean word length in characters (Gopher: 10; code and tables need more)."""
+    max_longest_word: int | None = Field(1000, ge=1)
+    """Longest word in UTF-8 bytes (C4: 1000 characters): encoded blobs."""
+    max_hash_ratio: float | None = Field(0.1, ge=0)
+    """Most '#' per word (Gopher: 0.1)."""
+    max_ellipsis_ratio: float | None = Field(0.2, ge=0)
+    """Most '...' or '…' per word (Gopher: 0.1; interactive examples use them as a prompt)."""
+    max_bullet_lines: float | None = Field(0.9, ge=0, le=1)
+    """Largest share of lines that start with a bullet (Gopher: 0.9)."""
+    max_ellipsis_lines: float | None = Field(0.3, ge=0, le=1)
+    """Largest share of lines that end with an ellipsis (Gopher: 0.3)."""
+    min_alpha_words: float | None = Field(0.5, ge=0, le=1)
+    """Smallest share of words with a letter (Gopher: 0.8; numeric examples need less)."""
+    min_stop_words: int | None = Field(None, ge=0)
+    """Fewest occurrences of the, be, to, of, and, that, have, with (Gopher: 2). For English only."""
+    max_duplicate_lines: float | None = Field(0.3, ge=0, le=1)
+    """Largest share of lines that repeat an earlier line of the document (Gopher: 0.3)."""
+    max_duplicate_line_chars: float | None = Field(0.3, ge=0, le=1)
+    """Largest share of characters in lines that repeat an earlier one (Gopher: 0.2)."""
+    max_repeated_ngrams: float | None = Field(0.4, ge=0, le=1)
+    """Largest share of word 5-grams that repeat an earlier one (after Gopher's duplicate 5-grams, by count)."""
+    min_line_punctuation: float | None = Field(None, ge=0, le=1)
+    """Smallest share of lines that end in . ! ? or a closing quote (FineWeb: 0.12); suits prose only."""
+    max_short_lines: float | None = Field(None, ge=0, le=1)
+    """Largest share of lines of 30 characters or fewer (FineWeb: 0.67); suits prose only."""
+    max_newline_ratio: float | None = Field(None, ge=0)
+    """Most line breaks per word (FineWeb: 0.3); suits prose only."""
+    banned_phrases: tuple[str, ...] | None = ("lorem ipsum",)
+    """Phrases, in lower case, that condemn a document (C4)."""
+    curly_brackets: bool | None = None
+    """True drops documents with '{' (C4); None keeps them, as code has them."""
+    max_replacement_chars: float | None = Field(0.01, ge=0, le=1)
+    """Largest share of characters that are U+FFFD, the mark of undecodable bytes."""
+    min_messages: int | None = Field(2, ge=1)
+    """Fewest messages of a conversation that are not empty after cleaning."""
+
+
+class CleanConf(Conf):
+    """Repair, scrubbing of personal data and quality rules, in this order."""
+
+    normalise: NormaliseConf = NormaliseConf()
+    """Unicode and white-space repair."""
+    rules: RulesConf = RulesConf()
+    """Quality rules of every source that is not in `rules_by_source`."""
+    rules_by_source: dict[str, RulesConf] = Field(default_factory=dict)
+    """Rules of single sources, by the source's name, in place of `rules`."""
+    pii: tuple[PiiKind, ...] = ("secret", "email", "iban", "card", "phone", "ip")
+    """Kinds of personal data that are replaced by a placeholder such as <EMAIL>; empty for none."""
+
+
+class DedupConf(Conf):
+    """Exact and near duplicates by MinHash (Broder 1997) and locality-sensitive hashing."""
+
+    shingle: int = Field(5, ge=1)
+    """Words in a shingle."""
+    bands: int = Field(14, ge=1)
+    """Bands of the signature; two documents that agree on a whole band are compared."""
+    rows: int = Field(8, ge=1)
+    """Hashes in a band. With 14 bands of 8, a Jaccard similarity of 0.8 is found 92 times in 100, 0.9 always."""
+    threshold: float = Field(0.7, ge=0, le=1)
+    """Smallest estimated Jaccard similarity of a near-duplicate."""
+    seed: int = Field(0, ge=0)
+    """Seed of the hash functions."""
+
+
+class EvalsetConf(Conf):
+    """The frozen evaluation set: a new version takes in new held-out documents."""
+
+    name: str = Field("main", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Name of the set."""
+    version: int = Field(1, ge=1)
+    """Version of the set; raise it to freeze a new one."""
+    max_documents: int | None = Field(1000, ge=1)
+    """Most documents of one source, chosen by smallest id; None for all."""
+
+
+class DecontaminateConf(Conf):
+    """Removal of training documents that overlap the evaluation set."""
+
+    ngram: int = Field(13, ge=1)
+    """Words in an n-gram (GPT-3: 13). Documents with fewer words are compared whole."""
+    max_share: float = Field(0.2, ge=0, lt=1)
+    """Largest share of distinct n-grams that a document may have in common with one evaluation document, of the one of
+    the two that has fewer. 0 drops at the first common n-gram, as GPT-3 did; documentation, which shares boilerplate,
+    needs more."""

@@ -1,0 +1,106 @@
+"""A deployment: a recipe that runs by itself, on a schedule."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
+
+from pydantic import Field, field_validator
+
+from conf.schema.base import RunConf
+
+
+class _Zoned(RunConf):
+    timezone: str = "UTC"
+    """Time zone of the schedule, such as Europe/Berlin: it follows summer time."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"{value!r} is no time zone: names look like UTC or Europe/Berlin")
+        return value
+
+
+class CronConf(_Zoned):
+    """By the clock."""
+
+    kind: Literal["cron"]
+    """Always cron."""
+    cron: str
+    """Minute, hour, day of the month, month, day of the week: `0 2 * * *` is two o'clock every night."""
+
+    @field_validator("cron")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        from prefect.client.schemas.schedules import CronSchedule
+
+        try:
+            return CronSchedule(cron=value).cron
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no cron line: five fields, such as `0 2 * * *`") from error
+
+
+class IntervalConf(_Zoned):
+    """Again and again after the same time."""
+
+    kind: Literal["interval"]
+    """Always interval."""
+    minutes: float = Field(ge=1)
+    """Minutes from one start to the next."""
+
+    @property
+    def every(self) -> timedelta:
+        """The interval."""
+        return timedelta(minutes=self.minutes)
+
+
+class RRuleConf(_Zoned):
+    """By a recurrence rule of RFC 5545: for what cron cannot say."""
+
+    kind: Literal["rrule"]
+    """Always rrule."""
+    rrule: str
+    """Such as `FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=22`, the last Friday of each month."""
+
+    @field_validator("rrule")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        from dateutil.rrule import rrulestr
+
+        rule = value.strip().removeprefix("RRULE:")
+        try:
+            rrulestr(rule)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no recurrence rule ({error})") from error
+        if len(rule.splitlines()) > 1:
+            raise ValueError(f"{value!r} has more than one line: give the rule alone, such as FREQ=WEEKLY;BYDAY=MO")
+        return rule
+
+
+ScheduleConf = Annotated[CronConf | IntervalConf | RRuleConf, Field(discriminator="kind")]
+
+
+class DeploymentConf(RunConf):
+    """A recipe, how it is changed, when it runs, and what happens when a run is under way already."""
+
+    recipe: str = "demo"
+    """Name of a recipe, or path of its YAML file, relative to the deployment's file."""
+    overrides: tuple[str, ...] = ()
+    """KEY=VALUE, as on the command line."""
+    until: str | None = None
+    """The step after which a run stops; None for all."""
+    refresh: tuple[str, ...] = ()
+    """Steps, or stages, that every run makes again."""
+    schedule: ScheduleConf | None = None
+    """When it runs; None for only when somebody asks for it."""
+    active: bool = True
+    """Whether the schedule is in force."""
+    when_running: Literal["skip", "queue", "cancel"] = "skip"
+    """When its time comes and the run before is still under way: skip this one, queue it, or cancel the one before
+    (for which the worker must have room for both: limit in conf/services.yaml)."""
+    description: str = ""
+    """Shown in Prefect's page."""
+    tags: tuple[str, ...] = ()
+    """Shown in Prefect's page, with the recipe's name."""

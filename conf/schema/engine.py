@@ -1,0 +1,24 @@
+"""Options of the engine: how steps are carried out. None of them enters a key."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from conf.schema.base import RunConf
+
+
+class EngineConf(RunConf):
+    """The local engine: tasks in threads, bodies in child processes, a Prefect server of its own."""
+
+    kind: Literal["local"] = "local"
+    """Where steps run; local is this machine."""
+    cpus: int | None = Field(None, ge=1)
+    """Processor cores that steps share; None for all of this machine's."""
+    on_code_change: Literal["ask", "adopt", "rerun"] = "ask"
+    """What to do with an expensive artifact whose code has changed since; `ask` stops where nobody can answer."""
+    watts_per_core: float = Field(10.0, gt=0)
+    """Watts that a busy core draws, its share of memory and power supply included: for the report's energy estimate."""
+    price_per_core_hour: float | None = Field(None, ge=0)
+    """What a core costs for an hour, in any currency: for the report's costs; None for no costs."""

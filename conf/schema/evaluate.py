@@ -1,0 +1,133 @@
+"""Options of evaluation and of the gate that compares a candidate with the incumbent."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from conf.schema.base import Conf, RunConf
+
+
+class EvaluateRun(RunConf):
+    """How evaluation is run; none of it enters the key."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to score: auto takes a GPU if there is one."""
+    threads: int = Field(2, ge=1)
+    """CPU threads of one evaluation."""
+
+
+class MeasureConf(Conf):
+    """What every evaluation shares."""
+
+    batch_tokens: int = Field(8192, ge=1)
+    """Most tokens (padding included) in one forward pass."""
+    resamples: int = Field(1000, ge=100)
+    """Bootstrap resamples of an interval."""
+    confidence: float = Field(0.95, gt=0, lt=1)
+    """Probability that an interval covers."""
+    seed: int = Field(0, ge=0)
+    """Seed of the bootstrap."""
+    run: EvaluateRun = EvaluateRun()
+    """How it is run."""
+
+
+class WindowConf(MeasureConf):
+    """How a text longer than the model's context is scored."""
+
+    window: int = Field(256, ge=2)
+    """Tokens that the model sees at once; at most its context."""
+    stride: int = Field(192, ge=1)
+    """Tokens by which the window moves on: past the first window, a token sees at least window - stride before it."""
+
+    @model_validator(mode="after")
+    def _leaves_context(self) -> Self:
+        if self.stride >= self.window:
+            raise ValueError(f"stride ({self.stride}) must be smaller than window ({self.window})")
+        return self
+
+
+class SampleSpec(Conf):
+    """Generations that a person looks at."""
+
+    max_new_tokens: int = Field(48, ge=1)
+    """Longest continuation, in tokens."""
+    temperature: float = Field(0.8, gt=0)
+    """Flattens (over 1) or sharpens (under 1) the distribution that is drawn from."""
+    top_k: int = Field(50, ge=1)
+    """Draw among this many likeliest tokens."""
+    seeds: tuple[int, ...] = (0,)
+    """One drawn continuation for each, beside the greedy one."""
+
+
+class LmEval(WindowConf):
+    """Held-out bits per byte of a language model."""
+
+    prompts: tuple[str, ...] = ("Return the", "This function", "The")
+    """Beginnings to continue."""
+    samples: SampleSpec = SampleSpec()
+    """How they are continued."""
+
+
+class ChatEval(WindowConf):
+    """Held-out bits per byte of the answers in conversations."""
+
+    prompts: tuple[str, ...] = ("Hello! How are you?", "What do you like to do on weekends?", "Tell me about yourself.")
+    """Messages to answer."""
+    samples: SampleSpec = SampleSpec()
+    """How they are answered."""
+
+
+class ClassifierEval(MeasureConf):
+    """A classifier on held-out documents, beside two baselines."""
+
+    bins: int = Field(10, ge=2)
+    """Bins of equal width, by confidence, of the expected calibration error."""
+    smoothing: float = Field(0.1, gt=0)
+    """Additive smoothing of the naive Bayes baseline's word counts."""
+    vocabulary: int = Field(50_000, ge=100)
+    """Words that naive Bayes counts: the most frequent ones."""
+
+
+class GateConf(Conf):
+    """When a candidate may take the incumbent's place."""
+
+    metric: Literal["bits_per_byte", "nats", "accuracy", "macro_f1"] = "bits_per_byte"
+    """What is compared, on the same items: bits per byte and nats (mean loss) are better low, the others high."""
+    rule: Literal["superior", "non_inferior"] = "superior"
+    """superior: the interval of the gain lies above 0; non_inferior: it lies above -margin, or reaches it."""
+    margin: float = Field(0.0, ge=0)
+    """How much worse a non-inferior candidate may be, in the metric's unit."""
+    confidence: float = Field(0.95, gt=0, lt=1)
+    """Probability that the two-sided interval covers."""
+    resamples: int = Field(2000, ge=100)
+    """Bootstrap resamples."""
+    seed: int = Field(0, ge=0)
+    """Seed of the bootstrap."""
+    min_items: int = Field(30, ge=1)
+    """With fewer items than this no comparison is trusted, and the candidate is refused."""
+
+
+class GatesConf(Conf):
+    """A gate for each kind of model."""
+
+    lm: GateConf = GateConf(metric="bits_per_byte")
+    """The pretrained language model."""
+    chat: GateConf = GateConf(metric="bits_per_byte")
+    """The chat model, on its answers."""
+    classifier: GateConf = GateConf(metric="accuracy")
+    """The classifier."""
+
+
+class EvaluateConf(Conf):
+    """The three evaluations and their gates."""
+
+    lm: LmEval = LmEval()
+    """The pretrained language model."""
+    chat: ChatEval = ChatEval()
+    """The chat model."""
+    classifier: ClassifierEval = ClassifierEval()
+    """The classifier."""
+    gates: GatesConf = GatesConf()
+    """What a candidate has to show."""

@@ -1,0 +1,79 @@
+"""The recipe: one model that names everything a pipeline run does."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from conf.schema.base import Conf
+from conf.schema.clean import CleanConf, DecontaminateConf, DedupConf, EvalsetConf, SplitConf
+from conf.schema.data import CollectConf
+from conf.schema.engine import EngineConf
+from conf.schema.evaluate import EvaluateConf
+from conf.schema.finetune import ChatConf, ClassifyConf
+from conf.schema.model import ModelConf
+from conf.schema.pretrain import PretrainRecipe
+from conf.schema.release import ReleaseConf
+from conf.schema.store import LocalStoreConf, StoreConf
+from conf.schema.tokenize import TokenizerConf
+from conf.schema.validate import ContractConf, ValidateConf
+
+
+class DataConf(CollectConf):
+    """Where text comes from and what becomes of it before it is tokenized."""
+
+    validation: ValidateConf = ValidateConf()
+    """What collected data must be like."""
+    split: SplitConf = SplitConf()
+    """Shares that are held out."""
+    clean: CleanConf = CleanConf()
+    """Normalisation, quality rules, personal data."""
+    dedup: DedupConf = DedupConf()
+    """Near-duplicates."""
+    evalset: EvalsetConf = EvalsetConf()
+    """The frozen evaluation set; a new version takes in the held-out documents of today."""
+    decontaminate: DecontaminateConf = DecontaminateConf()
+    """Overlap with the evaluation set."""
+    contract: ContractConf = ContractConf()
+    """What cleaned documents and tokens must be like."""
+
+
+class FinetuneRecipe(Conf):
+    """What is made of the pretrained model; None leaves one out."""
+
+    chat: ChatConf | None = None
+    """A chat model, on conversations."""
+    classify: ClassifyConf | None = None
+    """A classifier, on labelled documents."""
+
+
+class Recipe(Conf):
+    """Everything that a run does, from sources to promoted models."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$")
+    """Names the runs, the models and what is remembered between runs."""
+    data: DataConf
+    """Sources and data stages."""
+    tokenizer: TokenizerConf = TokenizerConf()
+    """The tokenizer, trained once and pinned."""
+    model: ModelConf
+    """The architecture that is pretrained."""
+    pretrain: PretrainRecipe
+    """The chain of pretraining segments."""
+    finetune: FinetuneRecipe = FinetuneRecipe()
+    """What follows pretraining."""
+    evaluate: EvaluateConf = EvaluateConf()
+    """How models are measured and gated."""
+    release: ReleaseConf = ReleaseConf()
+    """The names under which models are registered."""
+    engine: EngineConf = EngineConf()
+    """How steps are carried out."""
+    store: StoreConf = LocalStoreConf(kind="local")
+    """Where artifacts are kept."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if self.release.chat and not self.finetune.chat:
+            raise ValueError("release.chat names a model, but finetune.chat is not set")
+        if self.release.classifier and not self.finetune.classify:
+            raise ValueError("release.classifier names a model, but finetune.classify is not set")
+        return self

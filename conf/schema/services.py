@@ -1,0 +1,22 @@
+"""What `fromzero up` keeps running."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from conf.schema.base import RunConf
+
+
+class ServicesConf(RunConf):
+    """The servers and the worker of a home: Prefect's and MLflow's pages, and what carries out scheduled runs."""
+
+    host: str = "127.0.0.1"
+    """The address that both servers listen on; 0.0.0.0 for all, which lets in whoever can reach this machine."""
+    prefect_port: int = Field(4200, ge=1, le=65535)
+    """Port of Prefect's API and pages."""
+    mlflow_port: int = Field(5000, ge=1, le=65535)
+    """Port of MLflow's API and pages."""
+    limit: int = Field(2, ge=1, le=64)
+    """How many runs the worker carries out at once."""
+    pool: str = Field("fromzero", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$")
+    """Name of the Prefect work pool that the worker serves."""

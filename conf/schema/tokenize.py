@@ -1,0 +1,47 @@
+"""Options of the stage tokenize."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from conf.schema.base import Conf
+
+
+class TokenizerConf(Conf):
+    """A byte-level BPE tokenizer trained on the corpus."""
+
+    vocab_size: int = Field(4096, ge=300)
+    """Tokens in the vocabulary, special tokens and the 256 bytes included."""
+    min_frequency: int = Field(2, ge=1)
+    """How often a pair must occur to be merged."""
+    eos_token: str = Field("<|endoftext|>", min_length=1)
+    """Ends every document and every turn of a conversation; also stands at the beginning of a text (bos)."""
+    pad_token: str = Field("<|pad|>", min_length=1)
+    """Fills up batches; never trained on."""
+    roles: tuple[str, ...] = ("system", "user", "assistant")
+    """Roles in a conversation; each gets a token <|ROLE|>."""
+    extra_tokens: tuple[str, ...] = ()
+    """More special tokens, given ids after the roles'."""
+    chat_template: Literal["turns"] | None = "turns"
+    """How a conversation is written: `turns` is <|ROLE|>content<|endoftext|> for each message; None for no template."""
+    max_length: int = Field(1 << 20, ge=8)
+    """Longest input that the tokenizer promises to take without a warning, in tokens."""
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """All special tokens in the order of their ids, from 0."""
+        return (self.eos_token, self.pad_token, *(f"<|{role}|>" for role in self.roles), *self.extra_tokens)
+
+    @model_validator(mode="after")
+    def _tokens_are_distinct(self) -> TokenizerConf:
+        if len(set(self.special_tokens)) != len(self.special_tokens):
+            raise ValueError(f"special tokens repeat: {', '.join(self.special_tokens)}")
+        if self.vocab_size < 256 + len(self.special_tokens):
+            raise ValueError(
+                f"vocab_size {self.vocab_size} is too small for 256 bytes and {len(self.special_tokens)} special tokens"
+            )
+        if self.chat_template and not {"user", "assistant"} <= set(self.roles):
+            raise ValueError("chat_template needs the roles user and assistant: add them or set chat_template to null")
+        return self

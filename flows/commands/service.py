@@ -1,0 +1,123 @@
+"""The servers, the worker and the schedules of a home."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from flows.commands.options import AS_JSON
+
+
+@click.command()
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE …]")
+def up(overrides: tuple[str, ...]) -> None:
+    """Start servers, pages, worker and schedules.
+
+    Prefect's and MLflow's servers, a worker, and the deployments in conf/deployments: they run until `down`, and are
+    started again when they die. Nothing happens to what is up already.
+
+    \b
+    fromzero up
+    fromzero up prefect_port=4300 mlflow_port=5100
+    """
+    from conf.compose import FOLDER, read_model
+    from conf.schema.services import ServicesConf
+    from flows import service
+
+    conf = read_model(ServicesConf, FOLDER / "services.yaml", overrides)
+    home = _home()
+    found = service.up(home, conf, click.echo)
+    for name in found:
+        click.echo(f"{name:<8} {found[name]}")
+    click.echo(f"up; logs in {home / 'logs' / 'services'}; `fromzero status` looks, `fromzero down` stops everything")
+
+
+@click.command()
+@click.option("--finish", is_flag=True, help="Let runs end as they would, instead of saving and stopping now.")
+def down(finish: bool) -> None:
+    """Stop what `up` started; nothing is left.
+
+    Runs under way save and stop first: the same command, or the schedule's next time, goes on where they were.
+
+    \b
+    fromzero down
+    fromzero down --finish
+    """
+    from flows import service
+
+    service.down(_home(), finish, click.echo)
+
+
+@click.command()
+@AS_JSON
+def status(as_json: bool) -> None:
+    """How servers, schedules, runs and disk are.
+
+    Exits 1 if something that should run does not.
+
+    \b
+    fromzero status
+    fromzero status --json
+    """
+    from flows import service
+    from flows.terminal import console, status_lines
+
+    found = service.status(_home())
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        for line in status_lines(found):
+            console().print(line, markup=False)
+    sick = found["up"] and any(about["state"] == "down" for about in found["services"].values())
+    sys.exit(1 if sick or (found["up"] and not found["services"]) else 0)
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--prune", is_flag=True, help="Take deployments out of force whose file is not among these any more.")
+@AS_JSON
+def deploy(files: tuple[Path, ...], dry_run: bool, prune: bool, as_json: bool) -> None:
+    """Put schedules in force; says what changes.
+
+    FILES are deployments, one YAML each; by default those in conf/deployments. Files that are as they were change
+    nothing.
+
+    \b
+    fromzero deploy
+    fromzero deploy weekly.yaml --dry-run
+    """
+    from conf.compose import FOLDER, read_model
+    from conf.schema.services import ServicesConf
+    from tasks.core import server
+    from tasks.core.errors import HostError
+
+    home = _home()
+    found = server.running(home)
+    if not os.environ.get("PREFECT_API_URL"):
+        if found is None or server.wanted(home) is None:
+            raise HostError("there is no server to deploy to: `fromzero up` first, or set PREFECT_API_URL to one")
+        os.environ.update(server.environment(home))
+        os.environ["PREFECT_API_URL"] = found["url"]
+    from flows import deployments
+
+    conf = server.wanted(home) or read_model(ServicesConf, FOLDER / "services.yaml")
+    changes = deployments.compare(list(files) or deployments.shipped(), conf.pool, prune)
+    if as_json:
+        click.echo(json.dumps({"deployments": [change.plain() for change in changes]}))
+    else:
+        for change in changes:
+            click.echo(change.shown())
+    if not dry_run:
+        deployments.carry_out(changes, conf)
+
+
+def _home() -> Path:
+    from tasks.core.store import home
+
+    os.environ["FROMZERO_HOME"] = str(home())
+    return home()

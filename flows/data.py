@@ -1,0 +1,59 @@
+"""From sources to clean, split, decontaminated documents and their tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from conf.schema.data import CollectConf
+from conf.schema.recipe import Recipe
+from tasks.clean import steps as clean
+from tasks.collect import steps as collect
+from tasks.core.step import observe
+from tasks.tokenize import steps as tokenize
+from tasks.validate import steps as validate
+
+
+@dataclass(frozen=True)
+class Data:
+    """What training and evaluation get."""
+
+    documents: tuple[Any, ...]
+    """One artifact per shard, with the parts train and valid."""
+    evalset: Any
+    tokenizer: Any
+    tokens: tuple[Any, ...]
+
+
+def prepare(recipe: Recipe) -> Data:
+    """observe → fetch → validate → split → clean → dedup → decontaminate → contract → tokenize."""
+    name, data = recipe.name, recipe.data
+    shards = observe(f"shards/{name}", sources, data)
+    confs = [data.sources[shard["source"]] for shard in shards]
+    fetched = collect.fetch_shard.map(shards, conf=confs)
+    profiles = validate.profile_shard.map(fetched, conf=data.validation.profile)
+    validate.validate_corpus.chained(f"accepted/{name}", tuple(profiles), conf=data.validation)
+
+    split = clean.split_shard.map(fetched, conf=data.split)
+    cleaned = clean.clean_shard.map(split, conf=data.clean)
+    signed = clean.sign_shard.map(cleaned, conf=data.dedup)
+    clusters = clean.cluster.chained(f"dedup/{name}", tuple(signed), conf=data.dedup)
+    drops = [clusters.part(shard["shard"]) for shard in shards]
+    filtered = clean.filter_shard.map(cleaned, drops, conf=data.dedup)
+
+    frozen = f"evalset/{name}/{data.evalset.name}-v{data.evalset.version}"
+    evalset = clean.freeze_evalset.pinned(frozen, tuple(filtered), conf=data.evalset)
+    documents = tuple(clean.decontaminate_shard.map(filtered, evalset, conf=data.decontaminate))
+    validate.check_documents(documents, conf=data.contract)
+
+    train = tuple(shard.part("train") for shard in documents)
+    tokenizer = tokenize.train_tokenizer.pinned(f"tokenizer/{name}", train, conf=recipe.tokenizer)
+    tokens = tuple(tokenize.tokenize_shard.map(list(documents), tokenizer, conf=recipe.tokenizer))
+    validate.check_tokens(tokens, tokenizer, conf=data.contract)
+    return Data(documents, evalset, tokenizer, tokens)
+
+
+def sources(conf: CollectConf, memory: Any) -> tuple[Any, Any]:
+    """What the sources hold now, and which shard each entry belongs to from now on."""
+    shards = collect.observe_sources(conf, memory)
+    return shards, collect.assignment_of(shards, memory)

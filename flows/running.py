@@ -1,0 +1,179 @@
+"""Planning and running a recipe: the server, the interpreter, the record."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conf.schema.recipe import Recipe
+from flows import record
+from flows.pipeline import pipeline
+from flows.terminal import Terminal
+from tasks.core import database, server
+from tasks.core.errors import HostError
+from tasks.core.plan import Planner, Reached
+from tasks.core.step import interpreted_by
+from tasks.core.store import Store, home, open_store
+from tasks.pages.book import Book
+from tasks.register import steps as register
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from tasks.core.engine import Engine
+
+
+def hand_down(recipe: Recipe) -> Path:
+    """Let every process of this command find the same home and store."""
+    folder = home()
+    os.environ["FROMZERO_HOME"] = str(folder)
+    os.environ["FROMZERO_STORE"] = recipe.store.model_dump_json()
+    return folder
+
+
+def settle(folder: Path) -> None:
+    """Make the home; raises `HostError` if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise HostError(
+            f"{folder} cannot be written ({error.strerror}): set FROMZERO_HOME to a folder that can"
+        ) from error
+
+
+def prepare() -> None:
+    """Create or migrate Prefect's and MLflow's databases."""
+    from tasks.core import tracking
+
+    settle(home())
+    server.migrate(home())
+    tracking.prepare(home())
+
+
+def plan(recipe: Recipe, refresh: tuple[str, ...] = (), until: str | None = None) -> Planner:
+    """What a run would do; starts nothing and needs no server."""
+    planner = Planner(open_store(recipe.store), refresh, until, recipe.engine.on_code_change)
+    try:
+        with interpreted_by(planner):
+            pipeline(recipe)
+    except Reached:
+        return planner
+    planner.check_names()
+    return planner
+
+
+def run(
+    recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...] = (), until: str | None = None
+) -> tuple[str, dict[str, Any], list[Any]]:
+    """Carry the recipe out; returns how it ended, the record of the run, and its outcomes.
+
+    It ended completed, refused, waiting (for a person's approval) or reached (the step of `until`).
+    """
+    folder = hand_down(recipe)
+    settle(folder)
+    database.check(folder)
+    given = os.environ.get("PREFECT_API_URL")
+    if given:
+        server.check_given(given)
+    own = None if given else server.Membership(folder)
+    try:
+        os.environ.update(server.environment(folder))
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        planned = announced_plan(recipe, terminal, refresh, until)
+        if own is not None:
+            os.environ["PREFECT_API_URL"] = own.url()
+        with terminal:
+            return _carry_out(recipe, terminal, planned, lambda engine: _execute(engine, recipe))
+    finally:
+        if own is not None:
+            os.environ.pop("PREFECT_API_URL", None)
+            own.leave()
+
+
+def _execute(engine: Engine, recipe: Recipe) -> str:
+    from tasks.core.engine import execute
+
+    return execute(engine, recipe.name, lambda: pipeline(recipe), labels_of(recipe))
+
+
+def run_inside(
+    recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...] = (), until: str | None = None
+) -> State[Any]:
+    """Carry the recipe out in the Prefect flow that is running; the state in which that flow is to end."""
+    from tasks.core.engine import carry as carry_inside
+
+    settle(hand_down(recipe))
+    planned = announced_plan(recipe, terminal, refresh, until)
+    ended: list[State[Any]] = []
+
+    def carry(engine: Engine) -> str:
+        ended.append(carry_inside(engine, recipe.name, lambda: pipeline(recipe)))
+        return str(ended[0].data)
+
+    _carry_out(recipe, terminal, planned, carry)
+    return ended[0]
+
+
+def announced_plan(recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...], until: str | None) -> Planner:
+    """The plan, its counts said."""
+    planned = plan(recipe, refresh, until)
+    counts = {action: sum(row.action == action for row in planned.rows) for action in ("hit", "run", "wait")}
+    terminal.say(f"{recipe.name}: {counts['hit']} hits, {counts['run']} to run, {counts['wait']} wait on those")
+    terminal.expect((planned.steps[row.step].stage, row.step) for row in planned.rows)
+    return planned
+
+
+def _carry_out(
+    recipe: Recipe, terminal: Terminal, planned: Planner, act: Callable[[Engine], str]
+) -> tuple[str, dict[str, Any], list[Any]]:
+    """Let an engine act, and keep the record of what it did, however that ends."""
+    engine_class = _imported_engine()
+    store = open_store(recipe.store)
+    engine = engine_class(
+        store, home(), recipe.engine, terminal, planned.refresh, planned.until, book_of(recipe, store)
+    )  # fmt: skip
+    if recipe.release.approval == "human" and any(row.step == "promote_model" for row in planned.rows):
+        register.check_form()
+    started, state = time.time(), "failed"
+    try:
+        state = act(engine)
+    except BaseException as error:
+        state = "failed" if isinstance(error, Exception) else "interrupted"
+        kept = record.record_of(recipe, engine, planned, state, started) | {"error": record.said(error)}
+        record.keep(engine, terminal, kept, reported=isinstance(error, Exception))
+        error.record = kept  # type: ignore[attr-defined]
+        terminal.failures(engine.outcomes, home() / "logs" / engine.run_id, error)
+        raise
+    kept = record.record_of(recipe, engine, planned, state, started)
+    record.keep(engine, terminal, kept, reported=any(step["state"] != "cached" for step in kept["steps"]))
+    return state, kept, engine.outcomes
+
+
+def book_of(recipe: Recipe, store: Store) -> Book:
+    """What makes the pages of a recipe's runs."""
+    return Book(store, {name: source.kind for name, source in recipe.data.sources.items()})
+
+
+def labels_of(recipe: Recipe) -> tuple[str, ...]:
+    """Tags of the recipe's flow runs: recipe, engine, models, and which of them is the primary one."""
+    models = [conf for conf in (recipe.release.base, recipe.release.chat, recipe.release.classifier) if conf]
+    primary = [f"primary:{conf.name}" for conf in models if conf.primary]
+    return (recipe.name, f"engine:{recipe.engine.kind}", *(f"model:{conf.name}" for conf in models), *primary)
+
+
+def _imported_engine() -> type[Engine]:
+    """Prefect takes over a second to import, a quarter less without the collector looking at every new class."""
+    gc.disable()
+    try:
+        from tasks.core.engine import Engine
+    finally:
+        gc.enable()
+        gc.freeze()
+    return Engine

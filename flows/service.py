@@ -1,0 +1,218 @@
+"""`up`, `down` and `status`: the servers and the worker of a home."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from conf.schema.services import ServicesConf
+from flows.running import prepare, settle
+from tasks.core import alive, rest, server
+from tasks.core.errors import ConfigError, HostError
+from tasks.core.services import check_port
+
+START_LIMIT = 180.0
+"""Seconds that all services together may take to answer."""
+PATIENCE = 60.0
+"""Seconds that runs may take to save and leave on `down`."""
+
+
+def up(home: Path, conf: ServicesConf, say: Callable[[str], None]) -> dict[str, str]:
+    """Keep the servers and the worker running; returns their pages. Nothing happens to what is up already."""
+    if url := os.environ.get("PREFECT_API_URL"):
+        raise ConfigError(f"PREFECT_API_URL names a server ({url}): `up` starts one of its own, so unset it first")
+    settle(home)
+    prepare()
+    asked, found = server.wanted(home), server.running(home)
+    if asked is not None and asked != conf:
+        raise ConfigError(f"it is up already with other options ({_shown(asked)}): `fromzero down` first")
+    if found is not None and asked is None:
+        users = ", ".join(run["name"] for run in alive.living(home)) or "a run that plans"
+        raise HostError(f"{users} uses a server of its own: wait for its end, or `fromzero cancel` it, then `up` again")
+    if found is None:
+        check_port(conf.host, conf.prefect_port, "prefect_port")
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            check_port(conf.host, conf.mlflow_port, "mlflow_port")
+    os.environ.update(server.environment(home))
+    began = datetime.now(UTC)
+    server.want(home, conf)
+    try:
+        member = server.Membership(home)
+        try:
+            if found is None:
+                _end_lost(home, member.url(), began)
+            _start(home, conf, member.url(), say)
+        finally:
+            member.leave()
+    except BaseException:
+        if asked is None:
+            server.want(home, None)
+        raise
+    return server.pages(home)
+
+
+def _end_lost(home: Path, api: str, began: datetime) -> None:
+    """Runs that the worker before this one had taken and not begun have crashed: nobody else would ever say so."""
+    living = {run["run"] for run in alive.living(home)}
+    crashed = {"type": "CRASHED", "name": "Crashed", "message": "its worker was gone before it began"}
+    for run in rest.flow_runs(api, "PENDING", "CANCELLING"):
+        taken = datetime.fromisoformat(run["state"]["timestamp"])
+        if run["deployment_id"] and run["id"] not in living and taken < began:
+            rest.ask(api, f"flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
+
+
+def _start(home: Path, conf: ServicesConf, api: str, say: Callable[[str], None]) -> None:
+    say(f"Prefect answers: {api.removesuffix('/api')}")
+    if conf.host not in ("127.0.0.1", "localhost", "::1"):
+        say(f"warning: whoever reaches {conf.host}:{conf.prefect_port} can run code here: put a firewall in between")
+    os.environ["PREFECT_API_URL"] = api
+    from flows import deployments
+
+    changes = deployments.compare(deployments.shipped(), conf.pool)
+    for change in changes:
+        say(change.shown())
+    deployments.carry_out(changes, conf)
+    _await(home)
+
+
+def _await(home: Path) -> None:
+    """Wait until MLflow answers and the worker has said that it is there."""
+    names = ["prefect", *([] if os.environ.get("MLFLOW_TRACKING_URI") else ["mlflow"]), "worker"]
+    deadline = time.monotonic() + START_LIMIT
+    while late := [name for name in names if health(home).get(name, {}).get("state") != "healthy"]:
+        if time.monotonic() > deadline:
+            log = home / "logs" / "services" / f"{late[0]}.log"
+            said = log.read_text()[-1500:] if log.exists() else "it has not written any"
+            raise HostError(f"{late[0]} does not answer; the end of {log}:\n{said}")
+        time.sleep(0.3)
+
+
+def health(home: Path) -> dict[str, dict[str, Any]]:
+    """Each service that should run: healthy, starting or down; where its pages are, its log, how often it restarted."""
+    found, conf = server.running(home), server.wanted(home)
+    if found is None:
+        return {}
+    looks: dict[str, Callable[[], bool]] = {
+        "prefect": lambda: server.answers(found["url"]),
+        "mlflow": lambda: server.healthy(f"{found['mlflow']}/health"),
+        "worker": lambda: conf is not None and _online(found["url"], conf.pool, found["worker"]),
+    }
+    states: dict[str, dict[str, Any]] = {}
+    for name, about in found["services"].items():
+        state = "down" if about["pid"] is None else "healthy" if looks[name]() else "starting"
+        states[name] = {"state": state, "url": found.get(name), **about}
+    return states
+
+
+def _online(url: str, pool: str, name: str) -> bool:
+    """The keeper's own worker is online; one that a killed keeper has left counts as online for a while."""
+    workers = rest.ask(url, f"work_pools/{pool}/workers/filter", {}) or []
+    return any(worker["status"] == "ONLINE" and worker["name"] == name for worker in workers)
+
+
+def down(home: Path, finish: bool, say: Callable[[str], None]) -> None:
+    """Stop everything: runs save and leave first (with `finish` they end as they would), then servers and worker."""
+    found, conf = server.running(home), server.wanted(home)
+    if found is not None and conf is not None:
+        rest.ask(found["url"], f"work_pools/{conf.pool}", {"is_paused": True}, "PATCH")  # nothing new begins
+    asked: set[str] = set()
+    deadline = time.monotonic() + PATIENCE
+    while left := _under_way(home, found):
+        for run in [] if finish else left:
+            if run["run"] not in asked:
+                asked.add(run["run"])
+                _interrupt(run, found)
+                say(f"{run['name']}: asked to save and stop; the same command goes on")
+        if not finish and time.monotonic() > deadline:
+            names = ", ".join(run["name"] for run in left)
+            raise HostError(f"{names} did not leave within {PATIENCE:.0f} s: end it, then `fromzero down` again")
+        time.sleep(0.5)
+    server.want(home, None)
+    deadline = time.monotonic() + PATIENCE
+    while server.running(home) is not None:
+        if time.monotonic() > deadline:
+            raise HostError(
+                "another command that has just begun still uses the servers: they stop when it ends; logs are in "
+                f"{home / 'logs' / 'services'}"
+            )
+        time.sleep(0.2)
+    say("down: nothing is left running" if found or asked else "nothing was up")
+
+
+def _under_way(home: Path, found: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Runs of this home's server: those that live, and those that its worker is about to start."""
+    url = found["url"] if found else None
+    here = [run for run in alive.living(home) if found is None or run.get("server") in (None, url)]
+    if url is None:
+        return here
+    known = {run["run"] for run in here}
+    begun = rest.flow_runs(url, "RUNNING", "PENDING", "CANCELLING")
+    dead = {run["run"] for run in alive.dead(home)}
+    scheduled = [run for run in begun if run["deployment_id"] and run["id"] not in known | dead]
+    return [*here, *({"run": run["id"], "name": run["name"], "pid": None} for run in scheduled)]
+
+
+def _interrupt(run: dict[str, Any], found: dict[str, Any] | None) -> None:
+    """Through Prefect, so that its pages say so; without a server by a signal."""
+    if found is not None:
+        rest.cancel(found["url"], run["run"], "fromzero down")
+    elif run["pid"] is not None:
+        with suppress(ProcessLookupError):
+            os.kill(run["pid"], signal.SIGTERM)
+
+
+def status(home: Path) -> dict[str, Any]:
+    """Health, versions, queues, runs under way, models, disk: everything that `status` shows, as JSON."""
+    from importlib.metadata import version
+
+    found, url = server.running(home), None
+    services = health(home)
+    report: dict[str, Any] = {
+        "home": str(home),
+        "up": server.wanted(home) is not None,
+        "services": services,
+        "versions": {name: version(name) for name in ("fromzero", "prefect", "mlflow", "torch", "transformers")},
+        "running": alive.living(home),
+        "dead": alive.dead(home),
+        "disk": _disk(home),
+    }
+    if found is not None and services["prefect"]["state"] == "healthy":
+        url = str(found["url"])
+        names = _deployments(url)
+        coming = rest.flow_runs(url, "SCHEDULED", limit=5, sort="NEXT_SCHEDULED_START_TIME_ASC")
+        report["queued"] = [
+            {"name": names.get(run["deployment_id"], run["name"]), "at": run["next_scheduled_start_time"]}
+            for run in coming
+        ]
+        report["waiting"] = [run["name"] for run in rest.flow_runs(url, "PAUSED")]
+        report["deployments"] = sorted(names.values())
+    return report
+
+
+def _deployments(url: str) -> dict[str, str]:
+    """RECIPE/NAME of all deployments by id."""
+    flows = {flow["id"]: flow["name"] for flow in rest.ask(url, "flows/filter", {}) or []}
+    return {
+        found["id"]: f"{flows[found['flow_id']]}/{found['name']}{' (paused)' if found['paused'] else ''}"
+        for found in rest.ask(url, "deployments/filter", {}) or []
+    }
+
+
+def _disk(home: Path) -> dict[str, int]:
+    used = 0
+    for folder, _, names in os.walk(home):
+        for name in names:
+            with suppress(FileNotFoundError):  # a run under way tidies up
+                used += os.lstat(os.path.join(folder, name)).st_size
+    return {"home_bytes": used, "free_bytes": shutil.disk_usage(home if home.exists() else home.parent).free}
+
+
+def _shown(conf: ServicesConf) -> str:
+    return ", ".join(f"{name}={value}" for name, value in conf.model_dump().items())

@@ -1,0 +1,57 @@
+"""The end of a run, for people: steps, metrics, samples, models, and where to look further."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.terminal import summary_table
+from tasks.core import figures
+
+SHOWN, LENGTH = 4, 150
+"""How many samples of each model are shown, and so many characters of each."""
+
+
+def summarise(console: Console, record: dict[str, Any], outcomes: list[Any]) -> None:
+    """Print the summary of a run that was completed, refused or stopped at --until."""
+    console.print()
+    console.print(summary_table(outcomes))
+    for step, metrics in record["metrics"].items():
+        console.print(f"\n{step}")
+        for name, value in metrics.items():
+            if name.endswith(("_lo", "_hi")):
+                continue
+            interval = figures.interval(metrics.get(f"{name}_lo"), metrics.get(f"{name}_hi"))
+            shown = figures.number(value) if isinstance(value, (int, float)) else value
+            console.print(f"  {name:<32} {shown}  {interval}".rstrip(), markup=False)
+    for step, samples in record["samples"].items():
+        console.print(f"\n{step}: samples")
+        for sample in samples[:SHOWN]:
+            console.print(f"  {sample['prompt']!r} ({sample['how']}) → {sample['text'][:LENGTH]!r}", markup=False)
+    _models(console, record)
+    for outcome in outcomes:
+        if outcome.state in ("refused", "waiting"):
+            console.print(f"\n{outcome.message}", markup=False)
+    name = record["models"][0]["name"] if record["models"] else None
+    console.print(f"\n{record['state']} in {figures.seconds(record['seconds'])}  run {record['run']}")
+    console.print("look further:")
+    if name:
+        console.print(f'  fromzero generate {name}@champion "Return the"', markup=False)
+        console.print(f"  fromzero lineage {name}@champion", markup=False)
+    console.print(f"  {record['urls'].get('report', 'fromzero report   writes this run on one page')}", markup=False)
+    console.print("  fromzero up       Prefect's and MLflow's pages, a worker, the schedules", markup=False)
+
+
+def _models(console: Console, record: dict[str, Any]) -> None:
+    if not record["models"]:
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("model", "version", "aliases", "kind"):
+        table.add_column(column)
+    for model in record["models"]:
+        primary = " (primary)" if model["primary"] else ""
+        table.add_row(model["name"], str(model["version"]), ", ".join(model["aliases"]), f"{model['kind']}{primary}")
+    console.print()
+    console.print(table)

@@ -1,0 +1,210 @@
+"""What a person sees of a run: live lines in a terminal, plain lines elsewhere, a summary at the end."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from flows.progress import Board
+from tasks.core import figures
+from tasks.core.errors import ConfigError
+from tasks.core.plan import Row
+
+EVERY = 5.0
+"""Seconds between two lines of one step where there is no terminal."""
+ROOMY = 170
+"""Columns from which on a plan shows all that it estimates."""
+LOUD = ("warning:", "attempt ", "resuming from", "going on from")
+"""How lines begin that a person is to see whatever is shown."""
+MARKS = {"cached": "=", "completed": "+", "failed": "x", "refused": "!", "waiting": "?", "skipped": "-"}
+
+
+def console(stderr: bool = False) -> Console:
+    """A console as wide as the terminal; where there is none, wide enough for every table."""
+    found = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=200)
+
+
+class Terminal:
+    """Shows a run while it goes on; implements the engine's `Report`."""
+
+    def __init__(self, verbose: bool = False, quiet_stdout: bool = False) -> None:
+        self.console = console(stderr=quiet_stdout)
+        self.verbose = verbose
+        self.board = Board()
+        self._since: dict[str, float] = {}
+        """When each running step began, or last had a line shown."""
+        self._ended: dict[str, list[Any]] = {}
+        self._lock = threading.RLock()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Terminal:
+        if self.console.is_terminal:
+            self._live = Live(self.board, console=self.console, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self.board.over = True
+            self._live.stop()
+            self._live = None
+
+    def expect(self, steps: Iterable[tuple[str, str]]) -> None:
+        """What is going to be called: (stage, step) in order."""
+        self.board.expect(steps)
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """One plain line."""
+        self.console.print(Text(text, style=style))
+
+    def started(self, label: str) -> None:
+        """A step's body begins."""
+        with self._lock:
+            self._since[label] = time.monotonic()
+            self.board.started(label)
+        if self._live is None:
+            self.say(f"> {label}")
+
+    def line(self, label: str, text: str) -> None:
+        """A step's child printed a line: the newest is shown, all are in the log."""
+        now = time.monotonic()
+        with self._lock:
+            self.board.line(label, text)
+            due = self.verbose or not label or text.startswith(LOUD)
+            due = due or (self._live is None and now - self._since.get(label, now) >= EVERY)
+            if due:
+                self._since[label] = now
+        if due and text.strip():
+            self.say(f"  {label}: {text}" if label else f"  {text}", "dim")
+
+    def ended(self, outcome: Any) -> None:
+        """A step is done: a line that stays, in a terminal only of what went wrong."""
+        label = outcome.label
+        with self._lock:
+            group = self._ended.setdefault(outcome.step, [])
+            group.append(outcome)
+            self.board.ended(label, outcome.state, _made(group))
+        wrong = outcome.state in ("failed", "refused")
+        if not self.verbose and (outcome.state == "cached" or (self._live is not None and not wrong)):
+            return
+        style = {"failed": "red", "refused": "yellow"}.get(outcome.state, "")
+        took = f"  {figures.seconds(outcome.seconds)}" if outcome.seconds else ""
+        self.say(f"{MARKS[outcome.state]} {label}  {outcome.state}{took}", style)
+
+    def failures(self, outcomes: Iterable[Any], logs: Path, error: BaseException) -> None:
+        """What failed and where its log is, at the end of a run; the reason of `error` itself is said elsewhere."""
+        for outcome in outcomes:
+            if outcome.state != "failed":
+                continue
+            label = outcome.label
+            if outcome.message != str(error):
+                self.say(f"x {label}: {outcome.message}", "red")
+            log = logs / f"{label}.log"
+            if log.exists() and str(log) not in outcome.message:
+                self.say(f"  the log of {label}: {log}")
+
+    def ask(self, question: str) -> str:
+        """Ask for adopt or rerun; raises `ConfigError` where nobody sits at a terminal."""
+        if not (sys.stdin.isatty() and self.console.is_terminal):
+            raise ConfigError(f"{question}. Say which with --on-code-change adopt or --on-code-change rerun")
+        if self._live is not None:
+            self._live.stop()
+        try:
+            answer = ""
+            while answer not in ("adopt", "rerun"):
+                answer = input(f"{question}. adopt/rerun? ").strip()
+            return answer
+        finally:
+            if self._live is not None:
+                self._live.start()
+
+
+def plan_table(rows: Iterable[Row], width: int) -> Table:
+    """The plan as a table: what hits, what runs and why, what waits; shards of one fate are one row.
+
+    Below `ROOMY` columns the estimate is the first of its quantities, so that the reason has room.
+    """
+    table = Table(box=None, pad_edge=False)
+    for name in ("step", "shard", "action", "reason", "estimate"):
+        table.add_column(name, overflow="fold", no_wrap=name != "reason")
+    folded: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        folded.setdefault((row.step, row.action, row.reason), []).append(row)
+    for (step, action, reason), group in folded.items():
+        shard = group[0].shard or "" if len(group) == 1 else f"{len(group)} shards"
+        names = dict.fromkeys(name for row in group for name in row.estimate)
+        shown = list(names) if width >= ROOMY else list(names)[:1]
+        sums = {name: sum(row.estimate.get(name, 0) for row in group) for name in shown}
+        estimate = ", ".join(_quantity(name, value) for name, value in sums.items()) if action != "hit" else ""
+        table.add_row(*(Text(cell) for cell in (step, shard, action, reason, estimate)))
+    return table
+
+
+def summary_table(outcomes: Iterable[Any]) -> Table:
+    """The steps of a run, shards folded: state, seconds, rows or tokens, key."""
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (("step", "left"), ("state", "left"), ("seconds", "right"), ("made", "left"), ("key", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    folded: dict[str, list[Any]] = {}
+    for outcome in outcomes:
+        folded.setdefault(outcome.step, []).append(outcome)
+    for step, group in folded.items():
+        counted = Counter(outcome.state for outcome in group)
+        states = [f"{n} {state}" if len(group) > 1 else state for state, n in counted.items()]
+        seconds = sum(o.seconds for o in group)
+        key = (group[0].key or "")[:12] if len(group) == 1 else f"{len(group)} keys"
+        table.add_row(step, ", ".join(states), f"{seconds:.1f}" if seconds else "", _made(group), key)
+    return table
+
+
+def _made(group: list[Any]) -> str:
+    """The first of the usual counts that the steps' statistics have, summed over shards."""
+    for name in ("tokens", "documents", "rows", "entries", "vocab_size"):
+        values = [o.stats.get(name) for o in group]
+        if all(isinstance(value, int) for value in values):
+            return f"{figures.count(sum(values))} {name.replace('_', ' ')}"
+    return ""
+
+
+def _quantity(name: str, value: float) -> str:
+    if name == "seconds":
+        return figures.seconds(value)
+    if name == "vocab_size":
+        return f"{figures.count(value)} tokens"
+    if name == "bytes":
+        return figures.size(value)
+    unit, _, scale = name.partition("_")
+    return f"{value:.3g} {unit} {scale.upper()}".rstrip()
+
+
+def status_lines(found: dict[str, Any]) -> Iterable[str]:
+    """What `status` found, for people."""
+    used, free = (figures.size(found["disk"][name]) for name in ("home_bytes", "free_bytes"))
+    yield f"home      {found['home']}  ({used}; {free} free)"
+    yield "versions  " + ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    if not found["services"]:
+        yield f"services  {'DOWN, though they were asked for' if found['up'] else 'down'}: `fromzero up` starts them"
+    for name, about in found["services"].items():
+        again = f", restarted {about['restarts']} times" if about["restarts"] else ""
+        yield f"{name:<9} {about['state']}{again}  {about['url'] or ''}".rstrip()
+    for run in found["running"]:
+        yield f"running   {run['name']}  {figures.seconds(time.time() - run['started'])}, process {run['pid']}"
+    for run in found["dead"]:
+        yield f"dead      {run['name']}: its process is gone; the same command goes on where it was"
+    for name in found.get("waiting", []):
+        yield f"waiting   {name}: for a person's word; its page in Prefect has the form"
+    for name in found.get("deployments", []):
+        yield f"deployed  {name}"
+    for run in found.get("queued", []):
+        yield f"next      {run['name']} at {run['at'][:19]} UTC"

@@ -1,0 +1,108 @@
+"""Quality rules: each gives a reason and a detail to the documents that it condemns.
+
+From Gopher (Rae et al. 2021, table A1), C4 (Raffel et al. 2020) and FineWeb (Penedo et al. 2024); the papers'
+thresholds stand in `RulesConf` beside ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from conf.schema.clean import RulesConf
+from tasks.clean.words import collapse, longest, ngrams, repeats, word_hashes
+
+REPEATED_NGRAM = 5
+_STOP_WORDS = r"(?i)\b(?:the|be|to|of|and|that|have|with)\b"
+_BULLET = r"(?m)^[ \t]*(?:[-*•‣▪●◦]|\d+[.)])[ \t]"
+_VERDICT = pl.Struct({"reason": pl.String, "detail": pl.String})
+_TEXT = pl.col("text")
+_WORDS = pl.col("words")
+_LINES = pl.col("lines")
+
+
+def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+    return part / pl.max_horizontal(whole, pl.lit(1))
+
+
+def _chars(lines: pl.Expr) -> pl.Expr:
+    return lines.list.eval(pl.element().str.len_chars()).list.sum()
+
+
+def _line_share(pattern: str) -> pl.Expr:
+    return _share(_LINES.list.eval(pl.element().str.contains(pattern)).list.sum(), _LINES.list.len())
+
+
+MEASURES: dict[str, pl.Expr] = {
+    "words": _WORDS,
+    "mean_word": _share(_TEXT.str.len_chars() - _TEXT.str.count_matches(r"\s"), _WORDS),
+    "longest_word": pl.col("longest_word"),
+    "hash_ratio": _share(_TEXT.str.count_matches("#", literal=True), _WORDS),
+    "ellipsis_ratio": _share(_TEXT.str.count_matches(r"\.\.\.|…"), _WORDS),
+    "bullet_lines": _line_share(_BULLET),
+    "ellipsis_lines": _line_share(r"(?:\.\.\.|…)\s*$"),
+    "alpha_words": _share(_TEXT.str.count_matches(r"[^\s\p{L}]*\p{L}\S*"), _WORDS),
+    "stop_words": _TEXT.str.count_matches(_STOP_WORDS),
+    "duplicate_lines": 1 - _share(_LINES.list.n_unique(), _LINES.list.len()),
+    "duplicate_line_chars": 1 - _share(_chars(_LINES.list.unique()), _chars(_LINES)),
+    "repeated_ngrams": pl.col("repeated_ngrams"),
+    "line_punctuation": _line_share("[.!?\"'\u201d\u2019]\\s*$"),
+    "short_lines": _share(_LINES.list.eval(pl.element().str.len_chars() <= 30).list.sum(), _LINES.list.len()),
+    "newline_ratio": _share(_TEXT.str.count_matches("\n", literal=True), _WORDS),
+    "replacement_chars": _share(_TEXT.str.count_matches("\ufffd", literal=True), _TEXT.str.len_chars()),
+    "messages": pl.col("messages"),
+}
+"""What a rule looks at, by the rule's name without min_ or max_, over the columns of `_features`."""
+
+
+def judge(prose: pl.Series, messages: pl.Series, conf: RulesConf) -> pl.DataFrame:
+    """The columns reason and detail, one row for each text: the first broken rule in `RulesConf`'s order, or null.
+
+    `prose` is the text without the names of roles; `messages` the number of messages, null unless a conversation.
+    """
+    frame = _features(prose, messages)
+    verdicts = [frame.select(_verdict(*rule).alias("verdict")).to_series() for rule in _active(conf)]
+    nobody = pl.Series("verdict", [None] * len(prose), dtype=_VERDICT)
+    first = pl.select(pl.coalesce([*verdicts, nobody])).to_series()
+    return first.struct.unnest()
+
+
+def _active(conf: RulesConf) -> Iterator[tuple[str, Any]]:
+    values = ((name, getattr(conf, name)) for name in type(conf).model_fields)
+    return ((name, value) for name, value in values if value is not None and value is not False and value != ())
+
+
+def _verdict(name: str, threshold: Any) -> pl.Expr:
+    if name == "banned_phrases":
+        found = _TEXT.str.to_lowercase().str.extract("(" + "|".join(map(re.escape, threshold)) + ")")
+        return _condemn(name, found.is_not_null(), found)
+    if name == "curly_brackets":
+        return _condemn(name, _TEXT.str.contains("{", literal=True), pl.lit("{"))
+    bound, _, measure = name.partition("_")
+    value = MEASURES[measure]
+    broken, sign = (value < threshold, "<") if bound == "min" else (value > threshold, ">")
+    shown = value.cast(pl.Float64).round(4).cast(pl.String).str.strip_suffix(".0")
+    return _condemn(name, broken, pl.format(f"{{}} {sign} {threshold}", shown))
+
+
+def _condemn(name: str, broken: pl.Expr, detail: pl.Expr) -> pl.Expr:
+    return pl.when(broken).then(pl.struct(pl.lit(name).alias("reason"), detail.alias("detail")))
+
+
+def _features(prose: pl.Series, messages: pl.Series) -> pl.DataFrame:
+    words = word_hashes(collapse(prose))
+    grams = ngrams(words, REPEATED_NGRAM)
+    lines = pl.element().filter(pl.element().str.contains(r"[\p{L}\p{N}]"))
+    return pl.DataFrame(
+        {
+            "text": prose,
+            "words": words.lengths,
+            "longest_word": longest(words),
+            "repeated_ngrams": repeats(grams) / np.maximum(grams.lengths, 1),
+            "messages": messages,
+        }
+    ).with_columns(_TEXT.str.split("\n").list.eval(lines).alias("lines"))

@@ -1,0 +1,82 @@
+"""The steps of the stage clean: split, clean, deduplicate, freeze the evaluation set, decontaminate."""
+
+from __future__ import annotations
+
+from conf.schema.clean import CleanConf, DecontaminateConf, DedupConf, EvalsetConf, SplitConf
+from tasks.core.artifact import Artifact
+from tasks.core.step import Cpu, Stats, Workdir, step
+
+_TABLES = ("polars", "pyarrow", "numpy")
+
+
+@step(resources=Cpu(1, 2), libraries=_TABLES)
+def split_shard(docs: Artifact, conf: SplitConf, work: Workdir) -> Stats:
+    """Divide a shard's documents into train, valid and test.  docs.parquet in → PART/docs.parquet out."""
+    from tasks.clean.split import split
+
+    return split(docs / "docs.parquet", lambda part: work / f"{part}/docs.parquet", conf)
+
+
+@step(resources=Cpu(1, 2), libraries=(*_TABLES, "ftfy"))
+def clean_shard(split: Artifact, conf: CleanConf, work: Workdir) -> Stats:
+    """Repair and scrub documents, drop poor ones.  PART/docs.parquet in → the same out, rejects beside them."""
+    from tasks.clean.clean import clean_parts
+
+    return clean_parts(
+        lambda part: split / f"{part}/docs.parquet",
+        lambda part: work / f"{part}/docs.parquet",
+        work.aux / "rejects.parquet",
+        conf,
+    )
+
+
+@step(resources=Cpu(1, 2), libraries=_TABLES)
+def sign_shard(cleaned: Artifact, conf: DedupConf, work: Workdir) -> Stats:
+    """Hash documents for the search for duplicates.  PART/docs.parquet in → signatures.parquet out."""
+    from tasks.clean.signatures import sign_parts
+
+    return sign_parts(lambda part: cleaned / f"{part}/docs.parquet", work / "signatures.parquet", conf)
+
+
+@step(resources=Cpu(2, 4), libraries=_TABLES)
+def cluster(signatures: tuple[Artifact, ...], previous: Artifact | None, conf: DedupConf, work: Workdir) -> Stats:
+    """Find duplicates over all shards.  signatures.parquet in → SHARD/drop.parquet, accepted/documents.parquet out."""
+    from tasks.clean.clusters import cluster_shards
+
+    shards = {str(artifact.shard): artifact / "signatures.parquet" for artifact in signatures}
+    return cluster_shards(shards, previous.path if previous else None, work.__truediv__, conf)
+
+
+@step(resources=Cpu(1, 2), libraries=_TABLES)
+def filter_shard(cleaned: Artifact, dropped: Artifact, conf: DedupConf, work: Workdir) -> Stats:
+    """Take duplicates out.  PART/docs.parquet and drop.parquet in → PART/docs.parquet out, rejects beside them."""
+    from tasks.clean.filter import apply_drops
+
+    return apply_drops(
+        lambda part: cleaned / f"{part}/docs.parquet",
+        dropped / "drop.parquet",
+        lambda part: work / f"{part}/docs.parquet",
+        work.aux / "rejects.parquet",
+    )
+
+
+@step(resources=Cpu(1, 2), libraries=_TABLES)
+def freeze_evalset(filtered: tuple[Artifact, ...], conf: EvalsetConf, work: Workdir) -> Stats:
+    """Collect held-out documents.  test/docs.parquet of all shards in → test.parquet out."""
+    from tasks.clean.evalset import freeze
+
+    return freeze((shard / "test/docs.parquet" for shard in filtered), work / "test.parquet", conf)
+
+
+@step(resources=Cpu(1, 2), libraries=_TABLES)
+def decontaminate_shard(filtered: Artifact, evalset: Artifact, conf: DecontaminateConf, work: Workdir) -> Stats:
+    """Take out what overlaps the evaluation set.  train and valid in → train and valid out, rejects beside them."""
+    from tasks.clean.decontaminate import decontaminate
+
+    return decontaminate(
+        lambda part: filtered / f"{part}/docs.parquet",
+        evalset / "test.parquet",
+        lambda part: work / f"{part}/docs.parquet",
+        work.aux / "rejects.parquet",
+        conf,
+    )

@@ -1,0 +1,112 @@
+"""Hashes of words and of runs of words, for whole columns at once.
+
+A text is a sequence of words separated by single spaces. Hashes are the same on every machine and in every version:
+prefix sums of a polynomial over the bytes, modulo 2**64, then a mixing round of SplitMix64 (Steele et al. 2014).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+Offsets = NDArray[np.int64]
+
+_BASE = 0x9E3779B97F4A7C15
+_BASE_INVERSE = pow(_BASE, -1, 2**64)
+_SPACE = 0x20
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Hashes of all documents in one array; document i has values[starts[i]:starts[i + 1]]."""
+
+    values: Hashes
+    starts: Offsets
+    sizes: Offsets | None = None
+    """Bytes of each word, where the hashes are those of words."""
+
+    @property
+    def lengths(self) -> Offsets:
+        """How many hashes each document has."""
+        return np.diff(self.starts)
+
+    @property
+    def owners(self) -> Offsets:
+        """The document of each hash."""
+        return np.repeat(np.arange(len(self.starts) - 1), self.lengths)
+
+
+def mix(values: Hashes) -> Hashes:
+    """The finaliser of SplitMix64: every bit of the input changes half of the output's."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _powers(base: int, count: int) -> Hashes:
+    factors = np.full(count, base, dtype=np.uint64)
+    factors[:1] = 1
+    return np.multiply.accumulate(factors)
+
+
+def collapse(texts: pl.Series) -> pl.Series:
+    """Every run of white space becomes one space; none at the ends."""
+    return texts.str.replace_all(r"\s+", " ").str.strip_chars(" ")
+
+
+def word_hashes(texts: pl.Series) -> Runs:
+    """Hash every word of texts whose words are separated by single spaces (see `collapse`)."""
+    joined = (pl.select(texts.fill_null("") + " ").to_series()) if len(texts) else texts
+    sizes = joined.str.len_bytes().to_numpy().astype(np.int64)
+    data = np.frombuffer("".join(joined.to_list()).encode(), dtype=np.uint8)
+    if not len(data):
+        return Runs(np.empty(0, np.uint64), np.zeros(len(texts) + 1, np.int64), np.empty(0, np.int64))
+    ends = np.flatnonzero(data == _SPACE)
+    begins = np.concatenate(([0], ends[:-1] + 1))
+    prefix = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum((data + np.uint64(1)) * _powers(_BASE, len(data)), out=prefix[1:])
+    raw = (prefix[ends] - prefix[begins]) * _powers(_BASE_INVERSE, len(data) + 1)[begins]
+    real = ends > begins
+    borders = np.concatenate(([0], np.cumsum(sizes)))
+    starts = np.searchsorted(ends[real], borders)
+    return Runs(mix(raw[real]), starts.astype(np.int64), (ends - begins)[real])
+
+
+def longest(words: Runs) -> Offsets:
+    """Bytes of each document's longest word, 0 where there is none."""
+    most = np.zeros(len(words.lengths), np.int64)
+    if words.sizes is not None:
+        np.maximum.at(most, words.owners, words.sizes)
+    return most
+
+
+def ngrams(words: Runs, size: int) -> Runs:
+    """Hash every run of `size` words; a document with fewer words has one n-gram, all of it (none if it is empty)."""
+    counts = words.lengths
+    grams = np.where(counts >= size, counts - size + 1, np.minimum(counts, 1))
+    starts = np.concatenate(([0], np.cumsum(grams)))
+    owners = np.repeat(np.arange(len(counts)), grams)
+    first = words.starts[:-1][owners] + np.arange(starts[-1]) - starts[:-1][owners]
+    padded = np.concatenate((words.values, np.zeros(size, np.uint64)))
+    total = np.zeros(len(first), np.uint64)
+    short = counts[owners] < size
+    for place, weight in enumerate(_powers(_BASE, size + 1)[1:]):
+        value = padded[first + place]
+        total += np.where(short & (place >= counts[owners]), np.uint64(0), value) * weight
+    return Runs(mix(total), starts)
+
+
+def repeats(runs: Runs) -> Offsets:
+    """How many of each document's hashes repeat an earlier one of the same document.
+
+    Sorts document number and the hashes' upper bits as one integer; takes at most 2**20 documents.
+    """
+    owners = runs.owners
+    keys = (owners.astype(np.uint64) << np.uint64(44)) | (runs.values >> np.uint64(20))
+    keys.sort()
+    again = keys[1:][keys[1:] == keys[:-1]] >> np.uint64(44)
+    return np.bincount(again.astype(np.int64), minlength=len(runs.lengths)).astype(np.int64)

@@ -1,0 +1,32 @@
+"""The file endings that can be read."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+TABLES = (".parquet", ".arrow", ".feather")
+"""Read by columns, from a file that can be sought in."""
+DOCUMENTS = (".txt", ".md", ".html", ".htm")
+"""One document each."""
+FORMATS = (*DOCUMENTS, ".csv", ".tsv", ".jsonl", *TABLES)
+ARCHIVES = (".zip", ".tar")
+"""Hold files of the formats above."""
+COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
+SHORT = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".txz": ".tar.xz"}
+KNOWN = ", ".join((*FORMATS, *ARCHIVES)) + " (each also .gz, .zst, .bz2 or .xz)"
+
+
+def split(name: str) -> tuple[str, str] | None:
+    """(format, compression or "") of a file name or URL, or None if its ending is not known; case does not matter.
+
+    The last part of a URL need have none: it is a web page.
+    """
+    name = name.lower()
+    if name.startswith(("http://", "https://")):
+        name = urlsplit(name.partition("!")[0]).path + "".join(name.partition("!")[1:])
+        name += "" if "." in name.rpartition("/")[2] else ".html"
+    short = next((ending for ending in SHORT if name.endswith(ending)), None)
+    name = name.removesuffix(short) + SHORT[short] if short else name
+    compression = next((ending for ending in COMPRESSIONS if name.endswith(ending)), "")
+    form = next((ending for ending in (*FORMATS, *ARCHIVES) if name.removesuffix(compression).endswith(ending)), None)
+    return (form, compression) if form else None

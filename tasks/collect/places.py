@@ -1,0 +1,171 @@
+"""Where files lie: local folders and S3 buckets, listed by path, folder or glob."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.collect import bucket, endings
+from tasks.core.errors import ConfigError, DataError
+
+Entry = dict[str, Any]
+
+
+def entries(source: str, paths: Iterable[str]) -> list[Entry]:
+    """The files that the paths name, each once; `name` is relative to the folder that its path starts from.
+
+    Raises `DataError` for a path that names nothing, a folder named like a file, a symlink that loops or points
+    nowhere, anything that is no regular file, and `ConfigError` for a named file with an unknown ending.
+    """
+    found: dict[str, Entry] = {}
+    for path in paths:
+        try:
+            listed = list(_in_bucket(path) if path.startswith("s3://") else _local(path))
+            if not listed:
+                raise DataError(f"{path}: {_why_none(path)}")
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"{error} (data.sources.{source}.paths)") from error
+        for entry in listed:
+            found.setdefault(entry["uri"], entry)
+    return list(found.values())
+
+
+def has_magic(path: str) -> bool:
+    """Whether a path is a glob."""
+    return bool(re.search(r"[*?\[]", path))
+
+
+def anchor(path: str) -> tuple[str, str]:
+    """Split a glob into the folder before its first wildcard and the pattern below it."""
+    parts = path.split("/")
+    first = next(index for index, part in enumerate(parts) if has_magic(part))
+    return "/".join(parts[:first]) or ("/" if path.startswith("/") else "."), "/".join(parts[first:])
+
+
+def translate(pattern: str) -> re.Pattern[str]:
+    """A glob as a regular expression over a relative path: ** spans folders, * and ? do not; none meets a first dot."""
+    out = []
+    for index, part in enumerate(parts := pattern.split("/")):
+        last = index == len(parts) - 1
+        if part == "**":
+            out.append(r"(?:(?!\.)[^/]+/)*" + (r"(?!\.)[^/]+" if last else ""))
+            continue
+        piece = "".join(_token(token) for token in re.findall(r"\[!?\]?[^\]]*\]|.", part))
+        out.append(("" if part.startswith(".") else r"(?!\.)") + piece + ("" if last else "/"))
+    return re.compile("".join(out), re.DOTALL)
+
+
+def _token(token: str) -> str:
+    if len(token) > 1:
+        return "[^" + token[2:] if token.startswith("[!") else token
+    return {"*": "[^/]*", "?": "[^/]"}.get(token, re.escape(token))
+
+
+def _local(path: str) -> Iterator[Entry]:
+    where = Path(path).expanduser()
+    if os.path.lexists(where) or not has_magic(path):
+        root = where.absolute()
+        kind = _kind(root)
+        if kind == "missing":
+            raise DataError(f"{path}: there is no such file or folder: name one that exists, from {Path.cwd()}")
+        if kind == "folder":
+            _refuse_folder_named_like_a_file(root)
+            yield from (_entry(file, root) for file in _walk(root) if endings.split(file.name))
+        else:
+            yield _entry(root, root.parent)
+        return
+    folder, pattern = anchor(str(where))
+    root, matches = Path(folder).absolute(), translate(pattern)
+    if _kind(root) == "folder":
+        depth = None if "**" in pattern else pattern.count("/")
+        files = (file for file in _walk(root, depth) if matches.fullmatch(file.relative_to(root).as_posix()))
+        yield from (_entry(file, root) for file in files)
+
+
+def _walk(folder: Path, depth: int | None = None, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """What lies in a folder, at most `depth` folders down; a folder named like a file comes as if it were one."""
+    at = folder.stat()
+    if (at.st_dev, at.st_ino) in above:
+        raise DataError(f"{folder}: this symlink leads back to a folder above it: remove it, or name the folders")
+    for child in sorted(folder.iterdir()):
+        if child.name.startswith("."):
+            continue
+        if endings.split(child.name) or _kind(child) == "file":
+            yield child
+        elif depth is None or depth > 0:
+            yield from _walk(child, None if depth is None else depth - 1, (*above, (at.st_dev, at.st_ino)))
+
+
+def _kind(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise DataError(f"{path}: this symlink points nowhere: mend or remove it") from None
+        return "missing"
+    except NotADirectoryError:
+        return "missing"
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DataError(f"{path}: this symlink leads round to itself: remove it, or point it at a file") from None
+        raise DataError(f"{path}: cannot be looked at: {error.strerror or error}") from error
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path}: is a device, pipe or socket, not a file")
+    return "file"
+
+
+def _refuse_folder_named_like_a_file(folder: Path) -> None:
+    if endings.split(folder.name):
+        raise DataError(
+            f"{folder}: is a folder, though named like a file: rename it, or name its files with a glob ({folder}/*)"
+        )
+
+
+def _entry(file: Path, root: Path) -> Entry:
+    if _kind(file) == "folder":
+        _refuse_folder_named_like_a_file(file)
+    _check_ending(str(file))
+    at = file.stat()
+    return {
+        "uri": str(file),
+        "name": file.relative_to(root).as_posix(),
+        "size": at.st_size,
+        "stamp": str(at.st_mtime_ns),
+    }
+
+
+def _in_bucket(path: str) -> Iterator[Entry]:
+    name, _, key = path.removeprefix("s3://").partition("/")
+    if not name:
+        raise ConfigError(f"{path}: names no bucket: write s3://BUCKET/PREFIX")
+    folder, pattern = anchor(key) if has_magic(key) else (key.rstrip("/"), None)
+    folder = "" if folder == "." else folder
+    matches = translate(pattern) if pattern else None
+    for found in bucket.listed(name, folder):
+        if found.key.endswith("/") or (folder and found.key != folder and not found.key.startswith(f"{folder}/")):
+            continue
+        below = found.key.rpartition("/")[2] if found.key == folder else found.key[len(folder) :].lstrip("/")
+        exact = found.key == folder and not pattern
+        if matches.fullmatch(below) if matches else exact or endings.split(below):
+            uri = f"s3://{name}/{found.key}"
+            _check_ending(uri)
+            yield {"uri": uri, "name": below, "size": found.size, "stamp": found.etag}
+
+
+def _check_ending(path: str) -> None:
+    if not endings.split(path):
+        raise ConfigError(f"{path}: unknown file ending; known are {endings.KNOWN}")
+
+
+def _why_none(path: str) -> str:
+    if has_magic(path):
+        return f"no file matches this glob, seen from {Path.cwd()}"
+    where = "there is no such object, and no folder with" if path.startswith("s3://") else "the folder holds no"
+    return f"{where} files ending in {endings.KNOWN}"

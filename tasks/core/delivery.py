@@ -1,0 +1,191 @@
+"""Bring MLflow up to date with one run's folder: at least once, and nothing twice."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.core.database import EXPERIMENT, prepare, read_json
+from tasks.core.step import write_atomically
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Point = tuple[str, float, float, int]
+"""Metric, value, Unix time in seconds, step."""
+
+BATCH = 1000
+"""Metrics in one request, at most: MLflow's own limit."""
+
+ROWS = ("metrics.jsonl", "system.jsonl")
+"""Files of a run's folder that hold rows of metrics."""
+KIND = "mlflow.experimentKind"
+"""Tag by which MLflow knows what pages an experiment needs: those for training models, here."""
+PICTURES = "plots"
+"""The folder in it whose files become artifacts of the run."""
+
+
+def connect(home: Path) -> tuple[MlflowClient, str]:
+    """A client and the id of our experiment, both made if need be. Takes seconds the first time: imports MLflow."""
+    uri = prepare(home)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # what a program reads is there
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri, uri)
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is not None and found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    experiment = str(found.experiment_id if found is not None else client.create_experiment(EXPERIMENT))
+    if found is None or KIND not in found.tags:
+        client.set_experiment_tag(experiment, KIND, "custom_model_development")
+    return client, experiment
+
+
+def deliver(client: MlflowClient, experiment: str, folder: Path, locks: Path) -> bool:
+    """Send what MLflow lacks of the run in `folder`; True once all is sent and the run ended. May be repeated.
+
+    `locks` is the folder whose lock keeps processes from creating the same run twice.
+    """
+    wanted, reached = read_json(folder / "run.json"), read_json(folder / "mlflow.json")
+    if not wanted:
+        return True
+    if "run" not in reached:
+        parent = wanted["parent"] and _find_or_create(client, experiment, locks, wanted["parent"], None)
+        reached |= {"run": _find_or_create(client, experiment, locks, wanted, parent), "experiment": experiment}
+        _remember(folder, reached)
+    if reached.get("session") != wanted["session"]:
+        _describe(client, reached["run"], wanted)
+        reached["session"] = wanted["session"]
+        _remember(folder, reached)
+    for rows in ROWS:
+        _send_metrics(client, folder / rows, reached)
+    if wanted["status"] is None:
+        return False
+    curves = {key for rows in ROWS for key in reached.get(rows, {}).get("last", {})}  # their ends are there already
+    ends = [(key, value, wanted["ended"], 0) for key, value in wanted["metrics"].items() if key not in curves]
+    _log_batch(client, reached["run"], ends)
+    client.set_terminated(reached["run"], wanted["status"], int(wanted["ended"] * 1000))
+    for picture in sorted((folder / PICTURES).glob("*.*")):
+        client.log_artifact(reached["run"], str(picture), PICTURES)
+    return True
+
+
+def _remember(folder: Path, reached: Mapping[str, Any]) -> None:
+    write_atomically(folder / "mlflow.json", json.dumps(reached).encode())
+
+
+def _find_or_create(
+    client: MlflowClient, experiment: str, locks: Path, wanted: Mapping[str, Any], parent: str | None
+) -> str:
+    with (locks / "create.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = client.search_runs([experiment], f"tags.`fromzero.id` = '{wanted['id']}'", max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        tags = {"fromzero.id": wanted["id"]} | ({"mlflow.parentRunId": parent} if parent else {})
+        started = int(wanted["started"] * 1000)
+        return str(client.create_run(experiment, started, tags, wanted["name"]).info.run_id)
+
+
+def _describe(client: MlflowClient, run: str, wanted: Mapping[str, Any]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+
+    known = client.get_run(run).data.params
+    client.update_run(run, status="RUNNING")
+    tags = [RunTag(key, str(value)) for key, value in wanted["tags"].items()]
+    client.log_batch(run, tags=tags)
+    params = [Param(key, str(value)) for key, value in wanted["params"].items() if key not in known]
+    for start in range(0, len(params), 100):
+        client.log_batch(run, params=params[start : start + 100])
+    role = [InputTag("mlflow.data.context", "input")]
+    data = [
+        Dataset(
+            name, about["digest"][:36], "local", json.dumps({"uri": about["uri"]}), None, json.dumps(about["profile"])
+        )
+        for name, about in wanted["datasets"].items()
+    ]
+    if data:
+        client.log_inputs(run, [DatasetInput(dataset, role) for dataset in data])
+
+
+def _send_metrics(client: MlflowClient, path: Path, reached: dict[str, Any]) -> None:
+    """Send whole rows from the offset reached. A resumed trainer's repetition (step not past the last) is left out."""
+    if not path.exists():
+        return
+    before = reached.get(path.name, {})
+    last: dict[str, int] = dict(before.get("last", {}))
+    batch: list[Point] = []
+    with path.open("rb") as file:
+        offset = _seek(file, before.get("offset", 0))
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            row = json.loads(line)
+            points = [p for p in _points(row) if p[3] > last.get(p[0], -1)]
+            if len(batch) + len(points) > BATCH:
+                _log_batch(client, reached["run"], batch)
+                reached[path.name] = {"offset": offset, "last": dict(last)}
+                _remember(path.parent, reached)
+                batch = []
+            last |= {key: step for key, _, _, step in points}
+            batch += points
+            offset += len(line)
+    if offset != before.get("offset", 0):
+        _log_batch(client, reached["run"], batch)
+        reached[path.name] = {"offset": offset, "last": last}
+        _remember(path.parent, reached)
+
+
+def _seek(file: Any, offset: int) -> int:
+    """Go to `offset` if a row starts there, else (a resumed trainer rewrote the file) to the start."""
+    file.seek(max(0, offset - 1))
+    if offset and file.read(1) != b"\n":
+        file.seek(0)
+        return 0
+    return offset
+
+
+def _points(row: Mapping[str, Any]) -> Iterator[Point]:
+    for key, value in row.items():
+        if key not in ("step", "time") and isinstance(value, (int, float)):
+            yield key, float(value), row["time"], row["step"]
+
+
+def _log_batch(client: MlflowClient, run: str, points: list[Point]) -> None:
+    from mlflow.entities import Metric
+
+    metrics = [Metric(key, value, int(when * 1000), step) for key, value, when, step in points]
+    for start in range(0, len(metrics), BATCH):
+        client.log_batch(run, metrics=metrics[start : start + BATCH])
+
+
+def owner(pid: int | None = None) -> str:
+    """host:pid:start of a process; no start if it is gone (or where there is no /proc)."""
+    pid = os.getpid() if pid is None else pid
+    try:
+        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        started = ""
+    return f"{socket.gethostname()}:{pid}:{started}"
+
+
+def gone(tag: str) -> bool:
+    """Whether an `owner` was a process on this host that is no more."""
+    host, _, pid = tag.rpartition(":")[0].rpartition(":")
+    return host == socket.gethostname() and pid.isdigit() and owner(int(pid)) != tag
+
+
+def end_stale_runs(client: MlflowClient, experiment: str) -> int:
+    """End as KILLED the running runs whose owner on this host is gone; how many."""
+    running = client.search_runs([experiment], "attributes.status = 'RUNNING'", max_results=1000)
+    stale = [run.info.run_id for run in running if gone(run.data.tags.get("fromzero.owner", ""))]
+    for run in stale:
+        client.set_terminated(run, "KILLED")
+    return len(stale)

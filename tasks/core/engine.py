@@ -1,0 +1,501 @@
+"""The interpreter that carries steps out: a Prefect flow whose tasks are the steps. Only here tasks/ knows Prefect.
+
+`Engine` makes tasks of calls, `execute` and `carry` are the run around them; `Records`, `Locks`, `ByKey` give Prefect
+the store for its results, leases for its locks, keys for its cache keys.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import Flow, Task, get_client
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.client.schemas.objects import State
+from prefect.context import TagsContext, tags
+from prefect.events.worker import EventsWorker
+from prefect.filesystems import WritableFileSystem
+from prefect.futures import PrefectConcurrentFuture
+from prefect.locking.protocol import LockManager
+from prefect.logging import get_run_logger
+from prefect.logging.handlers import APILogWorker
+from prefect.results import ResultRecord, ResultRecordMetadata  # type: ignore[attr-defined]
+from prefect.runtime import deployment, flow_run, task_run
+from prefect.serializers import JSONSerializer
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Cancelled, Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import PrivateAttr
+
+from conf.schema.engine import EngineConf
+from tasks.core import launch, links, rest, server
+from tasks.core.alive import Announced
+from tasks.core.artifact import Artifact, Manifest, sha256
+from tasks.core.bench import Bench, Job, Outcome, Report
+from tasks.core.bodies import Bodies, git_state, now
+from tasks.core.errors import Conflict, FromzeroError, HostError, StepError, Transient, from_exception
+from tasks.core.gallery import Gallery, presenting
+from tasks.core.lease import Lease, stopping
+from tasks.core.pages import Page, Pages, Run
+from tasks.core.plan import Interpretation, Reached, adopt, artifacts_in, code_changes, made_from
+from tasks.core.step import Call, Step, interpreted_by
+from tasks.core.store import Miss, Store
+from tasks.core.tracking import Tracking
+
+CANCEL_EVERY = 3.0
+"""Seconds between looks whether the run was cancelled in Prefect's UI."""
+WORKER_SIGNALS = 15.0
+"""Seconds in which a worker that lives signals a run that was cancelled."""
+DRAIN_LIMIT = 20.0
+"""Seconds that Prefect's logs and events may take to reach the server at the end."""
+WAKE_EVERY = 0.5
+"""Seconds between looks for Ctrl-C: importing polars (MLflow does) makes waits without a limit deaf to it."""
+
+
+class Engine(Interpretation):
+    """Carries steps out as Prefect tasks: cached by key, under a lease, their bodies in child processes."""
+
+    def __init__(
+        self, store: Store, home: Path, conf: EngineConf, report: Report,
+        refresh: tuple[str, ...] = (), until: str | None = None, pages: Pages | None = None,
+    ) -> None:  # fmt: skip
+        """`conf` says how; `report` is told what happens; `pages` makes what people read in Prefect and MLflow."""
+        super().__init__(store, refresh, until)
+        self.home, self.conf, self.report, self.gallery = home, conf, report, Gallery(pages, _publish)
+        self.outcomes: list[Outcome] = []
+        self.recipe, self.run_id, self.run_name = "", "", ""
+        self.bench = Bench(store, report, launch.Slots(conf.cpus or os.cpu_count() or 1))
+        self.locks = Locks(self)
+        self.records = Records()
+        self.records._engine = self
+        self.git = git_state()
+        self.tracking: Tracking | None = None
+        """MLflow's side of the run, from its first tracked step on."""
+        self.bodies = Bodies(self)
+        self._tasks: dict[tuple[str, bool], Task[..., Any]] = {}
+        self._jobs: dict[str, Job] = {}
+        self._futures: dict[str, tuple[int, PrefectConcurrentFuture[Any]]] = {}
+        """By key: how many calls came before, and the future."""
+        self._check: tuple[int, list[PrefectConcurrentFuture[Any]]] = (0, [])
+        """The last step that blocks what comes after it."""
+        self._whole: dict[str, Manifest] = {}
+        self._effects: list[Job] = []
+        self.status = "FAILED"
+        """How MLflow is to call the run's end."""
+
+    # calls
+
+    def carry_out(self, calls: list[Call]) -> list[Any]:
+        """Submit independent calls, wait for all of them; raises the first failure after the others have ended."""
+        self.steps |= {call.step.name: call.step for call in calls}
+        jobs = [self._prepare(call) for call in calls]
+        futures = [self._submit(job) for job in jobs]
+        for future in futures:
+            while not future.wrapped_future.done():
+                future.wait(WAKE_EVERY)
+            future.wait()
+        results = [self._conclude(job, future) for job, future in zip(jobs, futures, strict=True)]
+        if jobs[0].call.step.blocks:
+            self._check = (len(self._futures), futures)
+        failed = [job for job in jobs if job.error is not None]
+        if failed:
+            raise _together(failed)
+        self.gallery.show_stages(self.run, jobs[0].call.step, self.outcomes)
+        return results
+
+    def _prepare(self, call: Call) -> Job:
+        parts = call.known or made_from(call)
+        key = sha256(parts)
+        outcome = Outcome(call.step.name, call.shard, key=None if call.step.effect else key)
+        job = Job(call, key, parts, outcome)
+        self.outcomes.append(outcome)
+        if not call.step.effect and (call.step.version or self.refreshed(call.step)):
+            found = self.store.look(call.step.name, key)
+            if isinstance(found, Manifest):
+                again = self.refreshed(call.step) or self.decide(call, key, code_changes(self.store, call.step, found))
+                job.over = found if again else None
+        return job
+
+    def decide(self, call: Call, key: str, changed: list[str]) -> bool:
+        """True if an expensive artifact is to be made again because its code changed."""
+        if not changed:
+            return False
+        choice: str = self.conf.on_code_change
+        if choice == "ask":
+            choice = self.report.ask(
+                f"{call.label}: its artifact was made by other code ({', '.join(changed)}). "
+                "adopt keeps it, rerun makes it again"
+            )
+        if choice == "adopt":
+            adopt(self.store, call.step, key, {"run": self.run_id, "at": now()})
+        return choice == "rerun"
+
+    def _submit(self, job: Job) -> PrefectConcurrentFuture[Any]:
+        name, step = job.call.label, job.call.step
+        self._jobs[name] = job
+        again = job.over is not None
+        if (step.name, again) not in self._tasks:
+            self._tasks[step.name, again] = self._task(step, again)
+        chosen = self._tasks[step.name, again]
+        future = chosen.submit(name, job.path, wait_for=self._parents(job))
+        assert isinstance(future, PrefectConcurrentFuture)
+        self._futures[job.key] = (len(self._futures), future)
+        return future
+
+    def _parents(self, job: Job) -> list[PrefectConcurrentFuture[Any]]:
+        """What Prefect's graph shows a call to come from: the makers of its inputs, and the last check if it is new."""
+        keys = [artifact.key for artifact in artifacts_in(job.call.inputs)]
+        keys += [known.key for known in self._effects if any(known.result is item for item in job.call.inputs)]
+        found = {key: self._futures[key] for key in keys if key in self._futures}
+        since, checks = self._check
+        return [future for _, future in found.values()] + (
+            checks if all(order < since for order, _ in found.values()) else []
+        )
+
+    def _task(self, step: Step, again: bool) -> Task[..., Any]:
+        body = self._effect if step.effect else self._make
+        policy: CachePolicy = (
+            NO_CACHE if step.effect else ByKey(isolation_level="SERIALIZABLE", lock_manager=self.locks)
+        )
+
+        def run(label: str, key: str) -> Any:
+            return self._attempt(self._jobs[label], body)
+
+        made: Task[..., Any] = Task(
+            run,
+            name=step.name,
+            task_run_name="{label}",
+            cache_policy=policy,
+            refresh_cache=again,
+            persist_result=not step.effect,
+            result_serializer="json",
+            cache_result_in_memory=False,
+            retries=1000,
+            retry_condition_fn=lambda task, run, state: self._may_retry(self._jobs[run.name]),
+        )
+        if not step.effect:
+            made.result_storage = self.records
+        return made
+
+    def _conclude(self, job: Job, future: PrefectConcurrentFuture[Any]) -> Any:
+        """Fill in the outcome and give the flow what the call stands for."""
+        state, outcome = future.state, job.outcome
+        if state.is_completed() and job.error is None:
+            if outcome.state == "skipped":
+                outcome.state = "cached"
+            if not job.call.step.effect:
+                job.manifest = job.manifest or self._whole[job.path]
+                outcome.digest, outcome.stats = job.manifest.digest, job.manifest.stats
+                job.result = Artifact.of(job.manifest)
+            elif isinstance(job.result, dict):
+                outcome.stats = job.result
+                self._effects.append(job)
+        else:
+            job.error = job.error or StepError(f"{job.call.label}: {state.message or state.name}")
+            outcome.state, outcome.message = "failed", str(job.error)
+        self.report.ended(outcome)
+        return job.result
+
+    def whole(self, path: str) -> Manifest | Miss:
+        """Look at the artifact at STEP/KEY, remembering it for the flow."""
+        step, _, key = path.partition("/")
+        found = self.store.look(step, key)
+        if isinstance(found, Manifest):
+            self._whole[path] = found
+        return found
+
+    def failed(self, path: str, error: Exception) -> FromzeroError:
+        """Keep why the attempt at STEP/KEY failed, sorted into our tree."""
+        known = from_exception(error)
+        for job in list(self._jobs.values()):
+            if job.path == path:
+                job.error = known
+        return known
+
+    # attempts
+
+    def _make(self, job: Job) -> Any:
+        return self.bodies.make(job, str(task_run.id), get_run_logger().info)
+
+    def _effect(self, job: Job) -> State[Any]:
+        name, message = self.bodies.effect(job, str(task_run.id), get_run_logger().info)
+        return Completed(name=name, message=message)
+
+    def _attempt(self, job: Job, body: Callable[[Job], Any]) -> Any:
+        """One attempt in the task's thread: its error is kept, sorted into our tree."""
+        if stopping.wait(job.pause()):
+            raise Transient("the run is stopping")
+        job.error = None
+        job.outcome.attempts += 1
+        started = time.monotonic()
+        try:
+            return body(job)
+        except Exception as error:
+            job.error = from_exception(error)
+            if job.error is error:
+                raise
+            raise job.error from error
+        finally:
+            job.outcome.seconds += time.monotonic() - started
+
+    def _may_retry(self, job: Job) -> bool:
+        """Infrastructure errors only, as often as the step allows since its last newer checkpoint."""
+        if not isinstance(job.error, Transient) or stopping.is_set():
+            return False
+        job.failures += 1
+        again = job.failures <= job.call.step.retry.times
+        if again:
+            self.report.line(job.call.label, f"attempt {job.outcome.attempts} failed, trying again: {job.error}")
+            job.error = None
+        return again
+
+    # memory
+
+    def _remember(self, ref: str, etag: str | None, value: dict[str, Any]) -> None:
+        if value != self.store.get_ref(ref)[0]:
+            with suppress(Conflict):  # the run that was faster has written the same, or what comes after
+                self.store.set_ref(ref, value, etag)
+
+    def observe(self, ref: str, look: Callable[[Any, Any], tuple[Any, Any]], conf: Any) -> Any:
+        """Look at the world and keep the new memory; looks again if another run was faster."""
+        while True:
+            memory, etag = self.store.get_ref(ref)
+            value, new = look(conf, memory)
+            try:
+                if new != memory:
+                    self.store.set_ref(ref, new, etag)
+                return value
+            except Conflict:
+                continue
+
+    @property
+    def run(self) -> Run:
+        """The run as pages know it."""
+        ids = self.tracking.ids() if self.tracking is not None else None
+        return Run(self.home, self.recipe, self.run_id, self.run_name, ids)
+
+
+def _together(failed: list[Job]) -> FromzeroError:
+    """The first failure; where several calls failed, its message names all of them."""
+    first = failed[0].error
+    assert first is not None
+    if len(failed) == 1:
+        return first
+    lines = [f"{len(failed)} steps failed", *(f"{job.call.label}: {job.error}" for job in failed)]
+    return type(first)("\n  ".join(lines))
+
+
+def _publish(page: Page) -> None:
+    create_markdown_artifact(key=page.key, markdown=page.markdown, description=page.title)
+
+
+class Records(WritableFileSystem):
+    """Prefect's view of the store: a result exists while its artifact is whole, and is never written twice."""
+
+    _block_type_slug = "fromzero-store"
+    _engine: Engine = PrivateAttr()
+
+    def _resolve_path(self, path: str) -> None:
+        return None
+
+    def read_path(self, path: str, **_: Any) -> bytes:  # type: ignore[override]
+        """Prefect's record, made from the manifest; raises `FileNotFoundError` unless the artifact is whole."""
+        found = self._engine.whole(path)
+        if isinstance(found, Miss):
+            raise FileNotFoundError(found.reason)
+        metadata = ResultRecordMetadata(storage_key=path, serializer=JSONSerializer())
+        return bytes(ResultRecord(result=Artifact.of(found).ref(), metadata=metadata).serialize())
+
+    def write_path(self, path: str, content: bytes, **_: Any) -> None:  # type: ignore[override]
+        """Nothing to write: the manifest is there already, or this raises."""
+        self.read_path(path)
+
+
+class Locks(LockManager):
+    """Prefect's locks are the store's leases."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.leases: dict[str, Lease] = {}
+
+    def acquire_lock(
+        self, key: str, holder: str, acquire_timeout: float | None = None, hold_timeout: float | None = None
+    ) -> bool:
+        """Take the lease, saying so if another run has it; an error is sorted into our tree and kept for the engine."""
+        try:
+            try:
+                self.leases[key] = self.engine.store.lock(key, 0.0)
+            except Conflict:
+                if stopping.is_set():
+                    raise
+                self.engine.report.line("", f"{key[: key.find('/') + 9]} is being made by another run: waiting for it")
+                self.leases[key] = self.engine.store.lock(key, acquire_timeout)
+        except Exception as error:
+            raise self.engine.failed(key, error) from error
+        return True
+
+    async def aacquire_lock(self, *arguments: Any, **named: Any) -> bool:
+        """As `acquire_lock`."""
+        return self.acquire_lock(*arguments, **named)
+
+    def release_lock(self, key: str, holder: str) -> None:
+        """Give the lease back."""
+        self.leases.pop(key).release()
+
+    def is_locked(self, key: str) -> bool:
+        """This process holds the lease."""
+        return key in self.leases
+
+    def is_lock_holder(self, key: str, holder: str) -> bool:
+        """This process holds the lease: within it a key has one task run at a time."""
+        return key in self.leases
+
+    def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
+        """Wait until the lease is free."""
+        self.engine.store.lock(key, timeout).release()
+        return True
+
+    async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
+        """As `wait_for_lock`."""
+        return self.wait_for_lock(key, timeout)
+
+
+@dataclass
+class ByKey(CachePolicy):
+    """The key was computed before the task run began; here it is only handed over."""
+
+    def compute_key(self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **_: Any) -> str:
+        return str(inputs["key"])
+
+
+def run_name(name: str) -> str:
+    """What people see of a run: the recipe and the local time."""
+    return f"{name}-{datetime.now().strftime('%Y-%m-%d-%H%M%S')}"
+
+
+def task_runner() -> Any:
+    """Where tasks wait for their children: threads, more than any machine runs children at once."""
+    return ThreadPoolTaskRunner(max_workers=32)
+
+
+def execute(engine: Engine, name: str, wiring: Callable[[], Any], labels: tuple[str, ...] = ()) -> str:
+    """Run the wiring as a Prefect flow of its own, tagged with `labels`; raises what stopped it.
+
+    Returns completed, refused, waiting or reached.
+    """
+    cancelled = threading.Event()
+
+    def run() -> State[Any]:
+        return carry(engine, name, wiring, cancelled)
+
+    pipeline = Flow(run, name=name, flow_run_name=run_name(name), task_runner=task_runner(), persist_result=False)
+    try:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(*labels):
+            return str(pipeline(return_state=True).result())
+    except Exception as error:
+        if lost := _lost(error):
+            engine.status = "KILLED"
+            raise lost from error
+        raise
+    finally:
+        if cancelled.is_set():
+            with suppress(Exception):  # Prefect may be gone; the run ends all the same
+                get_client(sync_client=True).set_flow_run_state(UUID(engine.run_id), Cancelled(), force=True)
+        # a server that stops before these have sent everything leaves this process hanging
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all(timeout=DRAIN_LIMIT if engine.status != "KILLED" else 3.0)
+
+
+def carry(engine: Engine, name: str, wiring: Callable[[], Any], cancelled: threading.Event | None = None) -> State[Any]:
+    """Carry the wiring out in the Prefect flow that is running; the state in which the flow is to end.
+
+    Whatever ends it, no child process outlives it. `cancelled` is set if that was somebody's wish in Prefect.
+    """
+    engine.run_id, engine.run_name, engine.recipe = str(flow_run.id), str(flow_run.name), name
+    url, ended = os.environ.get("PREFECT_API_URL"), threading.Event()
+    announced = Announced(
+        engine.home, engine.run_id, name=engine.run_name, recipe=name, started=time.time(), server=url
+    )  # fmt: skip
+    watch = (engine, ended, cancelled or threading.Event(), WORKER_SIGNALS if deployment.id is not None else 0.0)
+    threading.Thread(target=_heed_cancellation, args=watch, daemon=True).start()
+    try:
+        with presenting("that earlier runs have died"):
+            rest.report_dead_runs(engine.home)
+        with interpreted_by(engine), TagsContext(current_tags=set()):  # a tag costs each task 30 ms
+            wiring()
+        engine.check_names()
+        return _ended_well(engine)
+    except Reached:
+        return _ended_well(engine, "reached", f"until {engine.until}: ")
+    except Exception:
+        launch.end_all()
+        if url is None or server.answers(url):  # else its client would try for a minute
+            engine.gallery.show_summary(engine.run, "failed", engine.outcomes)
+        raise
+    except BaseException:
+        engine.status = "KILLED"
+        launch.end_all()
+        raise
+    finally:
+        ended.set()
+        if engine.tracking is not None:
+            engine.tracking.close(engine.status)
+        else:
+            Tracking.settle(engine.home)
+        announced.withdraw()
+
+
+def _ended_well(engine: Engine, ended: str = "completed", how_far: str = "") -> State[Any]:
+    """How a flow ends whose steps have all done their work."""
+    engine.status = "FINISHED"
+    engine.gallery.show_summary(engine.run, ended, engine.outcomes)
+    for state in ("refused", "waiting"):
+        if found := [outcome.message for outcome in engine.outcomes if outcome.state == state]:
+            return Completed(name=state.capitalize(), message="\n".join(found), data=state)
+    made = sum(outcome.state != "cached" for outcome in engine.outcomes)
+    same = f"{len(engine.outcomes) - made} steps as they were"
+    if made:
+        return Completed(message=f"{how_far}{made} made, {same}", data=ended)
+    return Completed(name="Unchanged", message=f"{how_far}nothing new, {same}", data=ended)
+
+
+def _lost(error: Exception) -> HostError | None:
+    """What to say where a run failed because Prefect went away; its client has tried for a minute by then."""
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not isinstance(from_exception(error), (StepError, Transient)) or server.answers(url):
+        return None
+    return HostError(
+        f"the Prefect server at {links.bare(url)} (PREFECT_API_URL) does not answer any more: start it again, "
+        "then the same command: what is made stays made"
+    )
+
+
+def _heed_cancellation(engine: Engine, ended: threading.Event, cancelled: threading.Event, patience: float) -> None:
+    """Ask Prefect now and then whether somebody has cancelled the run; if so, interrupt it.
+
+    A worker interrupts its runs itself: only if it has not within `patience` seconds, it is gone.
+    """
+    client = get_client(sync_client=True)
+    while not ended.wait(CANCEL_EVERY):
+        with suppress(Exception):  # an answer that does not come is asked for again
+            state = client.read_flow_run(UUID(engine.run_id)).state
+            if state is None or state.name not in ("Cancelling", "Cancelled"):
+                continue
+            if ended.wait(patience) or stopping.is_set():
+                return
+            cancelled.set()
+            engine.report.line("", "the run was cancelled in Prefect")
+            if patience:  # the worker, which would say so in the end, is gone
+                client.set_flow_run_state(UUID(engine.run_id), Cancelled(), force=True)
+            os.kill(os.getpid(), signal.SIGTERM)  # a shell lets its background jobs ignore SIGINT
+            return

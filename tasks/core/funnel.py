@@ -1,0 +1,100 @@
+"""The data's way: what went into each stage that lets documents out, and what became of those that did not come out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.core.figures import count
+
+DROPPING = {"clean_shard": "clean", "filter_shard": "deduplicate", "decontaminate_shard": "decontaminate"}
+"""Steps that drop documents, in their order, and what people call them."""
+ASIDE = ("repeated", "empty", "unreadable")
+"""Rows that collecting does not count as documents."""
+
+StatsOf = Callable[[str], Sequence[Mapping[str, Any]]]
+"""The statistics of a step, one mapping for each shard; empty if there are none."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage over all shards: documents_in = documents_out + dropped + held_out."""
+
+    name: str
+    documents_in: int
+    documents_out: int
+    bytes_in: int | None
+    bytes_out: int
+    reasons: Mapping[str, int]
+    """How many documents were dropped for each, the most frequent first."""
+    held_out: int = 0
+    """Documents that were kept for evaluation."""
+
+    @property
+    def dropped(self) -> int:
+        """Documents that were dropped, for whatever reason."""
+        return sum(self.reasons.values())
+
+
+def funnel(stats_of: StatsOf) -> list[Stage]:
+    """The way from collecting to decontamination: what comes out of a stage goes into the next; stages without
+    statistics are left out."""
+    found = [_collected(stats_of("fetch_shard"))]
+    for step, name in DROPPING.items():
+        parts = parts_of(stats_of(step))
+        if step == "decontaminate_shard" and parts:
+            found.append(_held_out(stats_of("filter_shard")))
+        found.append(_stage(name, parts))
+    return [stage for stage in found if stage is not None]
+
+
+def sentence(stages: Sequence[Stage]) -> str:
+    """The whole way in a sentence; empty without stages."""
+    if not stages:
+        return ""
+    into, out = count(stages[0].documents_in), count(stages[-1].documents_out)
+    dropped, held = count(sum(stage.dropped for stage in stages)), count(sum(stage.held_out for stage in stages))
+    return f"Of {into} documents {out} are left; {dropped} were dropped, {held} held out for evaluation."
+
+
+def parts_of(stats: Iterable[Mapping[str, Any]], name: str | None = None) -> list[Mapping[str, Any]]:
+    """The parts (train, valid, test) of all shards, or those of one name."""
+    return [part for one in stats for known, part in one.get("parts", {}).items() if name in (None, known)]
+
+
+def total(parts: Iterable[Mapping[str, Any]], field: str) -> int:
+    """The sum of a count."""
+    return sum(int(part.get(field, 0)) for part in parts)
+
+
+def _collected(fetched: Sequence[Mapping[str, Any]]) -> Stage | None:
+    if not fetched:
+        return None
+    rows, aside = total(fetched, "rows"), Counter({name: total(fetched, name) for name in ASIDE})
+    return Stage("collect", rows + aside.total(), rows, None, total(fetched, "bytes"), _ranked(aside))
+
+
+def _held_out(filtered: Sequence[Mapping[str, Any]]) -> Stage | None:
+    """The test part leaves for the evaluation set between deduplication and decontamination."""
+    parts, tests = parts_of(filtered), parts_of(filtered, "test")
+    if not tests:
+        return None
+    documents, volume = (total(parts, field) for field in ("documents_out", "bytes_out"))
+    held, text = (total(tests, field) for field in ("documents_out", "bytes_out"))
+    return Stage("hold out", documents, documents - held, volume, volume - text, {}, held)
+
+
+def _stage(name: str, parts: Sequence[Mapping[str, Any]]) -> Stage | None:
+    if not parts:
+        return None
+    reasons: Counter[str] = Counter()
+    for part in parts:
+        reasons.update(part.get("reasons", {}))
+    into, out = total(parts, "documents_in"), total(parts, "documents_out")
+    return Stage(name, into, out, total(parts, "bytes_in"), total(parts, "bytes_out"), _ranked(reasons))
+
+
+def _ranked(counts: Counter[str]) -> dict[str, int]:
+    return {name: n for name, n in counts.most_common() if n}

@@ -1,0 +1,137 @@
+"""The store on a local directory: renames, links and flocks."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+import uuid
+from pathlib import Path
+
+from tasks.core.artifact import FileEntry, hash_file
+from tasks.core.errors import Conflict
+from tasks.core.lease import Lease, lock_file
+from tasks.core.step import Workdir
+from tasks.core.store import clear
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
+"""Names under which files are written before they get their own."""
+
+
+class LocalBackend:
+    """Everything under one folder of a local (or POSIX network) file system."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, name: str) -> tuple[bytes, str]:
+        """A small file and the hash that serves as its etag; raises `FileNotFoundError`."""
+        data = (self.root / name).read_bytes()
+        return data, hashlib.sha256(data).hexdigest()
+
+    def write(self, name: str, data: bytes, etag: str | None) -> str:
+        """Write through a temporary file: link(2) if there must be none yet, a rename under a lock to replace one."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if etag is None:
+                try:
+                    os.link(temporary, path)
+                except FileExistsError:
+                    raise Conflict(f"{name} is there already") from None
+            else:
+                self._replace(temporary, path, name, etag)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+        return hashlib.sha256(data).hexdigest()
+
+    def _replace(self, temporary: Path, path: Path, name: str, etag: str) -> None:
+        lease = lock_file(self.root / "_locks" / f"{name}.write")
+        try:
+            if not path.exists() or self.read(name)[1] != etag:
+                raise Conflict(f"{name} was changed by another writer")
+            temporary.replace(path)
+        finally:
+            lease.release()
+
+    def names(self, prefix: str) -> dict[str, int]:
+        """All file names under a prefix, with sizes; unfinished ones are left out."""
+        found: dict[str, int] = {}
+        start = len(str(self.root)) + 1
+        for folder, _, files in os.walk(self.root / prefix):
+            for file in files:
+                if not TEMPORARY.fullmatch(file):
+                    path = f"{folder}/{file}" if not folder.endswith("/") else folder + file
+                    with contextlib.suppress(FileNotFoundError):
+                        found[path[start:]] = os.stat(path).st_size
+        return found
+
+    def hash(self, name: str, size: int) -> str:
+        """Hex sha256 of a file, read anew; raises `FileNotFoundError`."""
+        return hash_file(self.root / name)
+
+    def ages(self, prefix: str) -> dict[str, float]:
+        """All file names under a prefix, with the seconds since each was written."""
+        now, found = time.time(), {}
+        for name in self.names(prefix):
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = now - (self.root / name).stat().st_mtime
+        return found
+
+    def adopt(self, folder: Path, prefix: str, files: tuple[FileEntry, ...]) -> None:
+        """Rename content/ and aux/ into place, fsynced."""
+        target = self.root / prefix
+        target.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            _sync_file(folder / file.path)
+        for top in ("content", "aux"):
+            if (folder / top).exists():
+                (folder / top).rename(target / top)
+        for inner, _, _ in os.walk(target):
+            _sync_folder(Path(inner))
+        _sync_folder(target.parent)
+
+    def fetch(self, prefix: str, files: tuple[FileEntry, ...]) -> Path:
+        """The folder itself: nothing is copied."""
+        return self.root / prefix
+
+    def remove(self, prefix: str) -> None:
+        """Remove a folder; the manifest first, so that what is half removed is never taken for whole."""
+        (self.root / prefix / "manifest.json").unlink(missing_ok=True)
+        clear(self.root / prefix)
+
+    def lock(self, name: str, timeout: float | None = None) -> Lease:
+        """An flock on a file under _locks/ that is never unlinked."""
+        return lock_file(self.root / "_locks" / f"{name}.lock", timeout)
+
+    def open_work(self, name: str, lease: Lease) -> Workdir:
+        """The folder under _work/; the flock keeps everybody else out of it."""
+        return Workdir(self.root / "_work" / name)
+
+    def save_work(self, name: str, work: Workdir, lease: Lease) -> None:
+        """Nothing to do: the work directory is in the store already."""
+
+    def close_work(self, name: str) -> None:
+        """Remove the folder."""
+        clear(self.root / "_work" / name)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,341 @@
+"""What will run and why: keys, looks at the store, and the interpreter that starts nothing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tasks.core.artifact import FORMAT, Artifact, Manifest, sha256
+from tasks.core.code import code_of, library_version
+from tasks.core.errors import ConfigError, Conflict, nearest
+from tasks.core.step import Call, Step
+from tasks.core.store import Listing, Miss, Store
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Stands in for an artifact that is not made yet."""
+
+    label: str
+    shard: str | None = None
+    stats: Mapping[str, Any] = field(default_factory=dict)
+
+    def part(self, name: str) -> Pending:
+        """A part of what is not made yet."""
+        return self
+
+
+class Reached(Exception):
+    """`--until` names the step that has just been carried out."""
+
+
+@dataclass
+class Row:
+    """One call of a step, as the plan shows it."""
+
+    step: str
+    shard: str | None
+    action: str
+    reason: str = ""
+    key: str | None = None
+    estimate: dict[str, float] = field(default_factory=dict)
+
+
+def encode(value: Any) -> Any:
+    """An input as JSON: references for artifacts, lists for tuples."""
+    if isinstance(value, Artifact):
+        return {"artifact": value.ref()}
+    if isinstance(value, (tuple, list)):
+        return [encode(item) for item in value]
+    return {"value": value}
+
+
+def artifacts_in(value: Any) -> list[Artifact]:
+    """All artifacts in an input, in order."""
+    if isinstance(value, (tuple, list)):
+        return [artifact for item in value for artifact in artifacts_in(item)]
+    return [value] if isinstance(value, Artifact) else []
+
+
+def first_pending(value: Any) -> Pending | None:
+    """What an input waits for, if it waits."""
+    if isinstance(value, (tuple, list)):
+        return next((found for item in value if (found := first_pending(item))), None)
+    return value if isinstance(value, Pending) else None
+
+
+def _for_key(value: Any) -> Any:
+    if isinstance(value, Artifact):
+        return [value.shard, value.digest] if value.shard else value.digest
+    if isinstance(value, (tuple, list)):
+        return [_for_key(item) for item in value]
+    return {"value": value} if value is not None else None
+
+
+def conf_for_key(conf: Any) -> Any:
+    """A step's own options as they enter its key."""
+    return conf.for_key() if conf is not None else None
+
+
+def code_for_key(step: Step) -> dict[str, str]:
+    """The code as it enters a key: the version of an expensive step, else the digests of all that it reaches."""
+    return {"version": step.version} if step.version else code_of(step)
+
+
+def made_from(call: Call) -> dict[str, Any]:
+    """What a call's key is the sha256 of: step, code (or version), options, the inputs' digests in order, format."""
+    return {
+        "step": call.step.name,
+        "code": code_for_key(call.step),
+        "conf": conf_for_key(call.conf),
+        "inputs": [_for_key(item) for item in call.inputs],
+        "format": FORMAT,
+    }
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested options as dotted names."""
+    if isinstance(value, dict) and value:
+        return {name: leaf for key, item in value.items() for name, leaf in flat(item, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): value}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """In words, which parts of a key changed, from what to what."""
+    said = []
+    before, after = flat(old.get("conf") or {}), flat(new.get("conf") or {})
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            said.append(f"{name}: {before.get(name, 'unset')} → {after.get(name, 'unset')}")
+    changed = changed_code(old["code"], new["code"])
+    if changed:
+        said.append(f"code of {', '.join(changed)}")
+    if old["inputs"] != new["inputs"]:
+        said.append("other input")
+    if old["format"] != new["format"]:
+        said.append(f"format {old['format']} → {new['format']}")
+    return said
+
+
+def changed_code(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """The modules, data files and libraries whose digests or versions differ."""
+    return [
+        f"{name} {old.get(name)} → {new.get(name)}" if "." not in name else name
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+class Interpretation(ABC):
+    """What both interpreters share: keys, looks, refs, `--refresh` and `--until`."""
+
+    def __init__(self, store: Store, refresh: tuple[str, ...] = (), until: str | None = None) -> None:
+        self.store, self.refresh, self.until = store, refresh, until
+        self.steps: dict[str, Step] = {}
+        """Every step that was called, by name."""
+
+    def call(self, calls: list[Call]) -> list[Any]:
+        """Carry out independent calls of one step; raises `Reached` after the step that `--until` names."""
+        results = self.carry_out(calls)
+        self._stop_at(calls)
+        return results
+
+    @abstractmethod
+    def carry_out(self, calls: list[Call]) -> list[Any]:
+        """What the interpreter does with calls; results in the same order."""
+
+    def _stop_at(self, calls: list[Call]) -> None:
+        if self.until and any(call.step.name == self.until for call in calls):
+            raise Reached
+
+    def refreshed(self, step: Step) -> bool:
+        """`--refresh` names the step, or its stage."""
+        return step.name in self.refresh or step.function.__module__.split(".")[-2] in self.refresh
+
+    def check_names(self) -> None:
+        """Raise `ConfigError` if `--until` or `--refresh` names a step that the flow does not have."""
+        known = set(self.steps) | {step.function.__module__.split(".")[-2] for step in self.steps.values()}
+        for name in {*self.refresh, *([self.until] if self.until else [])} - known:
+            raise ConfigError(f"there is no step {name!r}{nearest(name, sorted(self.steps))}")
+
+    def remembered(self, call: Call, ref: str, *, chain: bool) -> Any:
+        """Carry out a call whose inputs depend on a named ref; each set of options has a memory of its own.
+
+        Pinned (`chain` false): the remembered inputs are used in place of the call's, unless `--refresh` names the
+        step itself. Chained: the call gets the artifact that was made from the inputs before these as one more input.
+        """
+        ref = f"{ref}/{sha256([call.step.version, conf_for_key(call.conf)])[:12]}"
+        memory, etag = self.store.get_ref(ref)
+        if self.refreshed(call.step) if chain else call.step.name in self.refresh:
+            memory = None
+        now = None if first_pending(call.inputs) else sha256([_for_key(item) for item in call.inputs])
+        if memory and (not chain or memory["inputs_id"] == now):
+            call = self._recalled(call, memory, chain)
+        elif chain:
+            call = call.with_inputs(*call.inputs, self._known(memory["result"]) if memory else None)
+        result = self.carry_out([call])[0]
+        if isinstance(result, Artifact) and call.known is None:
+            self._remember(ref, etag, {"inputs_id": now, "result": result.ref(), "inputs": encode(call.inputs)})
+        self._stop_at([call])
+        return result
+
+    def _recalled(self, call: Call, memory: dict[str, Any], chain: bool) -> Call:
+        """The call as it was made then: known by its result if that is whole, else on the same inputs."""
+        inputs = [self._decode(item) for item in memory["inputs"]]
+        again = call.with_inputs(*call.inputs, inputs[-1]) if chain else call.with_inputs(*inputs)
+        found = self.store.look(memory["result"]["step"], memory["result"]["key"])
+        if isinstance(found, Manifest) and found.made_from["code"] == code_for_key(call.step):
+            return replace(again, known=found.made_from)
+        return call if not chain and _lost(memory["inputs"], inputs) else again
+
+    def _decode(self, encoded: Any) -> Any:
+        if isinstance(encoded, list):
+            return tuple(self._decode(item) for item in encoded)
+        return self._known(encoded["artifact"]) if "artifact" in encoded else encoded["value"]
+
+    def _known(self, ref: dict[str, Any]) -> Artifact | None:
+        """The artifact that a reference names, or None if it is not whole any more."""
+        found = self.store.look(ref["step"], ref["key"])
+        if not isinstance(found, Manifest):
+            return None
+        artifact = Artifact.of(found)
+        return artifact.part(ref["part"]) if ref["part"] else artifact
+
+    @abstractmethod
+    def _remember(self, ref: str, etag: str | None, value: dict[str, Any]) -> None:
+        """Keep a new memory under a ref that had `etag`."""
+
+    def observe(self, ref: str, look: Callable[[Any, Any], tuple[Any, Any]], conf: Any) -> Any:
+        """See `Interpreter`; here the memory is left as it was."""
+        return look(conf, self.store.get_ref(ref)[0])[0]
+
+
+def _lost(encoded: Any, decoded: Any) -> bool:
+    """An artifact that the encoded inputs name is gone."""
+    if isinstance(encoded, list):
+        return any(_lost(e, d) for e, d in zip(encoded, decoded, strict=True))
+    return "artifact" in encoded and decoded is None
+
+
+class Planner(Interpretation):
+    """The interpreter that looks and never runs: it needs no server and lists the store once per step."""
+
+    def __init__(
+        self, store: Store, refresh: tuple[str, ...] = (), until: str | None = None, on_code_change: str = "ask"
+    ) -> None:
+        super().__init__(store, refresh, until)
+        self.on_code_change = on_code_change
+        self.rows: list[Row] = []
+        self._listings: dict[str, Listing] = {}
+        self._past: dict[str, list[Manifest]] = {}
+
+    def carry_out(self, calls: list[Call]) -> list[Any]:
+        """Hits as artifacts, everything else as `Pending`; raises `HostError` for a step that cannot run here."""
+        self.steps |= {call.step.name: call.step for call in calls}
+        return [self._plan_effect(call) if call.step.effect else self._plan(call) for call in calls]
+
+    def _remember(self, ref: str, etag: str | None, value: dict[str, Any]) -> None:
+        """A plan leaves every memory as it was."""
+
+    def _plan(self, call: Call) -> Any:
+        step, waits = call.step, first_pending(call.inputs)
+        row = Row(step.name, call.shard, "wait")
+        self.rows.append(row)
+        if waits and call.known is None:
+            row.reason, row.estimate = f"waits on {waits.label}", self._estimate(call)
+            return Pending(call.label, call.shard, row.estimate)
+        parts = call.known or made_from(call)
+        row.key = sha256(parts)
+        if step.name not in self._listings:
+            self._listings[step.name] = self.store.listing(step.name)
+        found = self.store.look(step.name, row.key, self._listings[step.name])
+        if isinstance(found, Manifest) and not self._runs_anyway(call, found, row):
+            row.action = "hit"
+            return Artifact.of(found)
+        row.action = "run"
+        if isinstance(found, Miss):
+            row.reason = found.reason if found.broken else self._why(call, parts)
+        row.estimate = self._estimate(call)
+        return Pending(call.label, call.shard, row.estimate)
+
+    def _runs_anyway(self, call: Call, found: Manifest, row: Row) -> bool:
+        if self.refreshed(call.step):
+            row.reason = "asked for by --refresh"
+            return True
+        changed = code_changes(self.store, call.step, found)
+        if changed:
+            row.reason = f"made by other code ({', '.join(changed)}): "
+            row.reason += {"ask": "run asks adopt or rerun", "adopt": "adopted", "rerun": "made again"}[
+                self.on_code_change
+            ]
+        return bool(changed) and self.on_code_change == "rerun"
+
+    def _plan_effect(self, call: Call) -> Any:
+        waits = first_pending(call.inputs)
+        done = None
+        if not waits:
+            assert call.step.check is not None
+            done = call.step.check(*call.inputs, call.conf)
+        action = "wait" if waits else "run" if done is None else "hit"
+        if action != "hit":
+            check_parts(call.step)
+        self.rows.append(Row(call.step.name, call.shard, action, f"waits on {waits.label}" if waits else ""))
+        return done if done is not None else Pending(call.label, call.shard)
+
+    def _history(self, step: str) -> list[Manifest]:
+        """All artifacts of a step, the newest last."""
+        if step not in self._past:
+            self._past[step] = sorted(self.store.manifests(step), key=lambda m: str(m.made_by.get("finished")))
+        return self._past[step]
+
+    def _why(self, call: Call, parts: dict[str, Any]) -> str:
+        past = [manifest for manifest in self._history(call.step.name) if manifest.shard == call.shard]
+        if not past:
+            return "not made yet"
+        nearest = min((differences(manifest.made_from, parts) for manifest in reversed(past)), key=len)
+        return "; ".join(nearest) or "not made yet"
+
+    def _estimate(self, call: Call) -> dict[str, float]:
+        """Seconds and bytes as the newest artifact of the step took them, and what the step itself foretells.
+
+        Raises `HostError` if a library that the step needs is missing, and what the step's own foretelling raises.
+        """
+        check_parts(call.step)
+        past = self._history(call.step.name)
+        last = next((m for m in reversed(past) if m.shard == call.shard), past[-1] if past else None)
+        found: dict[str, float] = {}
+        if last is not None:
+            found = {"seconds": last.made_by.get("seconds", 0.0), "bytes": sum(file.size for file in last.files)}
+        return found | (call.step.estimate(*call.inputs, conf=call.conf) if call.step.estimate else {})
+
+
+def check_parts(step: Step) -> None:
+    """Raise `HostError` if a distribution that the step needs is not installed."""
+    for library in (*step.libraries, *step.needs):
+        library_version(step.name, library)
+
+
+def code_changes(store: Store, step: Step, found: Manifest) -> list[str]:
+    """For an expensive step: the modules whose code differs from what made the artifact, unless that was adopted."""
+    if not step.version:
+        return []
+    now = code_of(step)
+    adopted = (store.get_ref(f"adopted/{step.name}")[0] or {}).get(found.key, [])
+    if any(entry["code"] == sha256(now) for entry in adopted):
+        return []
+    return changed_code(found.made_by.get("code", {}), now)
+
+
+def adopt(store: Store, step: Step, key: str, record: dict[str, Any]) -> None:
+    """Record that the present code stands behind an artifact that other code made."""
+    while True:
+        known, etag = store.get_ref(f"adopted/{step.name}")
+        value = known or {}
+        value[key] = [*value.get(key, []), {"code": sha256(code_of(step)), **record}]
+        try:
+            store.set_ref(f"adopted/{step.name}", value, etag)
+            return
+        except Conflict:
+            continue

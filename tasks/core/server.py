@@ -1,0 +1,324 @@
+"""The servers of a home: Prefect's for as long as a run uses it, and all that `fromzero up` asks for until `down`.
+
+Every run holds a shared flock on users.lock. As `python -m tasks.core.server HOME` this module is the keeper: it keeps
+the services running, and stops them once nobody holds that lock any more and up.json is gone, also when the last run
+was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+import traceback
+import urllib.request
+from contextlib import suppress
+from http.client import HTTPException
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from conf.schema.services import ServicesConf
+from tasks.core.database import migrate as migrate_database
+from tasks.core.database import revision
+from tasks.core.errors import HostError
+from tasks.core.lease import lock_file
+from tasks.core.links import bare
+from tasks.core.services import Service, check_port, free_port
+from tasks.core.step import write_atomically
+
+START_LIMIT = 180.0
+"""Seconds that a server may take to answer; a fresh database alone takes 40."""
+MOST_RESTARTS = 5
+"""How often a server that dies while runs use it is started again, on the same port."""
+HEARTBEAT = 30
+"""Seconds between the signs of life of a run on the worker; three missed ones and Prefect calls it crashed."""
+RUN_GRACE = 35.0
+"""Seconds that the worker has to leave: more than a run has to save."""
+WORKER = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING", "PREFECT_WORKER_QUERY_SECONDS": "3"}
+"""What the worker's runs write, and how often in seconds it looks for new ones."""
+
+
+def folder(home: Path) -> Path:
+    """Where the server keeps its database, lock and log."""
+    return home / "prefect"
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The settings that the server and every client of this home share."""
+    return {
+        "PREFECT_HOME": str(folder(home)),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_API_DATABASE_MIGRATE_ON_START": "false",
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def migrate(home: Path) -> None:
+    """Create or migrate the database; a look at two files when this version of Prefect left it as it is now.
+
+    Raises `HostError`, the database untouched, if another version of Prefect made it.
+    """
+    database, done = folder(home) / "prefect.db", folder(home) / f"migrated-{version('prefect')}"
+    lease = lock_file(folder(home) / "migrate.lock")
+    try:
+        if not done.exists() or done.read_text() != revision(database):
+            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+            assert lease.fd is not None
+            around = {**os.environ, **environment(home)}
+            versions = "server/database/_migrations/versions/sqlite"
+            migrate_database("Prefect", database, versions, command, lease.fd, around)
+            write_atomically(done, revision(database).encode())
+    finally:
+        lease.release()
+
+
+class Membership:
+    """This process's use of the home's server."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        folder(home).mkdir(parents=True, exist_ok=True)
+        self._users: IO[bytes] | None = (folder(home) / "users.lock").open("ab")
+        fcntl.flock(self._users, fcntl.LOCK_SH)
+        self._keeper: subprocess.Popen[bytes] | None = None
+        if (found := running(home)) is None:
+            self._start()
+        elif found["version"] != version("prefect"):
+            self.leave()
+            raise HostError(
+                f"a Prefect server of version {found['version']} (process {found['pid']}) serves {home}, and this "
+                f"command has Prefect {version('prefect')}: `fromzero down` ends it and the runs that use it"
+            )
+
+    def _start(self) -> None:
+        lease = lock_file(folder(self.home) / "start.lock")
+        try:
+            if running(self.home) is None:
+                if (folder(self.home) / "prefect.db").exists():  # else the server makes it while this process plans
+                    migrate(self.home)
+                (folder(self.home) / "server.json").unlink(missing_ok=True)
+                if (conf := wanted(self.home)) is not None:
+                    check_port(conf.host, conf.prefect_port, "prefect_port")
+                environ = {name: value for name, value in os.environ.items() if name != "FROMZERO_STORE"}
+                with (folder(self.home) / "server.log").open("ab") as log:
+                    self._keeper = subprocess.Popen(
+                        [sys.executable, "-m", "tasks.core.server", str(self.home)],
+                        cwd=Path(__file__).parents[2],
+                        env={**environ, **environment(self.home)},
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                    )
+                self._await(lambda: running(self.home) is not None)
+        finally:
+            lease.release()
+
+    def _await(self, ready: Any) -> None:
+        deadline = time.monotonic() + START_LIMIT
+        while not ready():
+            ended = self._keeper is not None and self._keeper.poll() is not None
+            if ended or time.monotonic() > deadline:
+                logs = (folder(self.home) / "server.log", self.home / "logs" / "services" / "prefect.log")
+                said = "\n".join(f"{log}:\n{log.read_text()[-1500:]}" for log in logs if log.exists())
+                raise HostError(f"the Prefect server did not start; the ends of its logs:\n{said}")
+            time.sleep(0.05)
+
+    def url(self) -> str:
+        """The API's URL, once the server answers; raises `HostError` if it does not."""
+        self._await(lambda: (found := running(self.home)) is not None and _serves(found))
+        found = running(self.home)
+        assert found is not None
+        return str(found["url"])
+
+    def leave(self) -> None:
+        """Stop using the server; the last one to leave lets it stop."""
+        if self._users is not None:
+            self._users.close()
+            self._users = None
+
+
+def running(home: Path) -> dict[str, Any] | None:
+    """What server.json says, if the keeper that wrote it lives (it holds keeper.lock)."""
+    try:
+        found = dict(json.loads((folder(home) / "server.json").read_bytes()))
+        with (folder(home) / "keeper.lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return found
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _serves(found: dict[str, Any]) -> bool:
+    """The keeper's own server runs and answers: what answers on its port might be another's."""
+    return found["services"]["prefect"]["pid"] is not None and answers(found["url"])
+
+
+def check_given(url: str) -> None:
+    """Raise `HostError` if no Prefect server answers at the address in PREFECT_API_URL."""
+    if not answers(url):
+        raise HostError(
+            f"PREFECT_API_URL={bare(url)}: no Prefect server answers there: start it (or mend the address, which ends "
+            "in /api), or unset PREFECT_API_URL to let each run start a server of its own"
+        )
+
+
+def answers(url: str) -> bool:
+    """The health page of the Prefect API at `url` answers."""
+    return healthy(f"{url}/health")
+
+
+def healthy(page: str) -> bool:
+    """A page answers with 200."""
+    with suppress(OSError, ValueError, HTTPException), urllib.request.urlopen(page, timeout=5) as reply:
+        return bool(reply.status == 200)
+    return False
+
+
+def pages(home: Path) -> dict[str, str]:
+    """Where the pages of Prefect and MLflow are now, by name; only those that are kept running."""
+    found = running(home) or {}
+    return {name: found[name] for name in ("prefect", "mlflow") if name in found}
+
+
+def wanted(home: Path) -> ServicesConf | None:
+    """What `fromzero up` asked for, until `down`."""
+    try:
+        return ServicesConf.model_validate_json((folder(home) / "up.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def want(home: Path, conf: ServicesConf | None) -> None:
+    """Ask the keeper for the services of `conf`, or for none beyond what runs use."""
+    if conf is None:
+        (folder(home) / "up.json").unlink(missing_ok=True)
+    else:
+        write_atomically(folder(home) / "up.json", conf.model_dump_json().encode())
+
+
+class Keeper:
+    """The one process that keeps the services of a home running."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.logs = home, home / "logs" / "services"
+        conf = wanted(home)
+        self.host = conf.host if conf else "127.0.0.1"
+        self.fixed = conf is not None
+        self.port = conf.prefect_port if conf else free_port()
+        self.near = "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        self.api = f"http://{self.near}:{self.port}/api"
+        self.services = {"prefect": self._prefect()}
+        self.worker = f"{platform.node()}-{os.getpid()}"
+        """The worker's name: one that an earlier keeper left behind may count as online for a while."""
+        self.asked: ServicesConf | None = None
+        self._written: bytes = b""
+
+    def _prefect(self) -> Service:
+        command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+        command += ["--host", self.host, "--port", str(self.port), "--log-level", "warning"]
+        command += ["--timeout-graceful-shutdown", "3"]
+        environ = {"PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": "/api", "PREFECT_API_URL": self.api}
+        # no page of another site may ask this server for anything: it runs code
+        environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = self.api.removesuffix("/api")
+        return Service("prefect", command, self.logs / "prefect.log", environ)
+
+    def _mlflow(self, conf: ServicesConf) -> Service:
+        from tasks.core.database import prepare
+
+        uri = prepare(self.home)
+        command = [sys.executable, "-m", "mlflow", "server", "--host", conf.host, "--port", str(conf.mlflow_port)]
+        command += ["--workers", "1", "--backend-store-uri", uri]
+        command += ["--artifacts-destination", str(self.home / "mlflow" / "artifacts")]
+        environ = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        return Service("mlflow", command, self.logs / "mlflow.log", environ)
+
+    def _worker(self, conf: ServicesConf) -> Service:
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", conf.pool]
+        command += ["--name", self.worker, "--limit", str(conf.limit)]
+        environ = {"PREFECT_API_URL": self.api, **WORKER}
+        environ["FROMZERO_HOME"] = str(self.home)
+        return Service(
+            "worker", command, self.logs / "worker.log", environ, ready=lambda: answers(self.api), grace=RUN_GRACE
+        )  # fmt: skip
+
+    def look(self) -> None:
+        """Start what is asked for and does not run, stop what is not asked for any more, and say how things are."""
+        conf = wanted(self.home)
+        if conf != self.asked:
+            for name in ("worker", "mlflow"):
+                if name in self.services:
+                    self.services.pop(name).stop()
+            if conf is not None and os.environ.get("MLFLOW_TRACKING_URI") is None:
+                self.services["mlflow"] = self._mlflow(conf)
+            if conf is not None:
+                self.services["worker"] = self._worker(conf)
+            self.asked = conf
+        for service in self.services.values():
+            service.look()
+        self._say()
+
+    def _say(self) -> None:
+        found: dict[str, Any] = {"url": self.api, "pid": os.getpid(), "version": version("prefect")}
+        found["prefect"] = self.api.removesuffix("/api")
+        if self.asked is not None and "mlflow" in self.services:
+            found["mlflow"] = f"http://{self.near}:{self.asked.mlflow_port}"
+        found["worker"] = self.worker
+        found["services"] = {name: service.status() for name, service in self.services.items()}
+        data = json.dumps(found).encode()
+        if data != self._written:
+            write_atomically(folder(self.home) / "server.json", data)
+            self._written = data
+
+    def given_up(self) -> bool:
+        """Without `up`, a server that keeps dying is not started for ever: the run that waits says so."""
+        return self.asked is None and self.services["prefect"].restarts > MOST_RESTARTS
+
+    def stop(self) -> None:
+        """Stop all services, the server last."""
+        for name in ("worker", "mlflow", "prefect"):
+            if name in self.services:
+                self.services[name].stop()
+
+
+def keep(home: Path) -> int:
+    """Keep the services running until nobody needs them."""
+    held = lock_file(folder(home) / "keeper.lock")
+    migrate(home)
+    keeper = Keeper(home)
+    with (folder(home) / "users.lock").open("ab") as users:
+        while True:
+            try:
+                keeper.look()
+            except (OSError, HostError):  # a full disk, say: what runs goes on, and is looked at again
+                traceback.print_exc()
+            if keeper.given_up():
+                break
+            time.sleep(0.5)
+            if wanted(home) is not None:
+                continue
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                continue
+        if keeper.fixed or keeper.asked is not None:  # whoever comes next needs the same ports
+            keeper.stop()
+        (folder(home) / "server.json").unlink(missing_ok=True)
+        held.release()
+    keeper.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: None)  # SIG_IGN would pass to the worker, which leaves by it
+    sys.exit(keep(Path(sys.argv[1])))

@@ -1,0 +1,71 @@
+"""Held-out bits per byte of the answers that a chat model is meant to give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from conf.schema.evaluate import ChatEval
+from tasks.core.errors import DataError
+from tasks.core.step import Stats, Workdir
+from tasks.evaluate import output, scoring
+from tasks.evaluate.bootstrap import with_interval
+from tasks.evaluate.lm import bits_per_byte, perplexity
+from tasks.evaluate.sampling import samples
+
+
+def score(model: Any, tokenizer: Any, table: pl.DataFrame, conf: ChatEval) -> pl.DataFrame:
+    """Items (id, bytes, tokens, nats), one for each conversation with an answer.
+
+    `nats` and `tokens` are those of the tokens that the chat template marks as the assistant's, the one that ends an
+    answer included; `bytes` are the answers' in UTF-8. All of a conversation is scored, in windows if it is long.
+    """
+    rendered = [
+        tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+        for messages in table["messages"].to_list()
+    ]
+    masks = [np.array(row["assistant_masks"][1:], dtype=bool) for row in rendered]
+    nats = scoring.token_nats(model, [row["input_ids"] for row in rendered], conf)
+    answers = [
+        sum(len(turn["content"].encode()) for turn in messages if turn["role"] == "assistant")
+        for messages in table["messages"].to_list()
+    ]
+    items = table.select(
+        "id",
+        pl.Series("bytes", answers, dtype=pl.Int64),
+        pl.Series("tokens", [int(mask.sum()) for mask in masks], dtype=pl.Int64),
+        pl.Series("nats", [float(row[mask].sum()) for row, mask in zip(nats, masks, strict=True)], dtype=pl.Float64),
+    )
+    return items.filter((pl.col("bytes") > 0) & (pl.col("tokens") > 0))
+
+
+def run(model: Path, evalset: Path, conf: ChatEval, work: Workdir) -> Stats:
+    """Score the held-out conversations; write metrics.json, items.parquet and samples.json."""
+    device = scoring.settle(conf.run)
+    output.read_task(model, "chat")
+    table = pl.read_parquet(evalset, columns=["id", "messages"]).filter(pl.col("messages").list.len() > 1)
+    tokenizer, network = scoring.load_tokenizer(model), scoring.load_causal(model, device)
+    items = score(network, tokenizer, table, conf)
+    if items.is_empty():
+        raise DataError("the evaluation set holds no conversation with an answer")
+    columns = items.select("nats", "bytes", "tokens").to_numpy().astype(np.float64)
+    settings = (conf.resamples, conf.seed, conf.confidence)
+    metrics = with_interval("bits_per_byte", columns, bits_per_byte, *settings)
+    metrics |= with_interval("perplexity", columns, perplexity, *settings)
+    metrics["nats_per_byte"] = float(columns[:, 0].sum() / columns[:, 1].sum())
+    metrics = output.rounded(metrics)
+    starts = [(prompt, _ask(tokenizer, prompt)) for prompt in conf.prompts]
+    items.write_parquet(work / "items.parquet", compression="zstd")
+    output.write_json(work / "metrics.json", metrics)
+    output.write_json(work / "samples.json", samples(network, tokenizer, starts, conf.samples))
+    work.log_metrics(metrics)
+    return {"conversations": items.height, "answer_bytes": int(items["bytes"].sum()), "metrics": metrics}
+
+
+def _ask(tokenizer: Any, prompt: str) -> list[int]:
+    message = [{"role": "user", "content": prompt}]
+    out = tokenizer.apply_chat_template(message, tokenize=True, return_dict=True, add_generation_prompt=True)
+    return list(out["input_ids"])

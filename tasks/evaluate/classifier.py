@@ -1,0 +1,115 @@
+"""A classifier on held-out documents, beside the majority class and naive Bayes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from conf.schema.evaluate import ClassifierEval
+from tasks.core.errors import DataError
+from tasks.core.step import Stats, Workdir
+from tasks.evaluate import baseline, output, quality, scoring
+from tasks.evaluate.bootstrap import Floats
+
+
+def known(table: pl.LazyFrame, task: dict[str, Any]) -> pl.DataFrame:
+    """(id, text, label, number) of the documents whose label the model knows, names hidden, in order of id."""
+    hidden = re.compile(task["mask_pattern"])
+    found = table.select("id", "text", "label").filter(pl.col("label").is_in(task["labels"])).sort("id").collect()
+    number = {label: n for n, label in enumerate(task["labels"])}
+    return found.with_columns(
+        pl.Series("text", [hidden.sub(task["mask"], text) for text in found["text"]], dtype=pl.String),
+        pl.Series("number", [number[label] for label in found["label"]], dtype=pl.Int64),
+    )
+
+
+def training_documents(paths: Iterable[Path], task: dict[str, Any]) -> pl.DataFrame:
+    """The documents that the model was trained on: the first `max_per_class` of each label, in order of id."""
+    table = known(pl.concat([pl.scan_parquet(path).select("id", "text", "label") for path in paths]), task)
+    if task["max_per_class"] is None:
+        return table
+    return table.filter(pl.int_range(pl.len()).over("label") < task["max_per_class"])
+
+
+def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], task: dict[str, Any], batch_tokens: int) -> Floats:
+    """(texts, labels) in float64, in the order of the texts, each encoded as in training."""
+    pad = model.config.pad_token_id
+    out = tokenizer(
+        list(texts), truncation=True, max_length=task["max_length"] - len(task["prefix"]), add_special_tokens=False
+    )
+    ids = [[*task["prefix"], *row] or [pad] for row in out["input_ids"]]
+    result = np.zeros((len(ids), model.config.num_labels))
+    whole = [(n, 0, len(row), 1) for n, row in enumerate(ids)]
+    with torch.inference_mode():
+        for batch in scoring.followed(scoring.batches(whole, batch_tokens)):
+            width = batch[0][2]
+            filled = [[*ids[n], *[pad] * (width - len(ids[n]))] for n, *_ in batch]
+            logits = model(input_ids=torch.tensor(filled, device=model.device), use_cache=False).logits.double()
+            result[[n for n, *_ in batch]] = torch.softmax(logits, dim=-1).cpu().numpy()
+    return result
+
+
+def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval, work: Workdir) -> Stats:
+    """Classify the held-out documents; write metrics.json, items.parquet, confusion.json, calibration.json."""
+    device = scoring.settle(conf.run)
+    task = output.read_task(model, "classification")
+    everything = pl.scan_parquet(evalset)
+    table = known(everything, task)
+    if table.is_empty():
+        raise DataError(f"the evaluation set holds no document labelled with one of {task['labels']}")
+    network = AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32, local_files_only=True)
+    network = network.to(device).eval()
+    tokenizer = scoring.load_tokenizer(model)
+    predicted = probabilities(network, tokenizer, table["text"].to_list(), task, conf.batch_tokens)
+    truth = table["number"].to_numpy()
+    metrics = quality.measure(predicted, truth, conf) | _baselines(table, train, task, conf)
+    metrics["unknown_labels"] = float(
+        everything.filter(pl.col("label").is_not_null()).select(pl.len()).collect().item() - table.height
+    )
+    metrics = output.rounded(metrics)
+    _write(table, predicted, task["labels"], work)
+    output.write_json(work / "calibration.json", quality.calibration(predicted, truth, conf.bins))
+    output.write_json(work / "metrics.json", metrics)
+    work.log_metrics(metrics)
+    return {"documents": table.height, "classes": len(task["labels"]), "metrics": metrics}
+
+
+def _baselines(
+    table: pl.DataFrame, train: Sequence[Path], task: dict[str, Any], conf: ClassifierEval
+) -> dict[str, float]:
+    seen, classes, truth = training_documents(train, task), len(task["labels"]), table["number"].to_numpy()
+    labels = seen["number"].to_list()
+    guesses = {
+        "majority": baseline.majority(labels, classes, table.height),
+        "naive_bayes": baseline.naive_bayes(
+            seen["text"].to_list(), labels, table["text"].to_list(), classes, conf.smoothing, conf.vocabulary
+        ),
+    }
+    return {
+        f"{name}_{metric}": value
+        for name, guess in guesses.items()
+        for metric, value in quality.measure(guess, truth, conf).items()
+        if metric in ("accuracy", "macro_f1", "roc_auc", "accuracy_lo", "accuracy_hi")
+    }
+
+
+def _write(table: pl.DataFrame, predicted: Floats, labels: Sequence[str], work: Workdir) -> None:
+    truth, guess = table["number"].to_numpy(), predicted.argmax(axis=1)
+    items = table.select(
+        "id",
+        "label",
+        pl.Series("predicted", [labels[n] for n in guess], dtype=pl.String),
+        pl.Series("nats", quality.nats(predicted, truth), dtype=pl.Float64),
+        pl.Series("correct", guess == truth, dtype=pl.Boolean),
+    )
+    items.write_parquet(work / "items.parquet", compression="zstd")
+    matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(matrix, (truth, guess), 1)
+    output.write_json(work / "confusion.json", {"labels": list(labels), "matrix": matrix.tolist()})

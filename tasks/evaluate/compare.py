@@ -1,0 +1,148 @@
+"""Is the candidate better than the incumbent? A paired bootstrap on the same evaluation items.
+
+Items are drawn with replacement and both models are measured on each draw (Efron & Tibshirani 1993, An Introduction to
+the Bootstrap; Koehn 2004, Statistical Significance Tests for Machine Translation Evaluation), so that how hard an item
+is for both does not blur the difference between them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from conf.schema.evaluate import GateConf
+from tasks.core.errors import ArtifactError
+from tasks.evaluate import quality
+from tasks.evaluate.bootstrap import Floats, interval, resampled_sums
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure as a function of sums over items, and whether more of it is better."""
+
+    needs: tuple[str, ...]
+    """The columns of items.parquet that it is made from."""
+    columns: Callable[[pl.DataFrame], Floats]
+    """Items → (items, k)."""
+    value: Callable[[Floats], Floats]
+    """Sums (…, k) → values (…)."""
+    higher_is_better: bool
+
+
+def _ratio(items: pl.DataFrame, over: str, under: pl.Expr) -> Floats:
+    return items.select(pl.col(over).cast(pl.Float64).alias("over"), under.alias("under")).to_numpy()
+
+
+def _classes(items: pl.DataFrame) -> Floats:
+    names = {label: n for n, label in enumerate(sorted({*items["label"], *items["predicted"]}))}
+    truth, predicted = (np.array([names[label] for label in items[side]]) for side in ("label", "predicted"))
+    return quality.macro_f1_columns(truth, predicted, len(names))
+
+
+METRICS: dict[str, Metric] = {
+    "bits_per_byte": Metric(
+        ("nats", "bytes"), lambda i: _ratio(i, "nats", pl.col("bytes") * math.log(2)), quality.mean, False
+    ),
+    "nats": Metric(("nats",), lambda i: _ratio(i, "nats", pl.lit(1.0)), quality.mean, False),
+    "accuracy": Metric(("correct",), lambda i: _ratio(i, "correct", pl.lit(1.0)), quality.mean, True),
+    "macro_f1": Metric(("label", "predicted"), _classes, quality.macro_f1, True),
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same items. `gain` is the difference turned so that more is better for the candidate."""
+
+    candidate: float
+    incumbent: float
+    difference: float
+    """candidate - incumbent."""
+    gain: float
+    low: float
+    """Of the gain's two-sided percentile interval."""
+    high: float
+    p: float
+    """One-sided: the share of resamples in which the candidate gains nothing, (k + 1) / (resamples + 1)."""
+    items: int
+
+
+def joined(candidate: pl.DataFrame, incumbent: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both tables in order of id; raises `ArtifactError` unless they are about the same items."""
+    ours, theirs = candidate.sort("id"), incumbent.sort("id")
+    given = [name for name in ("id", "bytes", "label") if name in ours.columns and name in theirs.columns]
+    if not ours.select(given).equals(theirs.select(given)) or ours["id"].is_duplicated().any():
+        only_ours, only_theirs = (len({*a["id"]} - {*b["id"]}) for a, b in ((ours, theirs), (theirs, ours)))
+        raise ArtifactError(
+            f"candidate and incumbent were evaluated on different items ({only_ours} only of the candidate, "
+            f"{only_theirs} only of the incumbent): evaluate the incumbent on the candidate's evaluation set first"
+        )
+    return ours, theirs
+
+
+def paired_bootstrap(
+    candidate: pl.DataFrame, incumbent: pl.DataFrame, metric: str, seed: int, resamples: int, confidence: float
+) -> Comparison:
+    """Compare two models on their items (id, and what the metric needs), joined by id.
+
+    Both are summed over the same draws. Raises `ArtifactError` if the items differ or lack a column.
+    """
+    chosen = METRICS[metric]
+    for name, table in (("candidate", candidate), ("incumbent", incumbent)):
+        if missing := set(chosen.needs) - set(table.columns):
+            raise ArtifactError(f"the {name}'s items have no {sorted(missing)}: {metric} cannot be computed from them")
+    ours, theirs = joined(candidate, incumbent)
+    both = chosen.columns(pl.concat([ours.select(chosen.needs), theirs.select(chosen.needs)]))
+    sides = np.split(both, 2)
+    sign = 1.0 if chosen.higher_is_better else -1.0
+    sums = [resampled_sums(side, resamples, seed) for side in sides]
+    drawn = sign * (chosen.value(sums[0]) - chosen.value(sums[1]))
+    value, other = (float(chosen.value(side.sum(axis=0))) for side in sides)
+    low, high = interval(drawn, confidence)
+    p = (int((drawn <= 0).sum()) + 1) / (resamples + 1)
+    return Comparison(value, other, value - other, sign * (value - other), low, high, p, ours.height)
+
+
+def decide(candidate: pl.DataFrame, incumbent: pl.DataFrame | None, conf: GateConf) -> dict[str, Any]:
+    """The gate's decision as JSON, its reasons as sentences. Without an incumbent the candidate is the first."""
+    head: dict[str, Any] = {"rule": conf.rule, "metric": conf.metric, "margin": conf.margin}
+    if incumbent is None:
+        reason = "There is no incumbent: the candidate is the first."
+        return {"accepted": True, "first": True, **head, "items": candidate.height, "reasons": [reason]}
+    found = paired_bootstrap(candidate, incumbent, conf.metric, conf.seed, conf.resamples, conf.confidence)
+    accepted, reasons = _judge(found, conf)
+    return {
+        "accepted": accepted,
+        "first": False,
+        **head,
+        "items": found.items,
+        "candidate": found.candidate,
+        "incumbent": found.incumbent,
+        "difference": found.difference,
+        "gain": found.gain,
+        "interval": [found.low, found.high],
+        "confidence": conf.confidence,
+        "p": found.p,
+        "reasons": reasons,
+    }
+
+
+def _judge(found: Comparison, conf: GateConf) -> tuple[bool, list[str]]:
+    seen = (
+        f"On the same {found.items} items the candidate has {conf.metric} {found.candidate:.4f}, the incumbent "
+        f"{found.incumbent:.4f}: a gain of {found.gain:+.4f} ({conf.confidence:.0%} interval {found.low:+.4f} to "
+        f"{found.high:+.4f}, p = {found.p:.4f})."
+    )
+    if found.items < conf.min_items:
+        return False, [seen, f"{found.items} items are too few to trust a comparison: min_items is {conf.min_items}."]
+    if conf.rule == "superior":
+        accepted = found.low > 0
+        verdict = "lies above 0: the candidate is superior" if accepted else "does not lie above 0: not proven superior"
+    else:
+        accepted = found.low >= -conf.margin
+        verdict = f"{'stays' if accepted else 'does not stay'} within {conf.margin:g} of the incumbent"
+    return accepted, [seen, f"The interval {verdict}."]

@@ -1,0 +1,98 @@
+"""Held-out bits per byte of a language model, beside gzip."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from conf.schema.evaluate import LmEval
+from tasks.core.errors import ArtifactError, DataError
+from tasks.core.step import Stats, Workdir
+from tasks.evaluate import output, scoring
+from tasks.evaluate.bootstrap import Floats, with_interval
+from tasks.evaluate.sampling import samples
+
+
+def score(model: Any, tokenizer: Any, table: pl.DataFrame, conf: LmEval) -> pl.DataFrame:
+    """Items (id, source, bytes, tokens, nats), one for each document.
+
+    A document is scored as pretraining reads it: after the end-of-text token of the one before, and with its own
+    end-of-text token at its end, so that telling where a document stops is paid for. `bytes` are the text's in UTF-8.
+    """
+    eos = tokenizer.eos_token_id
+    if eos is None:
+        raise ArtifactError("the model's tokenizer has no end-of-text token: train the tokenizer again")
+    texts = table["text"].to_list()
+    ids = [[eos, *found, eos] for found in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    nats = scoring.token_nats(model, ids, conf)
+    return table.select(
+        "id",
+        "source",
+        pl.Series("bytes", [len(text.encode()) for text in texts], dtype=pl.Int64),
+        pl.Series("tokens", [len(row) for row in nats], dtype=pl.Int64),
+        pl.Series("nats", [float(row.sum()) for row in nats], dtype=pl.Float64),
+    )
+
+
+def gzip_bits_per_byte(texts: list[str]) -> float:
+    """Bits per byte of text that gzip -9 needs for all documents as one stream, a line break between two."""
+    size = sum(len(text.encode()) for text in texts)
+    return 8 * len(gzip.compress("\n".join(texts).encode(), compresslevel=9, mtime=0)) / size
+
+
+def bits_per_byte(sums: Floats) -> Floats:
+    """From sums (…, 3) of nats, bytes and tokens."""
+    result: Floats = sums[..., 0] / (math.log(2) * sums[..., 1])
+    return result
+
+
+def perplexity(sums: Floats) -> Floats:
+    """Of a token, the end-of-text tokens among them; from sums (…, 3) of nats, bytes and tokens."""
+    result: Floats = np.exp(sums[..., 0] / sums[..., 2])
+    return result
+
+
+def measure(items: pl.DataFrame, conf: LmEval | Any) -> dict[str, float]:
+    """Bits per byte and perplexity with their intervals, and bits per byte of each source."""
+    settings = (conf.resamples, conf.seed, conf.confidence)
+    columns = items.select("nats", "bytes", "tokens").to_numpy().astype(np.float64)
+    metrics = with_interval("bits_per_byte", columns, bits_per_byte, *settings)
+    metrics |= with_interval("perplexity", columns, perplexity, *settings)
+    for (source,), part in sorted(items.group_by("source", maintain_order=True)):
+        columns = part.select("nats", "bytes", "tokens").to_numpy().astype(np.float64)
+        metrics |= with_interval(f"bits_per_byte/{source}", columns, bits_per_byte, *settings)
+    return metrics
+
+
+def run(model: Path, evalset: Path, conf: LmEval, work: Workdir) -> Stats:
+    """Score the held-out documents; write metrics.json, items.parquet and samples.json."""
+    device = scoring.settle(conf.run)
+    table = pl.read_parquet(evalset, columns=["id", "text", "source"]).filter(pl.col("text").str.len_bytes() > 0)
+    if table.is_empty():
+        raise DataError("the evaluation set holds no document with a text")
+    tokenizer, network = scoring.load_tokenizer(model), scoring.load_causal(model, device)
+    items = score(network, tokenizer, table, conf)
+    metrics = measure(items, conf)
+    metrics["gzip_bits_per_byte"] = gzip_bits_per_byte(table["text"].to_list())
+    metrics["beats_gzip"] = float(metrics["bits_per_byte"] < metrics["gzip_bits_per_byte"])
+    metrics = output.rounded(metrics)
+    print(
+        f"{metrics['bits_per_byte']:.3f} bits per byte ({metrics['bits_per_byte_lo']:.3f} to "
+        f"{metrics['bits_per_byte_hi']:.3f}), gzip -9 {metrics['gzip_bits_per_byte']:.3f}: the model "
+        f"{'beats' if metrics['beats_gzip'] else 'does not beat'} gzip",
+        flush=True,
+    )
+    starts = [
+        (prompt, [tokenizer.eos_token_id, *tokenizer(prompt, add_special_tokens=False)["input_ids"]])
+        for prompt in conf.prompts
+    ]
+    items.write_parquet(work / "items.parquet", compression="zstd")
+    output.write_json(work / "metrics.json", metrics)
+    output.write_json(work / "samples.json", samples(network, tokenizer, starts, conf.samples))
+    work.log_metrics(metrics)
+    return {"documents": items.height, "bytes": int(items["bytes"].sum()), "metrics": metrics}

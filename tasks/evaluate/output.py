@@ -1,0 +1,31 @@
+"""The small files of an evaluation: task.json, which it reads, and the JSON that it writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import ArtifactError
+
+
+def read_task(folder: Path, kind: str) -> dict[str, Any]:
+    """task.json of a fine-tuned model; raises `ArtifactError` unless it is of `kind`."""
+    try:
+        task: dict[str, Any] = json.loads((folder / "task.json").read_text())
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder} holds no task.json: it is not a fine-tuned model") from None
+    if task["kind"] != kind:
+        raise ArtifactError(f"{folder} is a model for {task['kind']}, not for {kind}")
+    return task
+
+
+def rounded(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics to six decimals: their last bits depend on how a library adds up."""
+    return {name: round(float(value), 6) for name, value in metrics.items()}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON with a line break at its end."""
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,116 @@
+"""Measures of a classifier from its probabilities, each with a bootstrap interval over all resamples at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conf.schema.evaluate import ClassifierEval
+from tasks.evaluate.bootstrap import Floats, counts, interval, with_interval
+
+Labels = NDArray[np.int64]
+
+
+def macro_f1_columns(truth: Labels, predicted: Labels, classes: int) -> Floats:
+    """(items, 3 * classes): for each class whether an item is a hit, is of the class, is taken for the class."""
+    is_class, as_class = truth[:, None] == np.arange(classes), predicted[:, None] == np.arange(classes)
+    return np.concatenate([is_class & as_class, is_class, as_class], axis=1).astype(np.float64)
+
+
+def macro_f1(sums: Floats) -> Floats:
+    """Mean over the classes that occur (in truth or prediction) of 2 hits / (items of it + items taken for it)."""
+    hits, of_class, as_class = np.split(sums, 3, axis=-1)
+    either = of_class + as_class
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result: Floats = np.nanmean(np.where(either > 0, 2 * hits / either, np.nan), axis=-1)
+    return result
+
+
+def calibration_columns(probabilities: Floats, truth: Labels, bins: int) -> Floats:
+    """(items, bins): in the bin of its confidence, confidence minus 1 if right, else confidence."""
+    confidence, predicted = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gap = confidence - (predicted == truth)
+    return np.concatenate([(place[:, None] == np.arange(bins)) * gap[:, None], np.ones((len(gap), 1))], axis=1)
+
+
+def calibration_error(sums: Floats) -> Floats:
+    """Expected calibration error (Guo et al. 2017): |mean confidence - accuracy| over bins, weighted by their items."""
+    result: Floats = np.abs(sums[..., :-1]).sum(axis=-1) / sums[..., -1]
+    return result
+
+
+def calibration(probabilities: Floats, truth: Labels, bins: int) -> list[dict[str, float]]:
+    """For each bin of confidence that holds items: their number, mean confidence and accuracy."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    return [
+        {
+            "items": int(held.sum()),
+            "confidence": round(float(confidence[held].mean()), 6),
+            "accuracy": round(float(right[held].mean()), 6),
+        }
+        for n in range(bins)
+        if (held := place == n).any()
+    ]
+
+
+def roc_auc(probabilities: Floats, truth: Labels, weights: Floats) -> Floats:
+    """One-versus-rest ROC-AUC, the mean over classes, for each row of item weights (resamples, items).
+
+    The probability that an item of a class has a higher score for it than one of another class, ties counting half
+    (Mann & Whitney 1947). A class without items, or without others, in a resample is left out there.
+    """
+    areas = [_area(probabilities[:, n], truth == n, weights) for n in range(probabilities.shape[1])]
+    with np.errstate(invalid="ignore"):
+        stacked = np.stack(areas)
+        known = (~np.isnan(stacked)).sum(axis=0)
+        result: Floats = np.where(known > 0, np.nansum(stacked, axis=0) / np.maximum(known, 1), np.nan)
+    return result
+
+
+def _area(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
+    ranked = np.argsort(scores, kind="stable")
+    _, starts = np.unique(scores[ranked], return_index=True)
+    of_class = np.add.reduceat(weights[:, ranked] * positive[ranked], starts, axis=1)
+    others = np.add.reduceat(weights[:, ranked] * ~positive[ranked], starts, axis=1)
+    below = np.cumsum(others, axis=1) - others / 2
+    pairs = of_class.sum(axis=1) * others.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result: Floats = np.where(pairs > 0, (of_class * below).sum(axis=1) / pairs, np.nan)
+    return result
+
+
+def nats(probabilities: Floats, truth: Labels) -> Floats:
+    """The loss of each item: minus the logarithm of the probability of its class."""
+    result: Floats = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-12))
+    return result
+
+
+def mean(sums: Floats) -> Floats:
+    """From sums (…, 2) of a value and of ones."""
+    result: Floats = sums[..., 0] / sums[..., 1]
+    return result
+
+
+def measure(probabilities: Floats, truth: Labels, conf: ClassifierEval) -> dict[str, float]:
+    """accuracy, macro_f1, nats, ece and roc_auc, each with _lo and _hi."""
+    predicted, ones = probabilities.argmax(axis=1), np.ones(len(truth))
+    columns: dict[str, tuple[Floats, Callable[[Floats], Floats]]] = {
+        "accuracy": (np.stack([(predicted == truth).astype(np.float64), ones], axis=1), mean),
+        "macro_f1": (macro_f1_columns(truth, predicted, probabilities.shape[1]), macro_f1),
+        "nats": (np.stack([nats(probabilities, truth), ones], axis=1), mean),
+        "ece": (calibration_columns(probabilities, truth, conf.bins), calibration_error),
+    }
+    metrics: dict[str, float] = {}
+    for name, (values, metric) in columns.items():
+        metrics |= with_interval(name, values, metric, conf.resamples, conf.seed, conf.confidence)
+    drawn = np.concatenate([roc_auc(probabilities, truth, w) for w in counts(len(truth), conf.resamples, conf.seed)])
+    low, high = interval(drawn, conf.confidence)
+    return metrics | {
+        "roc_auc": float(roc_auc(probabilities, truth, ones[None])[0]),
+        "roc_auc_lo": low,
+        "roc_auc_hi": high,
+    }

@@ -1,0 +1,87 @@
+"""Two versions of a registered model, compared on the same evaluation items whenever they were measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import polars as pl
+
+from conf.schema.evaluate import GateConf
+from tasks.core.artifact import Manifest
+from tasks.core.errors import ArtifactError
+from tasks.core.store import Store
+from tasks.evaluate.compare import METRICS, paired_bootstrap
+
+METRICS_OF = {"evaluate_lm": ("bits_per_byte",), "evaluate_chat": ("bits_per_byte",)}
+"""What each evaluation is compared by; of a classifier accuracy and macro F1."""
+CLASSIFIER = ("accuracy", "macro_f1")
+EVALSET = "freeze_evalset"
+FEWEST = GateConf().min_items
+"""With fewer items the gate trusts no comparison; nor does this."""
+
+
+def compare(
+    store: Store, old: dict[str, Any], new: dict[str, Any], resamples: int, confidence: float, seed: int = 0
+) -> dict[str, Any]:
+    """{old, new, evalset, metrics: [{metric, higher_is_better, old, new, gain, low, high, p, items, verdict}]}.
+
+    A gain is turned so that more is better for the new one. Raises `ArtifactError` if the store holds no evaluation of
+    both on one evaluation set.
+    """
+    ours, theirs = _on_one_set(store, new, old)
+    tables = [pl.read_parquet(store.artifact(one) / "items.parquet") for one in (ours, theirs)]
+    metrics = []
+    for metric in METRICS_OF.get(ours.step, CLASSIFIER):
+        found = asdict(paired_bootstrap(tables[0], tables[1], metric, seed, resamples, confidence))
+        verdict = "new is better" if found["low"] > 0 else "old is better" if found["high"] < 0 else "not proven"
+        verdict = verdict if found["items"] >= FEWEST else "too few items"
+        kept = {name: found[name] for name in ("gain", "low", "high", "p", "items")}
+        sides = {"old": found["incumbent"], "new": found["candidate"]}
+        better = METRICS[metric].higher_is_better
+        metrics.append({"metric": metric, "higher_is_better": better, **sides, **kept, "verdict": verdict})
+    about = [{name: one[name] for name in ("name", "version", "digest")} for one in (old, new)]
+    return {
+        "old": about[0], "new": about[1], "evalset": _input(ours, EVALSET), "confidence": confidence, "metrics": metrics
+    }  # fmt: skip
+
+
+def _on_one_set(store: Store, new: dict[str, Any], old: dict[str, Any]) -> tuple[Manifest, Manifest]:
+    """The evaluations of both with the same evaluation set and options: as registered, else any that the store has."""
+    candidates = [_evaluations(store, one) for one in (new, old)]
+    for ours in candidates[0]:
+        for theirs in candidates[1]:
+            if _measured_by(ours) == _measured_by(theirs):
+                return ours, theirs
+    shown = [f"version {one['version']} on {_input(found[0], EVALSET)[:12]}" for one, found in
+             zip((new, old), candidates, strict=True)]  # fmt: skip
+    name = old["name"]
+    raise ArtifactError(
+        f"the two versions of {name} were measured on other evaluation sets or with other options: {', '.join(shown)}. "
+        f"Make version {old['version']} champion (`fromzero promote {name} {old['version']} --force`) and run the "
+        "recipe of the other one again: a run measures the champion on its own items. Then compare; "
+        "`fromzero rollback` takes the champion back"
+    )
+
+
+def _evaluations(store: Store, one: dict[str, Any]) -> list[Manifest]:
+    """What the store holds of a version's evaluations, the registered one first."""
+    step, _, key = one["evaluation"].partition("/")
+    found = [
+        manifest for manifest in store.manifests(step) if one["digest"] in {ref["digest"] for ref in manifest.inputs}
+    ]
+    found.sort(key=lambda manifest: manifest.key != key)
+    if not found:
+        raise ArtifactError(
+            f"the evaluation of {one['name']} version {one['version']} ({step}/{key[:12]}) is not in the store any "
+            "more: run the recipe that made it again"
+        )
+    return found
+
+
+def _measured_by(manifest: Manifest) -> tuple[Any, ...]:
+    return manifest.step, _input(manifest, EVALSET), str(manifest.made_from.get("conf"))
+
+
+def _input(manifest: Manifest, step: str) -> str:
+    return next((str(ref["digest"]) for ref in manifest.inputs if ref["step"] == step), "no evaluation set")

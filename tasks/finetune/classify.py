@@ -1,0 +1,155 @@
+"""Fine-tuning a classifier of labelled documents: which library does a docstring belong to, its names hidden?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
+
+from conf.schema.finetune import ClassifyConf
+from tasks.core.errors import DataError
+from tasks.core.step import Stats, Workdir
+from tasks.finetune import export
+from tasks.finetune.training import Collate, Loss, Row, settle, train
+
+
+def mask_pattern(labels: Iterable[str], conf: ClassifyConf) -> str:
+    """A regular expression, case ignored, of every word to hide; it matches nothing if there are none.
+
+    A label is hidden as it is written and with - and _ exchanged. A word ends where letters and digits end, so that
+    `torch` is hidden in `__torch_function__` but not in `torchlight`.
+    """
+    names = [*(labels if conf.mask_labels else ()), *conf.masked_words]
+    words = {form for name in names for form in (name, name.replace("-", "_"), name.replace("_", "-"))}
+    if not words:
+        return r"(?!)"
+    longest_first = sorted((word.lower() for word in words), key=lambda word: (-len(word), word))
+    return rf"(?i)(?<![^\W_])(?:{'|'.join(map(re.escape, dict.fromkeys(longest_first)))})(?![^\W_])"
+
+
+def labelled(paths: Iterable[Path], most: int | None) -> pl.DataFrame:
+    """(id, text, label) of the labelled documents, in order of id, at most `most` of each label."""
+    table = pl.concat([pl.scan_parquet(path).select("id", "text", "label") for path in paths])
+    table = table.filter(pl.col("label").is_not_null()).sort("id")
+    if most is not None:
+        table = table.filter(pl.int_range(pl.len()).over("label") < most)
+    return table.collect()
+
+
+def classes(train_table: pl.DataFrame, least: int) -> tuple[list[str], dict[str, int]]:
+    """The labels with at least `least` documents, sorted, and how many documents each of the others has."""
+    counts = dict(sorted(train_table["label"].value_counts().iter_rows()))
+    kept = [label for label, count in counts.items() if count >= least]
+    if len(kept) < 2:
+        raise DataError(
+            f"{len(kept)} labels have {least} training documents or more ({counts}): a classifier needs two; "
+            "collect labelled documents or lower min_per_class"
+        )
+    return kept, {label: count for label, count in counts.items() if label not in kept}
+
+
+def prefix(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """What stands before every text: the token that each document begins with in pretraining, if there is one."""
+    return [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+
+
+def encoder(tokenizer: PreTrainedTokenizerFast, pattern: str, conf: ClassifyConf) -> Callable[[Sequence[str]], Any]:
+    """The function from texts to lists of token ids: names hidden, cut to max_length, never empty."""
+    hidden, first = re.compile(pattern), prefix(tokenizer)
+
+    def encode(texts: Sequence[str]) -> list[list[int]]:
+        masked = [hidden.sub(conf.mask, text) for text in texts]
+        out = tokenizer(masked, truncation=True, max_length=conf.max_length - len(first), add_special_tokens=False)
+        return [[*first, *ids] or [export.pad_id(tokenizer)] for ids in out["input_ids"]]
+
+    return encode
+
+
+def collate_with(pad: int) -> Collate:
+    """Batches padded on the right; the head reads the last token that is not padding."""
+
+    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        width = max(len(row["input_ids"]) for row in rows)
+        ids = [[*row["input_ids"], *[pad] * (width - len(row["input_ids"]))] for row in rows]
+        return {"input_ids": torch.tensor(ids), "labels": torch.tensor([row["labels"] for row in rows])}
+
+    return collate
+
+
+def weighted_loss(counts: Sequence[int], conf: ClassifyConf) -> Loss:
+    """Cross-entropy in nats with a class's weight n / (classes * count), or 1 for all."""
+    sizes = np.asarray(counts, dtype=np.float64)
+    balanced = sizes.sum() / (len(sizes) * sizes) if conf.class_weights == "balanced" else np.ones_like(sizes)
+    weights = torch.tensor(balanced, dtype=torch.float32)
+
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        logits = outputs["logits"].float()
+        return torch.nn.functional.cross_entropy(logits, labels, weights.to(logits.device))
+
+    return loss
+
+
+def run(model: Path, docs: Sequence[Path], conf: ClassifyConf, work: Workdir) -> Stats:
+    """Fine-tune a sequence classifier from the causal model in `model` on the train parts of `docs`; write model/."""
+    export.check_context(model, conf.max_length)
+    settle(conf)
+    tokenizer = export.load_tokenizer(model)
+    table = labelled([doc / "train" / "docs.parquet" for doc in docs], conf.max_per_class)
+    names, dropped = classes(table, conf.min_per_class)
+    pattern = mask_pattern(table["label"].unique().sort(), conf)
+    rows, valid = (
+        _rows(part, names, encoder(tokenizer, pattern, conf))
+        for part in (table, labelled([doc / "valid" / "docs.parquet" for doc in docs], None))
+    )
+    if not valid:
+        raise DataError(f"the valid part holds no document labelled with one of {names}: early stopping needs some")
+    network = build(model, names, export.pad_id(tokenizer))
+    counts = np.bincount([row["labels"] for row in rows], minlength=len(names)).tolist()
+    loss, collate = weighted_loss(counts, conf), collate_with(export.pad_id(tokenizer))
+    outcome = train(network, rows, valid[: conf.max_valid], collate, conf, work, loss, conf.patience)
+    network.load_state_dict(load_file(outcome.chosen / "model.safetensors"))
+    task = {
+        "kind": "classification",
+        "labels": names,
+        "mask_pattern": pattern,
+        "mask": conf.mask,
+        "prefix": prefix(tokenizer),
+        "max_length": conf.max_length,
+        "max_per_class": conf.max_per_class,
+    }
+    export.save(network.cpu(), model, work / "model", task)
+    return {
+        "documents": len(rows),
+        "classes": dict(zip(names, counts, strict=True)),
+        "left_out_labels": dropped,
+        "steps": outcome.steps,
+        "best_step": int(outcome.chosen.name.rpartition("-")[2]),
+        "metrics": {"valid_loss": outcome.valid_loss},
+    }
+
+
+def build(model: Path, names: Sequence[str], pad: int) -> PreTrainedModel:
+    """The pretrained body with a fresh linear head on the last token's state."""
+    network: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        model,
+        dtype=torch.float32,
+        local_files_only=True,
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
+        pad_token_id=pad,
+    )
+    return network
+
+
+def _rows(table: pl.DataFrame, names: Sequence[str], encode: Callable[[Sequence[str]], Any]) -> list[Row]:
+    number = {name: i for i, name in enumerate(names)}
+    known = table.filter(pl.col("label").is_in(list(names)))
+    encoded = encode(known["text"].to_list())
+    return [{"input_ids": ids, "labels": number[label]} for ids, label in zip(encoded, known["label"], strict=True)]

@@ -1,0 +1,55 @@
+"""What a fine-tuned model's folder holds: nothing that varies with the place or time it was made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from tasks.core.artifact import canonical
+from tasks.core.errors import ConfigError
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer in a model's folder, from its files alone."""
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return tokenizer
+
+
+def check_context(model: Path, max_length: int) -> None:
+    """Raise `ConfigError` if examples of `max_length` tokens do not fit the context of the model in a folder."""
+    context = json.loads((model / "config.json").read_text()).get("max_position_embeddings")
+    if context is not None and max_length > context:
+        raise ConfigError(f"max_length is {max_length}, but the model's context is {context}: lower max_length")
+
+
+def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The id that fills up batches: the tokenizer's pad token, or its end of text."""
+    chosen = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return int(chosen or 0)
+
+
+def save(model: PreTrainedModel, tokenizer_from: Path, folder: Path, task: Mapping[str, Any]) -> None:
+    """Write weights and config, the tokenizer's files as they were, and task.json, which evaluation reads."""
+    model.config.use_cache = True  # the Trainer turned it off, and generation without it is quadratic
+    model.save_pretrained(folder)
+    for name in TOKENIZER_FILES:
+        if (tokenizer_from / name).exists():
+            shutil.copyfile(tokenizer_from / name, folder / name)
+    (folder / "task.json").write_text(json.dumps(json.loads(canonical(task)), indent=1, ensure_ascii=False) + "\n")

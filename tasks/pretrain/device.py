@@ -1,0 +1,76 @@
+"""What this process computes on, and the group of processes that it belongs to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
+
+from conf.schema.pretrain import PretrainRun
+from tasks.core.errors import HostError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one training process stands."""
+
+    device: torch.device
+    rank: int
+    world: int
+    precision: torch.dtype
+    deterministic: bool
+    compile: bool
+    parallel: str
+
+
+def settle(run: PretrainRun) -> Place:
+    """Choose the device, join the process group (torchrun's environment), fix threads and kernels.
+
+    Raises `HostError` when cuda is asked for and there is none for this process.
+    """
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    cuda = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
+    if cuda and torch.cuda.device_count() <= local:
+        raise HostError(
+            f"pretrain.run: process {local} finds {torch.cuda.device_count()} CUDA devices: "
+            "set run.device=cpu or lower run.processes"
+        )
+    torch.set_num_threads(run.threads)
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    deterministic = not cuda if run.deterministic is None else run.deterministic
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
+    if not dist.is_initialized():
+        # Alone and not under torchrun (a notebook, a test), there is nobody to meet and no address to meet at.
+        alone: dict[str, Any] = {"store": HashStore(), "rank": 0, "world_size": 1} if "RANK" not in os.environ else {}
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(minutes=10), **alone)
+    wants_bf16 = run.precision == "bf16" or (run.precision == "auto" and has_bf16(device))
+    return Place(
+        device=device,
+        rank=rank,
+        world=world,
+        precision=torch.bfloat16 if wants_bf16 else torch.float32,
+        deterministic=deterministic,
+        compile=cuda if run.compile is None else run.compile,
+        parallel=("fsdp" if cuda else "ddp") if run.parallel == "auto" else run.parallel,
+    )
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bf16 itself; a CPU that has to emulate it would be many times slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def describe(device: torch.device) -> str:
+    """The device in words."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -1,0 +1,67 @@
+"""The one file that a trainer reads: everything resolved, nothing to look up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from conf.schema.pretrain import PretrainConf
+from tasks.core.artifact import canonical
+from tasks.core.errors import DataError
+from tasks.core.step import Workdir, write_atomically
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train, on what, from what, and where to write."""
+
+    conf: PretrainConf
+    train: dict[str, list[str]]
+    """Folders of training tokens by source."""
+    valid: list[str]
+    """Folders of valid tokens; may be empty."""
+    tokenizer: str
+    """Folder whose files are copied beside the model."""
+    start: str | None
+    """Folder with model/ and state/ of the segment before."""
+    root: str
+    """The work directory."""
+
+    @property
+    def work(self) -> Workdir:
+        """The work directory, as steps see it."""
+        return Workdir(Path(self.root))
+
+    @property
+    def vocab_size(self) -> int:
+        """The tokenizer's size, as the first shard of tokens has it; raises `DataError` if there is none."""
+        folders = [folder for items in self.train.values() for folder in items]
+        if not folders:
+            raise DataError("there are no shards of tokens to train on")
+        try:
+            return int(json.loads((Path(folders[0]) / "meta.json").read_text())["vocab_size"])
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{folders[0]}/meta.json: {error}; make it again with tokenize_shard") from error
+
+    @property
+    def status_file(self) -> Path:
+        """How it ended: {"ok", "kind", "message", "step", "stats"}."""
+        return self.work.scratch / "status.json"
+
+    @property
+    def config_file(self) -> Path:
+        """This job as JSON."""
+        return self.work.scratch / "job.json"
+
+    def write(self) -> Path:
+        """Write the config file; returns its path."""
+        raw = {**asdict(self), "conf": self.conf.model_dump(mode="json")}
+        write_atomically(self.config_file, canonical(raw))
+        return self.config_file
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        """The job in a config file."""
+        raw = json.loads(path.read_text())
+        return cls(**{**raw, "conf": PretrainConf.model_validate(raw["conf"])})

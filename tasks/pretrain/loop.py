@@ -1,0 +1,192 @@
+"""The training loop: from a job to a model, through any number of interruptions."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from tasks.pretrain import export
+from tasks.pretrain.checkpoint import Checkpoints
+from tasks.pretrain.device import Place, describe, settle
+from tasks.pretrain.job import Job
+from tasks.pretrain.journal import Journal
+from tasks.pretrain.setup import choose_valid, make_trainer
+from tasks.pretrain.trainer import Figures
+
+
+class Stop:
+    """Set by SIGTERM, SIGUSR1 or SIGINT; the processes agree on the step at which they heed it."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.asked = True
+
+
+class Loop:
+    """One run of the loop in one process."""
+
+    def __init__(self, job: Job, place: Place) -> None:
+        self.job, self.conf, self.place = job, job.conf, place
+        self.steps = job.conf.segment.steps
+        self.journal = Journal(job.work, place.rank == 0)
+        self.trainer = make_trainer(job, place)
+        self.valid, self.valid_picks = choose_valid(job)
+        self.checkpoints = Checkpoints(job.work.scratch / "checkpoints", self._progress, self.journal.say)
+        self.losses: dict[str, float | None] = {"loss": None, "valid_loss": None, "best": None}
+        self.seconds = 0.0
+        self._resume()
+        self.began = self.logged_at = self.saved_at = time.monotonic()
+        self.logged_step = self.trainer.step
+
+    def _progress(self, step: int) -> None:
+        self.job.work.progress = step
+
+    def _resume(self) -> None:
+        folder = self.checkpoints.latest()
+        if folder is None:
+            return
+        record = self.load(folder)
+        trainer = self.trainer
+        trainer.step, trainer.skipped = int(record["step"]), int(record["skipped"])
+        trainer.guard.restore(record["guard"])
+        self.seconds, self.losses = float(record["seconds"]), dict(record["losses"])
+        self.journal.say(f"resuming from the checkpoint of step {trainer.step}")
+
+    def load(self, folder: Path) -> dict[str, Any]:
+        """Weights, moments and random state of a checkpoint; with another number of processes, dropout starts anew."""
+        same = self.checkpoints.record(folder)["world"] == self.place.world
+        state = self.trainer.tensors(rng=same)
+        record = self.checkpoints.load(folder, state)
+        if same:
+            self.trainer.set_rng(state)
+        else:
+            self.trainer.seed_rng(int(record["step"]))
+        return record
+
+    def run(self, stop: Stop) -> bool:
+        """Train to the end of the budget, or save and return False when asked to stop."""
+        while self.trainer.step < self.steps:
+            due = time.monotonic() - self.saved_at > 60 * self.conf.run.checkpoint_minutes
+            figures = self.trainer.update(stop.asked, due and self.place.rank == 0)
+            stopped, clock = figures.flags
+            self._look(figures)
+            step = self.trainer.step
+            if stopped or clock or step == self.steps or step % self.conf.run.checkpoint_steps == 0:
+                self.save()
+            self.checkpoints.poll()
+            if stopped and step < self.steps:
+                self.checkpoints.wait()
+                return False
+        self.checkpoints.wait()
+        return True
+
+    def _look(self, figures: Figures) -> None:
+        """Valid loss, metrics and progress, each when it is due."""
+        step, last = self.trainer.step, self.trainer.step == self.steps
+        self.losses |= {"loss": figures.loss, "valid_loss": None}
+        values = {"loss": figures.loss, "grad_norm": figures.norm, "learning_rate": figures.rate}
+        if self.valid_picks and (last or step % self.conf.valid_every == 0):
+            values["valid_loss"] = self._validate()
+        if figures.skipped:
+            self.journal.say(f"step {step}: loss {figures.loss:.4g}, gradient norm {figures.norm:.4g}: update skipped")
+        if last or "valid_loss" in values or step % self.conf.run.log_every == 0:
+            self._log(step, values)
+
+    def _validate(self) -> float:
+        loss = self.trainer.evaluate(self.valid_picks, self.valid)
+        best = self.losses["best"]
+        self.losses["valid_loss"] = loss
+        if best is None or loss < best:
+            self.losses["best"] = loss
+            if self.conf.segment.export == "best":
+                self.save()
+        return loss
+
+    def _log(self, step: int, values: dict[str, float]) -> None:
+        batch, now = self.conf.segment.batch_tokens, time.monotonic()
+        speed = (step - self.logged_step) * batch / max(now - self.logged_at, 1e-9)
+        self.logged_at, self.logged_step = now, step
+        values |= {"tokens": step * batch, "tokens_per_second": speed, "skipped_updates": self.trainer.skipped}
+        self.journal.row(step, values)
+        left = (self.steps - step) * batch / max(speed, 1e-9)
+        valid = f"  valid {values['valid_loss']:.4f}" if "valid_loss" in values else ""
+        self.journal.say(
+            f"step {step}/{self.steps}  loss {values['loss']:.4f}{valid}  {speed:,.0f} tokens/s  "
+            f"lr {values['learning_rate']:.2e}  norm {values['grad_norm']:.2f}  left {left:.0f} s"
+        )
+
+    def save(self) -> None:
+        """Checkpoint the present step in the background."""
+        trainer = self.trainer
+        record = {
+            "step": trainer.step,
+            "tokens": trainer.step * self.conf.segment.batch_tokens,
+            "skipped": trainer.skipped,
+            "guard": trainer.guard.state(),
+            "losses": self.losses,
+            "seconds": self.elapsed(),
+            "world": self.place.world,
+            "loader": trainer.order.record(trainer.step),
+        }
+        self.checkpoints.save(trainer.step, trainer.tensors(), record)
+        self.saved_at = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds of training so far, earlier processes included."""
+        return self.seconds + time.monotonic() - self.began
+
+    def export(self) -> None:
+        """Write model/ and state/ of the artifact."""
+        if self.conf.segment.export == "best" and (best := self.checkpoints.best()) is not None:
+            self.load(best)
+        export.write_model(self.trainer, Path(self.job.tokenizer), self.job.work / "model")
+        tokens = self.steps * self.conf.segment.batch_tokens
+        before = export.read_state(Path(self.job.start))["tokens"] if self.job.start else 0
+        record = {"loader": self.trainer.order.record(self.steps), "steps": self.steps, "tokens": before + tokens}
+        export.write_state(self.trainer, self.job.work / "state", record)
+
+    def stats(self) -> dict[str, Any]:
+        """What the manifest says of the run."""
+        tokens, seconds = self.steps * self.conf.segment.batch_tokens, self.elapsed()
+        metrics = {"loss": self.losses["loss"], "valid_loss": self.losses["valid_loss"]}
+        return {
+            "tokens": tokens,
+            "steps": self.steps,
+            "parameters": sum(parameter.numel() for parameter in self.trainer.named.values()),
+            **metrics,
+            "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
+            "skipped_updates": self.trainer.skipped,
+            "device": describe(self.place.device),
+            "world_size": self.place.world,
+            "metrics": {name: value for name, value in metrics.items() if value is not None},
+        }
+
+
+def train(job: Job) -> dict[str, Any] | None:
+    """Carry out a job; the status to be written, on the first process only."""
+    stop = Stop()
+    place = settle(job.conf.run)
+    loop = Loop(job, place)
+    done = loop.run(stop)
+    stats = loop.stats() if done else {}
+    if done:
+        loop.export()
+    loop.checkpoints.close()
+    dist.barrier()
+    dist.destroy_process_group()
+    if place.rank:
+        return None
+    step = loop.trainer.step
+    if done:
+        return {"ok": True, "kind": None, "message": "", "step": step, "stats": stats}
+    message = f"interrupted: saved at step {step} of {loop.steps}; run again to go on"
+    loop.journal.say(message)
+    return {"ok": False, "kind": "ChildKilled", "message": message, "step": step}

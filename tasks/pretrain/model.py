@@ -1,0 +1,125 @@
+"""The network with its loss, and how it is spread over processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from conf.schema.model import ModelConf
+from tasks.core.errors import ConfigError
+from tasks.pretrain.batches import IGNORE
+
+PLAIN_HEADS = frozenset({"llama", "gpt2", "qwen2", "qwen3", "mistral", "phi3"})
+"""Architectures whose logits are the last hidden state times the output matrix, and nothing else."""
+
+
+def build(conf: ModelConf, vocab_size: int, eos_id: int, seq_len: int, seed: int) -> Any:
+    """A new causal language model in fp32, its weights drawn from `seed`.
+
+    Raises `ConfigError` when transformers does not know the architecture or refuses its config.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    given = {
+        "bos_token_id": eos_id,
+        "eos_token_id": eos_id,
+        "pad_token_id": None,
+        "tie_word_embeddings": conf.tie_embeddings,
+        **conf.config,
+        "vocab_size": vocab_size,
+    }
+    try:
+        config = AutoConfig.for_model(conf.architecture, **given)
+        longest = getattr(config, "max_position_embeddings", None)
+        if longest is not None and longest < seq_len:
+            raise ValueError(f"max_position_embeddings={longest} is less than the segment's seq_len={seq_len}")
+        torch.manual_seed(seed)
+        create: Any = AutoModelForCausalLM.from_config
+        return create(config, dtype=torch.float32, attn_implementation="sdpa")
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, RuntimeError) as error:
+        raise ConfigError(f"model: no {conf.architecture!r} can be built from {conf.config}: {error}") from error
+
+
+class Trainee(nn.Module):
+    """A causal language model that returns sums of losses, so that shares of a batch add up exactly."""
+
+    def __init__(self, model: Any, z_loss: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.z_loss = z_loss
+        self.plain = model.config.model_type in PLAIN_HEADS and not z_loss
+
+    def forward(self, ids: Tensor, positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """ids, positions, labels [batch, seq_len] → (sum of nats over labelled positions, sum of squared normalisers).
+
+        Documents do not see each other: transformers finds their borders where the positions restart.
+        """
+        targets = labels.flatten()
+        if self.plain:
+            hidden = self.model.base_model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+            flat = hidden.flatten(0, 1)
+            head = self.model.get_output_embeddings()
+            options = torch.nn.LinearCrossEntropyOptions() if flat.is_cuda and self.training else None
+            nats = F.linear_cross_entropy(
+                flat, head.weight.to(flat.dtype), targets, reduction="sum", ignore_index=IGNORE, options=options
+            )
+            return nats.float(), nats.new_zeros(())
+        logits = self.model(input_ids=ids, position_ids=positions, use_cache=False).logits.flatten(0, 1).float()
+        nats = F.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORE)
+        normaliser = logits.logsumexp(1)[targets != IGNORE].square().sum() if self.z_loss else nats.new_zeros(())
+        return nats, normaliser
+
+
+def blocks(model: Any) -> nn.ModuleList:
+    """The list of a transformer's layers: its longest ModuleList; empty if it has none."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len, default=nn.ModuleList())
+
+
+def spread(trainee: Trainee, parallel: str, world: int, device: torch.device, deterministic: bool) -> nn.Module:
+    """The trainee on `device`, as shards (fsdp) or copies (ddp) over all processes."""
+    if parallel == "fsdp" and world > 1:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh(device.type, (world,))
+        trainee.to(device)
+        for block in blocks(trainee.model):
+            fully_shard(block, mesh=mesh)
+        fully_shard(trainee, mesh=mesh)
+        return trainee
+    trainee.to(device)
+    if world == 1:
+        return trainee
+    from torch.nn.parallel import DistributedDataParallel
+
+    # Looking for unused parameters keeps the first step's buckets: rebuilt ones would add up in another order after
+    # a resume, and with three processes or more the last bits would differ.
+    return DistributedDataParallel(
+        trainee,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        find_unused_parameters=deterministic and world > 2,
+    )
+
+
+def inner(module: nn.Module) -> Trainee:
+    """The trainee itself, whatever it is wrapped in."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    found = module.module if isinstance(module, DistributedDataParallel) else module
+    assert isinstance(found, Trainee)
+    return found
+
+
+def parameters(trainee: Trainee) -> dict[str, nn.Parameter]:
+    """The network's parameters by name, tied ones once."""
+    return dict(trainee.model.named_parameters())
+
+
+def buffers(trainee: Trainee) -> dict[str, Tensor]:
+    """The buffers that belong to the weights (those that a state dict holds)."""
+    named = dict(trainee.model.named_parameters(remove_duplicate=False))
+    return {name: value for name, value in trainee.model.state_dict().items() if name not in named}

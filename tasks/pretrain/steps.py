@@ -1,0 +1,58 @@
+"""The door of the pretraining room."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from conf.schema.pretrain import PretrainConf
+from tasks.core.artifact import Artifact
+from tasks.core.step import Cpu, Retry, Stats, Workdir, step
+
+
+def _folders(tokens: Iterable[Artifact]) -> tuple[dict[str, list[str]], list[str]]:
+    """Training folders by source (the shard's name without its number), and valid folders that hold tokens."""
+    train: dict[str, list[str]] = {}
+    valid: list[str] = []
+    for shard in tokens:
+        train.setdefault(re.sub(r"-\d+$", "", shard.shard or "all"), []).append(str(shard / "train"))
+        if (shard / "valid" / "tokens.bin").exists() and (shard / "valid" / "tokens.bin").stat().st_size:
+            valid.append(str(shard / "valid"))
+    return train, valid
+
+
+def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dict[str, float]:
+    """Tokens, parameters, FLOPs, memory and checkpoint size for the plan; tokens only if no vocabulary is foretold.
+
+    Raises `ConfigError` for a network that cannot be built, `HostError` for one that cannot be trained on this machine.
+    """
+    from tasks.pretrain.estimate import estimate, refuse_if_too_large
+    from tasks.pretrain.feasible import refuse_if_impossible
+
+    refuse_if_impossible(conf.model)
+    vocab_size = tokenizer.stats.get("vocab_size")
+    if vocab_size is None:
+        return {"tokens": conf.segment.steps * conf.segment.batch_tokens}
+    refuse_if_too_large(conf, int(vocab_size))
+    return {name: value for name, value in estimate(conf, vocab_size).items() if value is not None}
+
+
+@step(
+    version="1", track=True, estimate=foretell, resources=Cpu(2, memory_gb=4.0), retry=Retry(times=3),
+    needs=("torch", "transformers", "safetensors", "numpy"),
+)  # fmt: skip
+def pretrain(
+    tokens: tuple[Artifact, ...], tokenizer: Artifact, start: Artifact | None, conf: PretrainConf, work: Workdir
+) -> Stats:
+    """Train one segment.  shards of tokens (and the segment before) → model/ and state/; metrics kept beside."""
+    from tasks.pretrain.estimate import refuse_if_too_large
+    from tasks.pretrain.job import Job
+    from tasks.pretrain.torchrun import launch
+
+    train, valid = _folders(tokens)
+    job = Job(conf, train, valid, str(tokenizer.path), str(start.path) if start else None, str(work.root))
+    refuse_if_too_large(conf, job.vocab_size)
+    stats = launch(job)
+    (work.aux / "metrics.jsonl").write_bytes(work.metrics_file.read_bytes())
+    return stats

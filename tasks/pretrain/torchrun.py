@@ -1,0 +1,115 @@
+"""Starts the training processes, waits for them, and says in our words how they ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import KINDS, ChildKilled, FromzeroError, HostError, StepError
+from tasks.pretrain.job import Job
+from tasks.pretrain.lifeline import PARENT
+
+MALLOC = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "-1",
+    "MALLOC_TOP_PAD_": "268435456",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+GRACE = 20
+"""Seconds that torchrun gives its processes to save after a signal."""
+CGROUP = Path("/sys/fs/cgroup/memory.events")
+
+
+def command(job: Job) -> list[str]:
+    """The command line of the trainer."""
+    run = job.conf.run
+    elastic = ["--standalone", "--nproc-per-node", str(run.processes), "--max-restarts", "0"]
+    # The agent looks after its processes this often: its default would add a tenth of a second to short runs.
+    elastic += ["--monitor-interval", "0.05", "--shutdown-timeout", str(GRACE), "-m", "tasks.pretrain.worker"]
+    return [sys.executable, "-m", "tasks.pretrain.elastic", *elastic, str(job.config_file)]
+
+
+def environment(job: Job) -> dict[str, str]:
+    """This process's environment with what the trainer needs."""
+    run = job.conf.run
+    extra = {
+        PARENT: str(os.getpid()),
+        "OMP_NUM_THREADS": str(run.threads),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+    }
+    return {**os.environ, **extra, **(MALLOC if run.malloc and sys.platform == "linux" else {})}
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for memory in this container; 0 where it does not say."""
+    try:
+        words = dict(line.split() for line in CGROUP.read_text().splitlines())
+        return int(words.get("oom_kill", 0))
+    except (OSError, ValueError):
+        return 0
+
+
+@contextmanager
+def _patient(trainer: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Outlive a signal until the trainer has saved, passing it on; yields the signals that came."""
+    import psutil
+
+    came: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        came.append(number)
+        # Not to torchrun, which has it already if the whole group was meant, and dies of a second one; its processes
+        # take any number.
+        try:
+            for process in psutil.Process(trainer.pid).children():
+                process.send_signal(number)
+        except psutil.NoSuchProcess:
+            return
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def launch(job: Job) -> dict[str, Any]:
+    """Train in child processes of this process group; returns the statistics.
+
+    Raises what the status file says: `ChildKilled` when interrupted or gone without a word, `HostError` out of memory,
+    `Transient` when the processes lost each other, else the error of the training code.
+    """
+    job.status_file.unlink(missing_ok=True)
+    job.write()
+    kills = _oom_kills()
+    trainer = subprocess.Popen(command(job), env=environment(job))
+    with _patient(trainer) as signals:
+        trainer.wait()
+    try:
+        status = json.loads(job.status_file.read_bytes())
+    except FileNotFoundError:
+        if _oom_kills() > kills:
+            raise HostError(
+                "the kernel ended training for lack of memory: lower run.micro_batch first (accumulation keeps the "
+                "batch), then run.malloc=false, then segment.seq_len or model.config (hidden_size, num_hidden_layers)"
+            ) from None
+        cause = "interrupted" if signals else "ended by a signal or lost"
+        raise ChildKilled(f"the trainer was {cause}; its newest checkpoint is of step {job.work.progress}") from None
+    if status["ok"]:
+        stats: dict[str, Any] = status["stats"]
+        return stats
+    kind: type[FromzeroError] = KINDS.get(status["kind"], StepError)
+    raise kind(status["message"]) from (RuntimeError(status["traceback"]) if "traceback" in status else None)

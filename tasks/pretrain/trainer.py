@@ -1,0 +1,168 @@
+"""One training process's state and what it does in one step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from conf.schema.pretrain import PretrainConf
+from tasks.core.errors import ConfigError
+from tasks.pretrain import model, optimizer
+from tasks.pretrain.batches import IGNORE, Ints, Order, Source
+from tasks.pretrain.device import Place
+from tasks.pretrain.guard import Guard
+from tasks.pretrain.schedule import learning_rate
+
+Batch = tuple[Ints, Ints, Ints]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one step came to, the same on all processes."""
+
+    loss: float
+    """Nats per labelled token of the global batch."""
+    norm: float
+    rate: float
+    skipped: bool
+    flags: tuple[bool, ...]
+    """The flags given to the step, set if any process had set them."""
+
+
+class Trainer:
+    """Network, optimizer, guard and order of the data of one process."""
+
+    def __init__(self, conf: PretrainConf, place: Place, network: Any, sources: Sequence[Source], order: Order) -> None:
+        if conf.segment.sequences % place.world:
+            raise ConfigError(
+                f"segment.batch_tokens={conf.segment.batch_tokens} makes {conf.segment.sequences} sequences, "
+                f"which {place.world} processes cannot share evenly: change batch_tokens, seq_len or run.processes"
+            )
+        self.conf, self.place, self.sources, self.order = conf, place, sources, order
+        trainee = model.Trainee(network, conf.optimizer.z_loss > 0)
+        trainee.train()
+        if place.compile:
+            for block in model.blocks(network):
+                block.compile()
+        self.module = model.spread(trainee, place.parallel, place.world, place.device, place.deterministic)
+        self.trainee = model.inner(self.module)
+        self.named = model.parameters(self.trainee)
+        self.optimizer = optimizer.make(self.named, conf.optimizer)
+        self.guard = Guard(conf.optimizer.guard_window, conf.optimizer.guard_sigma)
+        self.step = self.skipped = 0
+        self.seed_rng(0)
+
+    def seed_rng(self, step: int) -> None:
+        """Seed dropout for this process from `step` on, where no saved state says otherwise."""
+        torch.manual_seed((self.conf.seed * 1_000_003 + step) * 1_009 + self.place.rank)
+
+    def tensors(self, *, rng: bool = True) -> dict[str, Tensor]:
+        """Everything that a checkpoint holds as tensors, by name; views that loading fills in place."""
+        state = {f"model.{name}": parameter.detach() for name, parameter in self.named.items()}
+        state |= {f"buffer.{name}": value for name, value in model.buffers(self.trainee).items()}
+        state |= {f"optimizer.{name}": value for name, value in optimizer.moments(self.optimizer, self.named).items()}
+        if rng:
+            state[f"rng.{self.place.rank}"] = torch.get_rng_state()
+            if self.place.device.type == "cuda":
+                state[f"cuda_rng.{self.place.rank}"] = torch.cuda.get_rng_state()
+        return state
+
+    def set_rng(self, state: dict[str, Tensor]) -> None:
+        """Put the random generators where a loaded state says."""
+        torch.set_rng_state(state[f"rng.{self.place.rank}"])
+        if self.place.device.type == "cuda":
+            torch.cuda.set_rng_state(state[f"cuda_rng.{self.place.rank}"])
+
+    def update(self, *flags: bool) -> Figures:
+        """Make one optimizer step; `flags` are shared with all processes on the way."""
+        rows = self._read(self.order.share(self.step, self.place.rank, self.place.world))
+        labelled = self._sum([float((rows[2] != IGNORE).sum())])[0]
+        nats, squares = self._accumulate(rows, max(labelled, 1.0))
+        total = self._sum([nats, squares, *map(float, flags)])
+        loss = (total[0] + self.conf.optimizer.z_loss * total[1]) / max(labelled, 1.0)
+        parameters = [parameter for parameter in self.named.values() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        skip = self._sum([float(self.guard.judge(loss, float(norm)))])[0] > 0
+        torch.nn.utils.clip_grads_with_norm_(parameters, self.conf.optimizer.clip, norm)
+        rate = learning_rate(self.step + 1, self.conf.segment)
+        optimizer.update(self.optimizer, rate, skip, self.place.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.skipped += skip
+        flagged = tuple(flag > 0 for flag in total[2:])
+        return Figures(total[0] / max(labelled, 1.0), float(norm), rate, skip, flagged)
+
+    def _accumulate(self, rows: Batch, labelled: float) -> tuple[float, float]:
+        """Gradients of the share of this process, synchronised once, with the last pass; (nats, squares) summed."""
+        pieces = list(self._pieces(rows))
+        nats = squares = torch.zeros((), device=self.place.device)
+        for number, piece in enumerate(pieces):
+            with self._synchronised(number == len(pieces) - 1), self._precision():
+                loss, square = self.module(*piece)
+                # Both ddp and fsdp average over processes; the sum over all is what the batch's mean is made of.
+                scaled = (loss + self.conf.optimizer.z_loss * square) * (self.place.world / labelled)
+                scaled.backward()
+            nats, squares = nats + loss.detach(), squares + square.detach()
+        return float(nats), float(squares)
+
+    @torch.no_grad()
+    def evaluate(self, blocks: Sequence[tuple[int, int]], sources: Sequence[Source]) -> float:
+        """Nats per labelled token of these blocks, the work shared by all processes."""
+        # FSDP gathers weights in every forward pass: all processes make equally many, the spare ones with no labels.
+        world, rank = self.place.world, self.place.rank
+        width = -(-len(blocks) // world)
+        mine = list(blocks[rank * width : (rank + 1) * width])
+        rows = self._read(mine + [blocks[0]] * (width - len(mine)), sources)
+        rows[2][len(mine) :] = IGNORE
+        self.trainee.eval()
+        with self._precision():
+            nats = sum(float(self.trainee(*piece)[0]) for piece in self._pieces(rows))
+        self.trainee.train()
+        total = self._sum([nats, float((rows[2] != IGNORE).sum())])
+        return total[0] / max(total[1], 1.0)
+
+    def _read(self, picks: Sequence[tuple[int, int]], sources: Sequence[Source] | None = None) -> Batch:
+        found = [(sources or self.sources)[source].block(block) for source, block in picks]
+        return np.stack([r[0] for r in found]), np.stack([r[1] for r in found]), np.stack([r[2] for r in found])
+
+    def _pieces(self, rows: Batch) -> Iterator[list[Tensor]]:
+        size = self.conf.run.micro_batch
+        for start in range(0, len(rows[0]), size):
+            yield [torch.from_numpy(part[start : start + size]).to(self.place.device) for part in rows]
+
+    @contextlib.contextmanager
+    def _synchronised(self, last: bool) -> Iterator[None]:
+        if self.place.world == 1 or last or self.place.parallel == "ddp":
+            quiet = self.place.world > 1 and not last
+            with self.module.no_sync() if quiet else contextlib.nullcontext():  # type: ignore[operator]
+                if self.place.world > 1 and self.place.parallel == "fsdp":
+                    self.module.set_requires_gradient_sync(True)  # type: ignore[operator]
+                yield
+        else:
+            self.module.set_requires_gradient_sync(False)  # type: ignore[operator]
+            yield
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        half = self.place.precision != torch.float32
+        return torch.autocast(self.place.device.type, self.place.precision, enabled=half)
+
+    def _sum(self, values: list[float]) -> list[float]:
+        """Sums over all processes, the same bits on each."""
+        if self.place.world == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.place.device)
+        dist.all_reduce(tensor)
+        return [float(value) for value in tensor.tolist()]
+
+    def full(self, tensor: Tensor) -> Tensor:
+        """A tensor whole and on the CPU, wherever its shards are; to be called on all processes."""
+        whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+        return whole.detach().cpu().contiguous()

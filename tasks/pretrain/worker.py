@@ -1,0 +1,79 @@
+"""One training process: `python -m tasks.pretrain.worker JOB.json`, under torchrun.
+
+It says how it ended in the status file; the exit code means nothing more than "look there".
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tasks.core.artifact import canonical
+from tasks.core.errors import FromzeroError, HostError, Transient, from_exception
+from tasks.pretrain.job import Job
+from tasks.pretrain.lifeline import die_with_parent, lock_trainer
+
+CONNECTION = ("gloo", "nccl", "connection closed by peer", "connection reset", "timed out", "rendezvous")
+OUT_OF_MEMORY = "training ran out of {what}: lower run.micro_batch first (accumulation keeps the batch), then {then}"
+HOST_OPTIONS = "segment.seq_len, or model.config (hidden_size, num_hidden_layers)"
+
+
+def sort_error(error: BaseException) -> FromzeroError:
+    """A training error as one of ours: memory is the host's, a broken connection may be tried again."""
+    failures = getattr(error, "failures", None)  # torch's CheckpointException: {rank: (exception, stack)}
+    if isinstance(failures, dict) and failures:
+        return sort_error(next(iter(failures.values()))[0])
+    text = str(error).lower()
+    if type(error).__name__ == "OutOfMemoryError":
+        then = f"shard the weights (run.parallel=fsdp with more run.processes), then {HOST_OPTIONS}"
+        return HostError(OUT_OF_MEMORY.format(what="GPU memory", then=then))
+    if isinstance(error, MemoryError) or "can't allocate memory" in text or "not enough memory" in text:
+        return HostError(OUT_OF_MEMORY.format(what="memory", then=f"run.malloc=false, then {HOST_OPTIONS}"))
+    distributed = type(error).__name__.startswith("Dist") or isinstance(error, RuntimeError)
+    if distributed and any(word in text for word in CONNECTION):
+        return Transient(f"the training processes lost each other: {error}")
+    return from_exception(error)
+
+
+def write_status(path: Path, **fields: Any) -> None:
+    """Write the status file unless it is there: the first word is the cause, later ones its consequences."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(canonical(fields))
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        print(f"status already written; not written: {fields}", file=sys.stderr)
+    finally:
+        temporary.unlink()
+
+
+def main(path: Path) -> int:
+    """Train as the job says; 0 when it is done or was interrupted and saved, else 1."""
+    job = Job.read(path)
+    try:
+        # Before torch is loaded: a trainer that has to wait for another one should not take its memory meanwhile.
+        lock = lock_trainer(job.work.scratch / "trainer.lock") if os.environ.get("RANK", "0") == "0" else None
+        from tasks.pretrain.loop import train
+
+        outcome = train(job)
+        if outcome is not None:
+            write_status(job.status_file, **outcome)
+        if lock is not None:
+            lock.close()
+        return 0
+    except BaseException as error:
+        ours, trace = sort_error(error), traceback.format_exc()[-20_000:]
+        about = {"kind": type(ours).__name__, "message": str(ours), "traceback": trace, "step": job.work.progress}
+        write_status(job.status_file, ok=False, **about)
+        return 1
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a thread of a lost process group must not keep a finished trainer alive

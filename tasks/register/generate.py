@@ -1,0 +1,64 @@
+"""Text from a registered model."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote
+
+from tasks.core.errors import ConfigError
+from tasks.register import registry
+from tasks.register.lookup import ModelVersion, sizes_in
+
+
+def generate(
+    uri: str,
+    ref: str,
+    prompt: str,
+    max_new_tokens: int = 128,
+    temperature: float = 0.8,
+    seed: int = 0,
+    on_text: Callable[[str], None] | None = None,
+) -> str:
+    """Continue or answer `prompt` with the model that NAME, NAME@ALIAS or NAME@VERSION means; only the new text.
+
+    `on_text` gets the text as it is written. Raises `ConfigError` if there is no such model or it writes no text.
+    """
+    if max_new_tokens < 1 or temperature < 0:
+        raise ConfigError("max_new_tokens must be 1 or more and temperature 0 or more")
+    version = registry.resolve(uri, ref)
+    kind = version.tags.get("fromzero.kind", "base")
+    if kind == "classifier":
+        raise ConfigError(f"{version.name} is a classifier and writes no text; load it with mlflow.pyfunc.load_model")
+    from tasks.register import pyfunc
+
+    with weights_folder(uri, version) as folder:
+        model, tokenizer = pyfunc.load(folder, kind)
+    return pyfunc.complete(
+        model,
+        tokenizer,
+        prompt,
+        chat=kind == "chat",
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        on_text=on_text,
+    )
+
+
+@contextmanager
+def weights_folder(uri: str, version: ModelVersion) -> Iterator[Path]:
+    """The local folder for transformers' `from_pretrained`; fetched while inside where it is not on this machine."""
+    inside = version.tags.get("fromzero.load_from", "artifacts/model")
+    if sizes_in(version.location):
+        yield Path(unquote(version.location.removeprefix("file://"))) / inside
+        return
+    from mlflow.artifacts import download_artifacts
+
+    from tasks.register.writing import mlflow_at
+
+    with mlflow_at(uri), tempfile.TemporaryDirectory(prefix="fromzero-model-") as folder:
+        source = f"models:/{version.name}/{version.version}"
+        yield Path(download_artifacts(source, dst_path=folder, tracking_uri=uri, registry_uri=uri)) / inside

@@ -1,0 +1,197 @@
+"""Read a model registry without importing MLflow: its database through SQLAlchemy, its server through HTTP."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tasks.core.errors import HostError, Transient
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+API = "/api/2.0/mlflow"
+DELETED = "Deleted_Internal"
+"""The stage that MLflow gives to deleted versions, whose rows it keeps."""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a registered model."""
+
+    name: str
+    version: int
+    tags: dict[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    location: str = ""
+    """Folder or URI of its files."""
+
+    @property
+    def digest(self) -> str | None:
+        """Digest of its weights' folder, if it was registered by us."""
+        return self.tags.get("fromzero.digest")
+
+
+class Source(Protocol):
+    """Where a registry is read."""
+
+    def names(self) -> list[str]:
+        """Names of all registered models, sorted."""
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model by number; none if there is no such model."""
+
+    def sizes(self, location: str) -> dict[str, int] | None:
+        """Sizes of the files in a location by relative path; None if that cannot be told from here."""
+
+
+def source(uri: str) -> Source:
+    """The registry behind a tracking URI."""
+    return Server(uri.rstrip("/")) if uri.startswith(("http://", "https://")) else Database(uri)
+
+
+class Database:
+    """MLflow's own SQL database, read only."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def names(self) -> list[str]:
+        return [str(row["name"]) for row in self._rows("SELECT name FROM registered_models ORDER BY name")]
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        tags: dict[int, dict[str, str]] = {}
+        for row in self._rows('SELECT version, "key" AS k, value FROM model_version_tags WHERE name = :name', name):
+            tags.setdefault(row["version"], {})[row["k"]] = row["value"]
+        aliases: dict[int, list[str]] = {}
+        for row in self._rows("SELECT alias, version FROM registered_model_aliases WHERE name = :name", name):
+            aliases.setdefault(row["version"], []).append(row["alias"])
+        query = "SELECT version, current_stage, source, storage_location FROM model_versions WHERE name = :name"
+        rows = [row for row in self._rows(query + " ORDER BY version", name) if row["current_stage"] != DELETED]
+        return [
+            ModelVersion(
+                name, v := int(row["version"]), tags.get(v, {}), tuple(sorted(aliases.get(v, ()))),
+                row["storage_location"] or row["source"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def sizes(self, location: str) -> dict[str, int] | None:
+        return sizes_in(location)
+
+    def _rows(self, query: str, name: str | None = None) -> list[Any]:
+        from sqlalchemy import text
+        from sqlalchemy.exc import SQLAlchemyError
+
+        engine = self._engine()
+        if engine is None:
+            return []
+        try:
+            with engine.connect() as connection:
+                return list(connection.execute(text(query), {"name": name} if name else {}).mappings())
+        except SQLAlchemyError as error:
+            what = getattr(error, "orig", None) or error
+            raise HostError(f"MLflow's database {engine.url!r} cannot be read: {what}") from error
+        finally:
+            engine.dispose()
+
+    def _engine(self) -> Engine | None:
+        """None where the database would have to be created: looking must not leave an empty file."""
+        from sqlalchemy import create_engine, make_url
+        from sqlalchemy.pool import NullPool
+
+        url = make_url(self.uri)
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+            return None
+        return create_engine(url, poolclass=NullPool)
+
+
+class Server:
+    """An MLflow server's REST interface; user, password or token come from MLflow's own environment variables."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def names(self) -> list[str]:
+        return sorted(str(model["name"]) for model in self._pages("registered-models/search", "registered_models", {}))
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        found = self._get(f"{API}/registered-models/get", {"name": name})
+        if found is None:
+            return []
+        aliases: dict[int, list[str]] = {}
+        for row in found["registered_model"].get("aliases", []):
+            aliases.setdefault(int(row["version"]), []).append(row["alias"])
+        rows = self._pages("model-versions/search", "model_versions", {"filter": f"name='{name}'"})
+        made = [
+            ModelVersion(
+                name, v := int(row["version"]), {tag["key"]: tag["value"] for tag in row.get("tags", [])},
+                tuple(sorted(aliases.get(v, ()))), row["source"],
+            )
+            for row in rows
+        ]  # fmt: skip
+        return sorted(made, key=lambda version: version.version)
+
+    def sizes(self, location: str) -> dict[str, int] | None:
+        if location.startswith("models:/"):
+            found = self._get(f"{API}/logged-models/{location.removeprefix('models:/')}", {})
+            location = found["model"]["info"]["artifact_uri"] if found else ""
+        if not location.startswith("mlflow-artifacts:"):
+            return sizes_in(location)
+        return self._listing(urllib.parse.urlsplit(location).path.strip("/"), "")
+
+    def _listing(self, root: str, folder: str) -> dict[str, int]:
+        query = {"path": f"{root}/{folder}".strip("/")}
+        found = self._get("/api/2.0/mlflow-artifacts/artifacts", query) or {}
+        sizes: dict[str, int] = {}
+        for entry in found.get("files", []):
+            path = f"{folder}/{entry['path'].rpartition('/')[2]}".lstrip("/")
+            sizes |= self._listing(root, path) if entry.get("is_dir") else {path: int(entry.get("file_size", 0))}
+        return sizes
+
+    def _pages(self, path: str, field: str, query: dict[str, str]) -> list[dict[str, Any]]:
+        rows, token = [], ""
+        while True:
+            page = self._get(f"{API}/{path}", query | ({"page_token": token} if token else {})) or {}
+            rows += page.get(field, [])
+            token = page.get("next_page_token", "")
+            if not token:
+                return rows
+
+    def _get(self, path: str, query: dict[str, str]) -> dict[str, Any] | None:
+        request = urllib.request.Request(f"{self.uri}{path}?{urllib.parse.urlencode(query)}", headers=_credentials())
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            if error.code == 404 and b"RESOURCE_DOES_NOT_EXIST" in error.read():
+                return None
+            raise HostError(f"MLflow at {self.uri} answers {error.code} to {path}: {error.reason}") from error
+        except (OSError, ValueError) as error:
+            raise Transient(
+                f"MLflow at {self.uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI"
+            ) from error
+
+
+def _credentials() -> dict[str, str]:
+    user, token = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_TOKEN")
+    if user is not None:
+        pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
+        return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def sizes_in(location: str) -> dict[str, int] | None:
+    """Sizes of the files below a local folder (empty if it is gone); None if the location is not on this machine."""
+    if re.match(r"(?!file:)[a-z][a-z0-9+.-]+:", location):
+        return None
+    folder = Path(urllib.parse.unquote(location.removeprefix("file://")))
+    return {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}

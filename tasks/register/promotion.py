@@ -1,0 +1,234 @@
+"""Move the champion's alias: through the gate, by hand, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tasks.core.artifact import Artifact
+from tasks.core.errors import ArtifactError, ConfigError, Refused, Transient
+from tasks.register import approval, journal, registry
+from tasks.register.journal import Entry, Refs
+from tasks.register.lookup import ModelVersion
+from tasks.register.writing import client_for, mlflow_at
+
+history = journal.history
+
+
+def promote(refs: Refs, uri: str, name: str, version: int, reason: str, force: bool = False) -> dict[str, Any]:
+    """Make a version the champion by hand; name, to, from, moved.
+
+    Without `force` only a version that the gate has accepted is promoted. Raises `Refused`, or `ConfigError` or
+    `ArtifactError` if there is no such version or its files are gone.
+    """
+    target = registry.resolve(uri, f"{name}@{version}")
+    verdict = target.tags.get("fromzero.gate", "never compared")
+    if verdict != "accepted" and not force:
+        raise Refused(f"the gate did not accept {name} version {version} ({verdict}); force promotes it all the same")
+    with refs.lock(journal.ref_name(name)), mlflow_at(uri):
+        _settled(refs, uri, name)
+        moved = _move(refs, uri, target, action="promote", reason=reason, forced=verdict != "accepted")
+        if target.tags.get(approval.STATE) == "waiting":
+            _tag(uri, target, {approval.STATE: "approved", approval.REASON: f"by command: {reason}"})
+            approval.end_form(target, f"promoted by command: {reason}")
+        return moved
+
+
+def rollback(refs: Refs, uri: str, name: str, reason: str = "rolled back by hand") -> dict[str, Any]:
+    """Give the alias back to the champion before, by the journal; name, to, from, moved.
+
+    Raises `ConfigError` if there was none before, `ArtifactError` if its files are gone.
+    """
+    with refs.lock(journal.ref_name(name)), mlflow_at(uri):
+        entries = _settled(refs, uri, name)
+        stack = journal.champions(entries)
+        present = registry.with_alias(uri, name, registry.CHAMPION)
+        before = [version for version in stack if present is None or version != present.version]
+        if not before:
+            if not stack:
+                registry.resolve(uri, name)  # says so if there is no such model
+            raise ConfigError(f"{name} had no champion before {f'version {stack[-1]}' if stack else 'this'}")
+        target = registry.resolve(uri, f"{name}@{before[-1]}")
+        return _move(refs, uri, target, action="rollback", reason=reason)
+
+
+def promote_accepted(
+    refs: Refs,
+    uri: str,
+    registered: dict[str, Any],
+    compared: dict[str, Any] | None,
+    decision: Artifact,
+    hours: float | None = None,
+) -> dict[str, Any]:
+    """Make a version the champion because the gate accepted it against `compared`; name, to, from, moved.
+
+    With `hours` a person has the last word, for so long: what `approval.waiting` says is returned instead. Raises
+    `Refused` with the reasons if the gate did not accept, if the champion is not `compared` any more, if somebody has
+    rolled these weights back, or if the person said no or nothing.
+    """
+    name = registered["name"]
+    with refs.lock(journal.ref_name(name)), mlflow_at(uri):
+        entries = _settled(refs, uri, name)
+        target = registry.resolve(uri, f"{name}@{registered['version']}")
+        present = registry.with_alias(uri, name, registry.CHAMPION)
+        if present is not None and present.digest == target.digest:
+            why = "its weights are the champion's"
+            return _move(refs, uri, target, action="promote by the gate", reason=why, decision=decision.digest)
+        reasons = _objections(present, compared, decision, journal.rolled_back(entries, str(target.digest)))
+        client = client_for(uri)
+        client.set_model_version_tag(name, str(target.version), "fromzero.decision", f"{decision.step}/{decision.key}")
+        accepted = "accepted" if decision.stats["accepted"] else "refused"
+        client.set_model_version_tag(name, str(target.version), "fromzero.gate", accepted)
+        if hours is not None:
+            reasons += _person_objects(uri, target)
+        if reasons:
+            rows = rows_of(target, compared, decision, reasons)
+            told = "\n".join(f"  {key:<11} {value}" for key, value in rows)
+            raise Refused(f"{name} version {target.version} is not promoted\n{told}")
+        replaced = json.dumps(present.version if present else None)
+        client.set_model_version_tag(name, str(target.version), "fromzero.incumbent", replaced)
+        if hours is not None and target.tags.get(approval.STATE) != "approved":
+            return _asked(uri, target, compared, decision, hours)
+        why = str(decision.stats.get("rule", "accepted"))
+        return _move(refs, uri, target, action="promote by the gate", reason=why, decision=decision.digest)
+
+
+def _person_objects(uri: str, target: ModelVersion) -> list[str]:
+    if approval.expired(target):
+        _tag(uri, target, {approval.STATE: "refused", approval.REASON: f"nobody answered until {_until(target)}"})
+        return [f"nobody answered until {_until(target)}"]
+    if target.tags.get(approval.STATE) == "refused":
+        return [f"a person refused it: {target.tags.get(approval.REASON)}"]
+    return []
+
+
+def _until(target: ModelVersion) -> str:
+    return str(target.tags.get(approval.UNTIL))
+
+
+def _asked(
+    uri: str, target: ModelVersion, compared: dict[str, Any] | None, decision: Artifact, hours: float
+) -> dict[str, Any]:
+    """Ask, if that is not done; what a run says while it waits."""
+    if found := approval.waiting(target):
+        return found
+    reasons = [str(reason) for reason in decision.stats.get("reasons", ())]
+    _tag(uri, target, approval.ask(target, hours, rows_of(target, compared, decision, reasons)))
+    asked = approval.waiting(registry.resolve(uri, f"{target.name}@{target.version}"))
+    if asked is None:
+        raise Transient(f"the form for {target.name} version {target.version} was ended as soon as it was asked")
+    return asked
+
+
+def _tag(uri: str, target: ModelVersion, tags: dict[str, str]) -> None:
+    for key, value in tags.items():
+        client_for(uri).set_model_version_tag(target.name, str(target.version), key, value)
+
+
+def answer(
+    refs: Refs, uri: str, name: str, version: int, approve: bool, reason: str, by: str, asked: str | None = None
+) -> dict[str, Any]:
+    """A person's word on a version that waits: name, to, from, moved; what was said is kept in tags and journal.
+
+    `asked` is the flow run whose form it was: an older form's answer does not count. Raises `Refused` if nothing waits
+    for it, its time is over, or the champion is not the one that it was compared with any more.
+    """
+    with refs.lock(journal.ref_name(name)), mlflow_at(uri):
+        _settled(refs, uri, name)
+        target = registry.resolve(uri, f"{name}@{version}")
+        if told := _past_asking(target, approve, asked):
+            raise Refused(f"{name} version {version} does not wait for an answer ({told})")
+        present = registry.with_alias(uri, name, registry.CHAMPION)
+        said = {approval.REASON: f"{by}: {reason}"}
+        if not approve:
+            _tag(uri, target, {approval.STATE: "refused", **said})
+            return {"name": name, "to": present.version if present else None, "from": None, "moved": False}
+        compared = json.loads(target.tags.get("fromzero.incumbent", "null"))
+        if compared != (present.version if present else None):
+            now = f"version {present.version}" if present else "none"
+            _tag(uri, target, {approval.STATE: "refused", approval.REASON: f"the champion is now {now}"})
+            raise Refused(
+                f"{name} version {version} was compared with {f'version {compared}' if compared else 'no champion'}, "
+                f"but the champion is now {now}: run again to compare with that"
+            )
+        moved = _move(refs, uri, target, action="promote by a person", reason=reason, by=by)
+        _tag(uri, target, {approval.STATE: "approved", **said})
+        return moved
+
+
+def _objections(
+    present: ModelVersion | None, compared: dict[str, Any] | None, decision: Artifact, taken_down: Entry | None
+) -> list[str]:
+    reasons = []
+    if not decision.stats["accepted"]:
+        reasons += [str(reason) for reason in decision.stats.get("reasons", ())] or ["the gate did not accept it"]
+    now = (present.version, present.digest) if present else None
+    then = (int(compared["version"]), compared["digest"]) if compared else None
+    if now != then:
+        reasons.append(
+            f"it was compared with {f'version {then[0]}' if then else 'no champion'}, but the champion is now "
+            f"{f'version {now[0]}' if now else 'none'}: run again to compare with that"
+        )
+    if taken_down is not None:
+        reasons.append(
+            f"these weights were rolled back by {taken_down['by']} at {taken_down['at']} ({taken_down['reason']}): "
+            "only `fromzero promote` brings them back"
+        )
+    return reasons
+
+
+def _past_asking(target: ModelVersion, approve: bool, asked: str | None) -> str | None:
+    """Why an answer does not count any more, or None."""
+    state = target.tags.get(approval.STATE)
+    if state != "waiting":
+        return target.tags.get(approval.REASON) or state or "it was never asked about"
+    if approve and approval.expired(target):
+        return f"nobody answered until {_until(target)}"
+    return None if asked in (None, target.tags.get(approval.RUN)) else "it has been asked anew: answer the newer form"
+
+
+def rows_of(
+    target: ModelVersion, compared: dict[str, Any] | None, decision: Artifact, reasons: list[str]
+) -> list[tuple[str, str]]:
+    """What a person sees of a comparison: when a model is refused, and when they have the last word."""
+    rows = [("candidate", f"{target.name} version {target.version}")]
+    rows += [("champion", f"version {compared['version']}" if compared else "none")]
+    for field in ("rule", "metric", "difference", "interval", "p"):
+        if (value := decision.stats.get(field)) is not None:
+            ends = value if isinstance(value, list) else [value]
+            rows.append((field, " to ".join(f"{end:.5g}" if isinstance(end, float) else str(end) for end in ends)))
+    return [*rows, *(("reason", reason) for reason in reasons)]
+
+
+def _settled(refs: Refs, uri: str, name: str) -> list[Entry]:
+    present = registry.with_alias(uri, name, registry.CHAMPION)
+    entries = journal.settle(refs, name, present.version if present else None)
+    _point_back(uri, name, entries)
+    return entries
+
+
+def _move(refs: Refs, uri: str, target: ModelVersion, *, action: str, reason: str, **more: Any) -> dict[str, Any]:
+    """Journal, move the alias, complete the journal. A crash in between is settled at the next look."""
+    name, present = target.name, registry.with_alias(uri, target.name, registry.CHAMPION)
+    if wrong := registry.damage(uri, target):
+        raise ArtifactError(f"{name} version {target.version}: {wrong[0]}")
+    if present is not None and present.version == target.version:
+        return {"name": name, "to": target.version, "from": present.version, "moved": False}
+    moved = {"from": present.version if present else None, "from_digest": present.digest if present else None}
+    journal.append(
+        refs, name, action=action, to=target.version, digest=target.digest, reason=reason, **moved, **more
+    )  # fmt: skip
+    client_for(uri).set_registered_model_alias(name, registry.CHAMPION, str(target.version))
+    journal.close(refs, name, "done")
+    _point_back(uri, name, history(refs, name))
+    return {"name": name, "to": target.version, "from": moved["from"], "moved": True}
+
+
+def _point_back(uri: str, name: str, entries: list[Entry]) -> None:
+    """Let the alias `previous` show where a rollback would go."""
+    stack = journal.champions(entries)
+    wanted, found = stack[-2] if len(stack) > 1 else None, registry.with_alias(uri, name, registry.PREVIOUS)
+    if wanted is not None and (found is None or found.version != wanted):
+        client_for(uri).set_registered_model_alias(name, registry.PREVIOUS, str(wanted))
+    elif wanted is None and found is not None:
+        client_for(uri).delete_registered_model_alias(name, registry.PREVIOUS)

@@ -1,0 +1,258 @@
+"""Registering and promoting: effects, done once and recognised as done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from conf.schema.release import RegisterConf
+from tasks.core.artifact import Artifact, Manifest, sha256
+from tasks.core.step import NETWORK, Cpu, Stats, Workdir, effect
+
+if TYPE_CHECKING:
+    from tasks.register.conversation import Conversation
+    from tasks.register.journal import Refs
+
+MADE_FROM = {"data": "inputs", "code": "code", "config": "conf"}
+"""Tags, and the part of the model's manifest whose digest each shows."""
+
+
+def find_registered(
+    model: Artifact, evaluation: Artifact, documents: tuple[Artifact, ...] = (), conf: RegisterConf | None = None
+) -> Stats | None:
+    """The version with these weights if it is there, whole, and known by this evaluation; light."""
+    from tasks.register import registry
+
+    assert conf is not None
+    found = registry.find(_uri(), conf.name, model.digest)
+    if found is None or found.tags.get("fromzero.evaluation") != f"{evaluation.step}/{evaluation.key}":
+        return None
+    return _registered(conf, found.version, model.digest)
+
+
+def find_promoted(
+    registered: dict[str, Any],
+    incumbent: dict[str, Any] | None,
+    decision: Artifact,
+    hours: float | None = None,
+    conf: RegisterConf | None = None,
+) -> Stats | None:
+    """The version if it is the champion already and its files are there, or if it waits for a person's word; light."""
+    from tasks.register import approval, registry
+
+    uri = _uri()
+    present = registry.with_alias(uri, registered["name"], registry.CHAMPION)
+    if present is not None and present.version == registered["version"] and not registry.damage(uri, present):
+        return {**registered, "aliases": list(present.aliases), "promoted": True}
+    known = {version.version: version for version in registry.versions(uri, registered["name"])}
+    target = known.get(registered["version"]) if hours is not None else None
+    compared_with = incumbent["version"] if incumbent else None
+    if target is None or compared_with != (present.version if present else None):
+        return None
+    waits = approval.waiting(target)
+    return {**registered, "aliases": list(target.aliases), "promoted": False, **waits} if waits else None
+
+
+@effect(check=find_registered, resources=Cpu(1, memory_gb=1.0), retry=NETWORK, needs=("mlflow",))
+def register_model(
+    model: Artifact,
+    evaluation: Artifact,
+    documents: tuple[Artifact, ...] = (),
+    *,
+    conf: RegisterConf,
+    work: Workdir,
+) -> Stats:
+    """Register a transformers folder in MLflow: model, its evaluation, the documents it learnt → name and version.
+
+    Weights that are registered and whole keep their version; then only tags and card are brought up to date.
+    """
+    from tasks.core.store import open_store
+    from tasks.register import card, packing, registry
+    from tasks.register.context import run_context
+    from tasks.register.sources import count_sources
+    from tasks.register.writing import client_for, mlflow_at
+
+    run, store = run_context(), open_store()
+    maker = store.look(model.step, model.key)
+    made_from = {**maker.made_from, "code": maker.made_by.get("code")} if isinstance(maker, Manifest) else {}
+    sources = run.sources or count_sources(documents)
+    samples = evaluation / "samples.json"
+    shown = json.loads(samples.read_text()) if samples.exists() else []
+    text = card.write_card(conf, model, evaluation, sources, shown, run)
+    tags = {
+        "fromzero.digest": model.digest,
+        "fromzero.artifact": f"{model.step}/{model.key}",
+        "fromzero.evaluation": f"{evaluation.step}/{evaluation.key}",
+        **{f"fromzero.{what}": sha256(made_from[part]) for what, part in MADE_FROM.items() if part in made_from},
+        "fromzero.flow_run": run.flow_run,
+        "fromzero.mlflow_run": run.mlflow_run,
+        **{f"fromzero.{where}_page": page for where, page in run.pages.items()},
+        "fromzero.commit": run.git.get("commit"),
+        "fromzero.load_from": packing.LOAD_FROM,
+        "fromzero.part": model.part_name,
+    }
+    known = {key: str(value) for key, value in tags.items() if value is not None}
+    with store.lock(f"register/{conf.name}"), mlflow_at(run.tracking_uri):
+        found = registry.find(run.tracking_uri, conf.name, model.digest)
+        package = packing.Package(
+            conf.name, conf.kind, model.path, text, card.description(text), known, run.mlflow_run
+        )  # fmt: skip
+        if found is None:
+            return _registered(conf, packing.register(run.tracking_uri, package), model.digest)
+        client = client_for(run.tracking_uri)
+        for key, value in known.items():
+            client.set_model_version_tag(conf.name, str(found.version), key, value)
+        client.update_model_version(conf.name, str(found.version), package.description)
+        return _registered(conf, found.version, model.digest)
+
+
+@effect(check=find_promoted, resources=Cpu(1, memory_gb=1.0), retry=NETWORK, needs=("mlflow",))
+def promote_model(
+    registered: dict[str, Any],
+    incumbent: dict[str, Any] | None,
+    decision: Artifact,
+    hours: float | None = None,
+    *,
+    conf: RegisterConf | None = None,
+    work: Workdir,
+) -> Stats:
+    """Make a registered version the champion if the gate's decision says so and the champion is still `incumbent`.
+
+    With `hours` a person is asked first, and has so long to answer. Raises `Refused` with a table of the reasons.
+    """
+    from tasks.core.store import open_store
+    from tasks.register import promotion
+
+    moved = promotion.promote_accepted(open_store(), _uri(), registered, incumbent, decision, hours)
+    if moved.get("waiting"):
+        return {**registered, "aliases": [], "promoted": False, **moved}
+    return {**registered, "aliases": ["champion"], "promoted": True, "replaced": moved["from"]}
+
+
+def check_form() -> None:
+    """Raise `ConfigError` unless there is a server that can ask a person."""
+    from tasks.register import approval
+
+    approval.form()
+
+
+def answer(
+    refs: Refs, name: str, version: int, approve: bool, reason: str, by: str, asked: str | None = None
+) -> dict[str, Any]:
+    """A person's word on a version that waits for it; {name, to, from, moved}."""
+    from tasks.register import promotion
+
+    return promotion.answer(refs, _uri(), name, version, approve, reason, by, asked)
+
+
+def end_form(name: str, version: int, why: str) -> None:
+    """Nobody is asked about this version any more."""
+    from tasks.register import approval, registry
+
+    approval.end_form(registry.resolve(_uri(), f"{name}@{version}"), why)
+
+
+def champion_of(name: str, model: Any) -> dict[str, Any] | None:
+    """The champion that a candidate has to beat (or had to, if it is the champion itself): an observation, light."""
+    from tasks.register import registry
+
+    digest = getattr(model, "digest", None)
+    return registry.incumbent(_uri(), name, digest) if digest else registry.champion(_uri(), name)
+
+
+def weights_of(champion: dict[str, Any]) -> Artifact:
+    """The model directory of an observed champion, to be measured like any other."""
+    from tasks.core.store import open_store
+    from tasks.register import registry, weights
+    from tasks.register.context import run_context
+
+    version = registry.resolve(_uri(), f"{champion['name']}@{champion['version']}")
+    return weights.find(open_store(), _uri(), version, run_context().home)
+
+
+def artifact_of(ref: str) -> str:
+    """STEP/KEY of the artifact that NAME[@ALIAS|@VERSION] was registered from."""
+    from tasks.core.errors import ArtifactError
+    from tasks.register import registry
+
+    tags = registry.resolve(_uri(), ref).tags
+    if "fromzero.artifact" not in tags:
+        raise ArtifactError(f"{ref} was not registered by fromzero: it has no lineage here")
+    return tags["fromzero.artifact"]
+
+
+def artifacts_of_models() -> list[str]:
+    """STEP/KEY of every artifact that a registered version came from: models and evaluations."""
+    from tasks.register import registry
+
+    tags = [version.tags for name in registry.names(_uri()) for version in registry.versions(_uri(), name)]
+    kinds = ("fromzero.artifact", "fromzero.evaluation", "fromzero.decision")
+    return sorted({known[kind] for known in tags for kind in kinds if kind in known})
+
+
+def aliases_of(name: str, version: int) -> list[str]:
+    """Aliases of a version."""
+    from tasks.register import registry
+
+    return [alias for found in registry.versions(_uri(), name) if found.version == version for alias in found.aliases]
+
+
+def promote(refs: Refs, name: str, version: int, reason: str, force: bool = False) -> dict[str, Any]:
+    """Make a version the champion by hand; {name, to, from, moved}."""
+    from tasks.register import promotion
+
+    return promotion.promote(refs, _uri(), name, version, reason, force)
+
+
+def rollback(refs: Refs, name: str) -> dict[str, Any]:
+    """Make the champion before this one champion again; {name, to, from, moved}."""
+    from tasks.register import promotion
+
+    return promotion.rollback(refs, _uri(), name)
+
+
+def generate(
+    model: str,
+    prompt: str,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    on_text: Callable[[str], None] | None = None,
+) -> str:
+    """Continue or answer a prompt with NAME[@ALIAS|@VERSION]; `on_text` gets the text as it is written."""
+    from tasks.register import generate as writing
+
+    return writing.generate(_uri(), model, prompt, max_new_tokens, temperature, seed, on_text)
+
+
+def converse(model: str, max_new_tokens: int, temperature: float, seed: int) -> Conversation:
+    """A conversation with the chat model NAME[@ALIAS|@VERSION], loaded; raises `ConfigError` if it does not chat."""
+    from tasks.register.conversation import Conversation
+
+    return Conversation(_uri(), model, max_new_tokens, temperature, seed)
+
+
+def measured(ref: str) -> dict[str, Any]:
+    """What NAME[@ALIAS|@VERSION] is and how it was measured: name, version, kind, digest, evaluation (STEP/KEY)."""
+    from tasks.core.errors import ArtifactError
+    from tasks.register import registry
+
+    found = registry.resolve(_uri(), ref)
+    if found.digest is None or "fromzero.evaluation" not in found.tags:
+        raise ArtifactError(f"{found.name} version {found.version} was not evaluated by fromzero: nothing to compare")
+    shown = {"name": found.name, "version": found.version, "digest": found.digest}
+    return {**shown, "kind": found.tags.get("fromzero.kind"), "evaluation": found.tags["fromzero.evaluation"]}
+
+
+def _uri() -> str:
+    """Where MLflow is; a home that was moved is put right first."""
+    from tasks.core.database import prepare
+    from tasks.register.context import run_context
+
+    run = run_context()
+    return prepare(run.home) if (run.home / "mlflow" / "mlflow.db").exists() else run.tracking_uri
+
+
+def _registered(conf: RegisterConf, version: int, digest: str) -> Stats:
+    return {"name": conf.name, "version": version, "digest": digest, "kind": conf.kind, "primary": conf.primary}

@@ -1,0 +1,55 @@
+"""The weights of a registered model as an artifact again: from the store, or from what was registered."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any, Protocol
+
+from tasks.core.artifact import Artifact, Manifest
+from tasks.core.errors import ArtifactError
+from tasks.register.generate import weights_folder
+from tasks.register.lookup import ModelVersion, sizes_in
+
+
+class Looks(Protocol):
+    """What is needed of the store."""
+
+    def look(self, step: str, key: str) -> Any:
+        """The manifest of a whole artifact, or why there is none."""
+
+
+def find(store: Looks, uri: str, version: ModelVersion, home: Path) -> Artifact:
+    """The model directory behind a version, its digest as when it was registered.
+
+    If the store has forgotten the artifact, the registered files stand in for it, copied below `home` if they are not
+    on this machine.
+    """
+    if version.digest is None or "fromzero.artifact" not in version.tags:
+        raise ArtifactError(f"{version.name} version {version.version} was not registered by fromzero: promote another")
+    step, _, key = version.tags["fromzero.artifact"].partition("/")
+    part = version.tags.get("fromzero.part")
+    found = store.look(step, key)
+    if isinstance(found, Manifest):
+        whole = Artifact.of(found)
+        artifact = whole.part(part) if part else whole
+        if artifact.digest == version.digest:
+            return artifact
+    root = home.resolve() / "mlflow" / "weights" / version.digest
+    _show(uri, version, root / "content" / (part or ""))
+    return Artifact(step, key, version.digest, part_name=part, root=root)
+
+
+def _show(uri: str, version: ModelVersion, place: Path) -> None:
+    """Let `place` hold the registered files: a link where they are on this machine, else a copy."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    fresh = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    if sizes_in(version.location):
+        with weights_folder(uri, version) as folder:
+            fresh.symlink_to(folder)
+        fresh.replace(place)
+    elif not place.exists():
+        with weights_folder(uri, version) as folder:
+            shutil.copytree(folder, fresh)
+        fresh.rename(place)

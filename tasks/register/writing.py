@@ -1,0 +1,46 @@
+"""The one place where the registry is written: MLflow's client, its connection errors as our own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+from tasks.core.errors import HostError, Transient
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@cache
+def client_for(uri: str) -> MlflowClient:
+    """MLflow's client for a tracking URI. Takes seconds the first time: imports MLflow."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri, uri)
+
+
+@contextmanager
+def mlflow_at(uri: str) -> Iterator[None]:
+    """Let all of MLflow write to `uri` inside: its registry looks logged models up where the environment says.
+
+    What its client raises becomes `Transient` (it cannot be reached) or `HostError`.
+    """
+    from mlflow.exceptions import MlflowException, RestException
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    try:
+        yield
+    except RestException as error:
+        raise HostError(f"MLflow at {uri} refuses: {error}") from error
+    except MlflowException as error:
+        kind = Transient if "API request" in str(error) or "locked" in str(error) else HostError
+        raise kind(f"MLflow at {uri}: {error}") from error
+    finally:
+        del os.environ["MLFLOW_TRACKING_URI"]
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before

@@ -1,0 +1,110 @@
+"""Token files: the ids of all documents of a part end to end, memory-mapped, with an index of where each begins.
+
+PART/tokens.bin   little-endian uint16 or uint32, each document ended by the eos id
+PART/index.npy    int64, documents + 1: where each document begins, and the end
+PART/meta.json    dtype, vocab_size, eos_id, documents, tokens, bytes (of the text, in UTF-8)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from conf.schema.tokenize import TokenizerConf
+from tasks.core.errors import ArtifactError
+from tasks.tokenize.texts import read_texts
+from tasks.tokenize.train import use_threads
+
+PARTS = ("train", "valid")
+
+
+def load(folder: Path, conf: TokenizerConf) -> tuple[Tokenizer, int]:
+    """The tokenizer in a folder, taking special tokens in a text as plain text, and the id of eos."""
+    use_threads()
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True
+    eos = tokenizer.token_to_id(conf.eos_token)
+    if eos is None:
+        raise ArtifactError(
+            f"{folder}/tokenizer.json has no token {conf.eos_token!r}: train it again (--refresh train_tokenizer) "
+            "or set tokenizer.eos_token back"
+        )
+    return tokenizer, eos
+
+
+def dtype_for(vocab_size: int) -> np.dtype[Any]:
+    """The smallest type that holds every id."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+def write_part(docs: Path, out: Path, tokenizer: Tokenizer, eos: int) -> dict[str, Any]:
+    """Tokenize the texts of one table into the folder `out` as a stream; returns what stands in meta.json."""
+    dtype = dtype_for(tokenizer.get_vocab_size())
+    lengths, size = [0], 0
+    with (out / "tokens.bin").open("wb") as file:
+        for texts, _ in read_texts(docs):
+            for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+                ids = encoding.ids
+                ids.append(eos)
+                file.write(np.array(ids, dtype).tobytes())
+                lengths.append(len(ids))
+            size += sum(len(text.encode()) for text in texts)
+    index = np.cumsum(np.array(lengths, np.int64))
+    np.save(out / "index.npy", index)
+    meta = {
+        "dtype": "uint16" if dtype.itemsize == 2 else "uint32",
+        "vocab_size": tokenizer.get_vocab_size(),
+        "eos_id": eos,
+        "documents": len(index) - 1,
+        "tokens": int(index[-1]),
+        "bytes": size,
+    }
+    (out / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+    return meta
+
+
+def write_shard(docs: Path, tokenizer: Path, out: Callable[[str], Path], conf: TokenizerConf) -> dict[str, Any]:
+    """Tokenize PART/docs.parquet under `docs` for train and valid; returns tokens, bytes and documents per part."""
+    model, eos = load(tokenizer, conf)
+    parts = {
+        part: write_part(docs / f"{part}/docs.parquet", out(f"{part}/tokens.bin").parent, model, eos) for part in PARTS
+    }
+    return {"parts": parts, "tokens": sum(meta["tokens"] for meta in parts.values())}
+
+
+@dataclass(frozen=True)
+class TokenShard:
+    """One part of a tokenized shard, read through a memory map."""
+
+    tokens: NDArray[Any]
+    index: NDArray[np.int64]
+    meta: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> TokenShard:
+        """Map the files of PART/; raises `ArtifactError` if their sizes do not fit together."""
+        meta = json.loads((folder / "meta.json").read_text())
+        index = np.load(folder / "index.npy", allow_pickle=False)
+        dtype = np.dtype(meta["dtype"]).newbyteorder("<")
+        path = folder / "tokens.bin"
+        if path.stat().st_size != meta["tokens"] * dtype.itemsize or index[-1] != meta["tokens"]:
+            raise ArtifactError(f"{path} does not fit its index: make it again (fromzero run --refresh tokenize_shard)")
+        tokens = np.memmap(path, dtype, mode="r") if meta["tokens"] else np.empty(0, dtype)
+        return cls(tokens, index, meta)
+
+    def __len__(self) -> int:
+        return len(self.index) - 1
+
+    def __getitem__(self, document: int) -> NDArray[Any]:
+        """The ids of one document (counted from 0), without the eos at its end."""
+        if not 0 <= document < len(self):
+            raise IndexError(f"document {document} of {len(self)}")
+        found: NDArray[Any] = self.tokens[self.index[document] : self.index[document + 1] - 1]
+        return found

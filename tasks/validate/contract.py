@@ -1,0 +1,106 @@
+"""What the contract of training's input is checked on: a row for each shard and part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+REQUIRED = ("id", "text", "source", "uri", "licence")
+
+
+def documents(docs: Iterable[tuple[str, str, Path]]) -> pl.DataFrame:
+    """One row for each (shard, part, docs.parquet): its columns and types, rows, and what breaks the contract.
+
+    A required column that is not there counts as null in every row; `repeated_ids` counts the ids that stand in another
+    shard or part, too.
+    """
+    import polars as pl
+
+    tables = list(docs)
+    rows = []
+    for shard, part, path in tables:
+        schema = pl.read_parquet_schema(path)
+        row: dict[str, Any] = {
+            "shard": shard,
+            "part": part,
+            "schema": ", ".join(f"{n}: {t}" for n, t in schema.items()),
+        }
+        known = [name for name in REQUIRED if schema.get(name) == pl.String]
+        nulls = {name: pl.col(name).is_null().sum() if name in known else pl.len() for name in REQUIRED}
+        empty = (pl.col("text").str.strip_chars() == "").sum() if "text" in known else pl.lit(0)
+        repeated = pl.len() - pl.col("id").n_unique() if "id" in known else pl.lit(0)
+        counts = [pl.len().alias("rows"), *(count.alias(f"null_{name}") for name, count in nulls.items())]
+        counts += [empty.alias("empty_text"), repeated.alias("duplicate_ids")]
+        measured = pl.scan_parquet(path).select(counts).collect(engine="streaming").row(0, named=True)
+        rows.append(row | {name: int(value) for name, value in measured.items()})
+    table = pl.DataFrame(rows, infer_schema_length=None)
+    whole = [path for _, _, path in tables if pl.read_parquet_schema(path).get("id") == pl.String]
+    return table.with_columns(pl.Series("repeated_ids", _repeated(whole, tables), dtype=pl.Int64))
+
+
+def _repeated(paths: list[Path], tables: list[tuple[str, str, Path]], bucket: int = 20_000_000) -> list[int]:
+    """For each table, how many of its distinct ids another one holds; ids are looked at in buckets by their hash."""
+    import polars as pl
+
+    found = dict.fromkeys(paths, 0)
+    total = sum(int(pl.scan_parquet(path).select(pl.len()).collect().item()) for path in paths)
+    buckets = 1 + total // bucket
+    for number in range(buckets):
+        scans = [
+            pl.scan_parquet(path)
+            .select(pl.col("id").hash(seed=0).alias("id"))
+            .filter(pl.col("id") % buckets == number)
+            .unique()
+            .with_columns(pl.lit(index).alias("table"))
+            for index, path in enumerate(paths)
+        ]
+        if scans:
+            shared = pl.concat(scans).filter(pl.len().over("id") > 1).group_by("table").len().collect()
+            for index, count in shared.iter_rows():
+                found[paths[index]] += count
+    return [found.get(path, 0) for _, _, path in tables]
+
+
+def tokens(parts: Iterable[tuple[str, str, Path]], vocabulary: int, chunk: int = 1 << 22) -> pl.DataFrame:
+    """One row for each (shard, part, folder with meta.json, index.npy and tokens.bin); `vocabulary`: its size.
+
+    Token files are read through a memory map, `chunk` tokens at a time.
+    """
+    import polars as pl
+
+    return pl.DataFrame([_tokens(*part, vocabulary, chunk) for part in parts], infer_schema_length=None)
+
+
+def _tokens(shard: str, part: str, folder: Path, vocabulary: int, chunk: int) -> dict[str, Any]:
+    import numpy as np
+
+    meta = json.loads((folder / "meta.json").read_bytes())
+    index = np.load(folder / "index.npy", allow_pickle=False)
+    dtype = np.dtype(meta["dtype"]).newbyteorder("<")
+    size = (folder / "tokens.bin").stat().st_size
+    count = size // dtype.itemsize
+    ids = (
+        np.memmap(folder / "tokens.bin", dtype=dtype, mode="r")
+        if count and not size % dtype.itemsize
+        else np.empty(0, dtype)
+    )
+    ends = index[1:][(index[1:] > 0) & (index[1:] <= ids.size)] - 1
+    return {
+        "shard": shard,
+        "part": part,
+        "documents": max(0, len(index) - 1),
+        "tokens": int(count),
+        "torn_bytes": int(size % dtype.itemsize),
+        "largest_id": max((int(ids[at : at + chunk].max()) for at in range(0, ids.size, chunk)), default=0),
+        "beyond_vocabulary": sum(int((ids[at : at + chunk] >= vocabulary).sum()) for at in range(0, ids.size, chunk)),
+        "vocabulary_differs": int(meta["vocab_size"] != vocabulary),
+        "without_eos": max(0, len(index) - 1) - int((ids[ends] == meta["eos_id"]).sum()),
+        "empty_documents": int((np.diff(index) <= 0).sum()),
+        "index_off_by": abs(int(index[-1]) - int(count)) + abs(int(index[0])) if len(index) else int(count) + 1,
+        "meta_off_by": abs(int(meta["tokens"]) - int(count)) + abs(int(meta["documents"]) - max(0, len(index) - 1)),
+    }

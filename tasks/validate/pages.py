@@ -1,0 +1,71 @@
+"""Data Docs: Great Expectations' own pages, made to be read without a network."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.validate.expectations import Outcome
+
+_ACTIVE = re.compile(r"<(script|iframe)\b.*?</\1>|<(?:link|img)\b[^>]*>|url\([^)]*\)", re.DOTALL | re.IGNORECASE)
+_UPWARDS = re.compile(r"(?:\.\./)+(?:index|expectations/[^\"]*)\.html")
+_HEAD = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222;background:#fff}
+table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}td,th{border:1px solid #ccc;padding:.3rem .6rem;
+text-align:left;vertical-align:top;overflow-wrap:anywhere}ul.nav{list-style:none;padding:0}.alert{background:#eee;
+padding:.5rem 1rem}.badge{border:1px solid #999;border-radius:.3rem;padding:0 .3rem}
+.fa-times:before,.failed{color:#b00020}
+.fa-times:before{content:"failed"}.fa-check-circle:before{content:"passed";color:#1b7a2f}
+.fa-exclamation-triangle:before{content:"broken"}.btn-group,.sticky,.cooltip span{display:none}
+</style>"""
+
+
+def write(folder: Path, title: str, outcomes: Sequence[Outcome], results: Mapping[str, Any]) -> Path:
+    """Write index.html, with every outcome, and one page for each table as Great Expectations renders it.
+
+    The pages load nothing and run nothing: what a row of data holds cannot act in them. Returns the index page.
+    """
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view.view import DefaultJinjaPageView
+
+    folder.mkdir(parents=True, exist_ok=True)
+    view: Any = DefaultJinjaPageView()
+    for name, result in results.items():
+        page = view.render(ValidationResultsPageRenderer().render(result))
+        (folder / f"{name}.html").write_text(_still(page), encoding="utf-8")
+    index = folder / "index.html"
+    index.write_text(_index(title, outcomes, results), encoding="utf-8")
+    return index
+
+
+def _still(page: str) -> str:
+    page = _UPWARDS.sub("index.html", _ACTIVE.sub("", page))
+    return re.sub(r"<head>", f"<head>\n{_HEAD}", page, count=1)
+
+
+def _index(title: str, outcomes: Sequence[Outcome], results: Mapping[str, Any]) -> str:
+    rows = "\n".join(_row(outcome) for outcome in sorted(outcomes, key=lambda o: (o.success, o.severity)))
+    pages = " · ".join(f'<a href="{name}.html">{name}</a>' for name in results)
+    passed = sum(outcome.success for outcome in outcomes)
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
+{_HEAD}</head><body><h1>{html.escape(title)}</h1>
+<p>{passed} of {len(outcomes)} expectations are met. Pages by table: {pages}</p>
+<table><tr><th>Outcome<th>Severity<th>Expectation<th>Column<th>Table<th>Expected<th>Observed<th>Shards</tr>
+{rows}
+</table></body></html>
+"""
+
+
+def _row(outcome: Outcome) -> str:
+    verdict = "passed" if outcome.success else '<b class="failed">failed</b>'
+    expected = ", ".join(f"{name}={value!r}" for name, value in sorted(outcome.expected.items()))
+    table = f'<a href="{outcome.table}.html">{outcome.table}</a>'
+    shards = "" if outcome.success else ", ".join(outcome.shards)
+    cells = [outcome.severity, outcome.expectation, outcome.column or "", expected, outcome.observed, shards]
+    severity, name, column, wanted, observed, where = map(html.escape, cells)
+    return f"<tr><td>{verdict}<td>{severity}<td>{name}<td>{column}<td>{table}<td>{wanted}<td>{observed}<td>{where}</tr>"

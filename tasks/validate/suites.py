@@ -1,0 +1,61 @@
+"""Suites of expectations: read from YAML, completed from the config, checked by name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from conf.schema.validate import ExpectationConf
+from tasks.core.errors import ConfigError
+
+REFUSED = {
+    "ExpectColumnQuantileValuesToBeBetween": "Great Expectations cannot store its result; use "
+    "expect_column_values_to_be_between on p01, p50 or p99 of the statistics",
+}
+
+
+def read(path: Path, more: Iterable[ExpectationConf] = ()) -> tuple[ExpectationConf, ...]:
+    """The expectations of a YAML file, and `more`, which take the place of those alike in name, column and table.
+
+    Raises `ConfigError` for a file that is no list of expectations, or an expectation that does not exist.
+    """
+    import yaml
+    from pydantic import ValidationError
+
+    try:
+        listed = [ExpectationConf.model_validate(item) for item in yaml.safe_load(path.read_bytes())]
+    except (OSError, TypeError, yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(
+            f"{path} is no suite, a list of {{expectation, column, kwargs, severity, table}}: {error}"
+        ) from error
+    suite = {}
+    for wanted in (*listed, *more):
+        suite[class_name(wanted.expectation), wanted.column, wanted.table] = wanted
+    return tuple(suite.values())
+
+
+def class_name(expectation: str) -> str:
+    """The name of the expectation's class; raises `ConfigError` with the nearest names for an unknown one."""
+    import great_expectations.expectations as known
+
+    names = [name for name in vars(known) if name.startswith("Expect") and name != "Expectation"]
+    by_plain = {_plain(name): name for name in names}
+    found = by_plain.get(_plain(expectation))
+    if found is None:
+        near = difflib.get_close_matches(_plain(expectation), by_plain, n=3, cutoff=0.5)
+        offered = f"; nearest: {', '.join(snake(by_plain[name]) for name in near)}" if near else ""
+        raise ConfigError(f"there is no expectation {expectation!r}{offered}")
+    if found in REFUSED:
+        raise ConfigError(f"{expectation}: {REFUSED[found]}")
+    return found
+
+
+def snake(name: str) -> str:
+    """An expectation's name in snake case: ExpectColumnToExist → expect_column_to_exist."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()

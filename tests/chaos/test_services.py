@@ -1,0 +1,194 @@
+"""Servers, keeper, worker and setup, really killed, and ports that are taken: what the command says and leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from tasks.core import alive
+from tasks.core.database import EXPERIMENT
+from tasks.core.services import free_port
+from tests.chaos.test_pipeline import STEPS, WORKER, logged, pretraining
+from tests.chaos.test_pipeline import draw as draw
+from tests.integration.test_errors_data import house as house_of
+from tests.integration.test_errors_data import refused
+from tests.integration.test_walk import Up, closed
+from tests.mlflow_server import MlflowServer
+from tests.pipeline_process import (
+    ROOT,
+    WITHOUT_TUNING,
+    House,
+    ask_prefect,
+    copied,
+    eventually,
+    finished,
+    write_texts,
+)
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A copy of the finished house whose services run; whatever happens, nothing of it stays up."""
+    found = Up(copied(finished(tmp_path_factory), tmp_path_factory.mktemp("up")))
+    found.house.say("up", *found.words)
+    yield found
+    found.house.start("down").wait(None)
+
+
+class Deployed:
+    """A deployment of the recipe as far as pretraining, without a schedule: run as by the button in Prefect."""
+
+    def __init__(self, up: Up) -> None:
+        self.up = up
+        file = up.house.folder / "button.yaml"
+        file.write_text(json.dumps({"recipe": str(up.house.recipe), "until": "pretrain"}))
+        up.house.say("deploy", str(file))
+        chosen = {"deployments": {"name": {"any_": ["button"]}}}
+        (self.id,) = [found["id"] for found in ask_prefect(up.api, "deployments/filter", chosen)]
+
+    def run(self, **about: Any) -> str:
+        """Ask for a run; its id."""
+        return str(ask_prefect(self.up.api, f"deployments/{self.id}/create_flow_run", about)["id"])
+
+    def state(self, run: str) -> str:
+        """What Prefect's page says of a run."""
+        (found,) = ask_prefect(self.up.api, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+        return str(found["state_name"])
+
+
+@pytest.fixture(scope="module")
+def deployed(up: Up) -> Deployed:
+    return Deployed(up)
+
+
+def test_a_killed_run_on_the_worker_is_crashed_in_prefect_and_the_next_one_goes_on(
+    up: Up, deployed: Deployed, draw: random.Random
+) -> None:
+    house, goal = up.house, draw.randint(4, STEPS // 2)
+    print(f"waiting for step {goal}")
+    digest = house.digest("pretrain")
+    house.forget("pretrain")
+    run = deployed.run()
+    assert eventually(lambda: house.trained("pretrain") >= goal, 240), deployed.state(run)
+    (living,) = alive.living(house.home)
+    assert living["run"] == run
+    os.kill(living["pid"], signal.SIGKILL)
+    assert eventually(lambda: not house.processes(*WORKER)), "the trainer outlived its run"
+    assert eventually(lambda: deployed.state(run) == "Crashed", 60), deployed.state(run)
+    assert house.manifests("pretrain") == []
+
+    again = deployed.run()
+    assert eventually(lambda: deployed.state(again) in ("Completed", "Failed", "Crashed"), 240), deployed.state(again)
+    assert deployed.state(again) == "Completed"
+    assert "resuming from the checkpoint of step" in logged(house, "pretrain")
+    assert house.digest("pretrain") == digest
+    assert alive.dead(house.home) == [], "nothing is said to be dead for ever"
+
+
+def test_a_killed_keeper_costs_no_run_and_is_missed_by_status_until_up_brings_all_back(
+    up: Up, deployed: Deployed, draw: random.Random
+) -> None:
+    house, goal = up.house, draw.randint(4, STEPS // 2)
+    print(f"waiting for step {goal}")
+    house.forget("pretrain")
+    run = deployed.run()
+    assert eventually(lambda: house.trained("pretrain") >= goal, 240), deployed.state(run)
+    taken = deployed.run(state={"type": "PENDING", "name": "Pending"})
+    keeper = json.loads((house.home / "prefect/server.json").read_text())["pid"]
+    os.kill(keeper, signal.SIGKILL)
+    assert eventually(lambda: house.processes("tasks.core.services") == [], 20), "a service outlived its keeper"
+    assert eventually(lambda: all(closed(port) for port in up.ports.values()), 20)
+    said = house.say("status", code=1).out
+    assert "DOWN, though they were asked for: `fromzero up` starts them" in said
+
+    house.say("up", *up.words)
+    assert {about["state"] for about in up.status()["services"].values()} == {"healthy"}
+    assert deployed.state(taken) == "Crashed", "the worker that had taken it is gone"
+    assert eventually(lambda: deployed.state(run) == "Completed", 120), deployed.state(run)
+    assert "down: nothing is left running" in house.say("down").out
+    assert eventually(lambda: house.processes() == [], 20), house.processes()
+    assert all(closed(port) for port in up.ports.values())
+    assert "stopped!" in (house.home / "logs/services/worker.log").read_text(), "the worker left when it was asked to"
+    assert not up.status()["up"]
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> House:
+    """An empty home; no server is given."""
+    (tmp_path / "texts").mkdir()
+    write_texts(tmp_path / "texts" / "a.jsonl", seed=1)
+    made = house_of(tmp_path, "", {"mine": {"paths": [str(tmp_path / "texts")]}})
+    return House(made.folder, made.home, ROOT, made.recipe, made.texts, None)
+
+
+@pytest.fixture
+def prepared(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> House:
+    """A home whose databases are there."""
+    return copied(finished(tmp_path_factory), tmp_path)
+
+
+@pytest.mark.parametrize("option", ["prefect_port", "mlflow_port"])
+def test_a_port_in_use_is_refused_by_up_with_its_owner_and_the_mend_and_nothing_is_left(
+    prepared: House, option: str
+) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        ports = {"prefect_port": free_port(), "mlflow_port": free_port(), option: port}
+        found = prepared.start("up", *(f"{name}={value}" for name, value in ports.items())).wait(None, limit=60)
+    mend = f"`fromzero up {option}={port + 100}`"
+    refused(found, f"port {port} of 127.0.0.1", f"process id {os.getpid()}", "end what uses it", mend, code=1)
+    assert prepared.processes() == []
+    assert not json.loads(prepared.say("status", "--json").out)["up"]
+
+
+def test_a_killed_setup_harms_nothing_and_the_next_one_ends_it(bare: House, draw: random.Random) -> None:
+    files = ["prefect/prefect.db", "mlflow/mlflow.db"]
+    watched, size = bare.home / draw.choice(files), draw.randrange(0, 400_000)
+    print(f"waiting for {size} bytes in {watched}")
+    killed = bare.start("setup")
+    killed.until(lambda: watched.exists() and watched.stat().st_size >= size)
+    for pid in [killed.process.pid] if draw.random() < 0.5 else bare.processes():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    killed.wait(code=-signal.SIGKILL)
+    assert f"ready: {bare.home}" in bare.say("setup").out
+    assert eventually(lambda: bare.processes() == []), "a migration outlived its setup"
+    assert not json.loads(bare.say("status", "--json").out)["up"]
+    assert len(bare.plan("--until", "fetch_shard").to("run")) == 1
+
+
+def test_an_mlflow_that_dies_while_a_model_trains_loses_nothing_and_the_same_command_goes_on(
+    tmp_path_factory: pytest.TempPathFactory, prefect_url: str, tmp_path: Path, draw: random.Random
+) -> None:
+    house = copied(finished(tmp_path_factory, prefect_url), tmp_path)
+    digest = house.digest("pretrain")
+    house.forget("pretrain")
+    with MlflowServer(tmp_path / "mlflow") as server:
+        environ = {"MLFLOW_TRACKING_URI": server.uri}
+        run = house.begin(*WITHOUT_TUNING, env=environ)
+        pretraining(house, draw, run)
+        server.kill()
+        refused(run.wait(None), f"MLflow at {server.uri} does not answer", "start it", "MLFLOW_TRACKING_URI", code=1)
+        assert house.digest("pretrain") == digest, "training needs no MLflow"
+
+        server.start()
+        again = house.run(*WITHOUT_TUNING, env=environ)
+        assert again.made() == {"register_model", "promote_model"}
+        client = MlflowClient(server.uri)
+        seen = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+        assert {run.info.status for run in seen} == {"FINISHED", "FAILED"}
+        (trained,) = [run for run in seen if run.info.run_name == "pretrain"]
+        points = [point.step for point in client.get_metric_history(trained.info.run_id, "loss")]
+        assert points == list(range(1, STEPS + 1)), "each step is there, and once"

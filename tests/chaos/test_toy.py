@@ -1,0 +1,161 @@
+"""Real processes, really killed: the machinery under the toy flow."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tasks.core import alive, rest
+from tasks.core.artifact import Manifest
+from tasks.core.store import Store, open_store
+from tests.toy_process import ROOT, Toy, eventually, living
+
+TEXTS = ("a=hello", "b=world")
+
+
+@pytest.fixture
+def store(home: Path) -> Store:
+    return open_store()
+
+
+def trained(store: Store) -> Manifest:
+    """The one trained artifact."""
+    (only,) = store.manifests("train")
+    return only
+
+
+def progress(home: Path) -> int:
+    """How far the training in the work directory is."""
+    found = [int(path.read_text() or 0) for path in (home / "store/_work/train").glob("*/scratch/progress")]
+    return max(found, default=0)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_killed_training_child_goes_on_from_its_checkpoint(
+    home: Path, prefect_url: str, store: Store, seed: int
+) -> None:
+    toy = Toy(home, prefect_url, *TEXTS, pause=0.05)
+    goal = random.Random(seed).randint(2, 15)
+    toy.until(lambda: progress(home) >= goal)
+    (child,) = toy.children()
+    os.kill(child, signal.SIGKILL)
+    found = toy.wait()
+    assert found["state"] == "completed"
+    assert next(o["attempts"] for o in found["outcomes"] if o["step"] == "train") == 2
+    assert "20" in (store.local(trained(store)) / "content/model.txt").read_text()
+    again = toy.log.read_text()
+    assert again.count("> train\n") == 2
+
+
+def test_a_killed_run_leaves_no_child_and_the_next_run_goes_on(home: Path, prefect_url: str, store: Store) -> None:
+    toy = Toy(home, prefect_url, *TEXTS, pause=0.1)
+    toy.until(lambda: progress(home) >= 3)
+    toy.kill()
+    assert eventually(lambda: not living(str(home))), "the trainer outlived its run"
+    reached = progress(home)
+    assert 3 <= reached < 20
+    (gone,) = alive.dead(home)
+    found = Toy(home, prefect_url, *TEXTS).wait()
+    assert rest.ask(prefect_url, f"flow_runs/{gone['run']}")["state_name"] == "Crashed", "nothing stays Running"
+    tasks = rest.ask(prefect_url, "task_runs/filter", {"flow_runs": {"id": {"any_": [gone["run"]]}}})
+    assert {task["state_name"] for task in tasks} <= {"Completed", "Crashed"}
+    assert alive.dead(home) == []
+    assert found["states"]["make[a]"] == found["states"]["join"] == "cached"
+    assert found["states"]["train"] == "completed"
+    assert not (home / "store/_work/train").exists() or not list((home / "store/_work/train").iterdir())
+
+
+def test_two_runs_at_once_make_each_step_once(home: Path, prefect_url: str, store: Store) -> None:
+    pair = [Toy(home, prefect_url, *TEXTS, pause=0.2) for _ in range(2)]
+    found = [toy.wait() for toy in pair]
+    for label in found[0]["states"]:
+        assert sorted(f["states"][label] for f in found) in (["cached", "completed"], ["cached", "cached"]), label
+    assert len(list(store.manifests())) == 6
+
+
+def test_the_second_run_takes_over_when_the_first_is_killed(home: Path, prefect_url: str, store: Store) -> None:
+    first = Toy(home, prefect_url, *TEXTS, pause=1.5)
+    first.until(lambda: progress(home) >= 2)
+    second = Toy(home, prefect_url, *TEXTS, pause=0.05)
+    second.until(lambda: "is being made by another run" in second.log.read_text())
+    first.kill()
+    found = second.wait()
+    assert found["states"]["train"] == "completed"
+    assert len(list(store.manifests("train"))) == 1
+
+
+@pytest.mark.parametrize("step", ["make[a]", "join", "train"])
+def test_an_interrupt_stops_everything_within_seconds_and_exits_130(
+    home: Path, prefect_url: str, step: str, store: Store
+) -> None:
+    toy = Toy(home, prefect_url, *TEXTS, pause=0.3)
+    toy.until(toy.started(step))
+    time.sleep(0.5)
+    toy.process.send_signal(signal.SIGINT)
+    assert toy.process.wait(30) == 130, toy.log.read_text()[-2000:]
+    assert eventually(lambda: not living(str(home)))
+    assert set(Toy(home, prefect_url, *TEXTS).wait()["states"].values()) <= {"completed", "cached"}
+
+
+def test_a_run_notices_that_it_was_cancelled_in_prefect(home: Path, prefect_url: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell begins a background job
+    try:
+        toy = Toy(home, prefect_url, *TEXTS, pause=0.5)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    toy.until(lambda: progress(home) >= 2)
+
+    def ask(path: str, body: dict[str, object]) -> list[dict[str, str]]:
+        data, kind = json.dumps(body).encode(), {"content-type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(f"{prefect_url}/{path}", data, kind)) as reply:
+            found: list[dict[str, str]] = json.load(reply)
+            return found
+
+    newest = {"sort": "START_TIME_DESC", "limit": 1}
+    run = ask("flow_runs/filter", newest)[0]["id"]
+    ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": True})
+    assert toy.process.wait(30) == 130
+    assert eventually(lambda: not living(str(home)))
+    assert ask("flow_runs/filter", newest)[0]["state_type"] == "CANCELLED"
+
+
+def test_a_store_that_cannot_be_written_is_one_clear_error(home: Path, prefect_url: str) -> None:
+    full = home / "store" / "join"
+    full.parent.mkdir(parents=True)
+    full.write_text("a file where the step's folder should be")
+    found = Toy(home, prefect_url, *TEXTS).wait()
+    assert found["error"] and "join" in found["error"]
+    full.unlink()
+    assert Toy(home, prefect_url, *TEXTS).wait()["state"] == "completed"
+
+
+def test_a_full_disk_is_named_and_the_next_run_goes_on(home: Path, prefect_url: str) -> None:
+    """A process may not write files beyond a limit: what ENOSPC is to a disk, EFBIG is here."""
+    script = f"""
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({40_000}, {resource.RLIM_INFINITY}))
+sys.argv = ["toy", "one", "0", "a=" + "long" * 20_000]
+from tests.toy_run import main
+sys.exit(main(*sys.argv[1:]))
+"""
+    environ = {**os.environ, "FROMZERO_HOME": str(home), "PREFECT_API_URL": prefect_url}
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120
+    )
+    found = json.loads(ran.stdout)
+    assert found["error"].startswith("HostError: "), ran.stderr[-2000:]
+    assert "ulimit" in found["error"]
+    assert list(open_store().manifests()) == []
+    whole = Toy(home, prefect_url, "a=" + "long" * 20_000).wait()
+    assert set(whole["states"].values()) == {"completed"}

@@ -1,0 +1,108 @@
+"""Every shipped YAML through the command, and what a wrong option is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from conf.compose import FOLDER, GROUPS, compose, recipes
+from conf.schema.base import Conf, RunConf
+from conf.schema.recipe import Recipe
+from flows.cli import main
+from tasks.core.errors import ConfigError
+
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((FOLDER / group).glob("*.yaml"))]
+NEEDED = {("data", "text"): "data.sources.mine.paths=[README.md]"}
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_shipped_group_loads_through_the_command(group: str, option: str, home: Path) -> None:
+    words = ["plan", "demo", "--json", f"{group}={option}", "--until", "fetch_shard"]
+    words += [NEEDED[group, option]] if (group, option) in NEEDED else []
+    words += ["release=base"] if (group, option) == ("finetune", "none") else []
+    if (group, option) == ("store", "s3"):
+        assert compose("demo", ("store=s3", "store.bucket=models")).store.kind == "s3"
+        return
+    ran = CliRunner().invoke(main, words)
+    assert ran.exit_code == 0, ran.output
+    assert {row["action"] for row in json.loads(ran.stdout)["steps"]} == {"run"}
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_every_shipped_recipe_loads(name: str) -> None:
+    needed = ("data.sources.mine.paths=[README.md]",) if name == "text" else ()
+    assert compose(name, needed).name == name
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("tokenizer.vocab_sise=9", "tokenizer has no option 'vocab_sise'; did you mean vocab_size?"),
+        ("data.sources.packages.distribution=[a]", "no option 'distribution' here; did you mean distributions?"),
+        ("pretrain.segments.main.tokenz=3", "no option 'tokenz' here; did you mean tokens"),
+        ("model=demos", "there is no model 'demos'; did you mean demo?"),
+        ("tokenizer.vocab_size=many", "tokenizer.vocab_size: Input should be a valid integer"),
+        ("tokenizer.vocab_size=3", "tokenizer.vocab_size: Input should be greater than or equal to 300"),
+        ("data.sources.packages.kind=mail", "packages.kind: there is no 'mail'; there are: python_packages, chitchat"),
+        ("data.sources.packages.min_chars=0", "data.sources.packages.min_chars: Input should be greater"),
+        ("vocab", "'vocab' is not KEY=VALUE"),
+        ("data.sources.packages.distributions=[~/a]", "put double quotes round what has special characters"),
+        ("data=text", "data.sources.mine.paths has no default: give data.sources.mine.paths="),
+        ("finetune.chat=null", "release.chat names a model, but finetune.chat is not set"),
+    ],
+)
+def test_a_wrong_override_is_named_with_its_mend(override: str, message: str, home: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose("demo", (override,))
+    assert message in str(caught.value)
+    ran = CliRunner().invoke(main, ["plan", "demo", override])
+    assert (ran.exit_code, "Traceback" in ran.output) == (2, False)
+    assert message in ran.stderr
+
+
+def test_an_unknown_recipe_is_told_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="no recipe 'dem'; did you mean demo"):
+        compose("dem")
+
+
+def test_a_recipe_file_extends_another_and_overrides_come_last(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: demo\nname: mine\ntokenizer: {vocab_size: 999}\nmodel: demo\n")
+    assert compose(str(path)).tokenizer.vocab_size == 999
+    assert compose(str(path)).release.base.name == "mine-base"  # type: ignore[union-attr]
+    assert compose(str(path), ("tokenizer.vocab_size=888",)).tokenizer.vocab_size == 888
+    path.write_text("name: mine\ntokenizr: {}\n")
+    with pytest.raises(ConfigError, match="no option 'tokenizr'; did you mean tokenizer"):
+        compose(str(path))
+    path.write_text("name: [mine\n")
+    with pytest.raises(ConfigError, match="cannot be read as YAML"):
+        compose(str(path))
+
+
+def test_every_field_of_every_model_says_what_it_is() -> None:
+    def below(base: type) -> list[type]:
+        return [base, *(deep for child in base.__subclasses__() for deep in below(child))]
+
+    assert Recipe in below(Conf)
+    for model in [*below(Conf), *below(RunConf)]:
+        if model.__module__.startswith("conf."):
+            for name, field in model.model_fields.items():  # type: ignore[attr-defined]
+                assert field.description, f"{model.__name__}.{name} has no docstring"
+
+
+def test_planning_imports_nothing_heavy_and_starts_nothing(tmp_path: Path) -> None:
+    script = (
+        "import sys; from flows import running; from conf.compose import compose; running.plan(compose('demo'));"
+        "heavy = {'torch', 'prefect', 'mlflow', 'polars', 'pandas', 'great_expectations', 'transformers', 'boto3'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env={"FROMZERO_HOME": str(tmp_path / "none")}
+    )
+    assert ran.stdout.strip() == "[]", ran.stderr
+    assert not (tmp_path / "none").exists()

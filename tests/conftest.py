@@ -1,0 +1,57 @@
+"""What the whole suite shares: quiet libraries, one real Prefect server, one finished run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline_process import House, copied, finished
+
+for name, value in {
+    "DO_NOT_TRACK": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_OFFLINE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "OMP_NUM_THREADS": "1",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}.items():
+    os.environ.setdefault(name, value)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job hands on that it is ignored
+
+
+@pytest.fixture(scope="session")
+def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API of a real Prefect server that lives as long as the session."""
+    from tasks.core.server import Membership
+
+    member = Membership(tmp_path_factory.mktemp("prefect-home"))
+    yield member.url()
+    member.leave()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty FROMZERO_HOME."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("FROMZERO_HOME", str(folder))
+    monkeypatch.delenv("FROMZERO_STORE", raising=False)
+    return folder
+
+
+@pytest.fixture
+def whole(tmp_path_factory: pytest.TempPathFactory, prefect_url: str) -> House:
+    """The finished house of the session: to be looked at only."""
+    return finished(tmp_path_factory, prefect_url)
+
+
+@pytest.fixture
+def house(whole: House, tmp_path: Path) -> House:
+    """A copy of the finished house, at another path."""
+    return copied(whole, tmp_path)

@@ -1,0 +1,94 @@
+"""Plain lines where there is no terminal, and failures with their log."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from flows.looking import runs_table
+from flows.terminal import Terminal, plan_table
+from tasks.core.bench import Outcome
+from tasks.core.errors import StepError
+from tasks.core.history import Run
+from tasks.core.plan import Row
+
+
+def test_without_a_terminal_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal() as terminal:
+        terminal.expect([("clean", "clean_shard")])
+        terminal.started("clean_shard[a]")
+        terminal.line("clean_shard[a]", "not yet due")
+        terminal.line("clean_shard[a]", "warning: many rejects")
+        terminal.ended(Outcome("clean_shard", "a", "completed", seconds=2.0))
+        terminal.ended(Outcome("clean_shard", "b", "cached"))
+    assert capsys.readouterr().out.splitlines() == [
+        "> clean_shard[a]", "  clean_shard[a]: warning: many rejects", "+ clean_shard[a]  completed  2.0 s",
+    ]  # fmt: skip
+
+
+def test_details_show_every_line_and_what_was_cached(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal(verbose=True) as terminal:
+        terminal.started("pretrain")
+        terminal.line("pretrain", "step 1/2")
+        terminal.ended(Outcome("gate", None, "cached"))
+    assert {"  pretrain: step 1/2", "= gate  cached"} <= set(capsys.readouterr().out.splitlines())
+
+
+def test_with_json_nothing_of_this_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(quiet_stdout=True)
+    terminal.started("pretrain")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "> pretrain\n")
+
+
+def test_failures_end_with_the_reason_and_the_logs_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("clean_shard[a].log", "clean_shard[b].log", "clean_shard[c].log"):
+        (tmp_path / name).touch()
+    outcomes = [
+        Outcome("clean_shard", "a", "failed", message="no columns"),
+        Outcome("clean_shard", "b", "failed", message="no rows"),
+        Outcome("clean_shard", "c", "completed"),
+        Outcome("fetch_shard", "a", "failed", message=f"lost; its log: {tmp_path}/fetch_shard[a].log"),
+    ]
+    Terminal().failures(outcomes, tmp_path, StepError("no columns"))
+    assert capsys.readouterr().out.splitlines() == [
+        f"  the log of clean_shard[a]: {tmp_path}/clean_shard[a].log",
+        "x clean_shard[b]: no rows",
+        f"  the log of clean_shard[b]: {tmp_path}/clean_shard[b].log",
+        f"x fetch_shard[a]: lost; its log: {tmp_path}/fetch_shard[a].log",
+    ], "the reason of the first is what the error itself says"
+
+
+def printed(table: Any, width: int) -> list[str]:
+    """The lines of a table in a terminal."""
+    out = io.StringIO()
+    Console(file=out, width=width).print(table)
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def test_a_run_is_one_line_of_80_columns_and_a_wide_terminal_shows_more() -> None:
+    metric = {"step": "evaluate_lm", "name": "bits_per_byte", "value": 2.345678, "low": 2.1, "high": 2.4}
+    run = Run("0" * 28 + "12345678", "demo-2026-11-24-133050", "demo", "completed", 1.8e9, 185.0, 21, 107, metric)
+    head, line = printed(runs_table([run], 80), 80)
+    assert "name" not in head and line.startswith("12345678 ") and line.endswith("bits_per_byte 2.346")
+    assert "3 min 05 s" in line and "completed" in line and " 107 " in line
+    _, line = printed(runs_table([run], 140), 140)
+    assert run.name in line and line.endswith("bits_per_byte 2.346 [2.100, 2.400]")
+
+
+def test_shards_of_one_fate_are_one_row_of_the_plan_and_only_the_reason_is_folded() -> None:
+    why = "its code has changed: " + "tasks.clean.normalise, " * 5
+    estimate = {"seconds": 242.0, "bytes": 1e6, "parameters": 3.68e6, "tokens": 9.99e5, "flops": 2.36e13}
+    rows = [Row("clean_shard", f"web-00{n}", "run", why, estimate={"bytes": 1e6}) for n in range(4)]
+    rows.append(Row("clean_shard", "web-004", "hit", "made before"))
+    rows.append(Row("pretrain", None, "wait", "waits on train_tokenizer", estimate=estimate))
+    lines = printed(plan_table(rows, 80), 80)
+    assert lines[1].startswith("clean_shard  4 shards  run ") and lines[1].endswith("4.0 MB")
+    assert lines[-2].startswith("clean_shard  web-004   hit") and all(len(line) <= 80 for line in lines)
+    assert re.fullmatch(r"pretrain +wait +waits on train_tokenizer +4 min 02 s", lines[-1])
+    assert "9.99e+05 tokens" in printed(plan_table(rows, 200), 200)[-1]

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conf.schema.clean import EvalsetConf
+from tasks.clean.documents import DOCUMENTS
+from tasks.clean.evalset import freeze
+from tasks.core.errors import DataError
+
+
+def frozen(folder: Path, frames: list[pl.DataFrame], conf: EvalsetConf) -> tuple[pl.DataFrame, bytes]:
+    paths = [folder / f"{n}.parquet" for n in range(len(frames))]
+    for path, frame in zip(paths, frames, strict=True):
+        frame.write_parquet(path)
+    freeze(paths, folder / "out.parquet", conf)
+    return pl.read_parquet(folder / "out.parquet"), (folder / "out.parquet").read_bytes()
+
+
+@given(shards=st.lists(st.integers(0, 3), min_size=1, max_size=40), limit=st.none() | st.integers(1, 10))
+def test_the_set_does_not_depend_on_how_documents_are_sharded(tmp_path_factory, documents, shards, limit) -> None:
+    folder = tmp_path_factory.mktemp("evalset")
+    half = len(shards) // 2
+    texts = [f"text {n}" for n in range(len(shards))]
+    frame = pl.concat([documents(texts[:half], source="a"), documents(texts[half:], source="b")])
+    which = pl.Series(shards)
+    conf = EvalsetConf(max_documents=limit)
+    _, scattered_bytes = frozen(folder, [frame.filter(which == n) for n in range(4)], conf)
+    whole, whole_bytes = frozen(folder, [frame.sort("id", descending=True)], conf)
+    assert scattered_bytes == whole_bytes
+    assert whole["id"].is_sorted() and whole.schema == DOCUMENTS
+    for source in ("a", "b"):
+        ids = sorted(frame.filter(pl.col("source") == source)["id"])
+        assert whole.filter(pl.col("source") == source)["id"].to_list() == (ids if limit is None else ids[:limit])
+
+
+def test_an_id_is_taken_once_and_counted(tmp_path: Path, documents) -> None:
+    documents(["one", "two"]).write_parquet(tmp_path / "a.parquet")
+    paths = [tmp_path / "a.parquet", tmp_path / "a.parquet"]
+    stats = freeze(paths, tmp_path / "out.parquet", EvalsetConf(version=3))
+    assert stats == {"name": "main", "version": 3, "documents": 2, "bytes": 6, "sources": {"docs": 2}}
+
+
+def test_nothing_held_out_is_an_error_that_names_the_option(tmp_path: Path, documents) -> None:
+    documents([]).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"split\.test"):
+        freeze([tmp_path / "a.parquet"], tmp_path / "out.parquet", EvalsetConf())

@@ -1,0 +1,114 @@
+"""What a first look at a folder finds: columns, encodings, conversations, labels, and what cannot be read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.collect.steps import survey
+from tasks.collect.survey import FILES, Survey
+from tasks.core.errors import DataError
+
+LONG = "The harbour lay quiet in the morning, and the letters came by the river. " * 3
+
+
+def jsonl(path: Path, rows: int, row: Callable[[int], Any]) -> None:
+    """JSON lines."""
+    path.write_text("".join(json.dumps(row(n)) + "\n" for n in range(rows)))
+
+
+def kinds(found: Survey) -> dict[str, tuple[Any, ...]]:
+    """The one kind of each format, less the format."""
+    return {group.kind[0]: group.kind[1:] for group in found.groups}
+
+
+def test_the_column_of_text_is_found_in_each_format(tmp_path: Path) -> None:
+    jsonl(tmp_path / "a.jsonl", 30, lambda n: {"id": n, "url": f"http://x/{n}", "body": LONG})
+    (tmp_path / "b.csv").write_text("n,title,article\n" + f'1,short,"{LONG}"\n' * 3)
+    (tmp_path / "c.tsv").write_text("n\tstory\n" + f"1\t{LONG}\n" * 3)
+    pq.write_table(pa.table({"id": ["x"] * 3, "content": [LONG] * 3, "vector": [[1.0]] * 3}), tmp_path / "d.parquet")
+    (tmp_path / "e.md").write_text(LONG)
+    assert kinds(survey(tmp_path)) == {
+        ".jsonl": ("utf-8", "body", None, None), ".csv": ("utf-8", "article", None, None),
+        ".tsv": ("utf-8", "story", None, None), ".parquet": ("utf-8", "content", None, None),
+        "text": ("utf-8", None, None, None),
+    }  # fmt: skip
+
+
+def test_a_label_is_a_column_named_so_with_few_values(tmp_path: Path) -> None:
+    jsonl(tmp_path / "a.jsonl", 60, lambda n: {"text": f"{LONG} {n}", "category": "land" if n % 3 else "sea"})
+    (group,) = survey(tmp_path).groups
+    assert (group.kind[3], group.labels, group.documents) == ("category", {"land": 40, "sea": 20}, 60)
+    jsonl(tmp_path / "a.jsonl", 60, lambda n: {"text": LONG, "category": f"unique {n}", "colour": "red"})
+    assert survey(tmp_path).groups[0].kind[3] is None
+
+
+def test_conversations_take_the_place_of_text(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "How are you?"}, {"role": "assistant", "content": "Well."}]
+    jsonl(tmp_path / "a.jsonl", 5, lambda n: {"note": LONG, "turns": turns})
+    (group,) = survey(tmp_path).groups
+    assert group.kind == (".jsonl", "utf-8", None, None, "turns")
+    assert group.looks[0].beginnings[0] == "How are you?"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "found"), [("utf-8-sig", "utf-8"), ("utf-16", "utf-16"), ("cp1252", "cp1252"), ("latin-1", "latin-1")]
+)
+def test_an_encoding_is_told_by_its_mark_or_by_what_cannot_be_utf_8(tmp_path: Path, encoding: str, found: str) -> None:
+    text = "Où est le café?" + ("\x81" if encoding == "latin-1" else "")
+    (tmp_path / "a.txt").write_bytes(text.encode(encoding))
+    assert survey(tmp_path).groups[0].kind[1] == found
+
+
+def test_a_letter_that_is_cut_at_the_end_of_the_look_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x" + "é" * (1 << 18))
+    assert survey(tmp_path).groups[0].kind[1] == "utf-8"
+
+
+def test_files_that_cannot_be_read_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text(LONG)
+    (tmp_path / "zeros.txt").write_bytes(b"\0\1\0\1")
+    (tmp_path / "bad.parquet").write_bytes(b"nope")
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"text": "x"}\n' * 99)[:-9])
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "photo.jpg").touch()
+    found = survey(tmp_path)
+    assert {Path(one.uri).name for one in found.skipped} == {"zeros.txt", "bad.parquet", "cut.jsonl.gz"}
+    assert (found.empty, found.others, found.groups[0].documents) == (1, {".jpg": 1}, 1)
+
+
+def test_unreadable_rows_are_noted_with_their_place(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "{LONG}"}}\n' * 9 + "{broken\n")
+    assert "a.jsonl, line 10: is no JSON" in survey(tmp_path).groups[0].bad[0]
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "{LONG}"}}\n' * 9 + '{"other": 1}\n')
+    assert "a.jsonl, line 10: its field 'text' holds no text" in survey(tmp_path).groups[0].bad[0]
+
+
+def test_of_many_files_some_are_opened_and_all_are_counted(tmp_path: Path) -> None:
+    for n in range(40):
+        jsonl(tmp_path / f"{n}.jsonl", 10, lambda row: {"text": LONG})
+    (group,) = survey(tmp_path).groups
+    assert (len(group.entries), len(group.looks) <= FILES) == (40, True)
+    assert 350 <= group.documents <= 450
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no folder"):
+        survey(tmp_path / "none")
+    with pytest.raises(DataError, match="is empty: put text into it"):
+        survey(tmp_path)
+    (tmp_path / "a.pdf").write_text("x")
+    with pytest.raises(DataError, match="is a file: give the folder"):
+        survey(tmp_path / "a.pdf")
+    with pytest.raises(DataError, match="the folder holds no files ending in"):
+        survey(tmp_path)
+    jsonl(tmp_path / "numbers.jsonl", 5, lambda n: {"a": n, "b": [n]})
+    with pytest.raises(DataError, match="no column holds text in most rows; there are 'a', 'b'"):
+        survey(tmp_path)

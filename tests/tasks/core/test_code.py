@@ -1,0 +1,132 @@
+import ast
+import importlib
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tasks.core import code
+from tasks.core.code import normal
+
+SOURCE = '''
+"""A module."""
+import math
+
+def f(x: int, *, y: int = 2) -> float:
+    """A docstring."""
+    # a comment
+    return math.sqrt(x) + y
+'''
+
+
+def tree(source: str) -> object:
+    return normal(ast.parse(textwrap.dedent(source)))
+
+
+def test_comments_docstrings_and_layout_do_not_change_the_normal_form() -> None:
+    bare = "import math\ndef f(x:int,*,y:int=2)->float: return (math.sqrt(x)+y)"
+    assert tree(SOURCE) == tree(bare)
+
+
+@pytest.mark.parametrize(("old", "new"), [("y: int = 2", "y: int = 3"), ("sqrt", "log"), ("x)", "-x)"), ("+ y", "- y")])
+def test_a_change_of_meaning_changes_the_normal_form(old: str, new: str) -> None:
+    assert tree(SOURCE) != tree(SOURCE.replace(old, new))
+
+
+def test_true_and_one_are_different_constants() -> None:
+    assert tree("x = 1") != tree("x = True") != tree("x = 1.0")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small project of the same layout: steps.py → rules.py → deep.py, lazily and by a string."""
+    stage = tmp_path / "tasks" / "stage"
+    stage.mkdir(parents=True)
+    for package in (tmp_path / "tasks", stage):
+        (package / "__init__.py").write_text("")
+    (stage / "steps.py").write_text(
+        textwrap.dedent(
+            """
+            from tasks.core.step import step
+            LIMIT = 3
+            OTHER = 4
+
+            @step()
+            def one(conf, work):
+                from tasks.stage import rules
+                return rules.apply(LIMIT)
+
+            @step()
+            def two(conf, work):
+                return {"run": "tasks.stage.worker"}
+            """
+        )
+    )
+    (stage / "rules.py").write_text("from tasks.stage.deep import helper\ndef apply(n): return helper(n)\n")
+    (stage / "deep.py").write_text("def helper(n):\n    return n\n")
+    (stage / "worker.py").write_text("print('working')\n")
+    return stage
+
+
+def digests(stage: Path, name: str) -> dict[str, str]:
+    """`code_of` in a fresh process whose project root is the small project."""
+    script = f"""
+import json, sys, types
+from pathlib import Path
+from tasks.core import code, step
+root = Path({str(stage.parents[1])!r})
+code.ROOT = root
+def function(): ...
+function.__module__, function.__name__ = "tasks.stage.steps", {name!r}
+print(json.dumps(code.code_of(step.Step(function))))
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return dict(importlib.import_module("json").loads(out.stdout))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_helper_three_files_away_counts(project: Path) -> None:
+    before = digests(project, "one")
+    assert set(before) == {"tasks.stage.steps", "tasks.stage.rules", "tasks.stage.deep"}
+    edit(project / "deep.py", "return n", "return n + 1")
+    after = digests(project, "one")
+    assert {name for name in after if after[name] != before[name]} == {"tasks.stage.deep"}
+
+
+def test_a_comment_anywhere_does_not_count(project: Path) -> None:
+    before = digests(project, "one")
+    for name in ("steps.py", "rules.py", "deep.py"):
+        (project / name).write_text("# a comment\n" + (project / name).read_text())
+    assert digests(project, "one") == before
+
+
+def test_only_what_a_step_uses_of_its_own_module_counts(project: Path) -> None:
+    before = digests(project, "one")
+    edit(project / "steps.py", "OTHER = 4", "OTHER = 5")
+    edit(project / "steps.py", "@step()\ndef two", "@step(timeout=9)\ndef two")
+    assert digests(project, "one") == before
+    edit(project / "steps.py", "LIMIT = 3", "LIMIT = 4")
+    assert digests(project, "one") != before
+
+
+def test_how_a_step_is_declared_does_not_count(project: Path) -> None:
+    before = digests(project, "one")
+    edit(project / "steps.py", "@step()\ndef one", "@step(timeout=9)\ndef one")
+    assert digests(project, "one") == before
+
+
+def test_a_module_named_for_a_process_counts(project: Path) -> None:
+    before = digests(project, "two")
+    edit(project / "worker.py", "working", "resting")
+    assert digests(project, "two") != before
+
+
+def test_versions_come_without_the_builds_local_part() -> None:
+    assert code.library_version("any", "torch") == "2.13.0"

@@ -1,0 +1,30 @@
+"""What any exception becomes, and what is said of it."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from tasks.core.errors import FromzeroError, HostError, StepError, Transient, from_exception, nearest
+
+SORTED: dict[str, tuple[BaseException, type[FromzeroError], str]] = {
+    "a missing package": (ModuleNotFoundError("no", name="sklearn.metrics"), HostError, "scikit-learn is missing"),
+    "a missing module of ours": (ModuleNotFoundError("no", name="tasks.gone"), StepError, "ModuleNotFoundError"),
+    "a full disk": (OSError(errno.ENOSPC, "full", "/x/y"), HostError, "/x/y: the disk is full"),
+    "a lost network": (ConnectionResetError("gone"), Transient, "gone"),
+    "anything else": (ZeroDivisionError("by zero"), StepError, "ZeroDivisionError: by zero"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(SORTED))
+def test_an_exception_is_sorted_by_who_can_mend_it(case: str) -> None:
+    error, kind, message = SORTED[case]
+    found = from_exception(error)
+    assert type(found) is kind and message in str(found)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_else_with_all() -> None:
+    assert nearest("demmo", ["demo", "text"]) == "; did you mean demo?"
+    assert nearest("zzz", ["demo", "text"]) == "; there are: demo, text"
+    assert nearest("zzz", []) == "; there are: none"

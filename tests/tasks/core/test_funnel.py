@@ -1,0 +1,71 @@
+"""What becomes of the documents on their way is counted once, and adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.funnel import funnel, sentence
+
+PARTS = ("train", "valid", "test")
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> dict[str, list[dict[str, Any]]]:
+    """The statistics of every step as their stages write them, for some shards."""
+    some = st.integers(0, 50)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(draw(st.integers(1, 3))):
+        rows = {part: draw(some) for part in PARTS}
+        fetched = {"rows": sum(rows.values()), "bytes": 10 * sum(rows.values())}
+        found.setdefault("fetch_shard", []).append(
+            {**fetched, **{name: draw(some) for name in ("repeated", "empty", "unreadable")}}
+        )
+        for step in ("clean_shard", "filter_shard", "decontaminate_shard"):
+            if step == "decontaminate_shard":
+                del rows["test"]
+            parts = {}
+            for part, into in rows.items():
+                rows[part] = out = draw(st.integers(0, into))
+                first = draw(st.integers(0, into - out))
+                parts[part] = {
+                    "documents_in": into, "documents_out": out, "bytes_in": 10 * into, "bytes_out": 10 * out,
+                    "reasons": {"short": first, "long": into - out - first},
+                }  # fmt: skip
+            found.setdefault(step, []).append({"parts": parts})
+    return found
+
+
+@given(runs())
+def test_every_document_comes_out_is_dropped_for_a_reason_or_is_held_out(
+    stats: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> None:
+    stages = funnel(stats.__getitem__)
+    assert [stage.name for stage in stages] == ["collect", "clean", "deduplicate", "hold out", "decontaminate"]
+    for stage in stages:
+        assert stage.documents_in == stage.documents_out + stage.dropped + stage.held_out
+    for one, following in pairwise(stages):
+        assert (one.documents_out, one.bytes_out) == (following.documents_in, following.bytes_in)
+    whole = stages[0].documents_in
+    assert whole == stages[-1].documents_out + sum(stage.dropped + stage.held_out for stage in stages)
+    held = sum(shard["parts"]["test"]["documents_out"] for shard in stats["filter_shard"])
+    assert sum(stage.held_out for stage in stages) == held
+    assert f" {held:,} held out" in sentence(stages) and sentence(stages).startswith(f"Of {whole:,} documents ")
+
+
+def test_reasons_of_all_shards_are_added_up_the_most_frequent_first_and_those_of_nothing_left_out() -> None:
+    part = {"documents_in": 9, "documents_out": 4, "bytes_in": 90, "bytes_out": 40}
+    one = {"parts": {"train": {**part, "reasons": {"short": 2, "long": 3, "odd": 0}}}}
+    two = {"parts": {"train": {**part, "reasons": {"short": 5}}}}
+    (stage,) = funnel(lambda step: [one, two] if step == "clean_shard" else [])
+    assert list(stage.reasons.items()) == [("short", 7), ("long", 3)]
+
+
+def test_stages_whose_artifacts_are_gone_are_left_out() -> None:
+    stages = funnel(lambda step: [{"rows": 3, "bytes": 9}] if step == "fetch_shard" else [])
+    assert [(stage.name, stage.documents_in, stage.documents_out) for stage in stages] == [("collect", 3, 3)]
+    assert sentence([]) == ""

@@ -1,0 +1,212 @@
+"""The plan over the toy flow, artifacts published by hand: no server, no child process."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.core.artifact import Artifact, Manifest, sha256
+from tasks.core.errors import ConfigError
+from tasks.core.lease import FileLease
+from tasks.core.local import LocalBackend
+from tasks.core.plan import Interpretation, Planner, Reached, artifacts_in, made_from
+from tasks.core.step import Call, Workdir, interpreted_by
+from tasks.core.store import Miss, Store
+from tests import toy
+
+TEXTS = {"a": "hello", "b": "world"}
+
+
+class InProcess(Interpretation):
+    """Carries toy steps out right here: what the engine does, less Prefect and the child process."""
+
+    def carry_out(self, calls: list[Call]) -> list[Any]:
+        results: list[Any] = []
+        for call in calls:
+            parts = call.known or made_from(call)
+            key = sha256(parts)
+            found = self.store.look(call.step.name, key)
+            if isinstance(found, Miss):
+                work = Workdir(self.store.backend.open_work(f"{call.step.name}/{key}", FileLease(0)).root)
+                work.make()
+                inputs = [self._bring(item) for item in call.inputs]
+                stats = call.step.function(*inputs, conf=call.conf, work=work)
+                refs = tuple(a.ref() for a in artifacts_in(call.inputs))
+                by = {"finished": "2026-01-01T00:00:00+00:00"}
+                made = Manifest(call.step.name, key, parts, "", "", (), stats, refs, by, call.shard)
+                found = self.store.publish(work, made)
+                self.store.backend.close_work(f"{call.step.name}/{key}")
+            results.append(Artifact.of(found))
+        return results
+
+    def _bring(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(self._bring(item) for item in value)
+        if not isinstance(value, Artifact):
+            return value
+        found = self.store.look(value.step, value.key)
+        assert isinstance(found, Manifest)
+        brought = self.store.artifact(found)
+        return brought.part(value.part_name) if value.part_name else brought
+
+    def _remember(self, ref: str, etag: str | None, value: dict[str, Any]) -> None:
+        self.store.set_ref(ref, value, etag)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(LocalBackend(tmp_path))
+
+
+def run(store: Store, texts: dict[str, str] = TEXTS, word: str = "one") -> None:
+    with interpreted_by(InProcess(store)):
+        toy.wiring(texts, toy.ToyConf(word=word))
+
+
+def plan(store: Store, texts: dict[str, str] = TEXTS, word: str = "one", **how: Any) -> dict[str, tuple[str, str]]:
+    planner = Planner(store, **how)
+    try:
+        with interpreted_by(planner):
+            toy.wiring(texts, toy.ToyConf(word=word))
+    except Reached:
+        pass
+    return {row.step + (f"[{row.shard}]" if row.shard else ""): (row.action, row.reason) for row in planner.rows}
+
+
+def test_before_the_first_run_the_first_step_runs_and_all_else_waits(store: Store) -> None:
+    rows = plan(store)
+    assert rows["make[a]"] == ("run", "not made yet")
+    assert rows["shout[b]"] == ("wait", "waits on make[b]")
+    assert rows["train"] == ("wait", "waits on join")
+
+
+def test_after_a_run_everything_hits(store: Store) -> None:
+    run(store)
+    assert {action for action, _ in plan(store).values()} == {"hit"}
+
+
+def test_a_changed_option_is_named_with_old_and_new_value(store: Store) -> None:
+    run(store)
+    rows = plan(store, word="two")
+    assert rows["make[a]"] == ("run", "word: one → two")
+
+
+def test_an_option_of_how_to_run_changes_nothing(store: Store) -> None:
+    run(store)
+    planner = Planner(store)
+    with interpreted_by(planner):
+        toy.wiring(TEXTS, toy.ToyConf(word="one", run=toy.ToyRun(pause=9.0)))
+    assert {row.action for row in planner.rows} == {"hit"}
+
+
+def test_a_new_shard_leaves_the_old_ones_alone(store: Store) -> None:
+    run(store)
+    rows = plan(store, {**TEXTS, "c": "again"})
+    assert rows["make[a]"][0] == rows["shout[b]"][0] == "hit"
+    assert rows["make[c]"][0] == "run"
+    assert rows["join"] == ("wait", "waits on shout[c]")
+
+
+def test_the_same_bytes_from_another_input_stop_the_change(store: Store) -> None:
+    run(store)
+    run(store, {**TEXTS, "b": "world "})  # shout strips it: its content comes out the same
+    rows = plan(store, {**TEXTS, "b": "world "})
+    assert rows["join"][0] == rows["train"][0] == "hit"
+    assert len(list(store.manifests("shout"))) == 3
+    assert len(list(store.manifests("join"))) == 1
+
+
+@pytest.mark.parametrize("damage", ["delete", "truncate"])
+@pytest.mark.parametrize("step", ["make", "shout", "join", "train"])
+def test_one_damaged_artifact_runs_again_and_says_what_is_wrong(store: Store, step: str, damage: str) -> None:
+    run(store)
+    victim = next(m for m in store.manifests(step))
+    path = store.local(victim) / victim.files[-1].path
+    if damage == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    rows = plan(store)
+    label = step + (f"[{victim.shard}]" if victim.shard else "")
+    assert rows[label][0] == "run"
+    assert victim.files[-1].path in rows[label][1]
+    run(store)
+    assert {action for action, _ in plan(store).values()} == {"hit"}
+    assert len(list(store.manifests())) == 6
+
+
+def test_refresh_runs_a_step_that_hits(store: Store) -> None:
+    run(store)
+    assert plan(store, refresh=("join",))["join"] == ("run", "asked for by --refresh")
+
+
+def test_until_leaves_out_what_follows(store: Store) -> None:
+    assert list(plan(store, until="shout")) == ["make[a]", "make[b]", "shout[a]", "shout[b]"]
+
+
+def test_a_wrong_name_for_until_or_refresh_is_refused_with_the_right_ones(store: Store) -> None:
+    planner = Planner(store, refresh=("shuot",))
+    with interpreted_by(planner):
+        toy.wiring(TEXTS, toy.ToyConf())
+    with pytest.raises(ConfigError, match=r"no step 'shuot'; did you mean shout\?"):
+        planner.check_names()
+
+
+def made(store: Store, text: str) -> Artifact:
+    """One artifact of `make`, as an input."""
+    with interpreted_by(InProcess(store)):
+        return toy.make({"shard": text, "text": text}, conf=toy.ToyConf())
+
+
+def test_a_pinned_step_keeps_its_first_inputs_until_its_options_change(store: Store) -> None:
+    def pinned(text: str, word: str = "one") -> Artifact:
+        with interpreted_by(InProcess(store)):
+            return toy.shout.pinned("pin/toy", made(store, text), conf=toy.ToyConf(word=word))
+
+    first = pinned("first")
+    assert pinned("second") == first
+    anew = pinned("second", "two")
+    assert anew.digest != first.digest
+    store.forget("shout", anew.key)
+    assert pinned("third", "two") == anew, "made again from the inputs that are remembered"
+    assert pinned("third") == first, "the options of before find the memory of before"
+
+
+def test_until_a_pinned_step_remembers_what_it_made(store: Store) -> None:
+    stopped = InProcess(store, until="shout")
+    with interpreted_by(InProcess(store)):
+        item = toy.make({"shard": "x", "text": "first"}, conf=toy.ToyConf())
+    with interpreted_by(stopped), pytest.raises(Reached):
+        toy.shout.pinned("pin/toy", item, conf=toy.ToyConf())
+    assert [value["result"]["step"] for value in store.refs().values()] == ["shout"]
+
+
+def test_the_plan_lists_the_store_once_per_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(store)
+    listed: list[str] = []
+    look = store.listing
+    monkeypatch.setattr(store, "listing", lambda step: listed.append(step) or look(step))
+    plan(store)
+    assert sorted(listed) == ["join", "make", "shout", "train"]
+
+
+def test_a_chained_step_gets_what_was_made_before_and_repeats_itself_on_the_same_inputs(store: Store) -> None:
+    seen: list[Any] = []
+
+    class Spy(InProcess):
+        def carry_out(self, calls: list[Call]) -> list[Any]:
+            if calls[0].step is toy.shout and calls[0].known is None:
+                seen.append(calls[0].inputs[-1])
+                return super().carry_out([c.with_inputs(c.inputs[0]) for c in calls])
+            return super().carry_out(calls)
+
+    def chained(text: str) -> Artifact:
+        item = made(store, text)
+        with interpreted_by(Spy(store)):
+            return toy.shout.chained("chain/toy", item, conf=toy.ToyConf())
+
+    first = chained("first")
+    assert chained("first") == first and seen == [None]
+    second = chained("second")
+    assert seen[-1] == first
+    assert chained("second") == second and len(seen) == 2

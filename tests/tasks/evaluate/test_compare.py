@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conf.schema.evaluate import GateConf
+from tasks.core.errors import ArtifactError
+from tasks.evaluate.compare import METRICS, Comparison, decide, paired_bootstrap
+
+FAST = {"resamples": 200}
+METRIC = st.sampled_from(sorted(METRICS))
+
+
+def items(seed: int, skill: float = 0.6, count: int = 60) -> pl.DataFrame:
+    """Items of a model that is right with probability `skill`; the items themselves are the same for every seed."""
+    rng, fixed = np.random.default_rng(seed), np.random.default_rng(99)
+    label = fixed.choice(["a", "b", "c"], size=count)
+    size = fixed.integers(20, 2000, size=count)
+    correct = rng.random(count) < skill
+    predicted = np.where(correct, label, np.where(label == "a", "b", "a"))
+    nats = size * rng.uniform(0.5, 1.5, size=count) * (1.6 - skill)
+    columns = {"bytes": size, "label": label, "predicted": predicted, "nats": nats, "correct": correct}
+    return pl.DataFrame({"id": [f"{n:03}" for n in range(count)], **columns})
+
+
+def compare(a: pl.DataFrame, b: pl.DataFrame, metric: str) -> Comparison:
+    return paired_bootstrap(a, b, metric, seed=0, resamples=200, confidence=0.95)
+
+
+@given(METRIC, st.integers(0, 100))
+@settings(max_examples=40, deadline=None)
+def test_a_model_is_never_superior_to_itself_and_always_non_inferior(metric: str, seed: int) -> None:
+    table = items(seed)
+    assert not decide(table, table, GateConf(metric=metric, rule="superior", **FAST))["accepted"]
+    same = decide(table, table.sample(fraction=1, shuffle=True, seed=1), GateConf(metric=metric, rule="non_inferior"))
+    assert same["accepted"] and same["interval"] == [0, 0] and same["p"] == 1
+
+
+@given(METRIC, st.integers(0, 100), st.integers(101, 200))
+@settings(max_examples=40, deadline=None)
+def test_swapping_the_two_models_turns_gain_and_interval_round(metric: str, one: int, other: int) -> None:
+    forth, back = compare(items(one), items(other), metric), compare(items(other), items(one), metric)
+    assert forth.gain == pytest.approx(-back.gain, abs=1e-12)
+    assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low), abs=1e-12)
+    assert forth.p + back.p >= 1
+
+
+@given(METRIC, st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_never_are_both_of_two_models_superior(metric: str, seed: int) -> None:
+    a, b, conf = items(seed), items(seed + 1000, skill=0.7), GateConf(metric=metric, **FAST)
+    assert not (decide(a, b, conf)["accepted"] and decide(b, a, conf)["accepted"])
+
+
+@given(st.sampled_from(["bits_per_byte", "nats"]), st.integers(0, 100), st.floats(0.5, 0.99))
+@settings(max_examples=30, deadline=None)
+def test_a_model_that_is_better_on_every_item_is_accepted(metric: str, seed: int, factor: float) -> None:
+    worse = items(seed)
+    better = worse.with_columns(pl.col("nats") * factor)
+    decision = decide(better, worse, GateConf(metric=metric, rule="superior", **FAST))
+    assert decision["accepted"] and decision["difference"] < 0 < decision["gain"] and decision["p"] < 0.01
+    assert not decide(worse, better, GateConf(metric=metric, rule="non_inferior", **FAST))["accepted"]
+
+
+@given(METRIC, st.integers(0, 100), st.floats(0, 0.3))
+@settings(max_examples=30, deadline=None)
+def test_whatever_is_superior_is_non_inferior_and_a_wider_margin_refuses_nothing_more(
+    metric: str, seed: int, margin: float
+) -> None:
+    a, b = items(seed, skill=0.65), items(seed + 500)
+    superior, tight, wide = (
+        decide(a, b, GateConf(metric=metric, rule=rule, margin=m, **FAST))["accepted"]
+        for rule, m in (("superior", 0.0), ("non_inferior", margin), ("non_inferior", margin + 0.1))
+    )
+    assert superior <= tight <= wide
+
+
+def test_noise_alone_is_called_superior_about_as_often_as_the_confidence_allows() -> None:
+    conf = GateConf(metric="accuracy", rule="superior", **FAST)
+    accepted = sum(decide(items(2 * n), items(2 * n + 1), conf)["accepted"] for n in range(200))
+    assert accepted <= 0.06 * 200
+
+
+def test_pairing_sees_a_small_gain_that_two_separate_intervals_would_not() -> None:
+    worse = items(0)
+    better = worse.with_columns(pl.col("nats") * 0.99)
+    found = compare(better, worse, "bits_per_byte")
+    assert found.low > 0 and found.high - found.low < found.incumbent * 0.01
+
+
+def test_the_first_candidate_is_accepted_because_there_is_no_incumbent() -> None:
+    decision = decide(items(0, count=3), None, GateConf())
+    assert decision["accepted"] and decision["first"] and "no incumbent" in decision["reasons"][0]
+
+
+@pytest.mark.parametrize("other", [items(1, count=59), items(1).with_columns(pl.col("bytes") + 1)])
+def test_different_evaluation_sets_are_not_compared(other: pl.DataFrame) -> None:
+    with pytest.raises(ArtifactError, match="different items"):
+        decide(items(0), other, GateConf())
+
+
+def test_items_without_what_the_metric_needs_are_named() -> None:
+    with pytest.raises(ArtifactError, match=r"incumbent's items have no \['nats'\]"):
+        decide(items(0), items(1).drop("nats"), GateConf())
+
+
+def test_too_few_items_are_refused_however_good_the_candidate() -> None:
+    worse = items(0, count=20)
+    decision = decide(worse.with_columns(pl.col("nats") / 2), worse, GateConf(min_items=21))
+    assert not decision["accepted"] and "min_items is 21" in decision["reasons"][-1]

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from conf.schema.evaluate import EvaluateRun, LmEval
+from tasks.evaluate import lm, scoring
+from tests.tasks.tiny_model import table
+
+CPU = EvaluateRun(device="cpu", threads=1)
+CONF = LmEval(window=64, stride=48, run=CPU)
+
+
+def test_a_document_pays_for_each_of_its_tokens_and_for_its_end(model_dir: Path) -> None:
+    model, tokenizer = scoring.load_causal(model_dir, scoring.settle(CPU)), scoring.load_tokenizer(model_dir)
+    items = lm.score(model, tokenizer, table([{"text": "array é axis"}]), CONF)
+    assert items["tokens"][0] == len(tokenizer("array é axis")["input_ids"]) + 1
+    assert items["bytes"][0] == len("array é axis".encode())
+    per_token = items["nats"][0] / items["tokens"][0]
+    assert per_token == pytest.approx(math.log(320), rel=0.05), "a random model is about as good as guessing"
+
+
+def test_bits_per_byte_weighs_documents_by_their_bytes() -> None:
+    items = pl.DataFrame(
+        {"source": ["a", "b"], "bytes": [300, 100], "tokens": [100, 50], "nats": [300 * math.log(2), 0.0]}
+    )
+    metrics = lm.measure(items, CONF)
+    assert metrics["bits_per_byte"] == pytest.approx(0.75)
+    assert metrics["bits_per_byte/a"] == pytest.approx(1.0) and metrics["bits_per_byte/b"] == 0
+    assert metrics["perplexity"] == pytest.approx(math.exp(2 * math.log(2)))
+    assert metrics["bits_per_byte_lo"] <= 0.75 <= metrics["bits_per_byte_hi"]
+
+
+def test_gzip_is_measured_on_all_documents_as_one_stream() -> None:
+    text = "the same words over and over. " * 5
+    assert lm.gzip_bits_per_byte([text] * 50) < lm.gzip_bits_per_byte([text]) / 10

@@ -1,0 +1,36 @@
+"""Runs one fine-tuning step on folders, as the engine's child would: child.py STEP CONF MODEL DOCS WORK."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from conf.schema.finetune import ChatConf, ClassifyConf
+from tasks.core.artifact import Artifact, FileEntry
+from tasks.core.step import Stats, Workdir
+from tasks.finetune.steps import finetune_chat, finetune_classifier
+
+STEPS = {"chat": (finetune_chat, ChatConf), "classify": (finetune_classifier, ClassifyConf)}
+
+
+def published(folder: Path) -> Artifact:
+    """A folder as the part "it" of an artifact, as a step gets it."""
+    root = folder.parent / f"{folder.name}-artifact"
+    (root / "content").mkdir(parents=True, exist_ok=True)
+    link = root / "content" / "it"
+    if not link.exists():
+        link.symlink_to(folder)
+    return Artifact("made", "key", "digest", root=root, files=(FileEntry("content/it/x", 0, ""),)).part("it")
+
+
+def run(step: str, conf: str, model: Path, docs: Path, work: Path) -> Stats:
+    """The step's stats."""
+    declared, kind = STEPS[step]
+    folder = Workdir(work)
+    folder.make()
+    return declared.function(published(model), (published(docs),), kind.model_validate_json(conf), folder)
+
+
+if __name__ == "__main__":
+    name, options, *paths = sys.argv[1:]
+    print(run(name, options, *(Path(path) for path in paths)))

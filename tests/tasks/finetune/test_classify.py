@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForSequenceClassification
+
+from conf.schema.finetune import ClassifyConf, FinetuneRun
+from tasks.core.errors import DataError
+from tasks.core.step import Workdir
+from tasks.finetune import classify, export
+from tests.tasks.tiny_model import labelled_rows, table
+
+CONF = ClassifyConf(
+    batch_size=8,
+    max_length=32,
+    eval_every=5,
+    epochs=8,
+    learning_rate=5e-3,
+    min_per_class=2,
+    run=FinetuneRun(device="cpu", threads=1),
+)
+
+
+def hide(text: str, labels: list[str], *words: str) -> str:
+    conf = ClassifyConf(masked_words=words)
+    return re.sub(classify.mask_pattern(labels, conf), conf.mask, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("PyTorch and torch.nn", "LIB and LIB.nn"),
+        ("__torch_function__ of torchlight", "__LIB_function__ of torchlight"),
+        ("see scikit-learn, scikit_learn or sklearn", "see LIB, LIB or LIB"),
+        ("np.array, input, http://numpy.org", "LIB.array, input, http://LIB.org"),
+        ("TORCH2 torch2", "TORCH2 torch2"),
+    ],
+)
+def test_names_are_hidden_as_whole_words_whatever_their_case(text: str, hidden: str) -> None:
+    assert hide(text, ["torch", "numpy", "scikit-learn"], "pytorch", "np", "sklearn") == hidden
+
+
+@given(st.sampled_from(["numpy", "scikit-learn", "a+b"]), st.text(alphabet=" .,_-(\n", max_size=3))
+def test_no_label_stands_between_separators_after_masking(label: str, gap: str) -> None:
+    assert label not in hide(f"{gap}{label}{gap} {label.upper()}", [label])
+
+
+def test_with_nothing_to_hide_the_text_stays_as_it_is() -> None:
+    pattern = classify.mask_pattern(["numpy"], ClassifyConf(mask_labels=False))
+    assert re.sub(pattern, "LIB", "numpy is here") == "numpy is here"
+
+
+def test_a_text_is_cut_to_max_length_behind_the_token_that_documents_begin_with(model_dir: Path) -> None:
+    tokenizer = export.load_tokenizer(model_dir)
+    tokenizer.bos_token = "<|endoftext|>"
+    encode = classify.encoder(tokenizer, "(?!)", CONF)
+    long, empty = encode(["array " * 100, ""])
+    assert (len(long), long[0], empty) == (32, 0, [0])
+
+
+def test_at_most_so_many_documents_of_a_label_are_taken_in_order_of_id(tmp_path: Path) -> None:
+    path = tmp_path / "docs.parquet"
+    everything = table(labelled_rows(60, 0))
+    everything.write_parquet(path)
+    found = classify.labelled([path], 5)
+    assert found["label"].value_counts()["count"].to_list() == [5, 5, 5]
+    ids = everything.filter(label="numpy")["id"].sort().to_list()
+    assert found.filter(label="numpy")["id"].to_list() == ids[:5]
+
+
+def test_rare_labels_are_left_out_and_counted() -> None:
+    rows = [{"text": f"{n}", "label": label} for n, label in enumerate("aaabbbc")]
+    assert classify.classes(table(rows), 3) == (["a", "b"], {"c": 1})
+
+
+def test_one_class_alone_is_an_error_in_the_data() -> None:
+    with pytest.raises(DataError, match="min_per_class"):
+        classify.classes(table([{"text": f"{n}", "label": "a"} for n in range(9)]), 2)
+
+
+def test_balanced_weights_make_every_class_count_the_same() -> None:
+    loss = classify.weighted_loss([90, 10], ClassifyConf())
+    logits = torch.zeros(100, 2, requires_grad=True)
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    loss({"logits": logits}, labels, None).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad[:90].abs().sum(), logits.grad[90:].abs().sum())
+
+
+def test_the_head_reads_the_last_token_that_is_not_padding(model_dir: Path) -> None:
+    model = classify.build(model_dir, ["a", "b"], pad=0)
+    batch = classify.collate_with(0)([{"input_ids": [5, 6, 7], "labels": 0}, {"input_ids": [5] * 9, "labels": 1}])
+    with torch.no_grad():
+        padded = model(input_ids=batch["input_ids"]).logits[0]
+        alone = model(input_ids=torch.tensor([[5, 6, 7]])).logits[0]
+    torch.testing.assert_close(padded, alone, atol=1e-6, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def tuned(model_dir: Path, docs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workdir, Any]:
+    work = Workdir(tmp_path_factory.mktemp("classify"))
+    work.make()
+    return work, classify.run(model_dir, [docs_dir], CONF, work)
+
+
+def test_the_classifier_learns_words_that_give_the_label_away(tuned: tuple[Workdir, Any], docs_dir: Path) -> None:
+    folder = tuned[0].content / "model"
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    valid = classify.labelled([docs_dir / "valid" / "docs.parquet"], None)
+    task = json.loads((folder / "task.json").read_text())
+    encode = classify.encoder(export.load_tokenizer(folder), task["mask_pattern"], CONF)
+    with torch.no_grad():
+        guesses = [int(model(input_ids=torch.tensor([ids])).logits.argmax()) for ids in encode(valid["text"].to_list())]
+    right = sum(model.config.id2label[n] == label for n, label in zip(guesses, valid["label"], strict=True))
+    assert right / len(guesses) > 0.8
+
+
+def test_task_json_says_all_that_evaluation_needs(tuned: tuple[Workdir, Any]) -> None:
+    task = json.loads((tuned[0].content / "model" / "task.json").read_text())
+    assert task["kind"] == "classification" and task["labels"] == ["click", "numpy", "pandas"]
+    assert re.sub(task["mask_pattern"], task["mask"], "click") == "LIB" and task["max_length"] == 32
+
+
+def test_training_stops_early_when_the_valid_loss_gets_worse_and_keeps_the_best(
+    model_dir: Path, docs_dir: Path, tmp_path: Path
+) -> None:
+    work = Workdir(tmp_path)
+    work.make()
+    wild = CONF.model_copy(update={"learning_rate": 0.05, "epochs": 60, "patience": 2})
+    stats = classify.run(model_dir, [docs_dir], wild, work)
+    assert stats["best_step"] == stats["steps"] - 2 * wild.eval_every < 480

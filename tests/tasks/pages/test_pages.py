@@ -1,0 +1,177 @@
+"""Pages about what a run made: what a person reads first is there, and nothing of the data can act in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks.core.artifact import Artifact
+from tasks.core.bench import Outcome
+from tasks.core.look import most_frequent
+from tasks.core.pages import Made, Run
+from tasks.pages import data, models, plots, run
+from tasks.pages.book import Book, key
+from tasks.pages.markdown import Markup, bar, code, plain, table
+
+STAGES = ("collect", "clean", "deduplicate", "hold out", "decontaminate")
+RUN = Run(Path("/home"), "demo", "abcdef0123", "demo-2026", ("1", "parent"))
+
+
+def outcome(step: str, shard: str | None = None, state: str = "completed", **stats: Any) -> Outcome:
+    return Outcome(step, shard, state, key="k" * 64, stats=stats, seconds=2.0)
+
+
+def part(into: int, out: int, **reasons: int) -> dict[str, Any]:
+    counts = {"documents_in": into, "documents_out": out, "bytes_in": into * 10, "bytes_out": out * 10}
+    return {**counts, "reasons": reasons}
+
+
+def chain(state: str = "completed") -> list[Outcome]:
+    """A source of 100 documents; 20 are poor, 10 are doubles, 5 are in the evaluation set."""
+    empty, held = part(0, 0), part(10, 10)
+    return [
+        outcome("fetch_shard", "web-000", state, rows=60, bytes=600, entries=2),
+        outcome("fetch_shard", "web-001", state, rows=40, bytes=400, entries=1, unreadable=3),
+        outcome("clean_shard", "web-000", state, parts={"train": part(90, 70, short=20), "test": held, "valid": empty}),
+        outcome("filter_shard", "web-000", state, parts={"train": part(70, 60, near_duplicate=10), "test": held}),
+        outcome("decontaminate_shard", "web-000", state, parts={"train": part(60, 55, overlap=5), "valid": empty}),
+    ]  # fmt: skip
+
+
+def rows(markdown: str) -> list[list[str]]:
+    """The cells of all tables."""
+    lines = [line for line in markdown.splitlines() if line.startswith("| ") and "---" not in line]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_the_funnel_counts_what_each_stage_lets_through_drops_and_holds_out() -> None:
+    head, *cells = rows(data.way(chain()))
+    found = {row[0]: dict(zip(head, row, strict=False)) for row in reversed(cells)}
+    names = ("documents in", "out", "dropped", "held out")
+    assert {stage: tuple(found[stage][name] for name in names) for stage in list(found)[::-1] if stage in STAGES} == {
+        "collect": ("103", "100", "3", "0"),
+        "clean": ("100", "80", "20", "0"),
+        "deduplicate": ("80", "70", "10", "0"),
+        "hold out": ("70", "60", "0", "10"),
+        "decontaminate": ("60", "55", "5", "0"),
+    }
+    said = "**Of 103 documents 55 are left; 38 were dropped, 10 held out for evaluation.**"
+    assert said in data.way(chain())
+    assert found["test (held out)"]["documents in"] == "10"
+
+
+def test_the_funnel_lists_reasons_from_the_most_frequent() -> None:
+    reasons = [cells for cells in rows(data.way(chain())) if cells[1].startswith("`")]
+    assert [(cells[1], cells[2]) for cells in reasons] == [
+        ("`short`", "20"),
+        ("`near_duplicate`", "10"),
+        ("`overlap`", "5"),
+        ("`unreadable`", "3"),
+    ]
+
+
+def test_sources_are_added_up_over_their_shards_and_columns_of_nothing_are_left_out() -> None:
+    page = data.sources(chain()[:2], {"web": "files"}, [{"source": "web", "licence": "MIT", "documents": 100}])
+    head, first, *_ = rows(page)
+    assert dict(zip(head, first, strict=True)) == {
+        "source": "web", "kind": "files", "shards": "2", "entries": "3", "documents": "100", "text": "1.0 kB",
+        "unreadable": "3",
+    }  # fmt: skip
+    assert "MIT" in page
+
+
+def test_pages_of_stages_are_made_once_after_their_last_step_and_only_if_something_is_new(tmp_path: Path) -> None:
+    book = Book(None, {})  # type: ignore[arg-type]
+    assert [page.key for page in book.stages(RUN, "decontaminate_shard", chain())] == ["demo-funnel"]
+    assert book.stages(RUN, "clean_shard", chain()) == []
+    assert book.stages(RUN, "decontaminate_shard", chain("cached")) == []
+
+
+def test_a_refused_gate_says_so_first_with_its_interval() -> None:
+    decision = {
+        "accepted": False, "first": False, "rule": "superior", "metric": "bits_per_byte", "margin": 0.0, "items": 40,
+        "candidate": 2.1, "incumbent": 2.0, "difference": 0.1, "gain": -0.1, "interval": [-0.2, 0.01],
+        "confidence": 0.95, "p": 0.9, "reasons": ["seen", "The interval does not lie above 0: not proven superior."],
+    }  # fmt: skip
+    page = Book(None, {}).page(RUN, Made("gate", "gate", decision, None, (Artifact("evaluate_lm", "k", "d"),)))  # type: ignore[arg-type]
+    assert page is not None and page.key == "demo-gate-lm"
+    assert page.markdown.startswith("# Gate: refused\n\n**Refused.** The interval does not lie above 0")
+    assert ["95% interval of the gain", "-0.2000 to +0.0100"] in rows(page.markdown)
+
+
+def test_an_evaluation_stands_beside_its_baselines_with_intervals(tmp_path: Path) -> None:
+    metrics = {"accuracy": 0.5, "accuracy_lo": 0.4, "accuracy_hi": 0.6, "naive_bayes_accuracy": 0.7}
+    (tmp_path / "content").mkdir()
+    samples = [{"prompt": "<img src=x>", "how": "greedy", "text": "a | b\n![](http://x)"}]
+    (tmp_path / "content" / "samples.json").write_text(json.dumps(samples))
+    about = {"ref": f"evaluate_classifier/{'k' * 64}", "digest": "d" * 64, "mlflow_run": "child"}
+    made = Made("evaluate_classifier", "evaluate_classifier", {"metrics": metrics}, tmp_path, (), about)
+    page = models.evaluation(RUN, made)
+    assert ["accuracy", "**the model**", "0.500", "[0.400, 0.600]"] in rows(page)
+    assert ["", "naive bayes", "0.700", ""] in rows(page)
+    assert "<img" not in page and "![](" not in page
+    assert "/#/experiments/1/runs/child" in page
+
+
+def test_pictures_are_drawn_of_what_is_there_and_carried_in_the_page(tmp_path: Path) -> None:
+    (tmp_path / "aux").mkdir()
+    (tmp_path / "content").mkdir()
+    curve = [{"step": n, "time": 1.0, "loss": 9.0 - n} for n in range(5)] + [
+        {"step": 5, "time": 1.0, "valid_loss": 4.0}
+    ]
+    (tmp_path / "aux" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
+    (tmp_path / "content" / "metrics.json").write_text(json.dumps({"accuracy": 0.5, "majority_accuracy": 0.2}))
+    (tmp_path / "content" / "confusion.json").write_text(json.dumps({"labels": ["a", "b"], "matrix": [[3, 1], [0, 0]]}))
+    bins = [{"confidence": 0.3, "accuracy": 0.5, "items": 4}]
+    (tmp_path / "content" / "calibration.json").write_text(json.dumps(bins))
+    plots.draw("evaluate_classifier", tmp_path)
+    names = {path.stem for path in (tmp_path / "aux" / "plots").glob("*.png")}
+    assert names == {"training_curve", "accuracy", "confusion", "calibration"}
+    page = models.training(RUN, Made("pretrain", "pretrain", {"metrics": {"valid_loss": 4.0}}, tmp_path))
+    assert page.count("data:image/png;base64,") >= 1
+    assert "**valid loss 4.000**" in page
+
+
+def test_the_picture_of_a_confusion_matrix_is_bounded_and_shows_the_most_frequent_labels(tmp_path: Path) -> None:
+    labels = [f"class {n}" for n in range(60)]
+    matrix = [[n + 1 if n == m else 0 for m in range(60)] for n in range(60)]
+    plots.confusion(labels, matrix, tmp_path / "many.png")
+    width, height = (int.from_bytes((tmp_path / "many.png").read_bytes()[at : at + 4], "big") for at in (16, 20))
+    assert max(width, height) <= 12 * plots.STYLE["figure.dpi"]
+    assert most_frequent(matrix) == list(range(20, 60))
+
+
+def test_the_summary_of_a_failed_run_shows_what_failed_and_what_was_reused() -> None:
+    outcomes = [*chain("cached"), Outcome("pretrain", None, "failed", message="the disk is full")]
+    page = run.summary(RUN, "failed", outcomes)
+    assert page.startswith("# demo-2026: failed\n\n**0 made, 5 reused.**")
+    assert "the disk is full" in page
+    assert ["fetch_shard", "2 cached", "", "`fetch_shard/kkkkkkkkkkkk`"] in rows(page)
+
+
+def test_the_summary_leads_to_models_mlflow_and_prefect() -> None:
+    promoted = outcome("promote_model", name="demo-base", version=3, kind="base", primary=True, aliases=["champion"])
+    page = run.summary(RUN, "completed", [promoted])
+    assert "/#/models/demo-base/versions/3" in page
+    assert "base (primary)" in page
+    assert "/runs/flow-run/abcdef0123" in page and "/#/experiments/1/runs/parent" in page
+
+
+def test_what_stands_in_a_cell_neither_ends_it_nor_is_taken_for_markup() -> None:
+    assert table([{"a": "x | y\nz", "n": 1234}]) == "| a | n |\n| --- | ---: |\n| x \\| y z | 1,234 |"
+    assert plain("[a](b) <i> " + "x" * 400).startswith("\\[a\\](b) &lt;i&gt;")
+    assert table([]) == ""
+    assert table([{"a": "<b> [x](http://y) ![](z)"}]).endswith("| &lt;b&gt; \\[x\\](http\\://y) !\\[\\](z) |")
+    assert table([{"a": Markup("**x**"), "b": code("a`b|c")}]).endswith("| **x** | `a'b\\|c` |")
+
+
+def test_a_message_cannot_end_the_block_that_it_stands_in() -> None:
+    message = "torn:\n```\n# Not a heading\n````"
+    page = run.summary(RUN, "failed", [Outcome("pretrain", None, "failed", message=message)])
+    assert f"\n`````\n{message}\n`````\n" in page
+
+
+def test_bars_and_keys_are_plain_characters() -> None:
+    assert (bar(1, 2, 4), bar(1, 0), bar(3, 1, 2)) == ("██", "", "██")
+    assert key("My Recipe", "evaluate_lm") == "my-recipe-evaluate-lm"

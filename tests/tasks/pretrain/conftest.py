@@ -1,0 +1,75 @@
+"""Small token shards, a tokenizer's folder, and jobs over them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conf.schema.model import ModelConf
+from conf.schema.pretrain import OptimizerConf, PretrainConf, PretrainRun, SegmentConf
+from tasks.core.step import Workdir
+from tasks.pretrain.job import Job
+
+VOCAB, EOS = 64, 0
+LLAMA = ModelConf(
+    architecture="llama",
+    config={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+)
+GPT2 = ModelConf(
+    architecture="gpt2",
+    config={"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "attn_pdrop": 0.1, "resid_pdrop": 0.1},
+)
+
+
+def write_shard(folder: Path, lengths: list[int], seed: int = 0) -> Path:
+    """Documents of these lengths (their end included) as one part of a tokenize_shard artifact."""
+    rng = np.random.default_rng(seed)
+    documents = [np.append(rng.integers(1, VOCAB, size=length - 1), EOS) for length in lengths]
+    tokens = np.concatenate([*documents, np.zeros(0, np.int64)]).astype("<u2")
+    folder.mkdir(parents=True)
+    tokens.tofile(folder / "tokens.bin")
+    np.save(folder / "index.npy", np.cumsum([0, *lengths]).astype(np.int64))
+    meta = {"dtype": "uint16", "vocab_size": VOCAB, "eos_id": EOS, "documents": len(lengths), "tokens": tokens.size}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """news-000, talk-000 with train and valid parts, and a tokenizer's folder."""
+    root = tmp_path_factory.mktemp("shards")
+    for number, name in enumerate(("news-000", "talk-000")):
+        write_shard(root / name / "train", [5, 9, 70, 1, 33, 12] * 20, seed=number)
+        write_shard(root / name / "valid", [20, 7, 40], seed=10 + number)
+    (root / "tokenizer").mkdir()
+    (root / "tokenizer" / "tokenizer.json").write_text("{}")
+    return root
+
+
+@pytest.fixture
+def make_job(shards: Path, tmp_path: Path) -> Callable[..., Job]:
+    """A job in a work directory of its own; options go to the segment, `run` and `optimizer` to theirs."""
+
+    def make(name: str = "work", model: ModelConf = LLAMA, **options: Any) -> Job:
+        work = Workdir(tmp_path / name)
+        work.make()
+        run = {"device": "cpu", "threads": 1, "log_every": 1, "malloc": False, "precision": "fp32"}
+        segment = {"tokens": 20 * 128, "batch_tokens": 128, "seq_len": 16, "peak_lr": 0.01}
+        conf = PretrainConf(
+            model=model,
+            optimizer=OptimizerConf(**options.pop("optimizer", {})),
+            run=PretrainRun(**{**run, **options.pop("run", {})}),
+            valid_every=options.pop("valid_every", 10),
+            seed=options.pop("seed", 0),
+            segment=SegmentConf(**{**segment, **{k: v for k, v in options.items() if k != "start"}}),
+        )
+        train = {source: [str(shards / f"{source}-000" / "train")] for source in ("news", "talk")}
+        valid = [str(shards / "news-000" / "valid")]
+        return Job(conf, train, valid, str(shards / "tokenizer"), options.get("start"), str(work.root))
+
+    return make

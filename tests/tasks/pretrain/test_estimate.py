@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from conf.schema.model import ModelConf
+from conf.schema.pretrain import PretrainConf, PretrainRun, SegmentConf
+from tasks.core.errors import HostError
+from tasks.pretrain import estimate
+
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+MODELS = [
+    ModelConf(architecture="llama", config=SMALL),
+    ModelConf(
+        architecture="llama", config={**SMALL, "num_key_value_heads": 2, "attention_bias": True, "mlp_bias": True}
+    ),
+    ModelConf(architecture="llama", config={**SMALL, "head_dim": 16}, tie_embeddings=False),
+    ModelConf(architecture="qwen3", config={**SMALL, "num_key_value_heads": 2, "head_dim": 8}),
+    ModelConf(architecture="qwen3", config={"num_hidden_layers": 0, "hidden_size": 64}),
+    ModelConf(architecture="gpt2", config={"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}),
+    ModelConf(architecture="gpt2", config={"n_embd": 32, "n_layer": 2, "n_head": 2, "n_inner": 40}),
+]
+
+
+@pytest.mark.parametrize("conf", MODELS)
+def test_counted_parameters_are_those_of_the_built_model(conf: ModelConf) -> None:
+    from tasks.pretrain.model import build
+
+    network = build(conf, vocab_size=96, eos_id=0, seq_len=16, seed=0)
+    assert estimate.count_parameters(conf, 96) == sum(parameter.numel() for parameter in network.parameters())
+
+
+def small(**run: object) -> PretrainConf:
+    segment = SegmentConf(tokens=10_000, batch_tokens=1024, seq_len=128)
+    return PretrainConf(model=MODELS[0], segment=segment, run=PretrainRun.model_validate(run))
+
+
+def test_an_estimate_counts_whole_batches() -> None:
+    found = estimate.estimate(small(), 96)
+    assert found["tokens"] == 9 * 1024
+    assert found["flops"] == 9 * 1024 * (6 * (found["parameters"] or 0) + 12 * 3 * 32 * 128)
+
+
+def test_an_unknown_architecture_has_unknown_figures_but_known_tokens() -> None:
+    conf = small().model_copy(update={"model": ModelConf(architecture="mistral")})
+    found = estimate.estimate(conf, 96)
+    assert found["tokens"] == 9 * 1024
+    assert found["parameters"] is found["flops"] is found["memory_gb"] is None
+
+
+def test_a_model_too_large_for_the_machine_is_refused_with_the_mend() -> None:
+    huge = ModelConf(config={"hidden_size": 65_536, "num_hidden_layers": 200, "num_attention_heads": 64})
+    with pytest.raises(HostError, match=r"lower pretrain\.run\.micro_batch"):
+        estimate.refuse_if_too_large(small(device="cpu").model_copy(update={"model": huge}), 96)
+    estimate.refuse_if_too_large(small(device="cpu"), 96)
+
+
+def test_declaring_and_estimating_load_nothing_heavy() -> None:
+    code = (
+        "import sys, tasks.pretrain.steps, tasks.pretrain.estimate, conf.schema.pretrain;"
+        "print(sorted({'torch', 'numpy', 'transformers', 'psutil'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

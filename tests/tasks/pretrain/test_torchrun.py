@@ -1,0 +1,147 @@
+"""Real trainers under torchrun, killed in earnest: whatever happens, the same weights come out."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conf.schema.model import ModelConf
+from tasks.core.artifact import hash_file
+from tasks.core.errors import ChildKilled, DataError
+from tasks.pretrain.job import Job
+from tasks.pretrain.torchrun import environment, launch
+from tests.tasks.pretrain.conftest import GPT2, LLAMA
+
+MakeJob = Callable[..., Job]
+STEPS = 150
+BODY = """
+import sys
+from pathlib import Path
+from tasks.pretrain.job import Job
+from tasks.pretrain.torchrun import launch
+launch(Job.read(Path(sys.argv[1])))
+"""
+PATIENCE = 120
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.002)
+
+
+def rows(job: Job) -> list[dict[str, float]]:
+    if not job.work.metrics_file.exists():
+        return []
+    return [json.loads(line) for line in job.work.metrics_file.read_bytes().rpartition(b"\n")[0].splitlines()]
+
+
+class Body:
+    """A step's body in a process group of its own, as the engine starts it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        job.work.make()
+        command = [sys.executable, "-c", BODY, str(job.write())]
+        self.process = subprocess.Popen(command, env=environment(job), start_new_session=True, stderr=subprocess.PIPE)
+
+    def reach(self, step: int) -> list[psutil.Process]:
+        """Wait for a step; returns torchrun and the workers."""
+        wait_for(lambda: bool(rows(self.job)) and rows(self.job)[-1]["step"] >= step, f"step {step} never came")
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def said(self) -> str:
+        """Wait for the end; what it wrote as its error."""
+        return self.process.communicate(timeout=PATIENCE)[1].decode()
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+def outcome(job: Job) -> tuple[str, str]:
+    content = job.work.content
+    return hash_file(content / "model" / "model.safetensors"), hash_file(content / "state" / "optimizer.safetensors")
+
+
+def check_curve(job: Job, undisturbed: Job) -> None:
+    """Every step once, with the numbers of the run that nobody disturbed."""
+    found, wanted = rows(job), rows(undisturbed)
+    assert [row["step"] for row in found] == list(range(1, STEPS + 1))
+    names = ("loss", "grad_norm", "learning_rate", "skipped_updates", "valid_loss")
+    assert [[row.get(n) for n in names] for row in found] == [[row.get(n) for n in names] for row in wanted]
+
+
+def options(processes: int) -> dict[str, object]:
+    run = {"processes": processes, "checkpoint_steps": 7}
+    return {"tokens": STEPS * 128, "run": run, "optimizer": {"guard_window": 16}}
+
+
+def test_one_process_killed_with_its_body_or_its_agent_ends_with_the_undisturbed_weights(make_job: MakeJob) -> None:
+    whole, job = make_job("whole", GPT2, **options(1)), make_job("killed", GPT2, **options(1))
+    stats = launch(whole)
+    assert stats["steps"] == STEPS and stats["tokens"] == STEPS * 128 and stats["world_size"] == 1
+    body = Body(job)
+    trainers = body.reach(random.randint(8, 40))
+    assert len(trainers) == 2
+    os.kill(body.process.pid, signal.SIGKILL)
+    wait_for(lambda: gone(trainers), "torchrun or a trainer outlived the body")
+    body.said()
+    assert 0 < job.work.progress < STEPS
+    body = Body(job)
+    agent, *workers = body.reach(random.randint(60, 90))
+    agent.kill()
+    wait_for(lambda: gone(workers), "a trainer outlived torchrun")
+    assert "ChildKilled: the trainer was ended by a signal" in body.said()
+    launch(job)
+    assert outcome(job) == outcome(whole)
+    check_curve(job, whole)
+
+
+@pytest.mark.parametrize(("parallel", "model"), [("ddp", LLAMA), ("fsdp", LLAMA)])
+def test_two_processes_killed_then_interrupted_end_with_the_undisturbed_weights(
+    make_job: MakeJob, parallel: str, model: ModelConf
+) -> None:
+    both = {**options(2), "run": {"processes": 2, "checkpoint_steps": 7, "parallel": parallel}}
+    whole, job = make_job("whole", model, **both), make_job("killed", model, **both)
+    assert launch(whole)["world_size"] == 2
+    body = Body(job)
+    body.reach(random.randint(8, 40))[-1].kill()
+    body.said()
+    body = Body(job)
+    body.reach(random.randint(60, 90))
+    os.killpg(body.process.pid, signal.SIGTERM)
+    message = body.said()
+    assert "ChildKilled: interrupted: saved at step" in message
+    assert f"saved at step {job.work.progress} of" in message
+    launch(job)
+    assert outcome(job) == outcome(whole)
+    check_curve(job, whole)
+
+
+def test_bad_tokens_are_a_data_error_of_the_worker_and_not_a_killed_child(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job()
+    (tmp_path / "empty").mkdir()
+    broken = Job(**{**vars(job), "train": {"news": [str(tmp_path / "empty")]}})
+    with pytest.raises(DataError, match="empty is not a shard"):
+        launch(broken)
+
+
+def test_a_worker_that_dies_without_a_word_is_a_killed_child(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job()
+    monkeypatch.setattr("tasks.pretrain.torchrun.command", lambda job: [sys.executable, "-c", "raise SystemExit(0)"])
+    with pytest.raises(ChildKilled, match="lost"):
+        launch(job)

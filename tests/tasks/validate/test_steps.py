@@ -1,0 +1,155 @@
+"""The steps of validation, from documents to verdicts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from conf.schema.validate import ContractConf, ProfileConf, ValidateConf
+from tasks.core.artifact import Artifact, hash_file
+from tasks.core.errors import DataError
+from tasks.core.step import Workdir
+from tasks.validate.steps import check_documents, check_tokens, profile_shard, validate_corpus
+from tests.tasks.validate.conftest import artifact, docs_in, table_of, work_in
+from tests.tasks.validate.test_contract import write_tokens
+
+GOOD = [f"A good text number {number}, long enough to be kept." for number in range(40)]
+LONG = [text * 3 for text in GOOD]
+
+
+def profiled(folder: Path, tables: dict[str, pl.DataFrame]) -> tuple[Artifact, ...]:
+    found = []
+    for shard, table in tables.items():
+        work = work_in(folder / "profiles" / shard)
+        profile_shard.function(docs_in(folder / "docs", shard, table), ProfileConf(sample_rows=20), work)
+        found.append(artifact(work.root, "profile_shard", shard))
+    return tuple(found)
+
+
+def content(work: Workdir) -> dict[str, str]:
+    return {p.relative_to(work.content).as_posix(): hash_file(p) for p in work.content.rglob("*") if p.is_file()}
+
+
+def test_good_documents_pass_and_the_data_docs_load_nothing(tmp_path: Path, work: Workdir) -> None:
+    profiles = profiled(tmp_path, {"own-000": table_of(GOOD), "own-001": table_of(GOOD)})
+    stats = validate_corpus.function(profiles, None, ValidateConf(), work)
+    assert stats["warnings"] == [] and stats["corpus"]["rows"] == 80
+    pages = {page.name: page.read_text() for page in (work.aux / "data_docs").iterdir()}
+    assert set(pages) == {"index.html", "statistics.html", "sample.html", "corpus.html"}
+    assert "duplicate_share" in pages["index.html"] and "duplicate_share" in pages["statistics.html"]
+    for page in pages.values():
+        assert not re.search(r"<script|<link|<img|url\(", page) and "default-src 'none'" in page
+        assert all(target in pages for target in re.findall(r'href="([^"#:]+\.html)"', page))
+
+
+def test_critical_failures_name_expectation_column_value_shard_page_and_mend(tmp_path: Path, work: Workdir) -> None:
+    bad = ["x" * 30 + "\ufffd" * 30 + str(n) for n in range(5)]
+    profiles = profiled(tmp_path, {"own-000": table_of(GOOD), "own-001": table_of(bad)})
+    with pytest.raises(DataError) as caught:
+        validate_corpus.function(profiles, None, ValidateConf(), work)
+    message = str(caught.value)
+    assert "expect_column_values_to_be_between(max_value=0.01) on column 'replacement_share'" in message
+    assert "1 of 2 rows (0.4918" in message and "in shard own-001" in message and "own-000" not in message
+    index = Path(re.findall(r"\S+index\.html", message)[0])
+    assert "replacement_share" in index.read_text()
+    assert "data.validation.expectations" in message
+    assert not (work.content / "verdict.json").exists()
+
+
+def test_warnings_pass_and_are_listed(tmp_path: Path, work: Workdir) -> None:
+    table = table_of(GOOD, licence=[None] * len(GOOD))
+    stats = validate_corpus.function(profiled(tmp_path, {"own-000": table}), None, ValidateConf(), work)
+    (warning,) = stats["warnings"]
+    assert "'without_licence'" in warning and "own-000" in warning
+
+
+def test_data_cannot_act_in_the_pages(tmp_path: Path, work: Workdir) -> None:
+    evil = ["<script>alert(1)</script><img src=x onerror=alert(2)> \ufffd\ufffd\ufffd" + "x" * 400 for _ in range(3)]
+    profiles = profiled(tmp_path, {"own-000": table_of(evil)})
+    validate_corpus.function(profiles, None, ValidateConf(), work)
+    for page in (work.aux / "data_docs").iterdir():
+        assert not re.search(r"<script|<img", page.read_text())
+
+
+@pytest.mark.parametrize(
+    ("now", "warned"), [(GOOD[:30], ["rows_ratio"]), ([t * 3 for t in GOOD], ["mean_length_ratio"])]
+)
+def test_drift_from_the_last_accepted_corpus_is_a_warning(tmp_path: Path, now: list[str], warned: list[str]) -> None:
+    first = work_in(tmp_path / "first")
+    validate_corpus.function(profiled(tmp_path / "1", {"own-000": table_of(GOOD)}), None, ValidateConf(), first)
+    before = artifact(first.root, "validate_corpus")
+    profiles = profiled(tmp_path / "2", {"own-000": table_of(now)})
+    stats = validate_corpus.function(profiles, before, ValidateConf(), work_in(tmp_path / "second"))
+    assert [re.findall(r"'(\w+_ratio)'", warning) for warning in stats["warnings"]] == [warned]
+    strict = ValidateConf.model_validate({"drift": {"severity": "critical"}})
+    with pytest.raises(DataError, match=warned[0]):
+        validate_corpus.function(profiles, before, strict, work_in(tmp_path / "third"))
+
+
+def test_the_sample_of_all_shards_together_is_bounded(tmp_path: Path, work: Workdir) -> None:
+    profiles = profiled(tmp_path, {f"own-{n:03d}": table_of(GOOD) for n in range(4)})
+    count: dict[str, Any] = {
+        "expectation": "expect_table_row_count_to_equal",
+        "kwargs": {"value": 12},
+        "table": "sample",
+    }
+    conf = ValidateConf.model_validate({"max_sample_rows": 12, "expectations": [count]})
+    assert validate_corpus.function(profiles, None, conf, work)["warnings"] == []
+
+
+def test_profiles_and_verdicts_are_the_same_bytes_in_any_folder(tmp_path: Path) -> None:
+    found = []
+    for name in "ab":
+        profiles = profiled(tmp_path / name, {"own-000": table_of(GOOD)})
+        verdict = work_in(tmp_path / name / "verdict")
+        validate_corpus.function(profiles, None, ValidateConf(), verdict)
+        found.append(content(verdict) | content(Workdir(tmp_path / name / "profiles" / "own-000")))
+    assert found[0] == found[1] and set(found[0]) == {"verdict.json", "profile.parquet", "sample.parquet"}
+
+
+def cleaned(folder: Path, shard: str, train: pl.DataFrame, valid: pl.DataFrame) -> Artifact:
+    docs_in(folder, shard, train, "train")
+    return docs_in(folder, shard, valid, "valid")
+
+
+def test_cleaned_documents_keep_the_contract_or_are_refused(tmp_path: Path) -> None:
+    one = cleaned(tmp_path, "a", table_of(GOOD[:20]), table_of(GOOD[:1], id=["f" * 32]))
+    two = cleaned(tmp_path, "b", table_of(["other"]), table_of([]))
+    stats = check_documents.function((one, two), ContractConf(), work_in(tmp_path / "1"))
+    assert stats["warnings"] == [] and stats["corpus"] == {"rows": 22, "train_rows": 21, "valid_rows": 1}
+    cases = {
+        "empty_text": table_of([" "]),
+        "null_licence": table_of(["x"], licence=[None]),
+        "repeated_ids": table_of(["x"], id=["f" * 32]),
+        "schema": table_of(["x"]).drop("label"),
+    }
+    for column, table in cases.items():
+        broken = cleaned(tmp_path / column, "c", table, table_of([]))
+        with pytest.raises(DataError, match=rf"(?s)'{column}'.*in shard .*c.*index\.html"):
+            check_documents.function((one, broken), ContractConf(), work_in(tmp_path / f"work-{column}"))
+
+
+def test_a_corpus_without_training_documents_is_refused(tmp_path: Path, work: Workdir) -> None:
+    with pytest.raises(DataError, match="train_rows"):
+        check_documents.function((cleaned(tmp_path, "a", table_of([]), table_of([])),), ContractConf(), work)
+
+
+def test_tokens_keep_the_contract_or_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "tokenizer"
+    (root / "content").mkdir(parents=True)
+    held = {"model": {"vocab": {str(n): n for n in range(9)}}, "added_tokens": [{"id": 9, "content": "x"}]}
+    (root / "content" / "tokenizer.json").write_text(json.dumps(held))
+    tokenizer = artifact(root, "train_tokenizer")
+    for part in ("train", "valid"):
+        write_tokens(tmp_path / "good" / "content" / part, [[1, 2], [3]])
+        write_tokens(tmp_path / "bad" / "content" / part, [[1, 11]])
+    good, bad = (artifact(tmp_path / name, "tokenize_shard", name) for name in ("good", "bad"))
+    stats = check_tokens.function((good,), tokenizer, ContractConf(), work_in(tmp_path / "1"))
+    assert stats["warnings"] == [] and stats["corpus"]["train_tokens"] == 5
+    with pytest.raises(DataError, match=r"'beyond_vocabulary'.*2 of 4 rows \(1, 1\) in shard bad"):
+        check_tokens.function((good, bad), tokenizer, ContractConf(), work_in(tmp_path / "2"))

@@ -1,0 +1,48 @@
+"""Suites read from YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conf.schema.validate import ExpectationConf
+from tasks.core.errors import ConfigError
+from tasks.validate import suites, verdict
+
+
+@pytest.mark.parametrize("path", sorted(verdict.SUITES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_suite_can_be_read(path: Path) -> None:
+    assert len(suites.read(path)) > 5
+
+
+@pytest.mark.parametrize("name", ["expect_column_kl_divergence_to_be_less_than", "ExpectColumnToExist"])
+def test_names_are_taken_in_both_cases_and_shown_in_one(name: str) -> None:
+    shown = suites.snake(suites.class_name(name))
+    assert shown == suites.snake(name) and suites.class_name(shown) == suites.class_name(name)
+
+
+def test_an_unknown_expectation_is_refused_with_the_nearest_names() -> None:
+    with pytest.raises(ConfigError, match="nearest: expect_column_values_to_be_between"):
+        suites.class_name("expect_column_value_to_be_between")
+
+
+def test_the_expectation_whose_result_cannot_be_stored_is_refused_with_another_way() -> None:
+    with pytest.raises(ConfigError, match="p01, p50 or p99"):
+        suites.class_name("expect_column_quantile_values_to_be_between")
+
+
+def test_an_own_expectation_takes_the_place_of_its_like(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text("- {expectation: expect_column_max_to_be_between, column: rows, kwargs: {max_value: 1}}\n")
+    own = ExpectationConf(expectation="ExpectColumnMaxToBeBetween", column="rows", kwargs={"max_value": 2})
+    other = own.model_copy(update={"column": "bytes"})
+    assert suites.read(path, [own, other]) == (own, other)
+
+
+@pytest.mark.parametrize("text", ["rows: 1", "- {expectation: x, severity: fatal}", "- [", "- {column: rows}"])
+def test_a_file_that_is_no_suite_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"suite\.yaml is no suite"):
+        suites.read(path)

@@ -1,0 +1,84 @@
+"""A small flow over small steps, for the tests of the machinery."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from conf.schema.base import Conf, RunConf
+from tasks.core.artifact import Artifact
+from tasks.core.errors import DataError, Transient
+from tasks.core.step import Retry, Workdir, observe, step
+
+
+class ToyRun(RunConf):
+    """How the toy steps run."""
+
+    pause: float = 0.0
+    """Seconds to wait."""
+
+
+class ToyConf(Conf):
+    """What the toy steps make."""
+
+    word: str = "one"
+    """A word."""
+    run: ToyRun = ToyRun()
+    """How."""
+
+
+@step()
+def make(shard: dict[str, Any], conf: ToyConf, work: Workdir) -> dict[str, Any]:
+    """Write the shard's text."""
+    time.sleep(conf.run.pause)
+    (work / "text.txt").write_text(shard["text"])
+    return {"letters": len(shard["text"])}
+
+
+@step(retry=Retry(times=2, delay=0.01))
+def shout(made: Artifact, conf: ToyConf, work: Workdir) -> dict[str, Any]:
+    """Upper case; one part a shard and a note that varies."""
+    time.sleep(conf.run.pause)
+    (work / "out/text.txt").write_text((made / "text.txt").read_text().strip().upper())
+    (work.aux / "when.txt").write_text(str(time.time()))
+    print("shouting")
+    return {}
+
+
+@step(retry=Retry(times=2, delay=0.01))
+def join(shouted: tuple[Artifact, ...], conf: ToyConf, work: Workdir) -> dict[str, Any]:
+    """All texts and the word."""
+    text = "\n".join(part.joinpath("text.txt").read_text() for part in (a.path for a in shouted))
+    if "BAD" in text:
+        raise DataError("the text is BAD")
+    flaky = work.scratch / "flaky"
+    if "FLAKY" in text and not flaky.exists():
+        flaky.touch()
+        raise Transient("a network hiccup")
+    if "DIE" in text:
+        os.kill(os.getpid(), 9)
+    (work / "all.txt").write_text(f"{conf.word}\n{text}")
+    return {"parts": len(shouted)}
+
+
+@step(version="1")
+def train(joined: Artifact, conf: ToyConf, work: Workdir) -> dict[str, Any]:
+    """Counts to twenty, checkpointing each number."""
+    while work.progress < 20:
+        time.sleep(conf.run.pause)
+        work.progress = work.progress + 1
+    (work / "model.txt").write_text((joined / "all.txt").read_text() + str(work.progress))
+    return {}
+
+
+def look(conf: dict[str, str], memory: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """One shard per entry."""
+    return [{"shard": name, "text": text} for name, text in conf.items()], {"known": sorted(conf)}
+
+
+def wiring(texts: dict[str, str], conf: ToyConf) -> None:
+    """make → shout → join → train."""
+    shards = observe("shards/toy", look, texts)
+    shouted = shout.map(make.map(shards, conf=conf), conf=conf)
+    train(join(tuple(s.part("out") for s in shouted), conf=conf), conf=conf)

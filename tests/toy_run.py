@@ -1,0 +1,54 @@
+"""`python -m tests.toy_run WORD PAUSE [SHARD=TEXT …]`: the toy flow through the real engine, its outcomes as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+
+from conf.schema.engine import EngineConf
+from tasks.core.errors import FromzeroError
+from tasks.core.store import home, open_store
+from tests import toy
+
+
+class Quiet:
+    """A report that says on stderr what begins."""
+
+    def started(self, label: str) -> None:
+        print(f"> {label}", file=sys.stderr, flush=True)
+
+    def line(self, label: str, text: str) -> None:
+        print(f"{label}: {text}", file=sys.stderr, flush=True)
+
+    def ended(self, outcome: object) -> None:
+        print(f"+ {outcome}", file=sys.stderr, flush=True)
+
+    def ask(self, question: str) -> str:
+        raise FromzeroError(question)
+
+
+def main(word: str, pause: str, *texts: str) -> int:
+    from tasks.core.engine import Engine, execute
+
+    chosen = EngineConf(on_code_change=os.environ.get("TOY_ON_CODE_CHANGE", "ask"))
+    refresh = tuple(os.environ.get("TOY_REFRESH", "").split())
+    engine = Engine(open_store(), home(), chosen, Quiet(), refresh, os.environ.get("TOY_UNTIL"))
+    conf = toy.ToyConf(word=word, run=toy.ToyRun(pause=float(pause)))
+    shards = dict(text.split("=") for text in texts)
+    state, error = "", ""
+    try:
+        state = execute(engine, "toy", lambda: toy.wiring(shards, conf))
+    except FromzeroError as caught:
+        error = f"{type(caught).__name__}: {caught}"
+    except KeyboardInterrupt:
+        return 130
+    print(json.dumps({"state": state, "error": error, "outcomes": [asdict(o) for o in engine.outcomes]}))
+    return 1 if error else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command does
+    sys.exit(main(*sys.argv[1:]))
