@@ -242,6 +242,14 @@ class House:
         except FileNotFoundError:
             return 0
 
+    def saved(self, step: str) -> int:
+        """The step of the newest whole checkpoint in the step's work directory, 0 if there is none."""
+        scratch = self.scratch(step)
+        try:
+            return int((scratch / "progress").read_text()) if scratch else 0
+        except FileNotFoundError:
+            return 0
+
     def processes(self, word: str = "", without: str = "\0\0") -> list[int]:
         """Processes that work for this home, by a word of their command line."""
         mark, found = f"FROMZERO_HOME={self.home}".encode(), []

@@ -38,7 +38,7 @@ class Toy:
         found["states"] = {o["step"] + (f"[{o['shard']}]" if o["shard"] else ""): o["state"] for o in found["outcomes"]}
         return found
 
-    def until(self, condition: Callable[[], Any], limit: float = 60) -> Any:
+    def until(self, condition: Callable[[], Any], limit: float = 120) -> Any:
         """Wait for something to become true while the process lives."""
         deadline = time.monotonic() + limit
         while not (value := condition()):
@@ -75,7 +75,7 @@ def living(needle: str) -> list[int]:
     return found
 
 
-def eventually(condition: Callable[[], Any], limit: float = 30) -> bool:
+def eventually(condition: Callable[[], Any], limit: float = 60) -> bool:
     """Whether something becomes true."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:

@@ -8,13 +8,15 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.pipeline_process import House, Started, copied, empty, eventually, finished
+from tests.pipeline_process import House, copied, empty, eventually, finished
 from tests.s3_server import S3Server
 
 WORKER = ("tasks.pretrain.worker", "tasks.pretrain.elastic")
@@ -37,13 +39,25 @@ def draw() -> random.Random:
     return random.Random(seed)
 
 
-def pretraining(house: House, draw: random.Random, run: Started) -> int:
-    """Wait for a random step of pretraining; the process id of the trainer."""
+def pretraining(house: House, draw: random.Random, until: Callable[[Callable[[], Any]], Any]) -> int:
+    """Wait for a random step of pretraining and a checkpoint; the process id of the trainer.
+
+    The trainer is stopped there, so that it cannot end before the test has done to it what it is about; `let_go` lets
+    it go on.
+    """
     goal = draw.randint(4, STEPS // 2)
     print(f"waiting for step {goal}")
-    run.until(lambda: house.trained("pretrain") >= goal)
+    until(lambda: house.trained("pretrain") >= 1)
     (worker,) = house.processes(*WORKER)
+    until(lambda: house.trained("pretrain") >= goal and house.saved("pretrain"))
+    os.kill(worker, signal.SIGSTOP)
     return worker
+
+
+def let_go(worker: int) -> None:
+    """Let a stopped trainer go on, if it still lives."""
+    with suppress(ProcessLookupError):
+        os.kill(worker, signal.SIGCONT)
 
 
 def test_a_killed_trainer_is_started_again_from_its_checkpoint_and_makes_the_same_model(
@@ -52,7 +66,7 @@ def test_a_killed_trainer_is_started_again_from_its_checkpoint_and_makes_the_sam
     digest = house.digest("pretrain")
     house.forget("pretrain")
     run = house.begin()
-    os.kill(pretraining(house, draw, run), signal.SIGKILL)
+    os.kill(pretraining(house, draw, run.until), signal.SIGKILL)
     found = run.wait()
     assert found.made() == {"pretrain"}, "what follows must be cached, as the weights are the same"
     assert found.step("pretrain")["attempts"] == 2
@@ -65,8 +79,10 @@ def test_a_killed_fine_tuning_goes_on_and_makes_the_same_model(house: House, dra
     house.forget("finetune_chat")
     run = house.begin("--until", "finetune_chat")
     goal = draw.randint(3, 12)
+    run.until(lambda: house.trained("finetune_chat") >= 1)
+    children = house.processes("tasks.core.launch")
     run.until(lambda: house.trained("finetune_chat") >= goal)
-    for child in house.processes("tasks.core.launch"):
+    for child in children:
         os.kill(child, signal.SIGKILL)
     found = run.wait()
     assert found.made() == {"finetune_chat"}
@@ -81,9 +97,10 @@ def test_a_killed_run_leaves_no_trainer_and_the_next_one_makes_the_same_model(
     digest = house.digest("pretrain")
     house.forget("pretrain")
     run = house.begin()
-    pretraining(house, draw, run)
+    trainer = pretraining(house, draw, run.until)
     for pid in house.processes() if all_at_once else [run.process.pid]:
         os.kill(pid, signal.SIGKILL)
+    let_go(trainer)
     run.wait(code=-signal.SIGKILL)
     assert eventually(lambda: not house.processes()), "a process outlived its run"
     assert house.manifests("pretrain") == []
@@ -106,8 +123,9 @@ def test_an_interrupt_saves_and_stops_all_processes_and_the_next_run_goes_on(
     digest = alone.digest("pretrain")
     alone.forget("pretrain")
     run = alone.begin()
-    pretraining(alone, draw, run)
+    trainer = pretraining(alone, draw, run.until)
     run.signal(number)
+    let_go(trainer)
     found = run.wait(code=130, limit=90)
     assert "go on with the same command" in found.err.lower()
     assert "Traceback" not in found.err
@@ -156,10 +174,11 @@ def test_the_second_run_takes_over_when_the_first_is_killed(alone: House, draw: 
     digest = alone.digest("pretrain")
     alone.forget("pretrain")
     first = alone.begin()
-    pretraining(alone, draw, first)
+    trainer = pretraining(alone, draw, first.until)
     second = alone.begin()
     second.until(lambda: "is being made by another run" in second.said)
     first.signal(signal.SIGKILL)
+    let_go(trainer)
     first.wait(code=-signal.SIGKILL)
     found = second.wait()
     assert found.made() == {"pretrain"}

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from tasks.core import alive
 from tasks.core.database import EXPERIMENT
 from tasks.core.services import free_port
-from tests.chaos.test_pipeline import STEPS, WORKER, logged, pretraining
+from tests.chaos.test_pipeline import STEPS, WORKER, let_go, logged, pretraining
 from tests.chaos.test_pipeline import draw as draw
 from tests.integration.test_errors_data import house as house_of
 from tests.integration.test_errors_data import refused
@@ -60,6 +60,14 @@ class Deployed:
         """Ask for a run; its id."""
         return str(ask_prefect(self.up.api, f"deployments/{self.id}/create_flow_run", about)["id"])
 
+    def until(self, run: str) -> Callable[[Callable[[], Any]], None]:
+        """Waits for something to become true while a run is under way."""
+
+        def wait(condition: Callable[[], Any]) -> None:
+            assert eventually(condition, 240), self.state(run)
+
+        return wait
+
     def state(self, run: str) -> str:
         """What Prefect's page says of a run."""
         (found,) = ask_prefect(self.up.api, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
@@ -74,15 +82,15 @@ def deployed(up: Up) -> Deployed:
 def test_a_killed_run_on_the_worker_is_crashed_in_prefect_and_the_next_one_goes_on(
     up: Up, deployed: Deployed, draw: random.Random
 ) -> None:
-    house, goal = up.house, draw.randint(4, STEPS // 2)
-    print(f"waiting for step {goal}")
+    house = up.house
     digest = house.digest("pretrain")
     house.forget("pretrain")
     run = deployed.run()
-    assert eventually(lambda: house.trained("pretrain") >= goal, 240), deployed.state(run)
+    trainer = pretraining(house, draw, deployed.until(run))
     (living,) = alive.living(house.home)
     assert living["run"] == run
     os.kill(living["pid"], signal.SIGKILL)
+    let_go(trainer)
     assert eventually(lambda: not house.processes(*WORKER)), "the trainer outlived its run"
     assert eventually(lambda: deployed.state(run) == "Crashed", 60), deployed.state(run)
     assert house.manifests("pretrain") == []
@@ -98,16 +106,16 @@ def test_a_killed_run_on_the_worker_is_crashed_in_prefect_and_the_next_one_goes_
 def test_a_killed_keeper_costs_no_run_and_is_missed_by_status_until_up_brings_all_back(
     up: Up, deployed: Deployed, draw: random.Random
 ) -> None:
-    house, goal = up.house, draw.randint(4, STEPS // 2)
-    print(f"waiting for step {goal}")
+    house = up.house
     house.forget("pretrain")
     run = deployed.run()
-    assert eventually(lambda: house.trained("pretrain") >= goal, 240), deployed.state(run)
+    trainer = pretraining(house, draw, deployed.until(run))
     taken = deployed.run(state={"type": "PENDING", "name": "Pending"})
     keeper = json.loads((house.home / "prefect/server.json").read_text())["pid"]
     os.kill(keeper, signal.SIGKILL)
-    assert eventually(lambda: house.processes("tasks.core.services") == [], 20), "a service outlived its keeper"
-    assert eventually(lambda: all(closed(port) for port in up.ports.values()), 20)
+    let_go(trainer)
+    assert eventually(lambda: house.processes("tasks.core.services") == [], 60), "a service outlived its keeper"
+    assert eventually(lambda: all(closed(port) for port in up.ports.values()), 60)
     said = house.say("status", code=1).out
     assert "DOWN, though they were asked for: `fromzero up` starts them" in said
 
@@ -116,7 +124,7 @@ def test_a_killed_keeper_costs_no_run_and_is_missed_by_status_until_up_brings_al
     assert deployed.state(taken) == "Crashed", "the worker that had taken it is gone"
     assert eventually(lambda: deployed.state(run) == "Completed", 120), deployed.state(run)
     assert "down: nothing is left running" in house.say("down").out
-    assert eventually(lambda: house.processes() == [], 20), house.processes()
+    assert eventually(lambda: house.processes() == [], 60), house.processes()
     assert all(closed(port) for port in up.ports.values())
     assert "stopped!" in (house.home / "logs/services/worker.log").read_text(), "the worker left when it was asked to"
     assert not up.status()["up"]
@@ -178,8 +186,9 @@ def test_an_mlflow_that_dies_while_a_model_trains_loses_nothing_and_the_same_com
     with MlflowServer(tmp_path / "mlflow") as server:
         environ = {"MLFLOW_TRACKING_URI": server.uri}
         run = house.begin(*WITHOUT_TUNING, env=environ)
-        pretraining(house, draw, run)
+        trainer = pretraining(house, draw, run.until)
         server.kill()
+        let_go(trainer)
         refused(run.wait(None), f"MLflow at {server.uri} does not answer", "start it", "MLFLOW_TRACKING_URI", code=1)
         assert house.digest("pretrain") == digest, "training needs no MLflow"
 

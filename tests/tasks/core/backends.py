@@ -85,7 +85,7 @@ class S3Place(Place):
     endpoint: str
     bucket: str
     prefix: str
-    lease_seconds: float = 2.0
+    lease_seconds: float = 6.0
     attempts: int = 8
 
     def backend(self) -> Any:

@@ -57,7 +57,7 @@ class Body:
         self.process = subprocess.Popen(command, env=environment(job), start_new_session=True, stderr=subprocess.PIPE)
 
     def reach(self, step: int) -> list[psutil.Process]:
-        """Wait for a step and, since they are written beside the training, a checkpoint; returns torchrun and the workers."""
+        """Wait for a step and a checkpoint, which is written beside it; returns torchrun and the workers."""
         wait_for(lambda: bool(rows(self.job)) and rows(self.job)[-1]["step"] >= step, f"step {step} never came")
         wait_for(lambda: self.job.work.progress > 0, "no checkpoint ever came")
         return psutil.Process(self.process.pid).children(recursive=True)
