@@ -27,6 +27,7 @@ from tests.pipeline_process import (
     empty,
     eventually,
     first_run,
+    label,
     write_texts,
 )  # fmt: skip
 
@@ -84,7 +85,7 @@ def test_a_second_run_is_cached_throughout_in_json_and_in_prefect(house: House, 
     again = house.run()
     assert again.made() == set()
     assert all(step["attempts"] == 0 or step["key"] is None for step in again.json["steps"])
-    assert {(s["step"], s["shard"]): s["digest"] for s in again.json["steps"] if s["key"]} == first
+    assert sorted((label(s), s["digest"]) for s in again.json["steps"] if s["key"]) == first
     of_run = {"flow_runs": {"id": {"any_": [again.json["run"]]}}}
 
     def states() -> list[str]:
@@ -96,10 +97,10 @@ def test_a_second_run_is_cached_throughout_in_json_and_in_prefect(house: House, 
     assert again.json["state"] == "completed"
 
 
-def first_states(house: House) -> dict[tuple[str, str | None], str]:
-    """Digests by step and shard, from the manifests."""
+def first_states(house: House) -> list[tuple[str, str]]:
+    """Each artifact's step with its shard, and its digest, from the manifests; the gate has made several."""
     steps = [path.name for path in (house.home / "store").iterdir() if not path.name.startswith("_")]
-    return {(m["step"], m["shard"]): m["digest"] for step in steps for m in house.manifests(step)}
+    return sorted((label(m), m["digest"]) for step in steps for m in house.manifests(step))
 
 
 def test_a_plan_names_old_and_new_value_and_starts_nothing(house: House) -> None:
@@ -203,9 +204,7 @@ def test_a_new_file_makes_its_own_shard_only_and_a_touched_one_is_fetched_and_no
         "validate_corpus", "cluster", "check_documents", "check_tokens",
     }  # fmt: skip
     after = first_states(house)
-    assert {name: after[name] for name in before if name[0] == "tokenize_shard"} == {
-        name: digest for name, digest in before.items() if name[0] == "tokenize_shard"
-    }
+    assert {made for made in before if made[0].startswith("tokenize_shard")} <= set(after)
     os.utime(old)
     assert house.run("--until", "check_tokens").made() == {"fetch_shard[mine-000]"}
 
