@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from string import punctuation
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from conf.schema.base import Conf
 
+UNKNOWN = "[UNK]"
+"""What WordPiece writes for a word that it cannot spell."""
+
 
 class TokenizerConf(Conf):
-    """A byte-level BPE tokenizer trained on the corpus."""
+    """A tokenizer trained on the corpus."""
 
+    kind: Literal["bpe", "unigram", "wordpiece"] = "bpe"
+    """bpe: byte-level byte pair encoding. unigram: the likeliest pieces (Kudo, 2018), also on bytes. Both read back to
+    the exact text. wordpiece: as in BERT, for encoders; its text does not read back exactly (statistics: `exact`)."""
     vocab_size: int = Field(4096, ge=300)
-    """Tokens in the vocabulary, special tokens and the 256 bytes included."""
+    """Tokens in the vocabulary, special tokens and the 256 bytes (wordpiece: the characters) included."""
     min_frequency: int = Field(2, ge=1)
-    """How often a pair must occur to be merged."""
+    """How often a pair must occur to be merged; of bpe and wordpiece."""
+    uncased: bool = True
+    """Lower-case and strip the accents of a text before it is cut; of wordpiece only."""
     eos_token: str = Field("<|endoftext|>", min_length=1)
     """Ends every document and every turn of a conversation; also stands at the beginning of a text (bos)."""
     pad_token: str = Field("<|pad|>", min_length=1)
@@ -32,7 +41,8 @@ class TokenizerConf(Conf):
     @property
     def special_tokens(self) -> tuple[str, ...]:
         """All special tokens in the order of their ids, from 0."""
-        return (self.eos_token, self.pad_token, *(f"<|{role}|>" for role in self.roles), *self.extra_tokens)
+        unknown = (UNKNOWN,) if self.kind == "wordpiece" else ()
+        return (self.eos_token, self.pad_token, *(f"<|{role}|>" for role in self.roles), *self.extra_tokens, *unknown)
 
     @model_validator(mode="after")
     def _tokens_are_distinct(self) -> TokenizerConf:
@@ -42,6 +52,10 @@ class TokenizerConf(Conf):
             raise ValueError(
                 f"vocab_size {self.vocab_size} is too small for 256 bytes and {len(self.special_tokens)} special tokens"
             )
+        for token in self.special_tokens:
+            # Both pre-tokenizers part letters from punctuation, so that no piece of a text is ever such a token.
+            if not (set(token) & set(punctuation) - {"'"} and any(map(str.isalnum, token))):
+                raise ValueError(f"a text may say {token!r} itself: write a special token as <|NAME|> or [NAME]")
         if self.chat_template and not {"user", "assistant"} <= set(self.roles):
             raise ValueError("chat_template needs the roles user and assistant: add them or set chat_template to null")
         return self

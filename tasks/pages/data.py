@@ -151,8 +151,12 @@ def _expectation(outcome: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tokenizer(trained: Outcome, tokenized: Sequence[Outcome]) -> str:
-    """Vocabulary, fertility by source, and what the tokens amount to."""
-    fertility = [{"source": name, **_fertility(found)} for name, found in trained.stats.get("sources", {}).items()]
+    """Vocabulary, fertility by source and language, and what the tokens amount to."""
+    fertility = []
+    for name, found in trained.stats.get("sources", {}).items():
+        fertility.append({"source": name, **_fertility(found)})
+        spoken = trained.stats.get("languages", {}).get(name, {})
+        fertility.extend({"source": f"{name}, {language}", **_fertility(row)} for language, row in spoken.items())
     rows = []
     for name in sorted({source_of(outcome.shard) for outcome in tokenized}):
         own = [o.stats["parts"] for o in tokenized if source_of(o.shard) == name]
@@ -174,10 +178,13 @@ def tokenizer(trained: Outcome, tokenized: Sequence[Outcome]) -> str:
     )
 
 
-def _fertility(found: Mapping[str, float]) -> dict[str, float | None]:
+def _fertility(found: Mapping[str, Any]) -> dict[str, float | None]:
     per_token = found.get("bytes_per_token")
+    beside = {"GPT-2's per word": found["gpt2"]["tokens_per_word"]} if "gpt2" in found else {}
     return {
         "tokens per word": found.get("tokens_per_word"),
+        **beside,
         "tokens per byte": 1 / per_token if per_token else None,
         "bytes per token": per_token,
+        "reads back": found.get("exact"),
     }

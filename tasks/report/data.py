@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,6 +134,8 @@ def tokenizer(run: Run) -> dict[str, Any] | None:
     stats = found[0].stats
     raw = run.read_json(found[0], "content/tokenizer.json") or {}
     vocabulary = (raw.get("model") or {}).get("vocab") or {}
+    if isinstance(vocabulary, list):  # unigram: [piece, score] each
+        vocabulary = [piece for piece, _ in vocabulary]
     special = [token["content"] for token in raw.get("added_tokens", ())]
     plain = (token for token in vocabulary if token not in special and re.fullmatch(r"Ġ?[\x21-\x7e]+", token))
     words = [token.replace("Ġ", "␣") for token in plain]
@@ -142,8 +144,17 @@ def tokenizer(run: Run) -> dict[str, Any] | None:
         parts.update({name: int(part["tokens"]) for name, part in manifest.stats.get("parts", {}).items()})
     return {
         "vocab_size": stats.get("vocab_size"),
-        "sources": stats.get("sources", {}),
+        "rows": _fertility(stats),
         "special": special,
         "longest": sorted(words, key=lambda word: (-len(word), word))[:24],
         "tokens": dict(parts),
     }
+
+
+def _fertility(stats: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for source, row in stats.get("sources", {}).items():
+        rows.append({"name": source, **row})
+        spoken = stats.get("languages", {}).get(source, {})
+        rows.extend({"name": f"{source}, {language}", **found} for language, found in spoken.items())
+    return rows

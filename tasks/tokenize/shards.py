@@ -49,7 +49,7 @@ def write_part(docs: Path, out: Path, tokenizer: Tokenizer, eos: int) -> dict[st
     dtype = dtype_for(tokenizer.get_vocab_size())
     lengths, size = [0], 0
     with (out / "tokens.bin").open("wb") as file:
-        for texts, _ in read_texts(docs):
+        for texts in read_texts(docs):
             for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False):
                 ids = encoding.ids
                 ids.append(eos)

@@ -19,7 +19,7 @@ def foretell(docs: Any, conf: TokenizerConf) -> dict[str, float]:
     estimate=foretell,
 )  # fmt: skip
 def train_tokenizer(docs: tuple[Artifact, ...], conf: TokenizerConf, work: Workdir) -> Stats:
-    """Train a byte-level BPE.  docs.parquet of all shards' train parts in → a transformers tokenizer's files out."""
+    """Train a tokenizer.  docs.parquet of all shards' train parts in → a transformers tokenizer's files out."""
     from tasks.tokenize import train
 
     return train.train_tokenizer([part / "docs.parquet" for part in docs], work.__truediv__, conf)

@@ -13,11 +13,18 @@ BATCH = 256
 """Documents read at a time: bounds the memory."""
 
 
-def read_texts(docs: Path) -> Iterator[tuple[list[str], list[str]]]:
-    """Batches of (texts, their sources) in the file's order; raises `DataError` if it is not a documents table."""
+def read_texts(docs: Path) -> Iterator[list[str]]:
+    """Batches of texts in the file's order; raises `DataError` if it is not a documents table."""
+    return (texts for texts, _, _ in read_tagged(docs))
+
+
+def read_tagged(docs: Path) -> Iterator[tuple[list[str], list[str], list[str | None]]]:
+    """Batches of (texts, their sources, their languages: None where the table does not say)."""
     with pq.ParquetFile(docs, pre_buffer=False) as file:
-        missing = {"text", "source"} - set(file.schema_arrow.names)
-        if missing:
+        names = set(file.schema_arrow.names)
+        if missing := {"text", "source"} - names:
             raise DataError(f"{docs} is not a documents table: it has no column {', '.join(sorted(missing))}")
-        for batch in file.iter_batches(batch_size=BATCH, columns=["text", "source"]):
-            yield batch.column("text").to_pylist(), batch.column("source").to_pylist()
+        columns = ["text", "source", *({"lang"} & names)]
+        for batch in file.iter_batches(batch_size=BATCH, columns=columns):
+            languages = batch.column("lang").to_pylist() if "lang" in names else [None] * len(batch)
+            yield batch.column("text").to_pylist(), batch.column("source").to_pylist(), languages

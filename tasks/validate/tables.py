@@ -55,5 +55,7 @@ def one_row(row: dict[str, Any]) -> pl.DataFrame:
 def vocabulary_of(tokenizer: Path) -> int:
     """The size of a tokenizer.json's vocabulary: the largest id, added tokens included, plus one."""
     held = json.loads(tokenizer.read_bytes())
-    ids = [*held["model"]["vocab"].values(), *(token["id"] for token in held.get("added_tokens", ()))]
+    vocabulary = held["model"]["vocab"]  # of unigram a list of [piece, score], where the place is the id
+    known = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+    ids = [*known, *(token["id"] for token in held.get("added_tokens", ()))]
     return 1 + max(ids, default=-1)

@@ -17,6 +17,7 @@ from tasks.core.step import Workdir
 from tasks.core.store import Store
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\"'&"
+FERTILITY = {"bytes_per_token": 2.5, "tokens_per_word": 1.5, "gpt2": {"bytes_per_token": 4.0, "tokens_per_word": 1.25}}
 COUNTS = {"documents_in": 10, "documents_out": 8, "bytes_in": 5000, "bytes_out": 4000}
 
 
@@ -74,7 +75,7 @@ def chain(folder: Path) -> Made:
         files={"content/train/docs.parquet": docs},
     )  # fmt: skip
     tokenizer = made.add(
-        "train_tokenizer", ready, vocab_size=300, sources={"s": {"bytes_per_token": 2.5, "tokens_per_word": 1.5}},
+        "train_tokenizer", ready, vocab_size=300, sources={"s": FERTILITY}, languages={"s": {"en": FERTILITY}},
         files={"content/tokenizer.json": {"added_tokens": [{"content": EVIL}], "model": {"vocab": {"Ġthe": 0}}}},
     )  # fmt: skip
     curve = [{"step": n, "time": 0, "loss": 9 - n, "learning_rate": 1e-3, "tokens_per_second": 100} for n in (1, 2, 3)]

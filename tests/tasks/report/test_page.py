@@ -73,6 +73,11 @@ def test_a_refused_model_comes_first_with_its_metric_and_interval_beside_champio
     assert "Gate: refused" in tree.words and "not proven superior" in tree.words
 
 
+def test_fertility_is_shown_by_source_and_language_beside_gpt2(made: Made) -> None:
+    _, tree = rendered(made, "refused")
+    assert "GPT-2's s 2.500 1.500 1.250 s, en 2.500 1.500 1.250" in tree.words
+
+
 def test_documents_samples_and_names_cannot_act_in_the_page(made: Made) -> None:
     text, tree = rendered(
         made, "refused", name=EVIL, recipe=EVIL, command=f"fromzero run {EVIL}", config={"name": EVIL}

@@ -106,3 +106,19 @@ def test_a_table_without_text_is_refused(tmp_path: Path, tokenizer: Path) -> Non
     model, eos = load(tokenizer, CONF)
     with pytest.raises(DataError, match="no column source, text"):
         write_part(tmp_path / "docs.parquet", tmp_path, model, eos)
+
+
+def test_ids_above_65535_are_written_wide_and_read_back(tmp_path: Path, write, tokenizer: Path) -> None:
+    model, eos = load(tokenizer, CONF)
+    # Tokens of a character of its own each, so that the vocabulary is large without a large text to train on.
+    model.add_tokens([chr(0x4E00 + n // 100) + str(n) for n in range(1 << 16)])
+    texts = ["one \u4e00" + "0 two", "", chr(0x4E00 + 655) + "65535", "end"]
+    meta = write_part(write(tmp_path / "docs.parquet", texts), tmp_path, model, eos)
+    shard = TokenShard.open(tmp_path)
+    assert (meta["dtype"], meta["vocab_size"]) == ("uint32", 600 + (1 << 16))
+    assert shard.tokens.dtype == np.dtype("<u4") and shard[2].tolist() == [600 + 65535]
+    assert [model.decode(shard[n].tolist(), skip_special_tokens=False) for n in range(len(shard))] == texts
+    assert shard.index.tolist() == np.cumsum([0, *(len(shard[n]) + 1 for n in range(len(shard)))]).tolist()
+    from tasks.pretrain.batches import TokenFile
+
+    assert np.array_equal(TokenFile.open(tmp_path).tokens, shard.tokens), "the loader reads the same ids"

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from conf.schema.tokenize import TokenizerConf
 from tasks.core.errors import DataError
-from tasks.tokenize.train import measure, save, train, train_tokenizer
+from tasks.tokenize.train import save, train, train_tokenizer
 
 CONF = TokenizerConf(vocab_size=800)
 TALK = [
@@ -115,14 +115,6 @@ def test_without_a_chat_template_none_is_written(tmp_path: Path, write, docstrin
     assert "chat_template" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
 
 
-def test_fertility_is_measured_for_each_source(tmp_path: Path, write, docstrings, fast: Tokenizer) -> None:
-    docs = [write(tmp_path / "a.parquet", docstrings), write(tmp_path / "b.parquet", ["zz " * 50] * 3, source="odd")]
-    measured = measure(fast, docs)
-    assert set(measured) == {"docs", "odd"}
-    assert measured["docs"]["bytes_per_token"] > measured["odd"]["bytes_per_token"] >= 1
-    assert measured["docs"]["tokens_per_word"] > 1
-
-
 def test_no_text_is_an_error(tmp_path: Path, write) -> None:
     with pytest.raises(DataError, match="no text to train"):
         train([write(tmp_path / "a.parquet", [])], CONF)
@@ -134,6 +126,9 @@ def test_no_text_is_an_error(tmp_path: Path, write) -> None:
         ({"pad_token": "<|user|>"}, "repeat"),
         ({"vocab_size": 300, "extra_tokens": tuple(f"<{n}>" for n in range(50))}, "too small"),
         ({"roles": ("user",)}, "user and assistant"),
+        ({"eos_token": "end"}, "a text may say 'end' itself"),
+        ({"extra_tokens": ("<|>",)}, "a text may say '<|>' itself"),
+        ({"extra_tokens": ("'s",)}, "a text may say"),
     ],
 )
 def test_impossible_options_are_refused(options, message: str) -> None:

@@ -139,10 +139,13 @@ def test_a_corpus_without_training_documents_is_refused(tmp_path: Path, work: Wo
         check_documents.function((cleaned(tmp_path, "a", table_of([]), table_of([])),), ContractConf(), work)
 
 
-def test_tokens_keep_the_contract_or_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "vocab", [{str(n): n for n in range(9)}, [[str(n), 0.5] for n in range(9)]], ids=["bpe", "unigram"]
+)
+def test_tokens_keep_the_contract_or_are_refused(tmp_path: Path, vocab: object) -> None:
     root = tmp_path / "tokenizer"
     (root / "content").mkdir(parents=True)
-    held = {"model": {"vocab": {str(n): n for n in range(9)}}, "added_tokens": [{"id": 9, "content": "x"}]}
+    held = {"model": {"vocab": vocab}, "added_tokens": [{"id": 9, "content": "x"}]}
     (root / "content" / "tokenizer.json").write_text(json.dumps(held))
     tokenizer = artifact(root, "train_tokenizer")
     for part in ("train", "valid"):
