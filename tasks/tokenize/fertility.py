@@ -30,13 +30,11 @@ def measure(tokenizer: Tokenizer, docs: Sequence[Path]) -> dict[str, Any]:
             for key in {(source, None), (source, language)}:
                 totals[key] = [a + b for a, b in zip(totals[key], counts, strict=True)]
     rows = {key: _ratios(*total, beside=other is not None) for key, total in totals.items()}
-    sources = sorted(source for source, language in rows if language is None)
-    spoken = {
-        source: {language: rows[source, language] for language in sorted(filter(None, _second(rows, source)))}
-        for source in sources
-    }
-    measured: dict[str, Any] = {"sources": {source: rows[source, None] for source in sources}}
-    return measured | ({"languages": spoken} if any(spoken.values()) else {})
+    sources = {source: rows[source, None] for source in sorted(name for name, language in rows if not language)}
+    languages: dict[str, dict[str, Any]] = {}
+    for source, language in sorted(key for key in rows if key[1]):
+        languages.setdefault(source, {})[str(language)] = rows[source, language]
+    return {"sources": sources, **({"languages": languages} if languages else {})}
 
 
 def gpt2() -> Tokenizer | None:
@@ -47,10 +45,6 @@ def gpt2() -> Tokenizer | None:
         if isinstance(found := try_to_load_from_cache(name, "tokenizer.json"), str):
             return Tokenizer.from_file(found)
     return None
-
-
-def _second(rows: dict[tuple[str, str | None], Any], source: str) -> Iterator[str | None]:
-    return (language for name, language in rows if name == source)
 
 
 def _count(tokenizer: Tokenizer, other: Tokenizer | None, text: str) -> list[int]:
