@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -311,10 +310,3 @@ def empty(house: House, folder: Path) -> House:
     """A house with the same recipe in which nothing is made yet."""
     folder.mkdir(parents=True, exist_ok=True)
     return replace(house, folder=folder, home=folder / "a home")
-
-
-def ask_prefect(url: str, path: str, body: dict[str, Any]) -> Any:
-    """POST to Prefect's API."""
-    request = urllib.request.Request(f"{url}/{path}", json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as reply:
-        return json.load(reply)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from tasks.core import alive
+from tasks.core import alive, rest
 from tasks.core.database import EXPERIMENT
 from tasks.core.services import free_port
 from tests.chaos.test_pipeline import STEPS, WORKER, let_go, logged, pretraining
@@ -28,7 +28,6 @@ from tests.pipeline_process import (
     ROOT,
     WITHOUT_TUNING,
     House,
-    ask_prefect,
     copied,
     eventually,
     finished,
@@ -54,11 +53,11 @@ class Deployed:
         file.write_text(json.dumps({"recipe": str(up.house.recipe), "until": "pretrain"}))
         up.house.say("deploy", str(file))
         chosen = {"deployments": {"name": {"any_": ["button"]}}}
-        (self.id,) = [found["id"] for found in ask_prefect(up.api, "deployments/filter", chosen)]
+        (self.id,) = [found["id"] for found in rest.ask(up.api, "deployments/filter", chosen)]
 
     def run(self, **about: Any) -> str:
         """Ask for a run; its id."""
-        return str(ask_prefect(self.up.api, f"deployments/{self.id}/create_flow_run", about)["id"])
+        return str(rest.ask(self.up.api, f"deployments/{self.id}/create_flow_run", about)["id"])
 
     def until(self, run: str) -> Callable[[Callable[[], Any]], None]:
         """Waits for something to become true while a run is under way."""
@@ -70,7 +69,7 @@ class Deployed:
 
     def state(self, run: str) -> str:
         """What Prefect's page says of a run."""
-        (found,) = ask_prefect(self.up.api, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+        (found,) = rest.ask(self.up.api, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
         return str(found["state_name"])
 
 

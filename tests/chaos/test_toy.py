@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -115,18 +114,13 @@ def test_a_run_notices_that_it_was_cancelled_in_prefect(home: Path, prefect_url:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     toy.until(lambda: progress(home) >= 2)
 
-    def ask(path: str, body: dict[str, object]) -> list[dict[str, str]]:
-        data, kind = json.dumps(body).encode(), {"content-type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(f"{prefect_url}/{path}", data, kind)) as reply:
-            found: list[dict[str, str]] = json.load(reply)
-            return found
-
     newest = {"sort": "START_TIME_DESC", "limit": 1}
-    run = ask("flow_runs/filter", newest)[0]["id"]
-    ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": True})
+    run = rest.ask(prefect_url, "flow_runs/filter", newest)[0]["id"]
+    cancelling = {"type": "CANCELLING", "name": "Cancelling"}
+    rest.ask(prefect_url, f"flow_runs/{run}/set_state", {"state": cancelling, "force": True})
     assert toy.process.wait(90) == 130
     assert eventually(lambda: not living(str(home)))
-    assert ask("flow_runs/filter", newest)[0]["state_type"] == "CANCELLED"
+    assert rest.ask(prefect_url, "flow_runs/filter", newest)[0]["state_type"] == "CANCELLED"
 
 
 def test_a_store_that_cannot_be_written_is_one_clear_error(home: Path, prefect_url: str) -> None:

@@ -24,6 +24,7 @@ NEEDED = {("data", "text"): "data.sources.mine.paths=[README.md]"}
 def test_every_shipped_group_loads_through_the_command(group: str, option: str, home: Path) -> None:
     words = ["plan", "demo", "--json", f"{group}={option}", "--until", "fetch_shard"]
     words += [NEEDED[group, option]] if (group, option) in NEEDED else []
+    words += ["release.base=null", "release.chat=null"] if option == "wordpiece_4k" else []
     words += ["release=base"] if (group, option) == ("finetune", "none") else []
     if (group, option) == ("store", "s3"):
         assert compose("demo", ("store=s3", "store.bucket=models")).store.kind == "s3"
@@ -54,6 +55,7 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         ("data.sources.packages.distributions=[~/a]", "put double quotes round what has special characters"),
         ("data=text", "data.sources.mine.paths has no default: give data.sources.mine.paths="),
         ("finetune.chat=null", "release.chat names a model, but finetune.chat is not set"),
+        ("tokenizer=wordpiece_4k", "so the bits per byte that promote a base or chat model would count too little"),
     ],
 )
 def test_a_wrong_override_is_named_with_its_mend(override: str, message: str, home: Path) -> None:

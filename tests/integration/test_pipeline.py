@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core import rest
 from tests.pipeline_process import (
     ROOT,
     WITHOUT_TUNING,
     House,
     Result,
-    ask_prefect,
     copy_tree,
     empty,
     eventually,
@@ -89,7 +89,7 @@ def test_a_second_run_is_cached_throughout_in_json_and_in_prefect(house: House, 
     of_run = {"flow_runs": {"id": {"any_": [again.json["run"]]}}}
 
     def states() -> list[str]:
-        runs = ask_prefect(prefect_url, "task_runs/filter", of_run)
+        runs = rest.ask(prefect_url, "task_runs/filter", of_run)
         return [run["state"]["name"] for run in runs if run["state"]]
 
     assert eventually(lambda: len(states()) == len(again.json["steps"])), "the server records events as they come in"
@@ -229,7 +229,7 @@ def test_a_worse_model_is_refused_and_a_better_one_promoted_and_hands_move_the_c
     worse = house.run("pretrain.segments.main.tokens=8192", "pretrain.seed=7", *WITHOUT_TUNING, code=4)
     assert {step["state"] for step in worse.json["steps"] if step["step"] == "promote_model"} == {"refused"}
     assert worse.json["state"] == "refused"
-    run = ask_prefect(prefect_url, "flow_runs/filter", {"flow_runs": {"id": {"any_": [worse.json["run"]]}}})[0]
+    run = rest.ask(prefect_url, "flow_runs/filter", {"flow_runs": {"id": {"any_": [worse.json["run"]]}}})[0]
     assert (run["state"]["type"], run["state"]["name"]) == ("COMPLETED", "Refused")
     assert champion(house) == first
     assert "gate" in house.say("promote", "tiny-base", "2", code=4).err

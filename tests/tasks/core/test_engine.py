@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tasks.core import rest
 from tasks.core.store import Store, open_store
 from tests.toy_process import Toy
 
@@ -22,16 +21,9 @@ def store(home: Path) -> Store:
 
 def task_states(url: str, name: str = "") -> list[tuple[str, str]]:
     """(task run, state name) of the newest flow run, as Prefect itself has them."""
-
-    def ask(path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(
-            f"{url}/{path}", json.dumps(body).encode(), {"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(request) as reply:
-            return json.load(reply)
-
-    flow = ask("flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1, "flows": {"name": {"any_": ["toy"]}}})[0]
-    runs = ask("task_runs/filter", {"flow_runs": {"id": {"any_": [flow["id"]]}}})
+    newest = {"sort": "START_TIME_DESC", "limit": 1, "flows": {"name": {"any_": ["toy"]}}}
+    (flow,) = rest.ask(url, "flow_runs/filter", newest)
+    runs = rest.ask(url, "task_runs/filter", {"flow_runs": {"id": {"any_": [flow["id"]]}}})
     return sorted((run["name"], run["state"]["name"]) for run in runs)
 
 
