@@ -78,8 +78,8 @@ class Recipe(Conf):
             raise ValueError("release.classifier names a model, but finetune.classify is not set")
         if self.tokenizer.kind == "wordpiece" and (self.release.base or self.release.chat):
             raise ValueError(
-                "tokenizer.kind=wordpiece forgets white space and may forget capitals, so the bits per byte that promote "
-                "a base or chat model would count too little: use bpe or unigram, or leave those models out "
+                "tokenizer.kind=wordpiece forgets white space and may forget capitals, so the bits per byte that "
+                "promote a base or chat model would count too little: use bpe or unigram, or leave those models out "
                 "(release.base=null release.chat=null)"
             )
         return self
