@@ -18,10 +18,10 @@ from tasks.core import alive, rest, server
 from tasks.core.errors import ConfigError, HostError
 from tasks.core.services import check_port
 
-START_LIMIT = 180.0
+START_LIMIT = 600.0
 """Seconds that all services together may take to answer."""
-PATIENCE = 60.0
-"""Seconds that runs may take to save and leave on `down`."""
+PATIENCE = 120.0
+"""Seconds that runs may take to save and leave on `down`, and then the services: more than the sum of their graces."""
 
 
 def up(home: Path, conf: ServicesConf, say: Callable[[str], None]) -> dict[str, str]:

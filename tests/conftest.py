@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.pipeline_process import House, copied, finished
 
@@ -21,6 +22,12 @@ for name, value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }.items():
     os.environ.setdefault(name, value)
+
+# before any test is decorated: a slow machine is no finding, whichever file is run alone
+settings.register_profile(
+    "fromzero", deadline=None, max_examples=50, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("fromzero")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job hands on that it is ignored
 

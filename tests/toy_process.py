@@ -30,7 +30,7 @@ class Toy:
             start_new_session=True,
         )
 
-    def wait(self, limit: float = 120) -> dict[str, Any]:
+    def wait(self, limit: float = 500) -> dict[str, Any]:
         """Its JSON; the states of its steps by label under `states`."""
         out, _ = self.process.communicate(timeout=limit)
         assert out, self.log.read_text()[-3000:]
@@ -38,7 +38,7 @@ class Toy:
         found["states"] = {o["step"] + (f"[{o['shard']}]" if o["shard"] else ""): o["state"] for o in found["outcomes"]}
         return found
 
-    def until(self, condition: Callable[[], Any], limit: float = 120) -> Any:
+    def until(self, condition: Callable[[], Any], limit: float = 400) -> Any:
         """Wait for something to become true while the process lives."""
         deadline = time.monotonic() + limit
         while not (value := condition()):
@@ -75,7 +75,7 @@ def living(needle: str) -> list[int]:
     return found
 
 
-def eventually(condition: Callable[[], Any], limit: float = 60) -> bool:
+def eventually(condition: Callable[[], Any], limit: float = 400) -> bool:
     """Whether something becomes true."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:

@@ -17,14 +17,16 @@ from tasks.core.links import bare
 
 BUSY = (429, 503)
 """What a server answers whose database is just being written by another request."""
-PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Seconds between tries then."""
+PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds between tries then: SQLite on a disk that stalls is busy for as long as the disk is."""
+PATIENCE = 75.0
+"""Seconds to wait for one answer: a request to a server on SQLite waits up to 60 for its turn to write."""
 
 
 def ask(url: str, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
     """GET, or POST (or `method`) `body`, to PATH of the API at `url`; the answer's JSON, None if nothing is there.
 
-    A server whose database is busy is asked again for some seconds. Raises `Transient` if it does not answer,
+    A server whose database is busy is asked again for half a minute. Raises `Transient` if it does not answer,
     `HostError` if it refuses.
     """
     for pause in (*PAUSES, None):
@@ -51,7 +53,7 @@ def _ask(url: str, path: str, body: dict[str, Any] | None, method: str | None) -
     data = None if body is None else json.dumps(body).encode()
     headers = {"content-type": "application/json", **_credentials()}
     request = urllib.request.Request(f"{url.rstrip('/')}/{path}", data, headers, method=method)
-    with urllib.request.urlopen(request, timeout=20) as reply:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
         text = reply.read()
         return json.loads(text) if text else None
 

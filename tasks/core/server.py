@@ -32,8 +32,10 @@ from tasks.core.links import bare
 from tasks.core.services import Service, check_port, free_port
 from tasks.core.step import write_atomically
 
-START_LIMIT = 180.0
-"""Seconds that a server may take to answer; a fresh database alone takes 40."""
+START_LIMIT = 600.0
+"""Seconds that a server that lives may take to answer; a fresh database alone takes 40, and minutes on a slow disk."""
+ANSWER_LIMIT = 20.0
+"""Seconds that a page of a server that listens may take; where nobody listens that is known at once."""
 MOST_RESTARTS = 5
 """How often a server that dies while runs use it is started again, on the same port."""
 HEARTBEAT = 30
@@ -179,7 +181,7 @@ def answers(url: str) -> bool:
 
 def healthy(page: str) -> bool:
     """A page answers with 200."""
-    with suppress(OSError, ValueError, HTTPException), urllib.request.urlopen(page, timeout=5) as reply:
+    with suppress(OSError, ValueError, HTTPException), urllib.request.urlopen(page, timeout=ANSWER_LIMIT) as reply:
         return bool(reply.status == 200)
     return False
 

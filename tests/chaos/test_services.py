@@ -17,7 +17,6 @@ from mlflow import MlflowClient
 
 from tasks.core import alive, rest
 from tasks.core.database import EXPERIMENT
-from tasks.core.services import free_port
 from tests.chaos.test_pipeline import STEPS, WORKER, let_go, logged, pretraining
 from tests.chaos.test_pipeline import draw as draw
 from tests.integration.test_errors_data import house as house_of
@@ -33,6 +32,7 @@ from tests.pipeline_process import (
     finished,
     write_texts,
 )
+from tests.ports import free_ports
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ class Deployed:
         """Waits for something to become true while a run is under way."""
 
         def wait(condition: Callable[[], Any]) -> None:
-            assert eventually(condition, 240), self.state(run)
+            assert eventually(condition), self.state(run)
 
         return wait
 
@@ -91,11 +91,11 @@ def test_a_killed_run_on_the_worker_is_crashed_in_prefect_and_the_next_one_goes_
     os.kill(living["pid"], signal.SIGKILL)
     let_go(trainer)
     assert eventually(lambda: not house.processes(*WORKER)), "the trainer outlived its run"
-    assert eventually(lambda: deployed.state(run) == "Crashed", 60), deployed.state(run)
+    assert eventually(lambda: deployed.state(run) == "Crashed"), deployed.state(run)
     assert house.manifests("pretrain") == []
 
     again = deployed.run()
-    assert eventually(lambda: deployed.state(again) in ("Completed", "Failed", "Crashed"), 240), deployed.state(again)
+    assert eventually(lambda: deployed.state(again) in ("Completed", "Failed", "Crashed")), deployed.state(again)
     assert deployed.state(again) == "Completed"
     assert "resuming from the checkpoint of step" in logged(house, "pretrain")
     assert house.digest("pretrain") == digest
@@ -113,17 +113,17 @@ def test_a_killed_keeper_costs_no_run_and_is_missed_by_status_until_up_brings_al
     keeper = json.loads((house.home / "prefect/server.json").read_text())["pid"]
     os.kill(keeper, signal.SIGKILL)
     let_go(trainer)
-    assert eventually(lambda: house.processes("tasks.core.services") == [], 60), "a service outlived its keeper"
-    assert eventually(lambda: all(closed(port) for port in up.ports.values()), 60)
+    assert eventually(lambda: house.processes("tasks.core.services") == []), "a service outlived its keeper"
+    assert eventually(lambda: all(closed(port) for port in up.ports.values()))
     said = house.say("status", code=1).out
     assert "DOWN, though they were asked for: `fromzero up` starts them" in said
 
     house.say("up", *up.words)
     assert {about["state"] for about in up.status()["services"].values()} == {"healthy"}
     assert deployed.state(taken) == "Crashed", "the worker that had taken it is gone"
-    assert eventually(lambda: deployed.state(run) == "Completed", 120), deployed.state(run)
+    assert eventually(lambda: deployed.state(run) == "Completed"), deployed.state(run)
     assert "down: nothing is left running" in house.say("down").out
-    assert eventually(lambda: house.processes() == [], 60), house.processes()
+    assert eventually(lambda: house.processes() == []), house.processes()
     assert all(closed(port) for port in up.ports.values())
     assert "stopped!" in (house.home / "logs/services/worker.log").read_text(), "the worker left when it was asked to"
     assert not up.status()["up"]
@@ -152,8 +152,8 @@ def test_a_port_in_use_is_refused_by_up_with_its_owner_and_the_mend_and_nothing_
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        ports = {"prefect_port": free_port(), "mlflow_port": free_port(), option: port}
-        found = prepared.start("up", *(f"{name}={value}" for name, value in ports.items())).wait(None, limit=60)
+        ports = {**dict(zip(("prefect_port", "mlflow_port"), free_ports(2), strict=True)), option: port}
+        found = prepared.start("up", *(f"{name}={value}" for name, value in ports.items())).wait(None)
     mend = f"`fromzero up {option}={port + 100}`"
     refused(found, f"port {port} of 127.0.0.1", f"process id {os.getpid()}", "end what uses it", mend, code=1)
     assert prepared.processes() == []

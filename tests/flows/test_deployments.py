@@ -98,11 +98,11 @@ def test_a_run_that_replaces_another_goes_on_when_that_one_has_left(
     monkeypatch.setattr(scheduled, "get_run_logger", lambda: scheduled_log())
     waiting = threading.Thread(target=scheduled._cancel_others)
     waiting.start()
-    assert eventually(lambda: state(api, two_runs[0]) == "Cancelling", 30)
+    assert eventually(lambda: state(api, two_runs[0]) == "Cancelling")
     assert waiting.is_alive(), "it waits until the other has saved and left"
     left = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
     rest.ask(api, f"flow_runs/{two_runs[0]}/set_state", left)
-    waiting.join(30)
+    waiting.join(400)
     assert not waiting.is_alive() and state(api, two_runs[1]) == "Running"
 
 

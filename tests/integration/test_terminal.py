@@ -34,7 +34,7 @@ def in_a_terminal(house: House, *words: str, columns: int, **env: str) -> tuple[
             break
         written += piece
     os.close(parent)
-    return process.wait(60), written.decode(errors="replace")
+    return process.wait(600), written.decode(errors="replace")
 
 
 def test_runs_logs_diff_and_compare_tell_what_happened(whole: House) -> None:
@@ -69,7 +69,7 @@ def test_a_chat_takes_a_turn_for_each_line_that_is_piped_in(whole: House) -> Non
     command = [sys.executable, "-m", "flows.cli", "chat", "tiny-chat@champion", "-n", "4", "-t", "0"]
     ran = subprocess.run(
         command, input="Hello!\n/reset\nHello!\n/quit\nnever asked\n", cwd=whole.tree, env=whole.env(),
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     answers = ran.stdout.rstrip("\n")

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from tasks.core import rest
-from tasks.core.services import free_port
 from tests.browser import opened
 from tests.pipeline_process import WITHOUT_TUNING, House, copied, eventually, finished, write_texts
+from tests.ports import free_ports
 
-LIMIT = 400.0
+LIMIT = 600.0
 """Seconds that a scheduled run may take to come and to end."""
 CHAMPION = """
 import sys, mlflow
@@ -44,7 +44,7 @@ class Up:
 
     def __init__(self, house: House) -> None:
         self.house = house
-        self.ports = {"prefect_port": free_port(), "mlflow_port": free_port()}
+        self.ports = dict(zip(("prefect_port", "mlflow_port"), free_ports(2), strict=True))
         self.api = f"http://127.0.0.1:{self.ports['prefect_port']}/api"
 
     @property
@@ -116,21 +116,21 @@ def test_a_day_of_a_team_from_up_to_down(up: Up, tmp_path: Path) -> None:
     assert up.champion() == 1, "nobody has said yes"
 
     approve(up, run)
-    assert eventually(lambda: up.champion() == 2, 120)
+    assert eventually(lambda: up.champion() == 2)
     journal = json.loads((house.home / "store/_refs/journal/tiny-base.json").read_text())["entries"]
     assert (journal[-1]["by"], journal[-1]["reason"]) == ("Ada", "its samples read well")
 
     house.say("rollback", "tiny-base")
     assert up.champion() == 1
     house.say("down")
-    assert eventually(lambda: house.processes() == [], 20), house.processes()
+    assert eventually(lambda: house.processes() == []), house.processes()
     assert all(closed(port) for port in up.ports.values())
 
 
 def approve(up: Up, run: dict[str, Any]) -> None:
     """Say yes in the form, after a look at the run's own page and at the model's."""
     waiting = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
-    assert eventually(lambda: rest.ask(up.api, "flow_runs/filter", waiting) != [], 120), "the worker asks"
+    assert eventually(lambda: rest.ask(up.api, "flow_runs/filter", waiting) != []), "the worker asks"
     asking = rest.ask(up.api, "flow_runs/filter", waiting)
     pages = up.api.removesuffix("/api")
     with opened() as page:
@@ -150,7 +150,7 @@ def approve(up: Up, run: dict[str, Any]) -> None:
             form.locator("textarea").nth(0).fill("its samples read well")
             form.locator("textarea").nth(1).fill("Ada")
             form.get_by_role("button", name="Submit").click()
-            if eventually(lambda: rest.ask(up.api, "flow_runs/filter", waiting) == [], 15):
+            if eventually(lambda: rest.ask(up.api, "flow_runs/filter", waiting) == [], 60):
                 return
         raise AssertionError(page.inner_text("body"))
 

@@ -12,14 +12,10 @@ from typing import Any
 import numpy
 import polars as pl
 import pytest
-from hypothesis import settings
 
 from tasks.clean.documents import DOCUMENTS
 from tasks.core.artifact import Artifact, FileEntry, digest_of, hash_file
 from tasks.core.step import Step, Workdir
-
-settings.register_profile("fromzero", deadline=None, max_examples=50)
-settings.load_profile("fromzero")
 
 Documents = Callable[..., pl.DataFrame]
 Publish = Callable[..., Artifact]

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.errors import ConfigError, DataError
@@ -58,7 +58,7 @@ def damaged(draw: st.DrawFn, raw: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("form", sorted(WHOLE))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused_in_words(form: str, data: st.DataObject) -> None:
     content = data.draw(damaged(WHOLE[form]))

@@ -37,7 +37,11 @@ class CuttingProxy:
         with suppress(OSError):
             while True:
                 near, _ = self._server.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # as it would be without a proxy: this connection fails, the next one may not
+                    near.close()
+                    continue
                 threading.Thread(target=self._forward, args=(near, far), daemon=True).start()
 
     def _forward(self, near: socket.socket, far: socket.socket) -> None:

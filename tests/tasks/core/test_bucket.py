@@ -16,7 +16,8 @@ from tasks.core.artifact import hash_file
 from tasks.core.errors import ArtifactError, ConfigError, Conflict, FromzeroError, Transient
 from tasks.core.s3 import S3Backend
 from tasks.core.store import Miss, Store
-from tests.s3_server import S3Server, free_ports
+from tests.ports import free_ports
+from tests.s3_server import S3Server
 from tests.tasks.core.backends import MB, S3Place, draft, publish, some_file
 from tests.tasks.core.cutting_proxy import CuttingProxy
 
@@ -160,7 +161,7 @@ def test_a_server_killed_in_the_middle_of_an_upload_and_restarted_gets_all(morta
     place.backend().bucket._upload_part = upload_part
 
     def kill_and_restart() -> None:
-        seen.wait(60)
+        seen.wait(600)
         server.kill()
         time.sleep(0.5)
         server.start()

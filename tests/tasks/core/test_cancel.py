@@ -73,7 +73,7 @@ def test_a_run_is_told_through_prefect_and_its_end_is_waited_for(
 ) -> None:
     prefect.then = announced.terminate
     said: list[str] = []
-    cancel.cancel(tmp_path, RUN, 30, said.append)
+    cancel.cancel(tmp_path, RUN, 600, said.append)
     ((path, body),) = prefect.asked
     assert path == "/api/flow_runs/0123456789/set_state"
     assert (body["state"]["type"], body["state"]["name"]) == ("CANCELLING", "Cancelling")

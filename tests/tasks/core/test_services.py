@@ -56,22 +56,22 @@ def started(service: Service) -> int:
     service.look()
     leader = service.pid
     assert leader is not None
-    assert eventually(lambda: len(group(leader)) == 3, 30)
+    assert eventually(lambda: len(group(leader)) == 3)
     return leader
 
 
 def test_a_service_that_was_killed_is_started_again_and_counted(service: Service) -> None:
     first = started(service)
     os.kill(first, signal.SIGKILL)
-    assert eventually(lambda: (service.look(), service.pid not in (None, first))[1], 30)
+    assert eventually(lambda: (service.look(), service.pid not in (None, first))[1])
     assert service.restarts == 1
-    assert eventually(lambda: group(first) == [], 10), "nothing of the first one is left beside it"
+    assert eventually(lambda: group(first) == []), "nothing of the first one is left beside it"
 
 
 def test_stopping_leaves_nothing_of_its_group(service: Service) -> None:
     leader = started(service)
     service.stop()
-    assert eventually(lambda: group(leader) == [], 10)
+    assert eventually(lambda: group(leader) == [])
     assert service.pid is None
 
 
@@ -80,9 +80,9 @@ def test_a_killed_keeper_takes_its_services_along(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as keeper:
         assert keeper.stdout is not None
         leader = int(keeper.stdout.readline())
-        assert eventually(lambda: len(group(leader)) == 3, 30)
+        assert eventually(lambda: len(group(leader)) == 3)
         keeper.kill()
-    assert eventually(lambda: group(leader) == [], 10)
+    assert eventually(lambda: group(leader) == [])
 
 
 def test_one_that_keeps_dying_is_started_less_and_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,6 @@ from pathlib import Path
 import numpy
 import polars as pl
 import pytest
-from hypothesis import settings
-
-settings.register_profile("fromzero", deadline=None, max_examples=50)
-settings.load_profile("fromzero")
 
 Write = Callable[[Path, list[str]], Path]
 
