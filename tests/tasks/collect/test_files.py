@@ -123,6 +123,8 @@ def an_archive(path: Path, files: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("ending", [".zip", ".zip.gz", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tbz2"])
 def test_an_archive_gives_its_files_and_never_leaves_its_folder(tmp_path: Path, ending: str) -> None:
+    top, tmp_path = tmp_path, tmp_path / "deep" / "below"  # servers of other tests write beside this test's folder
+    tmp_path.mkdir(parents=True)
     buffer, long = io.BytesIO(), random.Random(0).randbytes(100_000).hex()  # more than any buffer holds
     pl.DataFrame({"text": ["from a table"]}).write_parquet(buffer)
     files = {
@@ -139,12 +141,12 @@ def test_an_archive_gives_its_files_and_never_leaves_its_folder(tmp_path: Path, 
         compress(tmp_path / "a.zip", ".gz")
     else:
         an_archive(tmp_path / f"a{ending}", files)
-    before = {path for path in tmp_path.parent.rglob("*") if path.is_file()}
+    before = {path for path in top.rglob("*") if path.is_file()}
     fetched = Fetched(tmp_path, kind="files", paths=[str(tmp_path / f"a{ending}")])
     texts = ["one", "two", "out of the folder", "from the root", "from a table", "packed twice", long]
     assert fetched.texts == texts
     assert fetched.rows[1]["uri"] == f"a{ending}!deep/a.jsonl#2"
-    made = {path for path in tmp_path.parent.rglob("*") if path.is_file()} - before
+    made = {path for path in top.rglob("*") if path.is_file()} - before
     assert made and all(path.is_relative_to(work.root) for path in made for work in fetched.works)
     notes = [json.loads(line) for line in (fetched.works[0].aux / "unreadable.jsonl").read_text().splitlines()]
     assert {note["file"].rpartition("!")[2]: note["reason"].split(":")[0] for note in notes} == {

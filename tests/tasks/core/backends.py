@@ -85,7 +85,7 @@ class S3Place(Place):
     endpoint: str
     bucket: str
     prefix: str
-    lease_seconds: float = 6.0
+    lease_seconds: float = 60.0
     attempts: int = 8
 
     def backend(self) -> Any:
@@ -147,7 +147,7 @@ def _wait_at(gate: Barrier) -> None:
 
 def _together(work: Callable[..., Any], number: int, arguments: Sequence[Any]) -> Any:
     assert _gate is not None
-    _gate.wait(60)
+    _gate.wait(600)  # the first time, all of them are still importing
     return work(number, *arguments)
 
 
@@ -162,7 +162,7 @@ class Crowd:
     def run(self, work: Callable[..., Any], *arguments: Any) -> list[Any]:
         """`work(number, *arguments)` in each of the processes at once; the results in order."""
         jobs = [self._pool.submit(_together, work, number, arguments) for number in range(CROWD)]
-        return [job.result(timeout=120) for job in jobs]
+        return [job.result(timeout=900) for job in jobs]
 
     def close(self) -> None:
         """End the processes."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +85,7 @@ def test_the_options_are_the_arguments_of_the_backend(tmp_path: Path) -> None:
 
 def hold(place: S3Place) -> tuple[S3Backend, Any, Any]:
     backend: S3Backend = place.backend()
-    lease = backend.lock("train/key", timeout=20)
+    lease = backend.lock("train/key", timeout=300)
     work = backend.open_work("train/key", lease)
     work.make()
     return backend, lease, work
@@ -100,7 +102,7 @@ def lose(lease: Any) -> None:
 
 
 def test_a_stale_holder_does_not_disturb_the_next_one(s3_place: S3Place) -> None:
-    old, old_lease, old_work = hold(s3_place)
+    old, old_lease, old_work = hold(replace(s3_place, lease_seconds=6.0))
     (old_work.scratch / "checkpoint").write_bytes(b"old 1")
     old.save_work("train/key", old_work, old_lease)
     lose(old_lease)
@@ -228,6 +230,8 @@ def test_files_that_come_go_and_grow_while_they_are_copied_do_no_harm(s3_place: 
     thread = threading.Thread(target=churn)
     thread.start()
     try:
+        while not (work.scratch / "log").exists():
+            time.sleep(0.001)
         for _ in range(3):
             backend.save_work("train/key", work, lease)
     finally:

@@ -350,7 +350,7 @@ def test_a_lease_excludes_others_until_it_is_released(place: Place) -> None:
             there.store().lock("clean/key", timeout=0.3)
     held.release()
     assert not held.held()
-    again = place.elsewhere("machine").store().lock("clean/key", timeout=5)
+    again = place.elsewhere("machine").store().lock("clean/key", timeout=300)
     assert again.held()
     again.release()
 
@@ -390,7 +390,7 @@ def test_whoever_waits_for_a_lease_gives_up_when_the_process_stops(place: Place)
 
 
 def _add(number: int, place: Place, counter: Path, machines: int) -> int:
-    lease = place.elsewhere(f"machine-{number % machines}").store().lock("counter", timeout=100)
+    lease = place.elsewhere(f"machine-{number % machines}").store().lock("counter", timeout=600)
     try:
         before = int(counter.read_text())
         time.sleep(0.02)
@@ -416,7 +416,7 @@ def test_one_holder_at_a_time_among_many_processes(place: Place, crowd: Crowd, t
 def leave(place: Place, files: dict[str, bytes], progress: int) -> None:
     """Be a holder that gets so far and is gone."""
     backend = place.backend()
-    lease = backend.lock("train/key", timeout=10)
+    lease = backend.lock("train/key", timeout=300)
     work = backend.open_work("train/key", lease)
     work.make()
     for name, data in files.items():
@@ -430,7 +430,7 @@ def leave(place: Place, files: dict[str, bytes], progress: int) -> None:
 def opened(place: Place) -> dict[str, bytes]:
     """What the next holder finds in the scratch folder."""
     backend = place.backend()
-    lease = backend.lock("train/key", timeout=10)
+    lease = backend.lock("train/key", timeout=300)
     scratch = backend.open_work("train/key", lease).scratch
     found = {p.relative_to(scratch).as_posix(): p.read_bytes() for p in scratch.rglob("*") if p.is_file()}
     lease.release()

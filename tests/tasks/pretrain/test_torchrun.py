@@ -31,7 +31,7 @@ from tasks.pretrain.job import Job
 from tasks.pretrain.torchrun import launch
 launch(Job.read(Path(sys.argv[1])))
 """
-PATIENCE = 120
+PATIENCE = 600
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
