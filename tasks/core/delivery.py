@@ -122,8 +122,9 @@ def _send_metrics(client: MlflowClient, path: Path, reached: dict[str, Any]) -> 
     before = reached.get(path.name, {})
     last: dict[str, int] = dict(before.get("last", {}))
     batch: list[Point] = []
+    row_sent = before.get("row", "")
     with path.open("rb") as file:
-        offset = _seek(file, before.get("offset", 0))
+        offset = _seek(file, before)
         for line in file:
             if not line.endswith(b"\n"):
                 break
@@ -131,24 +132,26 @@ def _send_metrics(client: MlflowClient, path: Path, reached: dict[str, Any]) -> 
             points = [p for p in _points(row) if p[3] > last.get(p[0], -1)]
             if len(batch) + len(points) > BATCH:
                 _log_batch(client, reached["run"], batch)
-                reached[path.name] = {"offset": offset, "last": dict(last)}
+                reached[path.name] = {"offset": offset, "last": dict(last), "row": row_sent}
                 _remember(path.parent, reached)
                 batch = []
             last |= {key: step for key, _, _, step in points}
             batch += points
             offset += len(line)
+            row_sent = line.decode()
     if offset != before.get("offset", 0):
         _log_batch(client, reached["run"], batch)
-        reached[path.name] = {"offset": offset, "last": last}
+        reached[path.name] = {"offset": offset, "last": last, "row": row_sent}
         _remember(path.parent, reached)
 
 
-def _seek(file: Any, offset: int) -> int:
-    """Go to `offset` if a row starts there, else (a resumed trainer rewrote the file) to the start."""
-    file.seek(max(0, offset - 1))
-    if offset and file.read(1) != b"\n":
+def _seek(file: Any, before: Mapping[str, Any]) -> int:
+    """Go to the offset reached if the row before it is the one sent last, else to the start: the file was rewritten."""
+    offset, row = int(before.get("offset", 0)), str(before.get("row", "")).encode()
+    file.seek(max(0, offset - len(row)))
+    if not row or file.read(len(row)) != row:
+        offset = 0
         file.seek(0)
-        return 0
     return offset
 
 

@@ -23,7 +23,8 @@ from tasks.pretrain.torchrun import environment, launch
 from tests.tasks.pretrain.conftest import GPT2, LLAMA
 
 MakeJob = Callable[..., Job]
-STEPS = 150
+STEPS = 200
+"""Many more than are waited for: a trainer must not have ended when it is to be killed."""
 BODY = """
 import sys
 from pathlib import Path

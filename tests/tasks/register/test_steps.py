@@ -178,7 +178,7 @@ def test_the_card_and_tags_say_what_the_model_came_from(
     base: RegisterConf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     tracking = Tracking(home, "flow-7", "demo", every=0.05)
-    run = tracking.parent()
+    run = tracking.parent(600)
     context = {
         "flow_run": "flow-7",
         "mlflow_run": run,
@@ -195,7 +195,7 @@ def test_the_card_and_tags_say_what_the_model_came_from(
     shard = publish("decontaminate_shard", None, tmp_path / "shard")
     model = publish("pretrain", "model", tiny, tokens=1000)
     register_model.function(model, evaluation, (shard,), conf=base, work=work)
-    tracking.close("FINISHED")
+    tracking.close("FINISHED", timeout=600)
     (version,) = registry.versions(uri, base.name)
     assert version.digest == model.digest
     assert version.tags["fromzero.config"] == sha256(MADE_FROM["conf"])
