@@ -7,10 +7,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from conf.schema.base import Conf
+from conf.schema.base import Conf, RunConf
 
 UNKNOWN = "[UNK]"
 """What WordPiece writes for a word that it cannot spell."""
+
+
+class TokenizerRun(RunConf):
+    """How texts are turned into ids; the ids do not depend on it."""
+
+    engine: Literal["auto", "tokenizers", "gigatoken"] = "auto"
+    """auto: gigatoken for kind=bpe where it is installed, tokenizers as soon as their ids differ or for other kinds."""
 
 
 class TokenizerConf(Conf):
@@ -37,6 +44,8 @@ class TokenizerConf(Conf):
     """How a conversation is written: `turns` is <|ROLE|>content<|endoftext|> for each message; None for no template."""
     max_length: int = Field(1 << 20, ge=8)
     """Longest input that the tokenizer promises to take without a warning, in tokens."""
+    run: TokenizerRun = TokenizerRun()
+    """How texts are turned into ids."""
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
