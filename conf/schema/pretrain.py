@@ -19,6 +19,9 @@ class SegmentConf(Conf):
     """Tokens of one optimizer step over all processes; a multiple of seq_len."""
     seq_len: int = Field(256, ge=2)
     """Length of a packed sequence in tokens."""
+    packing: Literal["concat", "best_fit"] = "concat"
+    """concat: documents one after another, cut at the end of a sequence; best_fit: whole documents put together, with
+    some padding (which counts towards the budget). Positions restart at each document in both."""
     peak_lr: float = Field(3e-3, gt=0)
     """Learning rate after warm-up, per optimizer step."""
     schedule: Literal["wsd", "cosine"] = "wsd"

@@ -1,15 +1,13 @@
 """Packed batches out of memory-mapped token files, in an order that is a pure function of seed and step.
 
-The tokens of a file are cut into blocks of `seq_len`; the last block of a file is padded. Blocks are visited in a
-permutation of each epoch that is computed, not stored. Sequence n of the global batch of step t is the same whatever
-the number of processes, so that a run may go on with more or fewer of them.
+Blocks are visited in a permutation of each epoch that is computed, not stored. Sequence n of the global batch of step t
+is the same whatever the number of processes, so that a run may go on with more or fewer of them.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,66 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.errors import ConfigError, DataError
+from tasks.pretrain.packing import PACKINGS, Batch, Blocks, Ints, TokenFile
 
-Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
-
-IGNORE = -100
-"""The label of a position that has no next token: the last of a file, and padding."""
-SAMPLE = 1000
-"""Documents of a file that are looked at before it is trusted."""
-
-
-@dataclass(frozen=True)
-class TokenFile:
-    """One tokens.bin with its index of documents, memory-mapped."""
-
-    folder: Path
-    tokens: npt.NDArray[Any]
-    index: Ints
-    vocab_size: int
-    eos_id: int
-
-    @classmethod
-    def open(cls, folder: Path) -> TokenFile:
-        """Map tokens.bin, index.npy and meta.json; raises `DataError` naming the file that does not fit."""
-        try:
-            meta = json.loads((folder / "meta.json").read_text())
-            dtype = np.dtype(str(meta["dtype"])).newbyteorder("<")
-            index = np.load(folder / "index.npy", allow_pickle=False).astype(np.int64)
-            total, size = int(meta["tokens"]), (folder / "tokens.bin").stat().st_size
-            vocab, eos = int(meta["vocab_size"]), int(meta["eos_id"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder} is not a shard of tokens: {error}; make it again with tokenize_shard") from error
-        if size != total * dtype.itemsize or not len(index) or int(index[-1]) != total:
-            raise DataError(
-                f"{folder}/tokens.bin has {size} bytes, its index ends at token {index[-1:]} "
-                f"and meta.json says {total} tokens: make it again with tokenize_shard"
-            )
-        tokens = np.memmap(folder / "tokens.bin", dtype=dtype, mode="r") if total else np.zeros(0, dtype)
-        if any(int(tokens[end - 1]) != eos for end in index[1:SAMPLE]):
-            raise DataError(f"{folder}: a document does not end with token {eos}: make it again with tokenize_shard")
-        return cls(folder, tokens, index, vocab, eos)
-
-    def block(self, number: int, seq_len: int) -> tuple[Ints, Ints, Ints]:
-        """(ids, position_ids, labels), each [seq_len].
-
-        The token that ends a document is its last label and the first input of the next one: each document is read as
-        [eos, d1 … dn] with labels [d1 … dn, eos]. Positions restart there, and at the start of the block.
-        """
-        start = number * seq_len
-        end = min(start + seq_len, len(self.tokens))
-        ids = np.full(seq_len, self.eos_id, np.int64)
-        labels = np.full(seq_len, IGNORE, np.int64)
-        taken = self.tokens[start : end + 1]
-        ids[: end - start] = taken[: end - start]
-        labels[: len(taken) - 1] = taken[1:]
-        first, last = np.searchsorted(self.index, (start + 1, end), side="right")
-        begins = np.zeros(seq_len, np.int64)
-        ends = self.index[first:last] - 1 - start
-        begins[ends] = ends
-        begins[end - start :] = np.arange(end - start, seq_len)
-        return ids, np.arange(seq_len) - np.maximum.accumulate(begins), labels
 
 
 @dataclass(frozen=True)
@@ -87,27 +28,51 @@ class Source:
 
     files: tuple[TokenFile, ...]
     seq_len: int
+    packing: str = "concat"
+
+    @cached_property
+    def packed(self) -> tuple[Blocks, ...]:
+        """The blocks of each file, which do not depend on other files."""
+        return tuple(PACKINGS[self.packing](file, self.seq_len) for file in self.files)
 
     @cached_property
     def ends(self) -> Ints:
         """The number of blocks up to and with each file."""
-        return np.cumsum([-(-len(file.tokens) // self.seq_len) for file in self.files], dtype=np.int64)
+        return np.cumsum([packed.count for packed in self.packed], dtype=np.int64)
 
     @property
     def blocks(self) -> int:
         """How many blocks there are."""
         return int(self.ends[-1]) if len(self.files) else 0
 
-    def block(self, number: int) -> tuple[Ints, Ints, Ints]:
-        """Block `number` as (ids, position_ids, labels)."""
-        which = int(np.searchsorted(self.ends, number, side="right"))
-        before = int(self.ends[which - 1]) if which else 0
-        return self.files[which].block(number - before, self.seq_len)
+    @property
+    def tokens(self) -> int:
+        """How many tokens the files have."""
+        return sum(len(file.tokens) for file in self.files)
 
-    def batch(self, numbers: Sequence[int] | Ints) -> tuple[Ints, Ints, Ints]:
-        """Blocks stacked: three arrays [len(numbers), seq_len]."""
-        rows = [self.block(int(number)) for number in numbers]
-        return np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows]), np.stack([r[2] for r in rows])
+    def batch(self, numbers: Sequence[int] | Ints) -> Batch:
+        """Blocks `numbers`, stacked: three arrays [len(numbers), seq_len]."""
+        numbers = np.asarray(numbers, np.int64)
+        which = np.searchsorted(self.ends, numbers, side="right")
+        found = np.unique(which)
+        if len(found) == 1:
+            return self._of(int(found[0]), numbers)
+        ids, positions, labels = (np.empty((len(numbers), self.seq_len), np.int64) for _ in range(3))
+        for file in found.tolist():
+            rows = which == file
+            ids[rows], positions[rows], labels[rows] = self._of(file, numbers[rows])
+        return ids, positions, labels
+
+    def _of(self, file: int, numbers: Ints) -> Batch:
+        return self.packed[file].batch(numbers - (int(self.ends[file - 1]) if file else 0))
+
+
+def padding(sources: Iterable[Source]) -> float:
+    """The share of places that hold no token, over all blocks, 0 to 1."""
+    places, tokens = 0, 0
+    for source in sources:
+        places, tokens = places + source.blocks * source.seq_len, tokens + source.tokens
+    return 1 - tokens / places
 
 
 def _mix(words: Words, key: int) -> Words:
@@ -147,6 +112,7 @@ class Order:
     """Blocks of each source that earlier segments took."""
     names: tuple[str, ...] = ()
     seq_len: int = 0
+    packing: str = "concat"
 
     def batch(self, step: int) -> list[tuple[int, int]]:
         """(source, block) of every sequence of step `step` (from 0)."""
@@ -172,12 +138,13 @@ class Order:
         ends = (start + steps * count for start, count in zip(self.start, self.counts, strict=True))
         sizes = dict(zip(self.names, self.sizes, strict=True))
         taken = dict(zip(self.names, ends, strict=True))
-        return {"seed": self.seed, "seq_len": self.seq_len, "sizes": sizes, "taken": taken}
+        read = {"seed": self.seed, "seq_len": self.seq_len, "packing": self.packing, "sizes": sizes}
+        return {**read, "taken": taken}
 
     def after(self, record: Mapping[str, Any]) -> Order:
         """The same order, going on where `record` stopped if that read the same blocks: none is shown twice early."""
         mine = self.record(0)
-        if any(record.get(name) != mine[name] for name in ("seed", "seq_len", "sizes")):
+        if any(record.get(name) != mine[name] for name in ("seed", "seq_len", "packing", "sizes")):
             return self
         return replace(self, start=tuple(record["taken"][name] for name in self.names))
 
@@ -201,10 +168,11 @@ def apportion(weights: Mapping[str, float], sequences: int) -> dict[str, int]:
     return counts
 
 
-def open_sources(folders: Mapping[str, Sequence[Path]], seq_len: int) -> dict[str, Source]:
+def open_sources(folders: Mapping[str, Sequence[Path]], seq_len: int, packing: str = "concat") -> dict[str, Source]:
     """The token files of each source; raises `DataError` without tokens or when the vocabularies differ."""
     sources = {
-        name: Source(tuple(TokenFile.open(folder) for folder in items), seq_len) for name, items in folders.items()
+        name: Source(tuple(TokenFile.open(folder) for folder in items), seq_len, packing)
+        for name, items in folders.items()
     }
     vocabularies = {(f.vocab_size, f.eos_id): f.folder for source in sources.values() for f in source.files}
     if len(vocabularies) > 1:

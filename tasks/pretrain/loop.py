@@ -10,6 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 from tasks.pretrain import export
+from tasks.pretrain.batches import padding
 from tasks.pretrain.checkpoint import Checkpoints
 from tasks.pretrain.device import Place, describe, settle
 from tasks.pretrain.job import Job
@@ -162,6 +163,7 @@ class Loop:
             "steps": self.steps,
             "parameters": sum(parameter.numel() for parameter in self.trainer.named.values()),
             **metrics,
+            "padding": round(padding(self.trainer.sources), 6),
             "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
             "skipped_updates": self.trainer.skipped,
             "device": describe(self.place.device),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from conf.schema.model import ModelConf
 from tasks.core.errors import ConfigError
-from tasks.pretrain.batches import IGNORE
+from tasks.pretrain.packing import IGNORE
 
 PLAIN_HEADS = frozenset({"llama", "gpt2", "qwen2", "qwen3", "mistral", "phi3"})
 """Architectures whose logits are the last hidden state times the output matrix, and nothing else."""

@@ -19,16 +19,18 @@ EVERYTHING = "all"
 
 def open_training(job: Job) -> dict[str, Source]:
     """The sources of the mixture by name, or one of everything; raises `ConfigError` for an unknown source."""
-    mixture, seq_len = job.conf.segment.mixture, job.conf.segment.seq_len
+    segment = job.conf.segment
+    mixture, shape = segment.mixture, (segment.seq_len, segment.packing)
     if mixture is None:
-        return open_sources({EVERYTHING: [Path(path) for paths in job.train.values() for path in paths]}, seq_len)
+        return open_sources({EVERYTHING: [Path(path) for paths in job.train.values() for path in paths]}, *shape)
     if unknown := sorted(set(mixture) - set(job.train)):
         raise ConfigError(f"segment.mixture names {unknown}, but the sources are {sorted(job.train)}")
-    return open_sources({name: [Path(path) for path in job.train[name]] for name in sorted(mixture)}, seq_len)
+    return open_sources({name: [Path(path) for path in job.train[name]] for name in sorted(mixture)}, *shape)
 
 
 def choose_valid(job: Job) -> tuple[list[Source], list[tuple[int, int]]]:
-    """The valid tokens as one source, and a fixed choice of its blocks, spread evenly; both empty without any."""
+    """The valid tokens as one source, concatenated whatever the segment's packing, and a fixed choice of its blocks,
+    spread evenly; both empty without any."""
     if not job.valid:
         return [], []
     segment = job.conf.segment
@@ -50,6 +52,7 @@ def make_trainer(job: Job, place: Place) -> Trainer:
         start=(0,) * len(sources),
         names=tuple(sources),
         seq_len=conf.segment.seq_len,
+        packing=conf.segment.packing,
     )
     file = next(iter(sources.values())).files[0]
     network = model.build(conf.model, file.vocab_size, file.eos_id, conf.segment.seq_len, conf.seed)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,11 @@ from torch import Tensor
 from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import ConfigError
 from tasks.pretrain import model, optimizer
-from tasks.pretrain.batches import IGNORE, Ints, Order, Source
+from tasks.pretrain.batches import Order, Source
 from tasks.pretrain.device import Place
 from tasks.pretrain.guard import Guard
+from tasks.pretrain.packing import IGNORE, Batch
 from tasks.pretrain.schedule import learning_rate
-
-Batch = tuple[Ints, Ints, Ints]
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,11 @@ class Trainer:
         return total[0] / max(total[1], 1.0)
 
     def _read(self, picks: Sequence[tuple[int, int]], sources: Sequence[Source] | None = None) -> Batch:
-        found = [(sources or self.sources)[source].block(block) for source, block in picks]
-        return np.stack([r[0] for r in found]), np.stack([r[1] for r in found]), np.stack([r[2] for r in found])
+        """The blocks picked, those of one source in a row read together."""
+        runs = groupby(picks, key=itemgetter(0))
+        found = [(sources or self.sources)[source].batch([block for _, block in run]) for source, run in runs]
+        ids, positions, labels = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
+        return ids, positions, labels
 
     def _pieces(self, rows: Batch) -> Iterator[list[Tensor]]:
         size = self.conf.run.micro_batch

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import ConfigError, DataError
-from tasks.pretrain.batches import IGNORE, Order, Source, TokenFile, apportion, open_sources, permute
-from tests.tasks.pretrain.conftest import EOS, write_shard
+from tasks.pretrain.batches import Order, Source, apportion, open_sources, padding, permute
+from tasks.pretrain.packing import TokenFile
+from tests.tasks.pretrain.conftest import write_shard
 
 
 @given(size=st.integers(1, 3000), key=st.integers(0, 2**70))
@@ -61,48 +62,28 @@ def test_a_change_of_world_size_keeps_the_global_batches(sizes: list[int], seed:
         assert joined == order.batch(step)
 
 
-@settings(deadline=None, max_examples=40)
-@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12), seq_len=st.integers(2, 33))
-def test_blocks_hold_every_token_once_and_labels_never_cross_documents(lengths: list[int], seq_len: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = TokenFile.open(write_shard(Path(folder) / "part", lengths))
-        source = Source((file,), seq_len)
-        ids, positions, labels = (array.ravel() for array in source.batch(range(source.blocks)))
-        stream = np.asarray(file.tokens, np.int64)
-        total = len(stream)
-    assert np.array_equal(ids[:total], stream)
-    assert np.array_equal(labels[: total - 1], stream[1:])
-    assert (labels[total - 1 :] == IGNORE).all()
-    # A position restarts exactly at a block's start and at the token that ends the document before.
-    restarts = {end - 1 for end in np.cumsum(lengths)} | set(range(0, total, seq_len))
-    assert {int(place) for place in np.flatnonzero(positions[:total] == 0)} == restarts
-    running = np.flatnonzero(positions != 0)
-    assert np.array_equal(positions[running], positions[running - 1] + 1)
-
-
 def test_blocks_of_several_files_are_numbered_through(tmp_path: Path) -> None:
     files = [
         TokenFile.open(write_shard(tmp_path / str(n), [length], seed=n)) for n, length in enumerate((5, 0 + 9, 16))
     ]
     source = Source(tuple(files), 8)
     assert source.blocks == 1 + 2 + 2
-    assert np.array_equal(source.block(3)[0], files[2].block(0, 8)[0])
+    for mixed, alone in zip(source.batch([3, 0, 4]), Source((files[2],), 8).batch([0, 0, 1]), strict=True):
+        assert np.array_equal(mixed[[0, 2]], alone[[0, 2]])
+    assert padding([source]) == 1 - 30 / 40
 
 
-def test_a_truncated_token_file_is_a_data_error_naming_it(tmp_path: Path) -> None:
-    folder = write_shard(tmp_path / "part", [9, 9])
-    (folder / "tokens.bin").write_bytes((folder / "tokens.bin").read_bytes()[:-2])
-    with pytest.raises(DataError, match=r"tokens\.bin has 34 bytes"):
-        TokenFile.open(folder)
-
-
-def test_a_document_without_its_end_is_a_data_error(tmp_path: Path) -> None:
-    folder = write_shard(tmp_path / "part", [9, 9])
-    tokens = np.fromfile(folder / "tokens.bin", "<u2")
-    tokens[8] = EOS + 1
-    tokens.tofile(folder / "tokens.bin")
-    with pytest.raises(DataError, match="does not end"):
-        TokenFile.open(folder)
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12), seq_len=st.integers(2, 33), data=st.data())
+def test_a_batch_is_its_blocks_one_by_one(lengths: list[int], seq_len: int, data: st.DataObject) -> None:
+    packing = data.draw(st.sampled_from(["concat", "best_fit"]))
+    with tempfile.TemporaryDirectory() as folder:
+        shards = [write_shard(Path(folder) / str(n), lengths[n:], seed=n) for n in range(min(2, len(lengths)))]
+        source = Source(tuple(map(TokenFile.open, shards)), seq_len, packing)
+        numbers = data.draw(st.lists(st.integers(0, source.blocks - 1), min_size=1, max_size=9))
+        together = source.batch(numbers)
+        alone = [source.batch([number]) for number in numbers]
+    for which in range(3):
+        assert np.array_equal(together[which], np.concatenate([one[which] for one in alone]))
 
 
 def test_a_source_without_tokens_is_a_data_error(tmp_path: Path) -> None:
@@ -128,3 +109,5 @@ def test_a_following_segment_goes_on_where_the_same_data_were_left() -> None:
     following = order.after(order.record(4))
     assert following.batch(0) == order.batch(4)
     assert Order((51, 7), (3, 1), 5, (0, 0), ("a", "b"), 16).after(order.record(4)).start == (0, 0)
+    repacked = Order((50, 7), (3, 1), 5, (0, 0), ("a", "b"), 16, "best_fit")
+    assert repacked.after(order.record(4)).start == (0, 0), "the same numbers of other blocks"

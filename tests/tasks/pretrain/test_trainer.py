@@ -7,12 +7,14 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 
 from conf.schema.model import ModelConf
 from tasks.core.errors import ArtifactError, ConfigError
+from tasks.pretrain.batches import padding
 from tasks.pretrain.device import settle
 from tasks.pretrain.job import Job
 from tasks.pretrain.setup import choose_valid, make_trainer
@@ -96,6 +98,22 @@ def test_a_mixture_decides_how_many_sequences_come_from_each_source(make_job: Ma
     order = trainer_of(make_job(mixture={"news": 3.0, "talk": 1.0})).order
     assert order.counts == (6, 2)
     assert order.names == ("news", "talk")
+
+
+def test_a_step_counts_labelled_tokens_only_where_there_is_padding(make_job: MakeJob) -> None:
+    one, other = (trainer_of(make_job(packing=packing, seed=1)) for packing in ("concat", "best_fit"))
+    assert padding(one.sources) < 0.01 < padding(other.sources)
+    assert abs(other.update().loss - math.log(64)) < 0.1
+    assert one.order.seq_len == other.order.seq_len and one.order.packing != other.order.packing
+
+
+def test_a_step_reads_the_blocks_that_the_order_names_from_their_sources(make_job: MakeJob) -> None:
+    trainer = trainer_of(make_job(mixture={"news": 3.0, "talk": 1.0}))
+    picks = trainer.order.batch(5)
+    found = trainer._read(picks)
+    for row, (source, block) in enumerate(picks):
+        for which, wanted in enumerate(trainer.sources[source].batch([block])):
+            assert np.array_equal(found[which][row], wanted[0])
 
 
 def test_a_mixture_of_unknown_sources_is_refused_with_their_names(make_job: MakeJob) -> None:

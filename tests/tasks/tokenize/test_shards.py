@@ -119,6 +119,6 @@ def test_ids_above_65535_are_written_wide_and_read_back(tmp_path: Path, write, t
     assert shard.tokens.dtype == np.dtype("<u4") and shard[2].tolist() == [600 + 65535]
     assert [model.decode(shard[n].tolist(), skip_special_tokens=False) for n in range(len(shard))] == texts
     assert shard.index.tolist() == np.cumsum([0, *(len(shard[n]) + 1 for n in range(len(shard)))]).tolist()
-    from tasks.pretrain.batches import TokenFile
+    from tasks.pretrain.packing import TokenFile
 
     assert np.array_equal(TokenFile.open(tmp_path).tokens, shard.tokens), "the loader reads the same ids"

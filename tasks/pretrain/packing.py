@@ -1,0 +1,204 @@
+"""The tokens of one memory-mapped file cut into blocks of `seq_len`, by one of two packings.
+
+Both keep the boundaries of documents: positions restart at each one, which isolates them in attention. A batch of
+blocks is three arrays [blocks, seq_len]: ids, position_ids and labels. A place without a next token has the label
+IGNORE and position 0.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.core.errors import DataError
+
+Ints = npt.NDArray[np.int64]
+Batch = tuple[Ints, Ints, Ints]
+
+IGNORE = -100
+"""The label of a position that has no next token: the last of a file, and padding."""
+SAMPLE = 1000
+"""Documents of a file that are looked at before it is trusted."""
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """One tokens.bin with its index of documents, memory-mapped."""
+
+    folder: Path
+    tokens: npt.NDArray[Any]
+    index: Ints
+    vocab_size: int
+    eos_id: int
+
+    @classmethod
+    def open(cls, folder: Path) -> TokenFile:
+        """Map tokens.bin, index.npy and meta.json; raises `DataError` naming the file that does not fit."""
+        try:
+            meta = json.loads((folder / "meta.json").read_text())
+            dtype = np.dtype(str(meta["dtype"])).newbyteorder("<")
+            index = np.load(folder / "index.npy", allow_pickle=False).astype(np.int64)
+            total, size = int(meta["tokens"]), (folder / "tokens.bin").stat().st_size
+            vocab, eos = int(meta["vocab_size"]), int(meta["eos_id"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder} is not a shard of tokens: {error}; make it again with tokenize_shard") from error
+        if size != total * dtype.itemsize or not len(index) or int(index[-1]) != total:
+            raise DataError(
+                f"{folder}/tokens.bin has {size} bytes, its index ends at token {index[-1:]} "
+                f"and meta.json says {total} tokens: make it again with tokenize_shard"
+            )
+        tokens = np.memmap(folder / "tokens.bin", dtype=dtype, mode="r") if total else np.zeros(0, dtype)
+        if any(int(tokens[end - 1]) != eos for end in index[1:SAMPLE]):
+            raise DataError(f"{folder}: a document does not end with token {eos}: make it again with tokenize_shard")
+        return cls(folder, tokens, index, vocab, eos)
+
+
+class Blocks(Protocol):
+    """What a packing makes of a file."""
+
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+
+    def batch(self, numbers: Ints) -> Batch:
+        """Blocks `numbers`, stacked."""
+
+
+@dataclass(frozen=True)
+class Concatenated:
+    """Documents one after another; a block may begin in the middle of one. Only the last block has padding.
+
+    The token that ends a document is its last label and the first input of the next one: each document is read as
+    [eos, d1 … dn] with labels [d1 … dn, eos].
+    """
+
+    file: TokenFile
+    seq_len: int
+
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+        return -(-len(self.file.tokens) // self.seq_len)
+
+    def batch(self, numbers: Ints) -> Batch:
+        """Blocks `numbers`, stacked."""
+        width, tokens = self.seq_len, np.asarray(self.file.tokens)
+        whole = max(len(tokens) - 1, 0) // width  # blocks in which every token has a next one
+        shape = (len(numbers), width)
+        ids, labels = np.full(shape, self.file.eos_id, np.int64), np.full(shape, IGNORE, np.int64)
+        rows = numbers < whole
+        ids[rows] = tokens[: whole * width].reshape(-1, width)[numbers[rows]]
+        labels[rows] = tokens[1 : whole * width + 1].reshape(-1, width)[numbers[rows]]
+        rest = tokens[whole * width :]
+        ids[~rows, : len(rest)] = rest[:width]
+        labels[~rows, : len(rest) - 1] = rest[1:]
+        column = np.arange(width)
+        positions: Ints = np.where(ids == self.file.eos_id, column, 0)
+        np.maximum.accumulate(positions, axis=1, out=positions)
+        np.subtract(column, positions, out=positions)
+        return ids, positions, labels
+
+
+def best_fit(lengths: Ints, capacity: int) -> tuple[Ints, int]:
+    """The bin of each item, and how many bins: best-fit decreasing into bins of `capacity`.
+
+    Items of equal length keep their order. Each item goes where it leaves the least room (Ding et al. 2024, "Fewer
+    truncations improve language modeling"); equal lengths and equal rooms are dealt with at once, so the time is that
+    of sorting. Lengths are from 1 to `capacity`, else `ValueError`.
+    """
+    if len(lengths) and not 1 <= int(lengths.min()) <= int(lengths.max()) <= capacity:
+        raise ValueError(f"lengths must be from 1 to {capacity}")
+    order = np.argsort(-lengths, kind="stable")
+    counts = np.bincount(lengths, minlength=capacity + 1)
+    rooms: dict[int, list[Ints]] = {}
+    open_rooms, bins, place = 0, 0, 0
+    found = np.empty(len(lengths), np.int64)
+    for length in np.flatnonzero(counts)[::-1].tolist():
+        left = int(counts[length])
+        while left:
+            fitting = open_rooms >> length
+            room = length + (fitting & -fitting).bit_length() - 1 if fitting else capacity
+            each = room // length
+            wanted = -(-left // each)
+            if fitting:
+                chosen = rooms[room].pop()
+                chosen, rest = chosen[:wanted], chosen[wanted:]
+                if len(rest):
+                    rooms[room].append(rest)
+                if not rooms[room]:
+                    open_rooms &= ~(1 << room)
+            else:
+                chosen = np.arange(bins, bins + wanted)
+                bins += wanted
+            taken = min(left, each * len(chosen))
+            found[order[place : place + taken]] = np.repeat(chosen, each)[:taken]
+            place, left = place + taken, left - taken
+            full, over = divmod(taken, each)
+            for some, used in ((chosen[:full], each), (chosen[full:], over)):
+                if len(some) and (still := room - used * length):
+                    rooms.setdefault(still, []).append(some)
+                    open_rooms |= 1 << still
+    return found, bins
+
+
+@dataclass(frozen=True)
+class BestFit:
+    """Whole documents put together so that little room is left; only one longer than a block is cut.
+
+    A piece of a document is read as [the token before it, d1 … dn-1] with labels [d1 … dn]; before a document stands
+    eos. Every token of the file is a label once.
+    """
+
+    file: TokenFile
+    seq_len: int
+
+    @cached_property
+    def _pieces(self) -> tuple[Ints, Ints, Ints]:
+        """Start and length of each piece, block by block, each block's last being its padding, which may have length
+        0; and the number of pieces before each block, and of all."""
+        lengths = np.diff(self.file.index)
+        parts = -(-lengths // self.seq_len)
+        inside = np.arange(int(parts.sum())) - np.repeat(np.cumsum(parts) - parts, parts)
+        starts = np.repeat(self.file.index[:-1], parts) + inside * self.seq_len
+        sizes = np.minimum(np.repeat(self.file.index[1:], parts) - starts, self.seq_len)
+        bins, count = best_fit(sizes, self.seq_len)
+        room = self.seq_len - np.bincount(bins, weights=sizes, minlength=count).astype(np.int64)
+        bins = np.concatenate([bins, np.arange(count)])
+        order = np.argsort(bins, kind="stable")
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(bins, minlength=count))])
+        starts, sizes = np.concatenate([starts, np.zeros(count, np.int64)]), np.concatenate([sizes, room])
+        return starts[order], sizes[order], before
+
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+        return len(self._pieces[2]) - 1
+
+    def batch(self, numbers: Ints) -> Batch:
+        """Blocks `numbers`, stacked."""
+        starts, sizes, before = self._pieces
+        many = before[numbers + 1] - before[numbers]
+        piece = np.arange(int(many.sum())) + np.repeat(before[numbers] - np.cumsum(many) + many, many)
+        start, size = starts[piece], sizes[piece]
+        done = np.cumsum(size) - size
+        running, shape = np.arange(len(numbers) * self.seq_len), (len(numbers), self.seq_len)
+        source = running + np.repeat(start - done, size)
+        tokens = np.asarray(self.file.tokens)
+        labels = tokens.take(source, mode="wrap").astype(np.int64).reshape(shape)
+        # Before the first token of all stands, wrapped around, the last one, which is an eos.
+        ids = tokens.take(source - 1, mode="wrap").astype(np.int64).reshape(shape)
+        positions = (running - np.repeat(done, size)).reshape(shape)
+        padding = sizes[before[numbers + 1] - 1]
+        for row in np.flatnonzero(padding):
+            padded = slice(self.seq_len - int(padding[row]), None)
+            ids[row, padded], positions[row, padded], labels[row, padded] = self.file.eos_id, 0, IGNORE
+        return ids, positions, labels
+
+
+PACKINGS: dict[str, type[Concatenated] | type[BestFit]] = {"concat": Concatenated, "best_fit": BestFit}
