@@ -54,13 +54,15 @@ class TokenizerConf(Conf):
         return (self.eos_token, self.pad_token, *(f"<|{role}|>" for role in self.roles), *self.extra_tokens, *unknown)
 
     @model_validator(mode="after")
-    def _tokens_are_distinct(self) -> TokenizerConf:
+    def _fits_together(self) -> TokenizerConf:
         if len(set(self.special_tokens)) != len(self.special_tokens):
             raise ValueError(f"special tokens repeat: {', '.join(self.special_tokens)}")
         if self.vocab_size < 256 + len(self.special_tokens):
             raise ValueError(
                 f"vocab_size {self.vocab_size} is too small for 256 bytes and {len(self.special_tokens)} special tokens"
             )
+        if self.run.engine == "gigatoken" and self.kind != "bpe":
+            raise ValueError(f"run.engine=gigatoken cannot write kind={self.kind}: set run.engine to auto")
         for token in self.special_tokens:
             # Both pre-tokenizers part letters from punctuation, so that no piece of a text is ever such a token.
             if not (set(token) & set(punctuation) - {"'"} and any(map(str.isalnum, token))):

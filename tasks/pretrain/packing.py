@@ -98,7 +98,7 @@ class Concatenated:
         rest = tokens[whole * width :]
         ids[~rows, : len(rest)] = rest[:width]
         labels[~rows, : len(rest) - 1] = rest[1:]
-        column = np.arange(width)
+        column = np.arange(width)  # eos stands at the end of a document and nowhere else: no text is given that id
         positions: Ints = np.where(ids == self.file.eos_id, column, 0)
         np.maximum.accumulate(positions, axis=1, out=positions)
         np.subtract(column, positions, out=positions)

@@ -67,11 +67,11 @@ class Gigatoken:
 
     def encode(self, texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """See `Engine`."""
-        odd = [n for n, text in enumerate(texts) if not text.isascii() and _unassigned(text)]
-        rows = self.fast.encode_batch(["" if n in set(odd) else text for n, text in enumerate(texts)], parallel=False)
+        odd = {n for n, text in enumerate(texts) if not text.isascii() and _unassigned(text)}
+        rows = self.fast.encode_batch(["" if n in odd else text for n, text in enumerate(texts)], parallel=False)
         ids = np.asarray(rows.layout.content.data)
         lengths = np.diff(np.asarray(rows.layout.offsets.data)).astype(np.int64)
-        self._check(texts, ids, lengths, set(odd))
+        self._check(texts, ids, lengths, odd)
         if not odd:
             return ids, lengths
         parts = np.split(ids, np.cumsum(lengths)[:-1])
@@ -101,11 +101,12 @@ def _unassigned(text: str) -> bool:
 
 
 def engines(tokenizer: Tokenizer, conf: TokenizerConf) -> list[Engine]:
-    """What to try, the first first; raises `HostError` if one is asked for that is not installed or cannot do it."""
-    wanted, able = conf.run.engine, conf.kind == "bpe"
-    installed = find_spec("gigatoken") is not None
-    if wanted == "gigatoken" and not (installed and able):
-        why = "is not installed: pip install gigatoken" if able else f"cannot write kind={conf.kind}"
-        raise HostError(f"tokenizer.run.engine=gigatoken {why}, or set tokenizer.run.engine=auto")
+    """What to try, the first first; raises `HostError` if gigatoken is asked for and not installed."""
     plain = Tokenizers(tokenizer)
-    return [Gigatoken(tokenizer), plain] if installed and able and wanted != "tokenizers" else [plain]
+    if conf.kind != "bpe" or conf.run.engine == "tokenizers":
+        return [plain]
+    if find_spec("gigatoken") is not None:
+        return [Gigatoken(tokenizer), plain]
+    if conf.run.engine == "gigatoken":
+        raise HostError("tokenizer.run.engine=gigatoken is not installed: pip install gigatoken, or set it to auto")
+    return [plain]

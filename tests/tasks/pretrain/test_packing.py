@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import DataError
+from tasks.pretrain.batches import Source
 from tasks.pretrain.packing import IGNORE, PACKINGS, Batch, BestFit, TokenFile, best_fit
 from tests.tasks.pretrain.conftest import EOS, write_shard
 
@@ -76,6 +77,14 @@ def test_best_fit_is_what_putting_one_item_after_the_other_gives(lengths: list[i
         rooms[number] -= length
     loads = np.bincount(bins, weights=lengths, minlength=count).astype(int)
     assert sorted(loads.tolist()) == sorted(capacity - room for room in rooms)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_file_without_documents_has_no_blocks(tmp_path: Path, packing: str) -> None:
+    empty, full = (TokenFile.open(write_shard(tmp_path / str(n), [3] * n)) for n in (0, 2))
+    assert PACKINGS[packing](empty, 8).count == 0
+    found = Source((empty, full), 8, packing).batch([0])
+    assert np.array_equal(found, Source((full,), 8, packing).batch([0]))
 
 
 def test_an_item_larger_than_a_bin_is_refused() -> None:

@@ -96,15 +96,18 @@ def test_later_documents_are_compared_too(both: tuple[Tokenizers, Gigatoken]) ->
             engine.encode(["one", "two"])
 
 
-@pytest.mark.parametrize(
-    ("kind", "installed", "said"), [("unigram", True, "cannot write kind=unigram"), ("bpe", False, "pip install")]
-)
-def test_an_engine_that_cannot_do_it_is_refused_only_when_asked_for(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, installed: bool, said: str
+def test_an_engine_that_is_not_installed_is_refused_only_when_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, _ = load(folder, CONF)
-    if not installed:
-        monkeypatch.setattr(engines_module, "find_spec", lambda name: None)
-    with pytest.raises(HostError, match=said):
-        engines(model, TokenizerConf(kind=kind, vocab_size=600, run=TokenizerRun(engine="gigatoken")))
-    assert [engine.name for engine in engines(model, TokenizerConf(kind=kind, vocab_size=600))] == ["tokenizers"]
+    monkeypatch.setattr(engines_module, "find_spec", lambda name: None)
+    with pytest.raises(HostError, match="pip install gigatoken"):
+        engines(model, of_engine("gigatoken"))
+    assert [engine.name for engine in engines(model, CONF)] == ["tokenizers"]
+
+
+def test_other_kinds_are_written_by_tokenizers_and_gigatoken_is_refused_for_them(folder: Path) -> None:
+    model, _ = load(folder, CONF)
+    assert [engine.name for engine in engines(model, TokenizerConf(kind="unigram"))] == ["tokenizers"]
+    with pytest.raises(ValueError, match="cannot write kind=unigram"):
+        TokenizerConf(kind="unigram", run=TokenizerRun(engine="gigatoken"))
