@@ -34,7 +34,7 @@ def prepare(recipe: Recipe) -> Data:
     profiles = validate.profile_shard.map(fetched, conf=data.validation.profile)
     validate.validate_corpus.chained(f"accepted/{name}", tuple(profiles), conf=data.validation)
 
-    split = clean.split_shard.map(fetched, conf=data.split)
+    split = clean.split_shard.map(fetched, conf=[data.admission(shard["source"]) for shard in shards])
     cleaned = clean.clean_shard.map(split, conf=data.clean)
     signed = clean.sign_shard.map(cleaned, conf=data.dedup)
     clusters = clean.cluster.chained(f"dedup/{name}", tuple(signed), conf=data.dedup)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.terminal import summary_table
-from tasks.core import figures
+from tasks.core import figures, funnel
 
 SHOWN, LENGTH = 4, 150
 """How many samples of each model are shown, and so many characters of each."""
@@ -34,6 +34,8 @@ def summarise(console: Console, record: dict[str, Any], outcomes: list[Any]) -> 
     for outcome in outcomes:
         if outcome.state in ("refused", "waiting"):
             console.print(f"\n{outcome.message}", markup=False)
+    for licence in funnel.unmatched(outcome.stats for outcome in outcomes if outcome.step == "split_shard"):
+        console.print(f"\nno document has the licence {licence!r} of data.licences: is it misspelt?", markup=False)
     name = record["models"][0]["name"] if record["models"] else None
     console.print(f"\n{record['state']} in {figures.seconds(record['seconds'])}  run {record['run']}")
     console.print("look further:")

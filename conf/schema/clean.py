@@ -1,14 +1,33 @@
-"""Options of the stage clean: split, cleaning, near-duplicates, the frozen evaluation set, decontamination."""
+"""Options of the stage clean: licences, split, cleaning, near-duplicates, the evaluation set, decontamination."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from conf.schema.base import Conf
 
 PiiKind = Literal["secret", "email", "iban", "card", "phone", "ip"]
+
+Licences = Annotated[tuple[str, ...], Field(min_length=1)]
+"""Licences as documents name them, in upper or lower case; * stands for any characters."""
+
+
+class LicencesConf(Conf):
+    """Which licences a document may have to be taken in. One that it may not have drops it, whatever it is for."""
+
+    allow: Licences | None = None
+    """Licences of every source that is not in `by_source`, such as [MIT, Apache-2.0, "BSD*"]; null allows all.
+
+    Of "A AND B" and "A, B" each must be allowed, of "A OR B" one. A document without a licence has "unknown".
+    """
+    by_source: dict[str, Licences | None] = Field(default_factory=dict)
+    """Licences of single sources, by the source's name, in place of `allow`."""
+
+    def of(self, source: str) -> tuple[str, ...] | None:
+        """What is allowed of a source; None for everything."""
+        return self.by_source.get(source, self.allow)
 
 
 class SplitConf(Conf):
@@ -26,6 +45,15 @@ class SplitConf(Conf):
         if self.test + self.valid >= 1:
             raise ValueError(f"test ({self.test}) + valid ({self.valid}) leave nothing to train on: lower one")
         return self
+
+
+class AdmitConf(Conf):
+    """What decides on a document before anything else does: its licence, and the part that it falls to."""
+
+    licences: Licences | None = None
+    """Licences that are allowed; None for all."""
+    split: SplitConf = SplitConf()
+    """Shares that are held out."""
 
 
 class NormaliseConf(Conf):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from conf.schema.base import Conf
-from conf.schema.clean import CleanConf, DecontaminateConf, DedupConf, EvalsetConf, SplitConf
+from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf, EvalsetConf, LicencesConf, SplitConf
 from conf.schema.data import CollectConf
 from conf.schema.engine import EngineConf
 from conf.schema.evaluate import EvaluateConf
@@ -23,6 +23,8 @@ class DataConf(CollectConf):
 
     validation: ValidateConf = ValidateConf()
     """What collected data must be like."""
+    licences: LicencesConf = LicencesConf()
+    """Which licences are taken in, of all sources and of single ones."""
     split: SplitConf = SplitConf()
     """Shares that are held out."""
     clean: CleanConf = CleanConf()
@@ -35,6 +37,19 @@ class DataConf(CollectConf):
     """Overlap with the evaluation set."""
     contract: ContractConf = ContractConf()
     """What cleaned documents and tokens must be like."""
+
+    @model_validator(mode="after")
+    def _licences_are_of_known_sources(self) -> DataConf:
+        if unknown := sorted(self.licences.by_source.keys() - self.sources.keys()):
+            raise ValueError(
+                f"licences.by_source names {', '.join(unknown)}, which is no source here; there are: "
+                f"{', '.join(self.sources)}"
+            )
+        return self
+
+    def admission(self, source: str) -> AdmitConf:
+        """What decides on the documents of one source: other sources' licences do not make its shards again."""
+        return AdmitConf(licences=self.licences.of(source), split=self.split)
 
 
 class FinetuneRecipe(Conf):

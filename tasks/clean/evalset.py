@@ -23,7 +23,7 @@ def freeze(tests: Iterable[Path], out: Path, conf: EvalsetConf) -> dict[str, Any
         for batch in read_batches(path):
             chosen = _smallest(pl.concat([chosen, batch]), conf.max_documents)
     if not chosen.height:
-        raise DataError("no document is held out for evaluation: raise split.test, or add data")
+        raise DataError("no document is held out for evaluation: raise split.test, add data, or allow more licences")
     with TableWriter(out, DOCUMENTS) as writer:
         writer.add(chosen)
     sources = chosen["source"].value_counts().sort("source").iter_rows()

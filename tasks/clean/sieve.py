@@ -25,18 +25,33 @@ def sift(
     stats = {}
     with TableWriter(rejects, REJECTS) as reject_writer:
         for part, judge in judges:
-            sizes: Counter[str] = Counter(documents_in=0, documents_out=0, bytes_in=0, bytes_out=0)
-            reasons: Counter[str] = Counter()
             with TableWriter(out(part), DOCUMENTS) as writer:
+                passage = Passage(part, writer, reject_writer)
                 for batch in read_batches(docs(part)):
-                    kept, dropped = judge(batch)
-                    writer.add(kept)
-                    reject_writer.add(dropped.with_columns(pl.lit(part).alias("part")))
-                    reasons.update(dropped["reason"].to_list())
-                    sizes.update(documents_in=batch.height, documents_out=kept.height)
-                    sizes.update(bytes_in=row_bytes(batch), bytes_out=row_bytes(kept))
-            stats[part] = {**sizes, "reasons": dict(sorted(reasons.items()))}
+                    passage.let(*judge(batch), row_bytes(batch))
+            stats[part] = passage.stats()
     return {"parts": stats}
+
+
+class Passage:
+    """Where one part's documents go, counted: on, or to the rejects."""
+
+    def __init__(self, part: str, passed: TableWriter, rejects: TableWriter) -> None:
+        self.part, self.passed, self.rejects = part, passed, rejects
+        self._sizes: Counter[str] = Counter(documents_in=0, documents_out=0, bytes_in=0, bytes_out=0)
+        self._reasons: Counter[str] = Counter()
+
+    def let(self, kept: pl.DataFrame, dropped: pl.DataFrame, bytes_in: int) -> None:
+        """Write what a judge said of one batch, which had `bytes_in` of text."""
+        self.passed.add(kept)
+        self.rejects.add(dropped.with_columns(pl.lit(self.part).alias("part")))
+        self._reasons.update(dropped["reason"].to_list())
+        self._sizes.update(documents_in=kept.height + dropped.height, documents_out=kept.height)
+        self._sizes.update(bytes_in=bytes_in, bytes_out=row_bytes(kept))
+
+    def stats(self) -> dict[str, Any]:
+        """Documents and bytes in and out, and the number of documents per reason."""
+        return {**self._sizes, "reasons": dict(sorted(self._reasons.items()))}
 
 
 def divide(judged: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

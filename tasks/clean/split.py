@@ -1,4 +1,7 @@
-"""Train, valid and test, by a salted hash of the raw text: the same text is in the same part wherever it turns up."""
+"""Train, valid and test, by a salted hash of the raw text: the same text is in the same part wherever it turns up.
+
+What may not be taken in is left out here, before any side gets it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from typing import Any
 
 import polars as pl
 
-from conf.schema.clean import SplitConf
-from tasks.clean.documents import DOCUMENTS, PARTS, TableWriter, read_batches, row_bytes
+from conf.schema.clean import AdmitConf, SplitConf
+from tasks.clean.admit import Admission
+from tasks.clean.documents import DOCUMENTS, PARTS, REJECTS, TableWriter, read_batches, row_bytes
+from tasks.clean.sieve import Passage, divide
 
 
 def part_of(text: str, conf: SplitConf) -> str:
@@ -21,16 +26,20 @@ def part_of(text: str, conf: SplitConf) -> str:
     return "test" if uniform < conf.test else "valid" if uniform < conf.test + conf.valid else "train"
 
 
-def split(docs: Path, out: Callable[[str], Path], conf: SplitConf) -> dict[str, Any]:
-    """Write each part's documents in the order of `docs` to `out(part)`; returns documents and bytes per part."""
-    stats = {part: {"documents": 0, "bytes": 0} for part in PARTS}
+def split(docs: Path, out: Callable[[str], Path], rejects: Path, conf: AdmitConf) -> dict[str, Any]:
+    """Write each part's documents in the order of `docs` to `out(part)`, those that are not admitted to `rejects`.
+
+    Returns counts per part, and how many documents have each licence of a list.
+    """
+    admission = Admission(conf.licences)
     with ExitStack() as stack:
+        reject_writer = stack.enter_context(TableWriter(rejects, REJECTS))
         writers = {part: stack.enter_context(TableWriter(out(part), DOCUMENTS)) for part in PARTS}
+        passages = {part: Passage(part, writer, reject_writer) for part, writer in writers.items()}
         for batch in read_batches(docs):
-            chosen = pl.Series("part", [part_of(text, conf) for text in batch["text"]], dtype=pl.String)
-            for part in PARTS:
-                rows = batch.filter(chosen == part)
-                writers[part].add(rows)
-                stats[part]["documents"] += rows.height
-                stats[part]["bytes"] += row_bytes(rows)
-    return {"parts": stats}
+            chosen = pl.Series("part", [part_of(text, conf.split) for text in batch["text"]], dtype=pl.String)
+            judged = admission.judge(batch)
+            for part, passage in passages.items():
+                rows = judged.filter(chosen == part)
+                passage.let(*divide(rows), row_bytes(rows))
+    return {"parts": {part: passage.stats() for part, passage in passages.items()}, **admission.stats()}

@@ -1,8 +1,8 @@
-"""The steps of the stage clean: split, clean, deduplicate, freeze the evaluation set, decontaminate."""
+"""The steps of the stage clean: admit and split, clean, deduplicate, freeze the evaluation set, decontaminate."""
 
 from __future__ import annotations
 
-from conf.schema.clean import CleanConf, DecontaminateConf, DedupConf, EvalsetConf, SplitConf
+from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf, EvalsetConf
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, Workdir, step
 
@@ -10,11 +10,16 @@ _TABLES = ("polars", "pyarrow", "numpy")
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)
-def split_shard(docs: Artifact, conf: SplitConf, work: Workdir) -> Stats:
-    """Divide a shard's documents into train, valid and test.  docs.parquet in → PART/docs.parquet out."""
+def split_shard(docs: Artifact, conf: AdmitConf, work: Workdir) -> Stats:
+    """Divide a shard's documents into train, valid and test, but those whose licence is not allowed.
+
+    docs.parquet in → PART/docs.parquet out, rejects beside them.
+    """
     from tasks.clean.split import split
 
-    return split(docs / "docs.parquet", lambda part: work / f"{part}/docs.parquet", conf)
+    return split(
+        docs / "docs.parquet", lambda part: work / f"{part}/docs.parquet", work.aux / "rejects.parquet", conf
+    )  # fmt: skip
 
 
 @step(resources=Cpu(1, 2), libraries=(*_TABLES, "ftfy"))

@@ -9,8 +9,15 @@ from typing import Any
 
 from tasks.core.figures import count
 
-DROPPING = {"clean_shard": "clean", "filter_shard": "deduplicate", "decontaminate_shard": "decontaminate"}
+DROPPING = {
+    "split_shard": "admit",
+    "clean_shard": "clean",
+    "filter_shard": "deduplicate",
+    "decontaminate_shard": "decontaminate",
+}
 """Steps that drop documents, in their order, and what people call them."""
+SELDOM = "admit"
+"""The stage that lets everything through unless somebody says otherwise; it is named only when it drops something."""
 ASIDE = ("repeated", "empty", "unreadable")
 """Rows that collecting does not count as documents."""
 
@@ -40,14 +47,22 @@ class Stage:
 
 def funnel(stats_of: StatsOf) -> list[Stage]:
     """The way from collecting to decontamination: what comes out of a stage goes into the next; stages without
-    statistics are left out."""
+    statistics, and `SELDOM` if it drops nothing, are left out."""
     found = [_collected(stats_of("fetch_shard"))]
     for step, name in DROPPING.items():
         parts = parts_of(stats_of(step))
         if step == "decontaminate_shard" and parts:
             found.append(_held_out(stats_of("filter_shard")))
         found.append(_stage(name, parts))
-    return [stage for stage in found if stage is not None]
+    return [stage for stage in found if stage is not None and (stage.dropped or stage.name != SELDOM)]
+
+
+def unmatched(stats: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Allowed licences that no document has, by the statistics of all shards' `split_shard`: misspelt, perhaps."""
+    counts: Counter[str] = Counter()
+    for one in stats:
+        counts.update(one.get("licences", {}))
+    return sorted(licence for licence, documents in counts.items() if not documents)
 
 
 def sentence(stages: Sequence[Stage]) -> str:

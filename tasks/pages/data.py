@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.core.bench import Outcome
 from tasks.core.figures import count, plural, share, size
-from tasks.core.funnel import ASIDE, funnel, parts_of, sentence, total
+from tasks.core.funnel import ASIDE, funnel, parts_of, sentence, total, unmatched
 from tasks.core.pages import Made
 from tasks.pages.markdown import bar, code, file_link, join, said, table
 
@@ -96,9 +96,11 @@ def way(outcomes: Sequence[Outcome]) -> str:
         for stage in stages
         for name, n in stage.reasons.items()
     ]
+    unknown = ", ".join(map(code, unmatched(stats_of("split_shard"))))
     return join(
         "# Funnel",
         f"**{sentence(stages)}**",
+        f"No document has these licences of `data.licences`: {unknown}." if unknown else None,
         table(rows),
         "## Why documents were dropped" if reasons else "Nothing was dropped.",
         table(sorted(reasons, key=lambda row: -int(str(row["documents"])))),

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -6,9 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from conf.schema.clean import SplitConf
+from conf.schema.clean import AdmitConf, SplitConf
 from tasks.clean.documents import PARTS
 from tasks.clean.split import part_of, split
+
+
+def divided(folder: Path, licences: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """The parts of docs.parquet in a folder, written beside it."""
+    conf = AdmitConf(licences=licences, split=SplitConf(test=0.1, valid=0.1))
+    parts = {part: folder / part / "docs.parquet" for part in PARTS}
+    return split(folder / "docs.parquet", parts.__getitem__, folder / "rejects.parquet", conf)
 
 
 @given(st.text())
@@ -37,16 +45,35 @@ def test_a_larger_test_share_keeps_what_was_held_out(docstrings) -> None:
 def test_every_document_lands_in_one_part_in_the_order_of_its_shard(tmp_path: Path, documents, docstrings) -> None:
     frame = documents(docstrings)
     frame.write_parquet(tmp_path / "docs.parquet")
-    conf = SplitConf(test=0.1, valid=0.1)
-    stats = split(tmp_path / "docs.parquet", lambda part: tmp_path / part / "docs.parquet", conf)
+    stats = divided(tmp_path)
     place = {id_: n for n, id_ in enumerate(frame["id"])}
     parts = {part: pl.read_parquet(tmp_path / part / "docs.parquet") for part in PARTS}
     assert sorted(id_ for part in parts.values() for id_ in part["id"]) == sorted(frame["id"])
     for name, part in parts.items():
         places = [place[id_] for id_ in part["id"]]
         assert places == sorted(places)
-        assert stats["parts"][name]["documents"] == part.height > 0
-        assert stats["parts"][name]["bytes"] == sum(len(text.encode()) for text in part["text"])
+        assert stats["parts"][name]["documents_out"] == part.height > 0
+        assert stats["parts"][name]["bytes_out"] == sum(len(text.encode()) for text in part["text"])
+    assert pl.read_parquet(tmp_path / "rejects.parquet").height == 0 and "licences" not in stats
+
+
+def test_what_is_not_allowed_leaves_every_part_and_is_kept_beside_with_its_licence(
+    tmp_path: Path, documents, docstrings
+) -> None:
+    licence = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("GPL-3.0")).otherwise("licence")
+    frame = documents(docstrings).with_columns(licence.alias("licence"))
+    frame.write_parquet(tmp_path / "docs.parquet")
+    whole = divided(tmp_path)["parts"]
+    stats = divided(tmp_path, licences=("mit", "BSD*"))
+    rejects = pl.read_parquet(tmp_path / "rejects.parquet")
+    assert stats["licences"] == {"mit": frame.height - rejects.height, "BSD*": 0}
+    assert set(rejects["id"]) == set(frame.filter(pl.col("licence") == "GPL-3.0")["id"])
+    assert set(rejects.select("reason", "detail").iter_rows()) == {("licence", "GPL-3.0")}
+    for part, counts in stats["parts"].items():
+        left = pl.read_parquet(tmp_path / part / "docs.parquet")
+        assert set(left["licence"]) == {"MIT"}
+        assert counts["documents_in"] == whole[part]["documents_out"] == left.height + counts["reasons"]["licence"]
+        assert rejects.filter(pl.col("part") == part).height == counts["reasons"]["licence"] > 0
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:

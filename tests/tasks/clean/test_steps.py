@@ -8,12 +8,12 @@ import sys
 import polars as pl
 import pytest
 
-from conf.schema.clean import CleanConf, DecontaminateConf, DedupConf, EvalsetConf, SplitConf
+from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf, EvalsetConf, SplitConf
 from tasks.clean import steps
 from tasks.clean.documents import DOCUMENTS
 from tasks.core.step import Step, Workdir
 
-SPLIT = SplitConf(test=0.1, valid=0.05)
+SPLIT = AdmitConf(split=SplitConf(test=0.1, valid=0.05))
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_rejects_are_kept_beside_and_not_digested(tmp_path, shards) -> None:
     work = Workdir(tmp_path / "split")
     work.make()
     steps.split_shard.function(shards[0], SPLIT, work)
-    assert (work / "train/docs.parquet").exists() and not any(work.aux.iterdir())
+    assert (work / "train/docs.parquet").exists() and [path.name for path in work.aux.iterdir()] == ["rejects.parquet"]
 
 
 def test_importing_the_door_imports_nothing_heavy() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.funnel import funnel, sentence
+from tasks.core.funnel import funnel, sentence, unmatched
 
 PARTS = ("train", "valid", "test")
 
@@ -25,7 +25,7 @@ def runs(draw: st.DrawFn) -> dict[str, list[dict[str, Any]]]:
         found.setdefault("fetch_shard", []).append(
             {**fetched, **{name: draw(some) for name in ("repeated", "empty", "unreadable")}}
         )
-        for step in ("clean_shard", "filter_shard", "decontaminate_shard"):
+        for step in ("split_shard", "clean_shard", "filter_shard", "decontaminate_shard"):
             if step == "decontaminate_shard":
                 del rows["test"]
             parts = {}
@@ -45,7 +45,9 @@ def test_every_document_comes_out_is_dropped_for_a_reason_or_is_held_out(
     stats: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> None:
     stages = funnel(stats.__getitem__)
-    assert [stage.name for stage in stages] == ["collect", "clean", "deduplicate", "hold out", "decontaminate"]
+    refused = any(sum(part["reasons"].values()) for one in stats["split_shard"] for part in one["parts"].values())
+    names = ["collect", *(["admit"] if refused else []), "clean", "deduplicate", "hold out", "decontaminate"]
+    assert [stage.name for stage in stages] == names
     for stage in stages:
         assert stage.documents_in == stage.documents_out + stage.dropped + stage.held_out
     for one, following in pairwise(stages):
@@ -69,3 +71,8 @@ def test_stages_whose_artifacts_are_gone_are_left_out() -> None:
     stages = funnel(lambda step: [{"rows": 3, "bytes": 9}] if step == "fetch_shard" else [])
     assert [(stage.name, stage.documents_in, stage.documents_out) for stage in stages] == [("collect", 3, 3)]
     assert sentence([]) == ""
+
+
+def test_an_allowed_licence_is_unmatched_if_no_shard_has_it() -> None:
+    shards = [{"licences": {"MIT": 3, "Apach*": 0}}, {"licences": {"MIT": 0, "BSD*": 0}}, {"licences": {"BSD*": 1}}, {}]
+    assert unmatched(shards) == ["Apach*"]

@@ -1,0 +1,41 @@
+"""Which documents may be taken in at all: those whose licence is allowed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from tasks.clean.licences import UNKNOWN, allowed, matches
+
+
+class Admission:
+    """Judges batches of documents and counts how many have each allowed licence; `licences` None allows all."""
+
+    def __init__(self, licences: Sequence[str] | None) -> None:
+        self.licences = licences
+        self._counts = Counter(dict.fromkeys(licences or (), 0))
+
+    def judge(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """The batch with the columns reason and detail, null for documents that may be taken in."""
+        licence = pl.col("licence").fill_null(UNKNOWN)
+        refused = licence.is_in(self._refused(batch.select(licence)["licence"]))
+        return batch.with_columns(
+            pl.when(refused).then(pl.lit("licence")).alias("reason"), pl.when(refused).then(licence).alias("detail")
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """How many documents have each licence of the list; nothing without a list."""
+        return {} if self.licences is None else {"licences": dict(self._counts)}
+
+    def _refused(self, licences: pl.Series) -> list[str]:
+        if self.licences is None:
+            return []
+        refused = []
+        for name, number in licences.value_counts().iter_rows():
+            self._counts.update({pattern: number for pattern in self.licences if matches(name, pattern)})
+            if not allowed(name, self.licences):
+                refused.append(name)
+        return refused
