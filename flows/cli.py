@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from flows.commands import artifacts, models, pipeline, reports, runs, service, start
+from flows.commands import artifacts, models, pipeline, reports, runs, service, start, takedown
 from tasks.core.errors import from_exception
 
 INTERRUPTED = 130
@@ -23,7 +23,7 @@ READER_GONE = 141
 HEADINGS = {
     "Every day": ("init", "plan", "run", "runs", "logs", "cancel", "report"),
     "Models": ("generate", "chat", "compare", "promote", "rollback"),
-    "Looking": ("show", "rejects", "lineage", "diff", "verify", "gc"),
+    "Looking": ("show", "rejects", "lineage", "diff", "takedown", "verify", "gc"),
     "Machine": ("doctor", "setup", "up", "status", "down", "deploy", "completion"),
 }
 """The commands as --help groups them, each group in the order of use."""
@@ -121,7 +121,7 @@ def main() -> None:
     """
 
 
-for module in (pipeline, runs, reports, artifacts, models, service, start):
+for module in (pipeline, runs, reports, artifacts, takedown, models, service, start):
     for command in vars(module).values():
         if isinstance(command, click.Command):
             main.add_command(command)

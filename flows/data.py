@@ -9,6 +9,7 @@ from conf.schema.data import CollectConf
 from conf.schema.recipe import Recipe
 from tasks.clean import steps as clean
 from tasks.collect import steps as collect
+from tasks.core import takedown
 from tasks.core.step import observe
 from tasks.tokenize import steps as tokenize
 from tasks.validate import steps as validate
@@ -34,7 +35,8 @@ def prepare(recipe: Recipe) -> Data:
     profiles = validate.profile_shard.map(fetched, conf=data.validation.profile)
     validate.validate_corpus.chained(f"accepted/{name}", tuple(profiles), conf=data.validation)
 
-    split = clean.split_shard.map(fetched, conf=[data.admission(shard["source"]) for shard in shards])
+    taken = observe(takedown.REF, takedown.concerning, fetched)
+    split = clean.split_shard.map(fetched, taken, conf=[data.admission(shard["source"]) for shard in shards])
     cleaned = clean.clean_shard.map(split, conf=data.clean)
     signed = clean.sign_shard.map(cleaned, conf=data.dedup)
     clusters = clean.cluster.chained(f"dedup/{name}", tuple(signed), conf=data.dedup)
@@ -43,6 +45,8 @@ def prepare(recipe: Recipe) -> Data:
 
     frozen = f"evalset/{name}/{data.evalset.name}-v{data.evalset.version}"
     evalset = clean.freeze_evalset.pinned(frozen, tuple(filtered), conf=data.evalset)
+    (struck,) = observe(takedown.REF, takedown.concerning, [evalset])
+    evalset = clean.strike_evalset(evalset, struck, conf=data.evalset) if struck else evalset
     documents = tuple(clean.decontaminate_shard.map(filtered, evalset, conf=data.decontaminate))
     validate.check_documents(documents, conf=data.contract)
 

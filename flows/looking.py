@@ -1,4 +1,4 @@
-"""Runs and their differences as a person reads them."""
+"""Runs, their differences and single documents as a person reads them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ WIDE = 110
 """Columns from which on a row of `runs` has room for everything."""
 LENGTH = 160
 """Characters of a value or a sample that are shown."""
+SAME = 10
+"""Duplicates of a document that are shown."""
 
 
 def table(*columns: str, right: tuple[str, ...] = (), whole: tuple[str, ...] = ()) -> Table:
@@ -49,6 +51,63 @@ def show_rejects(console: Console, rows: list[dict[str, Any]]) -> None:
             console.print(Text(f"  {row['detail']}"))
         if text := " ".join(row["text"].split()):
             console.print(Text(f"  {text[:LENGTH]}{'…' if len(text) > LENGTH else ''}"))
+
+
+def show_takedown(console: Console, found: dict[str, Any]) -> None:
+    """Where documents are, the models that know them, and how to go on."""
+    for one in found["documents"]:
+        console.print(Text(one["uri"], style="bold"))
+        console.print(Text(f"  {one['id']}  {one['fate']}{', taken down' if one['taken_down'] else ''}"))
+    made = table("step", "shard", "artifact", "", whole=("artifact",))
+    for row in found["artifacts"]:
+        part = f" ({', '.join(row['parts'])})" if row["parts"] else ""
+        said = {"held": f"holds it{part}", "made_from": f"made from it{part}"}
+        how = said.get(row["state"], f"dropped it: {row['reason']} {row['detail']}")
+        made.add_row(*map(Text, (row["step"], row["shard"] or "", row["key"][:12], how)))
+    console.print(made)
+    for model in found["models"]:
+        aliases = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
+        how = "trained on it" if "train" in model["parts"] else "validated on it"
+        console.print(Text(f"{model['name']}@{model['version']}{aliases} was {how}", style="bold"))
+    if number := len(found["duplicates"]):
+        console.print(
+            f"\n{figures.plural(number, 'document')} dropped as a duplicate of it, of which one may come back:"
+        )
+        for one in found["duplicates"][:SAME]:
+            console.print(Text(f"  {one['id']}  {one['reason']}  {one['uri']}"))
+        console.print("--duplicates takes them down too", style="dim")
+    _go_on(console, found)
+
+
+def _go_on(console: Console, found: dict[str, Any]) -> None:
+    if not all(one["taken_down"] for one in found["documents"]):
+        console.print("\nnothing is changed: --yes takes it down, and later runs go without it")
+        return
+    console.print("\ntaken down: every run from now on goes without it; only what came of it is made again")
+    _commands(console, found["commands"])
+    if any(row["step"] == "train_tokenizer" for row in found["artifacts"]):
+        console.print("the pinned tokenizer was trained on it and stays: --refresh train_tokenizer makes another one")
+    console.print("the source and what is stored still hold its text: take it out of the source, and see `fromzero gc`")
+
+
+def _commands(console: Console, commands: list[str]) -> None:
+    for command in commands:
+        console.print(Text(f"  {command}"))
+
+
+def show_taken_down(console: Console, found: dict[str, Any]) -> None:
+    """The documents that are taken down, or those that may come back."""
+    rows = found.get("undone", found.get("documents"))
+    if not rows:
+        console.print("nothing is taken down")
+        return
+    made = table("document", "source", "uri", "taken down", whole=("document",))
+    for row in rows:
+        made.add_row(*map(Text, (row["id"], row["source"], row["uri"], row["at"])))
+    console.print(made)
+    if "undone" in found:
+        console.print("\nno longer taken down: the next run takes in what its source still holds")
+        _commands(console, found["commands"])
 
 
 def runs_table(runs: list[Any], width: int) -> Table:

@@ -1,29 +1,41 @@
-"""Which documents may be taken in at all: those whose licence is allowed."""
+"""Which documents may be taken in at all: those that nobody took down and whose licence is allowed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import polars as pl
 
 from tasks.clean.licences import UNKNOWN, allowed, matches
 
+TAKEDOWN = "takedown"
+
+
+def without_text(dropped: pl.DataFrame) -> pl.DataFrame:
+    """Dropped documents, the texts of those that were taken down left out: they are not to be kept."""
+    return dropped.with_columns(pl.when(pl.col("reason") == TAKEDOWN).then(pl.lit("")).otherwise("text").alias("text"))
+
 
 class Admission:
-    """Judges batches of documents and counts how many have each allowed licence; `licences` None allows all."""
+    """Judges batches of documents and counts how many have each allowed licence.
 
-    def __init__(self, licences: Sequence[str] | None) -> None:
-        self.licences = licences
+    `licences` None allows all; `taken` are the ids of documents that were taken down.
+    """
+
+    def __init__(self, licences: Sequence[str] | None, taken: Collection[str] = ()) -> None:
+        self.licences, self.taken = licences, list(taken)
         self._counts = Counter(dict.fromkeys(licences or (), 0))
 
     def judge(self, batch: pl.DataFrame) -> pl.DataFrame:
         """The batch with the columns reason and detail, null for documents that may be taken in."""
         licence = pl.col("licence").fill_null(UNKNOWN)
         refused = licence.is_in(self._refused(batch.select(licence)["licence"]))
+        down = pl.col("id").is_in(self.taken)
         return batch.with_columns(
-            pl.when(refused).then(pl.lit("licence")).alias("reason"), pl.when(refused).then(licence).alias("detail")
+            pl.when(down).then(pl.lit(TAKEDOWN)).when(refused).then(pl.lit("licence")).alias("reason"),
+            pl.when(down).then(pl.lit("taken down by hand")).when(refused).then(licence).alias("detail"),
         )
 
     def stats(self) -> dict[str, Any]:

@@ -24,6 +24,21 @@ def freeze(tests: Iterable[Path], out: Path, conf: EvalsetConf) -> dict[str, Any
             chosen = _smallest(pl.concat([chosen, batch]), conf.max_documents)
     if not chosen.height:
         raise DataError("no document is held out for evaluation: raise split.test, add data, or allow more licences")
+    return _write(chosen, out, conf)
+
+
+def strike(evalset: Path, out: Path, taken: Iterable[str], conf: EvalsetConf) -> dict[str, Any]:
+    """Write a frozen set without the documents of some ids; raises `DataError` if nothing is left."""
+    ids = list(taken)
+    left = pl.concat(
+        [DOCUMENTS.to_frame(), *(batch.filter(~pl.col("id").is_in(ids)) for batch in read_batches(evalset))]
+    )
+    if not left.height:
+        raise DataError("every document of the evaluation set was taken down: raise evalset.version to freeze another")
+    return _write(left, out, conf)
+
+
+def _write(chosen: pl.DataFrame, out: Path, conf: EvalsetConf) -> dict[str, Any]:
     with TableWriter(out, DOCUMENTS) as writer:
         writer.add(chosen)
     sources = chosen["source"].value_counts().sort("source").iter_rows()

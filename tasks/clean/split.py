@@ -6,7 +6,7 @@ What may not be taken in is left out here, before any side gets it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from conf.schema.clean import AdmitConf, SplitConf
-from tasks.clean.admit import Admission
+from tasks.clean.admit import Admission, without_text
 from tasks.clean.documents import DOCUMENTS, PARTS, REJECTS, TableWriter, read_batches, row_bytes
 from tasks.clean.sieve import Passage, divide
 
@@ -26,12 +26,15 @@ def part_of(text: str, conf: SplitConf) -> str:
     return "test" if uniform < conf.test else "valid" if uniform < conf.test + conf.valid else "train"
 
 
-def split(docs: Path, out: Callable[[str], Path], rejects: Path, conf: AdmitConf) -> dict[str, Any]:
+def split(
+    docs: Path, out: Callable[[str], Path], rejects: Path, conf: AdmitConf, taken: Collection[str] = ()
+) -> dict[str, Any]:
     """Write each part's documents in the order of `docs` to `out(part)`, those that are not admitted to `rejects`.
 
+    `taken` are the ids of documents that were taken down.
     Returns counts per part, and how many documents have each licence of a list.
     """
-    admission = Admission(conf.licences)
+    admission = Admission(conf.licences, taken)
     with ExitStack() as stack:
         reject_writer = stack.enter_context(TableWriter(rejects, REJECTS))
         writers = {part: stack.enter_context(TableWriter(out(part), DOCUMENTS)) for part in PARTS}
@@ -41,5 +44,6 @@ def split(docs: Path, out: Callable[[str], Path], rejects: Path, conf: AdmitConf
             judged = admission.judge(batch)
             for part, passage in passages.items():
                 rows = judged.filter(chosen == part)
-                passage.let(*divide(rows), row_bytes(rows))
+                kept, dropped = divide(rows)
+                passage.let(kept, without_text(dropped), row_bytes(rows))
     return {"parts": {part: passage.stats() for part, passage in passages.items()}, **admission.stats()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf, EvalsetConf
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, Workdir, step
@@ -10,16 +12,21 @@ _TABLES = ("polars", "pyarrow", "numpy")
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)
-def split_shard(docs: Artifact, conf: AdmitConf, work: Workdir) -> Stats:
-    """Divide a shard's documents into train, valid and test, but those whose licence is not allowed.
+def split_shard(docs: Artifact, taken: Sequence[str], conf: AdmitConf, work: Workdir) -> Stats:
+    """Divide a shard's documents into train, valid and test, but those that were taken down (`taken`, ids) and those
+    whose licence is not allowed.
 
     docs.parquet in → PART/docs.parquet out, rejects beside them.
     """
     from tasks.clean.split import split
 
     return split(
-        docs / "docs.parquet", lambda part: work / f"{part}/docs.parquet", work.aux / "rejects.parquet", conf
-    )  # fmt: skip
+        docs / "docs.parquet",
+        lambda part: work / f"{part}/docs.parquet",
+        work.aux / "rejects.parquet",
+        conf,
+        taken,
+    )
 
 
 @step(resources=Cpu(1, 2), libraries=(*_TABLES, "ftfy"))
@@ -71,6 +78,15 @@ def freeze_evalset(filtered: tuple[Artifact, ...], conf: EvalsetConf, work: Work
     from tasks.clean.evalset import freeze
 
     return freeze((shard / "test/docs.parquet" for shard in filtered), work / "test.parquet", conf)
+
+
+@step(resources=Cpu(1, 2), libraries=_TABLES)
+def strike_evalset(evalset: Artifact, taken: Sequence[str], conf: EvalsetConf, work: Workdir) -> Stats:
+    """Take documents (`taken`, ids) out of a frozen evaluation set, which stays as it is otherwise.  test.parquet in →
+    test.parquet out."""
+    from tasks.clean.evalset import strike
+
+    return strike(evalset / "test.parquet", work / "test.parquet", taken, conf)
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)

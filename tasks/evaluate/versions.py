@@ -16,7 +16,7 @@ from tasks.evaluate.compare import METRICS, paired_bootstrap
 METRICS_OF = {"evaluate_lm": ("bits_per_byte",), "evaluate_chat": ("bits_per_byte",)}
 """What each evaluation is compared by; of a classifier accuracy and macro F1."""
 CLASSIFIER = ("accuracy", "macro_f1")
-EVALSET = "freeze_evalset"
+EVALSET = ("freeze_evalset", "strike_evalset")
 FEWEST = GateConf().min_items
 """With fewer items the gate trusts no comparison; nor does this."""
 
@@ -83,5 +83,5 @@ def _measured_by(manifest: Manifest) -> tuple[Any, ...]:
     return manifest.step, _input(manifest, EVALSET), str(manifest.made_from.get("conf"))
 
 
-def _input(manifest: Manifest, step: str) -> str:
-    return next((str(ref["digest"]) for ref in manifest.inputs if ref["step"] == step), "no evaluation set")
+def _input(manifest: Manifest, steps: tuple[str, ...]) -> str:
+    return next((str(ref["digest"]) for ref in manifest.inputs if ref["step"] in steps), "no evaluation set")

@@ -191,6 +191,22 @@ def artifacts_of_models() -> list[str]:
     return sorted({known[kind] for known in tags for kind in kinds if kind in known})
 
 
+def registered() -> list[dict[str, Any]]:
+    """All registered versions: name, version, aliases, and artifact: STEP/KEY of what each came from, if known."""
+    from tasks.register import registry
+
+    return [
+        {
+            "name": name,
+            "version": one.version,
+            "aliases": list(one.aliases),
+            "artifact": one.tags.get("fromzero.artifact"),
+        }
+        for name in registry.names(_uri())
+        for one in registry.versions(_uri(), name)
+    ]
+
+
 def aliases_of(name: str, version: int) -> list[str]:
     """Aliases of a version."""
     from tasks.register import registry

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from conf.schema.clean import EvalsetConf
 from tasks.clean.documents import DOCUMENTS
-from tasks.clean.evalset import freeze
+from tasks.clean.evalset import freeze, strike
 from tasks.core.errors import DataError
 
 
@@ -47,3 +47,14 @@ def test_nothing_held_out_is_an_error_that_names_the_option(tmp_path: Path, docu
     documents([]).write_parquet(tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"split\.test"):
         freeze([tmp_path / "a.parquet"], tmp_path / "out.parquet", EvalsetConf())
+
+
+def test_a_set_without_a_document_is_the_one_that_would_have_been_frozen_without_it(tmp_path: Path, documents) -> None:
+    frame = documents([f"text {n}" for n in range(9)])
+    frozen(tmp_path, [frame], EvalsetConf())
+    struck, other = frame["id"][4], tmp_path / "struck.parquet"
+    stats = strike(tmp_path / "out.parquet", other, [struck], EvalsetConf())
+    assert stats["documents"] == 8
+    assert other.read_bytes() == frozen(tmp_path, [frame.filter(pl.col("id") != struck)], EvalsetConf())[1]
+    with pytest.raises(DataError, match=r"raise evalset\.version"):
+        strike(other, tmp_path / "none.parquet", frame["id"].to_list(), EvalsetConf())

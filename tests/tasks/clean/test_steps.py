@@ -40,7 +40,7 @@ def ids(artifact, part: str) -> set[str]:
 
 
 def test_the_stage_gives_equal_bytes_twice_and_leaks_nothing(run_twice, shards) -> None:
-    split = [run_twice(steps.split_shard, docs, conf=SPLIT, shard=docs.shard) for docs in shards]
+    split = [run_twice(steps.split_shard, docs, (), conf=SPLIT, shard=docs.shard) for docs in shards]
     cleaned = [run_twice(steps.clean_shard, docs, conf=CleanConf(), shard=docs.shard) for docs in split]
     signed = [run_twice(steps.sign_shard, docs, conf=DedupConf(), shard=docs.shard) for docs in cleaned]
     clusters = run_twice(steps.cluster, tuple(signed), None, conf=DedupConf())
@@ -60,6 +60,8 @@ def test_the_stage_gives_equal_bytes_twice_and_leaks_nothing(run_twice, shards) 
     assert clusters.stats["reasons"]["near_duplicate"] >= 20
     assert all(pl.read_parquet(clusters / f"{docs.shard}/drop.parquet")["id"].is_sorted() for docs in shards)
     held_out = set(pl.read_parquet(evalset / "test.parquet")["id"])
+    struck = run_twice(steps.strike_evalset, evalset, tuple(sorted(held_out)[:2]), conf=EvalsetConf(max_documents=20))
+    assert set(pl.read_parquet(struck / "test.parquet")["id"]) == set(sorted(held_out)[2:])
     assert len(held_out) > 20
     everywhere = [id_ for docs in final for part in ("train", "valid") for id_ in ids(docs, part)]
     assert len(set(everywhere)) == len(everywhere) > 300
@@ -72,7 +74,7 @@ def test_the_stage_gives_equal_bytes_twice_and_leaks_nothing(run_twice, shards) 
 
 
 def test_a_new_shard_leaves_the_parts_of_the_old_ones_as_they_were(run_twice, shards) -> None:
-    split = [run_twice(steps.split_shard, docs, conf=SPLIT, shard=docs.shard) for docs in shards]
+    split = [run_twice(steps.split_shard, docs, (), conf=SPLIT, shard=docs.shard) for docs in shards]
     signed = [run_twice(steps.sign_shard, docs, conf=DedupConf(), shard=docs.shard) for docs in split]
     before = run_twice(steps.cluster, (signed[0], signed[2]), None, conf=DedupConf())
     after = run_twice(steps.cluster, tuple(signed), before, conf=DedupConf())
@@ -86,7 +88,7 @@ def test_a_new_shard_leaves_the_parts_of_the_old_ones_as_they_were(run_twice, sh
 def test_rejects_are_kept_beside_and_not_digested(tmp_path, shards) -> None:
     work = Workdir(tmp_path / "split")
     work.make()
-    steps.split_shard.function(shards[0], SPLIT, work)
+    steps.split_shard.function(shards[0], (), SPLIT, work)
     assert (work / "train/docs.parquet").exists() and [path.name for path in work.aux.iterdir()] == ["rejects.parquet"]
 
 
@@ -106,6 +108,7 @@ def test_every_step_declares_the_libraries_that_shape_its_output() -> None:
         "cluster",
         "filter_shard",
         "freeze_evalset",
+        "strike_evalset",
         "decontaminate_shard",
     }
     assert all({"polars", "pyarrow", "numpy"} <= set(libraries) for libraries in declared.values())
