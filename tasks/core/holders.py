@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.core.artifact import FileEntry, Manifest
 from tasks.core.errors import ConfigError
 from tasks.core.store import Store
+from tasks.core.takedown import SHORTEST
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,8 +23,6 @@ TRAINING = ("train", "valid")
 TABLES = ("docs.parquet", "test.parquet")
 """Files that hold documents."""
 REJECTS = "aux/rejects.parquet"
-SHORTEST = 6
-"""Digits of an id's start that name a document."""
 
 Place = tuple[str, str]
 """Step and key."""

@@ -19,6 +19,8 @@ from tasks.core.store import Store
 REF = "takedown"
 ROOTS = ("fetch_shard", "freeze_evalset")
 """Steps whose artifacts' documents are looked through by a run: where documents come in, and where they are frozen."""
+SHORTEST = 6
+"""Digits of an id's start that name a document."""
 
 Memory = Mapping[str, Any]
 
@@ -73,7 +75,9 @@ def undo(store: Store, doc: str) -> list[dict[str, Any]]:
 
     Raises `ConfigError` if none of those that are taken down is meant.
     """
-    back = [one for one in in_force(store.get_ref(REF)[0]) if one["uri"] == doc or one["id"].startswith(doc)]
+    start = doc if len(doc) >= SHORTEST else None
+    now = in_force(store.get_ref(REF)[0])
+    back = [one for one in now if one["uri"] == doc or (start and one["id"].startswith(start))]
     if not back:
         raise ConfigError(f"{doc!r} is not taken down; `fromzero takedown` lists what is")
     ids, at = {one["id"] for one in back}, _now()
