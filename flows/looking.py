@@ -70,9 +70,7 @@ def show_takedown(console: Console, found: dict[str, Any]) -> None:
         how = "trained on it" if "train" in model["parts"] else "validated on it"
         console.print(Text(f"{model['name']}@{model['version']}{aliases} was {how}", style="bold"))
     if number := len(found["duplicates"]):
-        console.print(
-            f"\n{figures.plural(number, 'document')} dropped as a duplicate of it, of which one may come back:"
-        )
+        console.print(f"\n{figures.plural(number, 'document')} dropped for being like it, which may come back:")
         for one in found["duplicates"][:SAME]:
             console.print(Text(f"  {one['id']}  {one['reason']}  {one['uri']}"))
         console.print("--duplicates takes them down too", style="dim")

@@ -14,7 +14,7 @@ from flows.commands.options import AS_JSON, open_home
 @click.command()
 @click.argument("doc", required=False)
 @click.option("--yes", is_flag=True, help="Take it down: every later run goes without it.")
-@click.option("--duplicates", is_flag=True, help="With it what was dropped as a duplicate of it.")
+@click.option("--duplicates", is_flag=True, help="With it what was dropped for being like it.")
 @click.option("--undo", is_flag=True, help="Let it come back with the next run.")
 @AS_JSON
 def takedown(doc: str | None, yes: bool, duplicates: bool, undo: bool, as_json: bool) -> None:

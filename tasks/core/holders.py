@@ -23,6 +23,8 @@ TRAINING = ("train", "valid")
 TABLES = ("docs.parquet", "test.parquet")
 """Files that hold documents."""
 REJECTS = "aux/rejects.parquet"
+BECAUSE = ("exact_duplicate", "near_duplicate", "overlaps_evalset")
+"""Reasons whose detail names another document, without which this one would have passed."""
 
 Place = tuple[str, str]
 """Step and key."""
@@ -51,7 +53,7 @@ class Found:
 
     sights: list[Sight]
     duplicates: list[dict[str, str]]
-    """id, source, uri and reason of the documents that were dropped because one of these was kept."""
+    """id, source, uri and reason of the documents that were dropped for being like one of these."""
     looked: dict[str, set[str]]
     """Digests of all artifacts that hold documents, by step."""
     made: dict[Place, tuple[Manifest, set[str]]]
@@ -141,7 +143,7 @@ def look(store: Store, ids: Iterable[str]) -> Found:
             if path == REJECTS:
                 for row in _rows(table, pl.col("id").is_in(wanted)):
                     sights.append(Sight(manifest, row["id"], row["part"], row["reason"], row["detail"]))
-                for row in _rows(table, pl.col("detail").is_in([f"kept: {id_}" for id_ in wanted])):
+                for row in _rows(table, _because_of(wanted)):
                     duplicates[row["id"]] = {name: row[name] for name in ("id", "source", "uri", "reason")}
                 continue
             documents.add(place)
@@ -149,6 +151,14 @@ def look(store: Store, ids: Iterable[str]) -> Found:
             sights += [Sight(manifest, row["id"], _part(path)) for row in _rows(table, pl.col("id").is_in(wanted))]
     left = [row for id_, row in sorted(duplicates.items()) if id_ not in set(wanted)]
     return Found(sights, left, looked, _made_from(manifests, documents, sights))
+
+
+def _because_of(ids: list[str]) -> pl.Expr:
+    """Rows that were dropped since one of these was kept, or was held out and overlaps them."""
+    import polars as pl
+
+    named = pl.col("detail").str.strip_prefix("kept: ").str.slice(0, len(ids[0]))
+    return named.is_in(ids) & pl.col("reason").is_in(BECAUSE)
 
 
 def _tables(store: Store, manifest: Manifest) -> Iterator[tuple[str, Path]]:

@@ -57,6 +57,3 @@ def test_a_document_that_is_taken_down_leaves_its_shard_alone_and_the_models_tha
     (held,) = pl.read_parquet(content(frozen) / "test.parquet").filter(pl.col("source") == "mine")["id"][:1]
     assert "held out for evaluation only" in house.say("takedown", held, "--yes").out
     assert house.plan().to("run").keys() == {"split_shard[mine-000]", "strike_evalset"}
-    house.say("takedown", held, "--undo")
-    assert [one["id"] for one in house.say("takedown", "--json").json["documents"]] == [doc]
-    assert "no document 'ffffffffffff'" in house.say("takedown", "ffffffffffff", code=2).err
