@@ -32,16 +32,20 @@ def prepare(recipe: Recipe) -> Data:
     shards = observe(f"shards/{name}", sources, data)
     confs = [data.sources[shard["source"]] for shard in shards]
     fetched = collect.fetch_shard.map(shards, conf=confs)
-    profiles = validate.profile_shard.map(fetched, conf=data.validation.profile)
-    validate.validate_corpus.chained(f"accepted/{name}", tuple(profiles), conf=data.validation)
+    names, origins = [shard["shard"] for shard in shards], [data.origin(shard["source"]) for shard in shards]
+    profiles = validate.profile_shard.map(fetched, origins, conf=data.validation.profile)
+    rules = validate.rules_of(data.validation, names, [origin["kind"] for origin in origins])
+    full = validate.in_full(fetched, data.validation)
+    verdict = validate.validate_corpus.chained(f"accepted/{name}", tuple(profiles), full, rules, conf=data.validation)
 
+    judged = validate.judged(verdict, names, data.validation)
     taken = observe(takedown.REF, takedown.concerning, fetched)
-    split = clean.split_shard.map(fetched, taken, conf=[data.admission(shard["source"]) for shard in shards])
+    admitted = [data.admission(shard["source"]) for shard in shards]
+    split = clean.split_shard.map(fetched, taken, judged, conf=admitted)
     cleaned = clean.clean_shard.map(split, conf=data.clean)
     signed = clean.sign_shard.map(cleaned, conf=data.dedup)
     clusters = clean.cluster.chained(f"dedup/{name}", tuple(signed), conf=data.dedup)
-    drops = [clusters.part(shard["shard"]) for shard in shards]
-    filtered = clean.filter_shard.map(cleaned, drops, conf=data.dedup)
+    filtered = clean.filter_shard.map(cleaned, [clusters.part(shard) for shard in names], conf=data.dedup)
 
     frozen = f"evalset/{name}/{data.evalset.name}-v{data.evalset.version}"
     evalset = clean.freeze_evalset.pinned(frozen, tuple(filtered), conf=data.evalset)

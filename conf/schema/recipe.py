@@ -47,6 +47,10 @@ class DataConf(CollectConf):
             )
         return self
 
+    def origin(self, source: str) -> dict[str, str]:
+        """The name and the kind of a source, as statistics have them."""
+        return {"source": source, "kind": self.sources[source].kind}
+
     def admission(self, source: str) -> AdmitConf:
         """What decides on the documents of one source: other sources' licences do not make its shards again."""
         return AdmitConf(licences=self.licences.of(source), split=self.split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from conf.schema.base import Conf
 
@@ -22,6 +22,14 @@ class ExpectationConf(Conf):
     """critical stops the run; warning is shown and passes."""
     table: Literal["statistics", "sample", "corpus"] = "statistics"
     """The table: statistics (a row per shard), sample (sampled rows of all shards), corpus (one row for the whole)."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of source, as data.sources.NAME.kind has them, whose shards it looks at; none for all."""
+
+    @model_validator(mode="after")
+    def _the_corpus_is_of_all_kinds(self) -> ExpectationConf:
+        if self.kinds and self.table == "corpus":
+            raise ValueError("the table corpus is of all kinds: leave kinds out, or set it on statistics or sample")
+        return self
 
 
 class ProfileConf(Conf):
@@ -39,7 +47,25 @@ class DriftConf(Conf):
     max_length_change: float = Field(0.5, ge=0)
     """The relative change of the mean text length, up or down, that is accepted."""
     severity: Literal["critical", "warning"] = "warning"
-    """critical stops the run; warning is shown and passes."""
+    """Of these two: critical stops the run; warning is shown and passes."""
+    max_divergence: float = Field(0.1, ge=0, le=1)
+    """How far the distribution of three-byte sequences may move: Jensen–Shannon divergence in bits, 0 for the same, 1
+    for nothing in common."""
+    divergence_severity: Literal["critical", "warning"] = "warning"
+    """Of the divergence: critical stops the run; warning is shown and passes."""
+
+
+class QuarantineConf(Conf):
+    """What becomes of a shard that fails a critical expectation on its statistics or its rows."""
+
+    set_aside: Literal["nothing", "shards"] = "nothing"
+    """nothing: the run stops; shards: it goes on without the failing shards, and says so."""
+    max_shards: int = Field(10, ge=1)
+    """Most shards that are set aside; if more fail, the run stops."""
+    max_row_share: float = Field(0.1, ge=0, lt=1)
+    """The largest share of all documents that is set aside; if more fail, the run stops."""
+    release: tuple[str, ...] = ()
+    """Shards, as notes-003, that are let through although they fail."""
 
 
 class ValidateConf(Conf):
@@ -49,10 +75,22 @@ class ValidateConf(Conf):
     """What is measured of each shard."""
     max_sample_rows: int = Field(5_000, ge=1)
     """Sampled rows of all shards together that the suite sees, evenly over the shards; bounds its memory."""
+    full_shards: int = Field(2, ge=0)
+    """Shards, chosen by the hash of their names, of which every row is checked."""
     drift: DriftConf = DriftConf()
     """How far the corpus may move from the last accepted one."""
     expectations: tuple[ExpectationConf, ...] = ()
-    """More expectations; one with the expectation, column and table of conf/suites/documents.yaml takes its place."""
+    """More expectations; one takes the place of its like (in expectation, column and table) of conf/suites/."""
+    quarantine: QuarantineConf = QuarantineConf()
+    """What becomes of shards that fail."""
+
+    def for_key(self) -> dict[str, Any]:
+        """What is measured; what it is held against is an input of its own, so that another limit forgets no memory."""
+        return {
+            name: value
+            for name, value in super().for_key().items()
+            if name not in ("drift", "expectations", "quarantine")
+        }
 
 
 class ContractConf(Conf):

@@ -1,4 +1,5 @@
-"""Which documents may be taken in at all: those that nobody took down and whose licence is allowed."""
+"""Which documents may be taken in at all: those of an accepted shard that nobody took down and that have an
+allowed licence."""
 
 from __future__ import annotations
 
@@ -21,11 +22,12 @@ def without_text(dropped: pl.DataFrame) -> pl.DataFrame:
 class Admission:
     """Judges batches of documents and counts how many have each allowed licence.
 
-    `licences` None allows all; `taken` are the ids of documents that were taken down.
+    `licences` None allows all; `taken` are the ids of documents that were taken down; `failed` says why validation set
+    the whole shard aside, and is empty if it did not.
     """
 
-    def __init__(self, licences: Sequence[str] | None, taken: Collection[str] = ()) -> None:
-        self.licences, self.taken = licences, list(taken)
+    def __init__(self, licences: Sequence[str] | None, taken: Collection[str] = (), failed: Sequence[str] = ()) -> None:
+        self.licences, self.taken, self.failed = licences, list(taken), "; ".join(failed)
         self._counts = Counter(dict.fromkeys(licences or (), 0))
 
     def judge(self, batch: pl.DataFrame) -> pl.DataFrame:
@@ -33,9 +35,12 @@ class Admission:
         licence = pl.col("licence").fill_null(UNKNOWN)
         refused = licence.is_in(self._refused(batch.select(licence)["licence"]))
         down = pl.col("id").is_in(self.taken)
+        aside, why = pl.lit(bool(self.failed)), pl.lit(self.failed)
+        reason = pl.when(down).then(pl.lit(TAKEDOWN)).when(aside).then(pl.lit("quarantine"))
+        detail = pl.when(down).then(pl.lit("taken down by hand")).when(aside).then(why)
         return batch.with_columns(
-            pl.when(down).then(pl.lit(TAKEDOWN)).when(refused).then(pl.lit("licence")).alias("reason"),
-            pl.when(down).then(pl.lit("taken down by hand")).when(refused).then(licence).alias("detail"),
+            reason.when(refused).then(pl.lit("licence")).alias("reason"),
+            detail.when(refused).then(licence).alias("detail"),
         )
 
     def stats(self) -> dict[str, Any]:

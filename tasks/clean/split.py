@@ -6,7 +6,7 @@ What may not be taken in is left out here, before any side gets it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,19 @@ def part_of(text: str, conf: SplitConf) -> str:
 
 
 def split(
-    docs: Path, out: Callable[[str], Path], rejects: Path, conf: AdmitConf, taken: Collection[str] = ()
+    docs: Path,
+    out: Callable[[str], Path],
+    rejects: Path,
+    conf: AdmitConf,
+    taken: Collection[str] = (),
+    failed: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write each part's documents in the order of `docs` to `out(part)`, those that are not admitted to `rejects`.
 
-    `taken` are the ids of documents that were taken down.
+    `taken` are the ids of documents that were taken down, `failed` says why the whole shard is set aside, if it is.
     Returns counts per part, and how many documents have each licence of a list.
     """
-    admission = Admission(conf.licences, taken)
+    admission = Admission(conf.licences, taken, failed)
     with ExitStack() as stack:
         reject_writer = stack.enter_context(TableWriter(rejects, REJECTS))
         writers = {part: stack.enter_context(TableWriter(out(part), DOCUMENTS)) for part in PARTS}

@@ -12,11 +12,11 @@ _TABLES = ("polars", "pyarrow", "numpy")
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)
-def split_shard(docs: Artifact, taken: Sequence[str], conf: AdmitConf, work: Workdir) -> Stats:
-    """Divide a shard's documents into train, valid and test, but those that were taken down (`taken`, ids) and those
-    whose licence is not allowed.
+def split_shard(docs: Artifact, taken: Sequence[str], judged: Artifact | None, conf: AdmitConf, work: Workdir) -> Stats:
+    """Divide a shard's documents into train, valid and test, but those that were taken down (`taken`, ids), those whose
+    licence is not allowed, and all of a shard that validation sets aside (`judged`, None where it sets none aside).
 
-    docs.parquet in → PART/docs.parquet out, rejects beside them.
+    docs.parquet and quarantine.json in → PART/docs.parquet out, rejects beside them.
     """
     from tasks.clean.split import split
 
@@ -26,6 +26,7 @@ def split_shard(docs: Artifact, taken: Sequence[str], conf: AdmitConf, work: Wor
         work.aux / "rejects.parquet",
         conf,
         taken,
+        judged.read_json("quarantine.json")["failed"] if judged else (),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.validate.expectations import Outcome
+from tasks.validate.outcomes import Outcome
 
 _ACTIVE = re.compile(r"<(script|iframe)\b.*?</\1>|<(?:link|img)\b[^>]*>|url\([^)]*\)", re.DOTALL | re.IGNORECASE)
 _UPWARDS = re.compile(r"(?:\.\./)+(?:index|expectations/[^\"]*)\.html")
@@ -24,10 +24,17 @@ padding:.5rem 1rem}.badge{border:1px solid #999;border-radius:.3rem;padding:0 .3
 </style>"""
 
 
-def write(folder: Path, title: str, outcomes: Sequence[Outcome], results: Mapping[str, Any]) -> Path:
+def write(
+    folder: Path,
+    title: str,
+    outcomes: Sequence[Outcome],
+    results: Mapping[str, Any],
+    aside: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
     """Write index.html, with every outcome, and one page for each table as Great Expectations renders it.
 
-    The pages load nothing and run nothing: what a row of data holds cannot act in them. Returns the index page.
+    `aside` says why each shard was set aside. The pages load nothing and run nothing: what a row of data holds cannot
+    act in them. Returns the index page.
     """
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
@@ -38,7 +45,7 @@ def write(folder: Path, title: str, outcomes: Sequence[Outcome], results: Mappin
         page = view.render(ValidationResultsPageRenderer().render(result))
         (folder / f"{name}.html").write_text(_still(page), encoding="utf-8")
     index = folder / "index.html"
-    index.write_text(_index(title, outcomes, results), encoding="utf-8")
+    index.write_text(_index(title, outcomes, results, aside or {}), encoding="utf-8")
     return index
 
 
@@ -47,7 +54,9 @@ def _still(page: str) -> str:
     return re.sub(r"<head>", f"<head>\n{_HEAD}", page, count=1)
 
 
-def _index(title: str, outcomes: Sequence[Outcome], results: Mapping[str, Any]) -> str:
+def _index(
+    title: str, outcomes: Sequence[Outcome], results: Mapping[str, Any], aside: Mapping[str, Sequence[str]]
+) -> str:
     rows = "\n".join(_row(outcome) for outcome in sorted(outcomes, key=lambda o: (o.success, o.severity)))
     pages = " · ".join(f'<a href="{name}.html">{name}</a>' for name in results)
     passed = sum(outcome.success for outcome in outcomes)
@@ -55,16 +64,31 @@ def _index(title: str, outcomes: Sequence[Outcome], results: Mapping[str, Any]) 
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
 {_HEAD}</head><body><h1>{html.escape(title)}</h1>
 <p>{passed} of {len(outcomes)} expectations are met. Pages by table: {pages}</p>
-<table><tr><th>Outcome<th>Severity<th>Expectation<th>Column<th>Table<th>Expected<th>Observed<th>Shards</tr>
+{_aside(aside)}<table><tr><th>Outcome<th>Severity<th>Expectation<th>Column<th>Table<th>Expected<th>Observed<th>Shards</tr>
 {rows}
 </table></body></html>
+"""
+
+
+def _aside(aside: Mapping[str, Sequence[str]]) -> str:
+    if not aside:
+        return ""
+    rows = "\n".join(
+        f"<tr><td>{html.escape(shard)}<td>{'<br>'.join(map(html.escape, why))}</tr>" for shard, why in aside.items()
+    )
+    return f"""<h2>Set aside</h2>
+<p>These shards failed and are left out; what follows is about the others. The pages before_… are about all.</p>
+<table><tr><th>Shard<th>Why</tr>
+{rows}
+</table>
 """
 
 
 def _row(outcome: Outcome) -> str:
     verdict = "passed" if outcome.success else '<b class="failed">failed</b>'
     expected = ", ".join(f"{name}={value!r}" for name, value in sorted(outcome.expected.items()))
-    table = f'<a href="{outcome.table}.html">{outcome.table}</a>'
+    table = outcome.table if outcome.table == "full" else f'<a href="{outcome.table}.html">{outcome.table}</a>'
+    table += f" of kind {html.escape(', '.join(outcome.kinds))}" if outcome.kinds else ""
     shards = "" if outcome.success else ", ".join(outcome.shards)
     cells = [outcome.severity, outcome.expectation, outcome.column or "", expected, outcome.observed, shards]
     severity, name, column, wanted, observed, where = map(html.escape, cells)

@@ -14,8 +14,9 @@ CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
 SUMMED = ("rows", "bytes", "characters", "null_text", "empty_text", "duplicate_ids", "conversations", "labelled")
 
 
-def profile(docs: Path, shard: str) -> pl.DataFrame:
-    """One row: counts, lengths in characters (p01, p50, p99, mean, longest), and shares of rows or of characters.
+def profile(docs: Path, shard: str, source: str, kind: str) -> pl.DataFrame:
+    """One row: what the shard is of, counts, lengths in characters (p01, p50, p99, mean, longest), and shares of rows or
+    of characters.
 
     `duplicate_share` counts texts that repeat an earlier one but for case and white space. `pii_share` is rough: rows
     with what looks like an e-mail address or a telephone number. The table is read in batches of columns, not whole.
@@ -26,7 +27,7 @@ def profile(docs: Path, shard: str) -> pl.DataFrame:
     length = text.str.len_chars()
     flat = text.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     measured = pl.scan_parquet(docs).select(
-        pl.lit(shard).alias("shard"),
+        *(pl.lit(value).alias(name) for name, value in (("shard", shard), ("source", source), ("kind", kind))),
         pl.len().cast(pl.Int64).alias("rows"),
         _count(text.str.len_bytes().sum(), "bytes"),
         _count(length.sum(), "characters"),

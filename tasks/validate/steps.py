@@ -2,48 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from conf.schema.validate import ContractConf, ProfileConf, ValidateConf
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, Workdir, step
+from tasks.validate.rules import in_full, judged, rules_of
+
+__all__ = ["check_documents", "check_tokens", "in_full", "judged", "profile_shard", "rules_of", "validate_corpus"]
 
 PARTS = ("train", "valid")
 GX = ("great_expectations", "pandas", "polars")
 
 
-@step(resources=Cpu(1, memory_gb=1.0), libraries=("polars",))
-def profile_shard(docs: Artifact, conf: ProfileConf, work: Workdir) -> Stats:
-    """Measure one shard.  docs.parquet → profile.parquet (one row of statistics), sample.parquet."""
-    from tasks.validate import statistics
+@step(resources=Cpu(1, memory_gb=1.0), libraries=("polars", "pyarrow", "numpy"))
+def profile_shard(docs: Artifact, origin: Mapping[str, str], conf: ProfileConf, work: Workdir) -> Stats:
+    """Measure one shard; `origin` is its source and its kind.
 
-    measured = statistics.profile(docs / "docs.parquet", docs.shard or docs.key)
+    docs.parquet → profile.parquet (one row of statistics), sample.parquet, distribution.npy.
+    """
+    from tasks.validate import distribution, statistics, tables
+
+    path = docs / "docs.parquet"
+    measured = statistics.profile(path, docs.shard or docs.key, origin["source"], origin["kind"])
     measured.write_parquet(work / "profile.parquet", compression="zstd")
-    statistics.sample(docs / "docs.parquet", conf.sample_rows).write_parquet(
-        work / "sample.parquet", compression="zstd"
-    )
+    statistics.sample(path, conf.sample_rows).write_parquet(work / "sample.parquet", compression="zstd")
+    texts = (batch["text"] for batch in tables.batches(path, ["text"]))
+    distribution.write(work / distribution.FILE, distribution.count(texts))
     return dict(measured.row(0, named=True))
 
 
-@step(blocks=True, resources=Cpu(1, memory_gb=1.5), libraries=GX, data=("conf/suites/documents.yaml",))
+@step(blocks=True, resources=Cpu(1, memory_gb=1.5), libraries=(*GX, "pyarrow", "numpy"))
 def validate_corpus(
-    profiles: tuple[Artifact, ...], previous: Artifact | None, conf: ValidateConf, work: Workdir
+    profiles: tuple[Artifact, ...],
+    full: tuple[Artifact, ...],
+    rules: Mapping[str, Any],
+    previous: Artifact | None,
+    conf: ValidateConf,
+    work: Workdir,
 ) -> Stats:
-    """Judge all shards, and the change since the last accepted verdict.  profiles → verdict.json; aux/data_docs.
+    """Judge all shards, and the change since the last accepted verdict.
+
+    `full` are the fetched shards of which every row is checked, `rules` what `rules_of` gave.
+    profiles → verdict.json, distribution.npy, with quarantine SHARD/quarantine.json; aux/data_docs.
 
     Raises `DataError` for a critical failure, `StepError` for a check that itself fails.
     """
-    from tasks.validate import suites, tables, verdict
+    from tasks.validate import corpus
 
-    statistics, sample, corpus = tables.of_profiles(profiles, conf.max_sample_rows)
-    row, drift = verdict.drifted(corpus, previous / "verdict.json" if previous else None, conf.drift)
-    suite = [*suites.read(verdict.SUITES / "documents.yaml", conf.expectations), *drift]
-    return verdict.judge(
-        "Validation of the collected documents",
-        suite,
-        {"statistics": statistics, "sample": sample, "corpus": tables.one_row(row)},
-        work,
-        "To go on: mend the source or take it out of data.sources; or, if such data are meant, set the same "
-        "expectation in data.validation.expectations with other limits or severity: warning",
-    )
+    return corpus.judge(profiles, full, rules, previous, conf.max_sample_rows, work)
 
 
 @step(blocks=True, resources=Cpu(1, memory_gb=1.5), libraries=GX, data=("conf/suites/contract_documents.yaml",))
@@ -55,7 +63,7 @@ def check_documents(docs: tuple[Artifact, ...], conf: ContractConf, work: Workdi
     table = contract.documents(found)
     return verdict.judge(
         "Contract of the cleaned documents",
-        suites.read(verdict.SUITES / "contract_documents.yaml", conf.documents),
+        suites.read(suites.FOLDER / "contract_documents.yaml", conf.documents),
         {"statistics": table, "corpus": tables.sums(table, ("rows",))},
         work,
         "To go on: see what the cleaning steps dropped (`fromzero show`), and loosen their rules or add data; "
@@ -74,7 +82,7 @@ def check_tokens(tokens: tuple[Artifact, ...], tokenizer: Artifact, conf: Contra
     table = contract.tokens(found, tables.vocabulary_of(tokenizer / "tokenizer.json"))
     return verdict.judge(
         "Contract of the tokens",
-        suites.read(verdict.SUITES / "contract_tokens.yaml", conf.tokens),
+        suites.read(suites.FOLDER / "contract_tokens.yaml", conf.tokens),
         {"statistics": table, "corpus": tables.sums(table, ("documents", "tokens"))},
         work,
         "To go on: tokenize again (`fromzero run --refresh tokenize_shard`); if it fails again, the tokenizer and the "

@@ -6,10 +6,12 @@ import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from conf.schema.validate import ExpectationConf
 from tasks.core.errors import ConfigError
 
+FOLDER = Path(__file__).parents[2] / "conf" / "suites"
 REFUSED = {
     "ExpectColumnQuantileValuesToBeBetween": "Great Expectations cannot store its result; use "
     "expect_column_values_to_be_between on p01, p50 or p99 of the statistics",
@@ -17,9 +19,9 @@ REFUSED = {
 
 
 def read(path: Path, more: Iterable[ExpectationConf] = ()) -> tuple[ExpectationConf, ...]:
-    """The expectations of a YAML file, and `more`, which take the place of those alike in name, column and table.
+    """The expectations of a YAML file, and `more`, which take the place of their likes.
 
-    Raises `ConfigError` for a file that is no list of expectations, or an expectation that does not exist.
+    Raises `ConfigError` for a file that is no list of expectations.
     """
     import yaml
     from pydantic import ValidationError
@@ -30,10 +32,32 @@ def read(path: Path, more: Iterable[ExpectationConf] = ()) -> tuple[ExpectationC
         raise ConfigError(
             f"{path} is no suite, a list of {{expectation, column, kwargs, severity, table}}: {error}"
         ) from error
-    suite = {}
-    for wanted in (*listed, *more):
-        suite[class_name(wanted.expectation), wanted.column, wanted.table] = wanted
-    return tuple(suite.values())
+    return tuple({_likeness(wanted): wanted for wanted in (*listed, *more)}.values())
+
+
+def of_kinds(kinds: Iterable[str], more: Iterable[ExpectationConf] = ()) -> tuple[ExpectationConf, ...]:
+    """The suite of collected documents: documents.yaml, for each kind of source completed from KIND.yaml, and `more`.
+
+    What is the same for all `kinds` stands there once; else `kinds` of the expectation says for which it is.
+    """
+    present, own = sorted(set(kinds)), tuple(more)
+    found: dict[str, tuple[ExpectationConf, list[str]]] = {}
+    for kind in present:
+        special = FOLDER / f"{kind}.yaml"
+        asked = [wanted for wanted in own if not wanted.kinds or kind in wanted.kinds]
+        for wanted in read(FOLDER / "documents.yaml", [*(read(special) if special.exists() else ()), *asked]):
+            common = wanted.model_copy(update={"kinds": ()})
+            found.setdefault(common.model_dump_json(), (common, []))[1].append(kind)
+    return tuple(
+        wanted if who == present or wanted.table == "corpus" else wanted.model_copy(update={"kinds": tuple(who)})
+        for wanted, who in found.values()
+    )
+
+
+def _likeness(wanted: ExpectationConf) -> tuple[Any, ...]:
+    """Two expectations alike in this are one, of which the later counts: name, column or columns, table."""
+    columns = [wanted.column, *(wanted.kwargs.get(name) for name in ("column_A", "column_B"))]
+    return _plain(wanted.expectation), *columns, wanted.table
 
 
 def class_name(expectation: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,46 @@ from tasks.validate import statistics
 if TYPE_CHECKING:
     import polars as pl
 
+COLUMNS = ("id", "text", "source", "uri", "licence", "label")
+"""The documents' columns that rows are checked on."""
+
+BATCH_BYTES = 16 << 20
+"""Bytes of documents that are looked at together, by the file's average; at most `BATCH_ROWS`."""
+BATCH_ROWS = 2000
+
+
+def batches(docs: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Columns of a documents table in batches, in its order."""
+    import polars as pl
+    import pyarrow.parquet as parquet
+
+    with parquet.ParquetFile(docs, pre_buffer=False) as file:
+        size = sum(file.metadata.row_group(n).total_byte_size for n in range(file.metadata.num_row_groups))
+        rows = int(max(1, min(BATCH_ROWS, BATCH_BYTES * file.metadata.num_rows // max(size, 1))))
+        for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
+            yield pl.DataFrame(batch)
+
+
+def rows_of(docs: Path, shard: str, kind: str) -> Iterator[pl.DataFrame]:
+    """All rows of a shard in batches, with the columns of the sample."""
+    for batch in batches(docs, COLUMNS):
+        yield batch.with_columns(_beside(shard, kind))
+
+
+def _beside(shard: str, kind: str) -> list[pl.Expr]:
+    import polars as pl
+
+    return [
+        pl.lit(shard).alias("shard"),
+        pl.lit(kind).alias("kind"),
+        pl.col("text").str.len_chars().alias("length"),
+    ]
+
 
 def of_profiles(profiles: Sequence[Artifact], max_rows: int) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
     """(statistics: a row per shard, sample: at most `max_rows` rows, corpus: the row for the whole), by shard.
 
-    The sample has the documents' columns but messages, and shard and length (characters) beside them.
+    The sample has the documents' columns but messages, and shard, kind and length (characters) beside them.
     """
     import polars as pl
 
@@ -25,14 +60,9 @@ def of_profiles(profiles: Sequence[Artifact], max_rows: int) -> tuple[pl.DataFra
     share = max(1, max_rows // max(1, len(ordered)))
     table = pl.concat([pl.read_parquet(profile / "profile.parquet") for profile in ordered])
     samples = [
-        pl.scan_parquet(profile / "sample.parquet")
-        .head(share)
-        .drop("messages")
-        .with_columns(
-            pl.lit(profile.shard or profile.key).alias("shard"), pl.col("text").str.len_chars().alias("length")
-        )
-        for profile in ordered[:max_rows]
-    ]
+        pl.scan_parquet(profile / "sample.parquet").head(share).select(COLUMNS).with_columns(_beside(shard, kind))
+        for profile, (shard, kind) in zip(ordered, table.select("shard", "kind").iter_rows(), strict=True)
+    ][:max_rows]
     return table, pl.concat(samples).collect(), statistics.corpus(table)
 
 

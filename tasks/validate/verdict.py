@@ -7,16 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conf.schema.validate import DriftConf, ExpectationConf
+from conf.schema.validate import ExpectationConf
 from tasks.core.errors import DataError
 from tasks.core.step import Stats, Workdir
 from tasks.validate import expectations, pages
-from tasks.validate.expectations import Outcome
+from tasks.validate.outcomes import Outcome
 
 if TYPE_CHECKING:
     import polars as pl
-
-SUITES = Path(__file__).parents[2] / "conf" / "suites"
 
 
 def judge(
@@ -33,13 +31,17 @@ def judge(
     """
     outcomes, results = expectations.run(suite, tables)
     index = pages.write(work.aux / "data_docs", title, outcomes, results)
-    failed = [outcome for outcome in outcomes if not outcome.success]
-    critical = [outcome for outcome in failed if outcome.severity == "critical"]
+    critical = [outcome for outcome in outcomes if outcome.stops]
     if critical:
-        raise DataError(_refusal(title, critical, index, go_on))
-    verdict = {"outcomes": [outcome.to_json() for outcome in outcomes], "corpus": tables["corpus"].row(0, named=True)}
+        raise DataError(refusal(title, critical, index, go_on))
+    return write(outcomes, tables["corpus"].row(0, named=True), work)
+
+
+def write(outcomes: Sequence[Outcome], corpus: Mapping[str, Any], work: Workdir) -> Stats:
+    """Write verdict.json; returns the counts and the warnings, which are also printed."""
+    verdict = {"outcomes": [outcome.to_json() for outcome in outcomes], "corpus": dict(corpus)}
     (work / "verdict.json").write_text(json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-    warnings = [str(outcome) for outcome in failed]
+    warnings = [str(outcome) for outcome in outcomes if not outcome.success]
     for warning in warnings:
         print(f"warning: {warning}")
     return {
@@ -50,30 +52,8 @@ def judge(
     }
 
 
-def drifted(
-    corpus: dict[str, Any], previous: Path | None, conf: DriftConf
-) -> tuple[dict[str, Any], list[ExpectationConf]]:
-    """The corpus' row with its ratios to the last accepted verdict's, and the expectations on them, if there is one."""
-    if previous is None:
-        return corpus, []
-    before = json.loads(previous.read_bytes())["corpus"]
-    row = corpus | {
-        "rows_ratio": corpus["rows"] / max(1, before["rows"]),
-        "mean_length_ratio": corpus["mean_length"] / max(1.0, before["mean_length"]),
-    }
-    longer, shorter = 1 + conf.max_length_change, max(0.0, 1 - conf.max_length_change)
-    wanted: list[tuple[str, dict[str, float]]] = [
-        ("rows_ratio", {"min_value": 1 - conf.max_row_shrink}),
-        ("mean_length_ratio", {"min_value": shorter, "max_value": longer}),
-    ]
-    name = "expect_column_values_to_be_between"
-    return row, [
-        ExpectationConf(expectation=name, column=column, kwargs=limits, severity=conf.severity, table="corpus")
-        for column, limits in wanted
-    ]
-
-
-def _refusal(title: str, critical: Sequence[Outcome], index: Path, go_on: str) -> str:
+def refusal(title: str, critical: Sequence[Outcome], index: Path, go_on: str) -> str:
+    """Why data are refused: each critical failure, the Data Docs' index page, and what can be done."""
     listed = "\n".join(f"  {outcome}" for outcome in critical)
     return (
         f"{title}: {len(critical)} critical expectation{'s' if len(critical) > 1 else ''} failed:\n{listed}\n"

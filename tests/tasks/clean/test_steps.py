@@ -40,7 +40,7 @@ def ids(artifact, part: str) -> set[str]:
 
 
 def test_the_stage_gives_equal_bytes_twice_and_leaks_nothing(run_twice, shards) -> None:
-    split = [run_twice(steps.split_shard, docs, (), conf=SPLIT, shard=docs.shard) for docs in shards]
+    split = [run_twice(steps.split_shard, docs, (), None, conf=SPLIT, shard=docs.shard) for docs in shards]
     cleaned = [run_twice(steps.clean_shard, docs, conf=CleanConf(), shard=docs.shard) for docs in split]
     signed = [run_twice(steps.sign_shard, docs, conf=DedupConf(), shard=docs.shard) for docs in cleaned]
     clusters = run_twice(steps.cluster, tuple(signed), None, conf=DedupConf())
@@ -74,7 +74,7 @@ def test_the_stage_gives_equal_bytes_twice_and_leaks_nothing(run_twice, shards) 
 
 
 def test_a_new_shard_leaves_the_parts_of_the_old_ones_as_they_were(run_twice, shards) -> None:
-    split = [run_twice(steps.split_shard, docs, (), conf=SPLIT, shard=docs.shard) for docs in shards]
+    split = [run_twice(steps.split_shard, docs, (), None, conf=SPLIT, shard=docs.shard) for docs in shards]
     signed = [run_twice(steps.sign_shard, docs, conf=DedupConf(), shard=docs.shard) for docs in split]
     before = run_twice(steps.cluster, (signed[0], signed[2]), None, conf=DedupConf())
     after = run_twice(steps.cluster, tuple(signed), before, conf=DedupConf())
@@ -88,7 +88,7 @@ def test_a_new_shard_leaves_the_parts_of_the_old_ones_as_they_were(run_twice, sh
 def test_rejects_are_kept_beside_and_not_digested(tmp_path, shards) -> None:
     work = Workdir(tmp_path / "split")
     work.make()
-    steps.split_shard.function(shards[0], (), SPLIT, work)
+    steps.split_shard.function(shards[0], (), None, SPLIT, work)
     assert (work / "train/docs.parquet").exists() and [path.name for path in work.aux.iterdir()] == ["rejects.parquet"]
 
 

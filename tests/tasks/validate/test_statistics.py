@@ -13,7 +13,7 @@ from tests.tasks.validate.conftest import docs_in, table_of
 
 def profile_of(tmp_path: Path, table: pl.DataFrame) -> dict[str, object]:
     docs = docs_in(tmp_path, "own-000", table)
-    return statistics.profile(docs / "docs.parquet", "own-000").row(0, named=True)
+    return statistics.profile(docs / "docs.parquet", "own-000", "own", "files").row(0, named=True)
 
 
 def test_counts_and_lengths_are_those_of_the_rows(tmp_path: Path) -> None:
@@ -49,7 +49,8 @@ def test_null_empty_and_repeated_rows_are_counted(tmp_path: Path) -> None:
 
 def test_an_empty_table_has_a_row_of_zeros(tmp_path: Path) -> None:
     row = profile_of(tmp_path, table_of([]))
-    assert row.pop("shard") == "own-000" and set(row.values()) == {0}
+    named = [row.pop(name) for name in ("shard", "source", "kind")]
+    assert named == ["own-000", "own", "files"] and set(row.values()) == {0}
 
 
 def test_a_sample_does_not_depend_on_the_rows_order(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from conf.schema.validate import ContractConf, ProfileConf, ValidateConf
 from tasks.core.artifact import Artifact, hash_file
 from tasks.core.errors import DataError
 from tasks.core.step import Workdir
-from tasks.validate.steps import check_documents, check_tokens, profile_shard, validate_corpus
+from tasks.validate.steps import check_documents, check_tokens, in_full, profile_shard, rules_of, validate_corpus
 from tests.tasks.validate.conftest import artifact, docs_in, table_of, work_in
 from tests.tasks.validate.test_contract import write_tokens
 
@@ -22,13 +22,27 @@ GOOD = [f"A good text number {number}, long enough to be kept." for number in ra
 LONG = [text * 3 for text in GOOD]
 
 
-def profiled(folder: Path, tables: dict[str, pl.DataFrame]) -> tuple[Artifact, ...]:
+def profiled(folder: Path, tables: dict[str, pl.DataFrame], kind: str = "files") -> tuple[Artifact, ...]:
     found = []
     for shard, table in tables.items():
-        work = work_in(folder / "profiles" / shard)
-        profile_shard.function(docs_in(folder / "docs", shard, table), ProfileConf(sample_rows=20), work)
+        work, origin = work_in(folder / "profiles" / shard), {"source": shard.split("-")[0], "kind": kind}
+        profile_shard.function(docs_in(folder / "docs", shard, table), origin, ProfileConf(sample_rows=20), work)
         found.append(artifact(work.root, "profile_shard", shard))
     return tuple(found)
+
+
+def validated(
+    folder: Path,
+    tables: dict[str, pl.DataFrame],
+    work: Workdir,
+    previous: Artifact | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """What validation says of shards of one kind, `options` being its config's."""
+    profiles, conf = profiled(folder, tables), ValidateConf.model_validate({"full_shards": 0} | options)
+    docs = [artifact(folder / "docs" / shard, "fetch_shard", shard) for shard in tables]
+    rules = json.loads(json.dumps(rules_of(conf, list(tables), ["files"])))
+    return validate_corpus.function(profiles, in_full(docs, conf), rules, previous, conf, work)
 
 
 def content(work: Workdir) -> dict[str, str]:
@@ -36,8 +50,7 @@ def content(work: Workdir) -> dict[str, str]:
 
 
 def test_good_documents_pass_and_the_data_docs_load_nothing(tmp_path: Path, work: Workdir) -> None:
-    profiles = profiled(tmp_path, {"own-000": table_of(GOOD), "own-001": table_of(GOOD)})
-    stats = validate_corpus.function(profiles, None, ValidateConf(), work)
+    stats = validated(tmp_path, {"own-000": table_of(GOOD), "own-001": table_of(GOOD)}, work)
     assert stats["warnings"] == [] and stats["corpus"]["rows"] == 80
     pages = {page.name: page.read_text() for page in (work.aux / "data_docs").iterdir()}
     assert set(pages) == {"index.html", "statistics.html", "sample.html", "corpus.html"}
@@ -49,9 +62,8 @@ def test_good_documents_pass_and_the_data_docs_load_nothing(tmp_path: Path, work
 
 def test_critical_failures_name_expectation_column_value_shard_page_and_mend(tmp_path: Path, work: Workdir) -> None:
     bad = ["x" * 30 + "\ufffd" * 30 + str(n) for n in range(5)]
-    profiles = profiled(tmp_path, {"own-000": table_of(GOOD), "own-001": table_of(bad)})
     with pytest.raises(DataError) as caught:
-        validate_corpus.function(profiles, None, ValidateConf(), work)
+        validated(tmp_path, {"own-000": table_of(GOOD), "own-001": table_of(bad)}, work)
     message = str(caught.value)
     assert "expect_column_values_to_be_between(max_value=0.01) on column 'replacement_share'" in message
     assert "1 of 2 rows (0.4918" in message and "in shard own-001" in message and "own-000" not in message
@@ -63,53 +75,60 @@ def test_critical_failures_name_expectation_column_value_shard_page_and_mend(tmp
 
 def test_warnings_pass_and_are_listed(tmp_path: Path, work: Workdir) -> None:
     table = table_of(GOOD, licence=[None] * len(GOOD))
-    stats = validate_corpus.function(profiled(tmp_path, {"own-000": table}), None, ValidateConf(), work)
+    stats = validated(tmp_path, {"own-000": table}, work)
     (warning,) = stats["warnings"]
     assert "'without_licence'" in warning and "own-000" in warning
 
 
 def test_data_cannot_act_in_the_pages(tmp_path: Path, work: Workdir) -> None:
     evil = ["<script>alert(1)</script><img src=x onerror=alert(2)> \ufffd\ufffd\ufffd" + "x" * 400 for _ in range(3)]
-    profiles = profiled(tmp_path, {"own-000": table_of(evil)})
-    validate_corpus.function(profiles, None, ValidateConf(), work)
+    validated(tmp_path, {"own-000": table_of(evil)}, work, full_shards=1)
     for page in (work.aux / "data_docs").iterdir():
         assert not re.search(r"<script|<img", page.read_text())
 
 
 @pytest.mark.parametrize(
-    ("now", "warned"), [(GOOD[:30], ["rows_ratio"]), ([t * 3 for t in GOOD], ["mean_length_ratio"])]
+    ("now", "warned"),
+    [
+        (GOOD[:30], ["rows_ratio"]),
+        ([t * 3 for t in GOOD], ["mean_length_ratio"]),
+        ([f"Ganz andere Worte als zuvor: Zeile {n}, und noch weitere." for n in range(40)], ["divergence"]),
+    ],
 )
 def test_drift_from_the_last_accepted_corpus_is_a_warning(tmp_path: Path, now: list[str], warned: list[str]) -> None:
-    first = work_in(tmp_path / "first")
-    validate_corpus.function(profiled(tmp_path / "1", {"own-000": table_of(GOOD)}), None, ValidateConf(), first)
+    first, table = work_in(tmp_path / "first"), {"own-000": table_of(now)}
+    validated(tmp_path / "1", {"own-000": table_of(GOOD)}, first)
     before = artifact(first.root, "validate_corpus")
-    profiles = profiled(tmp_path / "2", {"own-000": table_of(now)})
-    stats = validate_corpus.function(profiles, before, ValidateConf(), work_in(tmp_path / "second"))
-    assert [re.findall(r"'(\w+_ratio)'", warning) for warning in stats["warnings"]] == [warned]
-    strict = ValidateConf.model_validate({"drift": {"severity": "critical"}})
+    stats = validated(tmp_path / "2", table, work_in(tmp_path / "second"), before)
+    found = [re.findall(r"'(\w+_ratio|divergence)'", warning) for warning in stats["warnings"]]
+    assert found == [warned]
+    strict = {"divergence_severity" if warned == ["divergence"] else "severity": "critical"}
     with pytest.raises(DataError, match=warned[0]):
-        validate_corpus.function(profiles, before, strict, work_in(tmp_path / "third"))
+        validated(tmp_path / "3", table, work_in(tmp_path / "third"), before, drift=strict)
 
 
 def test_the_sample_of_all_shards_together_is_bounded(tmp_path: Path, work: Workdir) -> None:
-    profiles = profiled(tmp_path, {f"own-{n:03d}": table_of(GOOD) for n in range(4)})
+    tables = {f"own-{n:03d}": table_of(GOOD) for n in range(4)}
     count: dict[str, Any] = {
         "expectation": "expect_table_row_count_to_equal",
         "kwargs": {"value": 12},
         "table": "sample",
     }
-    conf = ValidateConf.model_validate({"max_sample_rows": 12, "expectations": [count]})
-    assert validate_corpus.function(profiles, None, conf, work)["warnings"] == []
+    assert validated(tmp_path, tables, work, max_sample_rows=12, expectations=[count])["warnings"] == []
 
 
 def test_profiles_and_verdicts_are_the_same_bytes_in_any_folder(tmp_path: Path) -> None:
     found = []
     for name in "ab":
-        profiles = profiled(tmp_path / name, {"own-000": table_of(GOOD)})
         verdict = work_in(tmp_path / name / "verdict")
-        validate_corpus.function(profiles, None, ValidateConf(), verdict)
+        validated(tmp_path / name, {"own-000": table_of(GOOD)}, verdict, full_shards=1)
         found.append(content(verdict) | content(Workdir(tmp_path / name / "profiles" / "own-000")))
-    assert found[0] == found[1] and set(found[0]) == {"verdict.json", "profile.parquet", "sample.parquet"}
+    assert found[0] == found[1] and set(found[0]) == {
+        "verdict.json",
+        "profile.parquet",
+        "sample.parquet",
+        "distribution.npy",
+    }
 
 
 def cleaned(folder: Path, shard: str, train: pl.DataFrame, valid: pl.DataFrame) -> Artifact:

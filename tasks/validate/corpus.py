@@ -1,0 +1,111 @@
+"""The verdict on a whole corpus: its shards' statistics, rows, and drift; what fails is refused or set aside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from conf.schema.validate import DriftConf, ExpectationConf, QuarantineConf
+from tasks.core.artifact import Artifact
+from tasks.core.errors import DataError
+from tasks.core.step import Stats, Workdir
+from tasks.validate import distribution, drift, expectations, in_full, pages, quarantine, tables, verdict
+from tasks.validate.outcomes import Outcome
+
+TITLE = "Validation of the collected documents"
+GO_ON = (
+    "To go on: mend the source or take it out of data.sources; or, if such data are meant, set the same expectation in "
+    "data.validation.expectations with other limits or severity: warning; or let failing shards be set aside with "
+    "data.validation.quarantine.set_aside=shards"
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found in some of the shards."""
+
+    outcomes: list[Outcome]
+    results: dict[str, Any]
+    corpus: dict[str, Any]
+
+
+class Corpus:
+    """All shards, and what they are held against."""
+
+    def __init__(
+        self,
+        profiles: Sequence[Artifact],
+        full: Sequence[Artifact],
+        rules: Mapping[str, Any],
+        previous: Artifact | None,
+        max_rows: int,
+    ) -> None:
+        self.profiles = {profile.shard or profile.key: profile for profile in profiles}
+        self.suite = [ExpectationConf.model_validate(wanted) for wanted in rules["suite"]]
+        self.previous, self.max_rows = previous, max_rows
+        self.wanted = [*self.suite, *(drift.expected(DriftConf(**rules["drift"])) if previous else ())]
+        self.statistics, _, _ = tables.of_profiles(profiles, 1)
+        kinds = dict(self.statistics.select("shard", "kind").iter_rows())
+        self.in_full = {
+            shard: in_full.check(
+                self.suite, shard, kinds[shard], tables.rows_of(docs / "docs.parquet", shard, kinds[shard])
+            )
+            for docs in full
+            if (shard := docs.shard or docs.key)
+        }
+
+    def look(self, without: Sequence[str] = ()) -> Look:
+        """Check the shards but some."""
+        left = [profile for shard, profile in self.profiles.items() if shard not in without]
+        statistics, sample, corpus = tables.of_profiles(left, self.max_rows)
+        corpus = drift.measured(corpus, self.distribution(without), self.previous)
+        found = {"statistics": statistics, "sample": sample, "corpus": tables.one_row(corpus)}
+        outcomes, results = expectations.run(self.wanted, found)
+        rows = [outcome for shard, some in self.in_full.items() if shard not in without for outcome in some]
+        return Look([*outcomes, *rows], results, corpus)
+
+    def distribution(self, without: Sequence[str]) -> Any:
+        """The distribution of the shards but some."""
+        left = [profile for shard, profile in self.profiles.items() if shard not in without]
+        return distribution.read(profile / distribution.FILE for profile in left)
+
+
+def judge(
+    profiles: Sequence[Artifact],
+    full: Sequence[Artifact],
+    rules: Mapping[str, Any],
+    previous: Artifact | None,
+    max_rows: int,
+    work: Workdir,
+) -> Stats:
+    """Write verdict.json, distribution.npy, the Data Docs in aux/data_docs and, with a quarantine, what it says of each
+    shard in SHARD/quarantine.json; see `verdict.write` for what is returned, and `quarantined` beside it.
+
+    Raises `DataError` for critical failures that are not set aside.
+    """
+    corpus, conf = Corpus(profiles, full, rules, previous, max_rows), QuarantineConf(**rules["quarantine"])
+    first = last = corpus.look()
+    aside: dict[str, list[str]] = {}
+    too_many = None
+    while conf.set_aside == "shards" and (found := quarantine.failing(last.outcomes, conf)):
+        aside |= found
+        too_many = quarantine.too_many(aside, corpus.statistics, conf)
+        if too_many:
+            aside, last = {}, first
+            break
+        last = corpus.look(tuple(aside))
+    outcomes = [quarantine.released(outcome, conf) for outcome in last.outcomes]
+    before = {f"before_{name}": result for name, result in first.results.items()} if aside else {}
+    index = pages.write(work.aux / "data_docs", TITLE, outcomes, {**last.results, **before}, aside)
+    critical = [outcome for outcome in outcomes if outcome.stops]
+    if critical:
+        raise DataError(verdict.refusal(TITLE, critical, index, too_many or GO_ON))
+    distribution.write(work / distribution.FILE, corpus.distribution(tuple(aside)))
+    stats = verdict.write(outcomes, last.corpus, work)
+    if conf.set_aside == "shards":
+        for shard in corpus.profiles:
+            said = json.dumps({"failed": aside.get(shard, [])}, indent=1, ensure_ascii=False)
+            (work / f"{shard}/quarantine.json").write_text(f"{said}\n")
+    return stats | quarantine.stats(aside, corpus.statistics)

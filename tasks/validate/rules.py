@@ -1,0 +1,47 @@
+"""What the collected shards are held against, put together before anything runs: an input of the validation.
+
+So its key holds the expectations that count here, and neither another kind's suite nor a comment makes it anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from conf.schema.validate import ValidateConf
+from tasks.core.errors import ConfigError
+from tasks.validate import suites
+
+
+def rules_of(conf: ValidateConf, shards: Sequence[str], kinds: Sequence[str]) -> dict[str, Any]:
+    """The suite of these kinds of source, the limits of drift, the quarantine, as JSON.
+
+    Raises `ConfigError` for a suite that cannot be read, or a shard to release that is not there.
+    """
+    unknown = sorted(set(conf.quarantine.release) - set(shards))
+    if unknown:
+        raise ConfigError(
+            f"data.validation.quarantine.release names {', '.join(unknown)}, which is no shard here; there are: "
+            f"{', '.join(sorted(shards))}"
+        )
+    wanted = suites.of_kinds(kinds, conf.expectations)
+    return {
+        "suite": [expectation.model_dump(mode="json") for expectation in wanted],
+        "drift": conf.drift.model_dump(mode="json"),
+        "quarantine": conf.quarantine.model_dump(mode="json"),
+    }
+
+
+def in_full(fetched: Sequence[Any], conf: ValidateConf) -> tuple[Any, ...]:
+    """The shards of which every row is checked: those whose names' hashes are the smallest."""
+    ranked = sorted(fetched, key=lambda docs: hashlib.sha256(str(docs.shard).encode()).digest())
+    return tuple(ranked[: conf.full_shards])
+
+
+def judged(verdict: Any, shards: Sequence[str], conf: ValidateConf) -> list[Any]:
+    """What the verdict says of each shard, an artifact of its own, so that one shard's fate does not touch the others;
+    None for all where nothing is set aside."""
+    if conf.quarantine.set_aside == "nothing":
+        return [None] * len(shards)
+    return [verdict.part(shard) for shard in shards]
