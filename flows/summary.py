@@ -36,6 +36,12 @@ def summarise(console: Console, record: dict[str, Any], outcomes: list[Any]) -> 
             console.print(f"\n{outcome.message}", markup=False)
     for licence in funnel.unmatched(outcome.stats for outcome in outcomes if outcome.step == "split_shard"):
         console.print(f"\nno document has the licence {licence!r} of data.licences: is it misspelt?", markup=False)
+    aside = funnel.set_aside(outcome.stats for outcome in outcomes if outcome.step == "validate_corpus")
+    if aside:
+        console.print(f"\n{funnel.without(aside)}", markup=False)
+        for shard, found in aside.items():
+            console.print(f"  {shard}: {'; '.join(found['failed'])}", markup=False)
+        console.print("  fromzero rejects last --reason quarantine   shows their documents", markup=False)
     name = record["models"][0]["name"] if record["models"] else None
     console.print(f"\n{record['state']} in {figures.seconds(record['seconds'])}  run {record['run']}")
     console.print("look further:")

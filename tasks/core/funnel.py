@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.figures import count
+from tasks.core.figures import count, plural
 
 DROPPING = {
     "split_shard": "admit",
@@ -72,6 +72,19 @@ def sentence(stages: Sequence[Stage]) -> str:
     into, out = count(stages[0].documents_in), count(stages[-1].documents_out)
     dropped, held = count(sum(stage.dropped for stage in stages)), count(sum(stage.held_out for stage in stages))
     return f"Of {into} documents {out} are left; {dropped} were dropped, {held} held out for evaluation."
+
+
+def set_aside(stats: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The shards that validation set aside, by the statistics of `validate_corpus`: documents, and why each failed."""
+    return {shard: found for one in stats for shard, found in one.get("quarantined", {}).items()}
+
+
+def without(aside: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was set aside in a sentence; empty if nothing was."""
+    if not aside:
+        return ""
+    documents = plural(sum(int(one["documents"]) for one in aside.values()), "document")
+    return f"{plural(len(aside), 'shard')} with {documents} set aside by validation: {', '.join(aside)}."
 
 
 def parts_of(stats: Iterable[Mapping[str, Any]], name: str | None = None) -> list[Mapping[str, Any]]:

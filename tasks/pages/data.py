@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.core.bench import Outcome
 from tasks.core.figures import count, plural, share, size
-from tasks.core.funnel import ASIDE, funnel, parts_of, sentence, total, unmatched
+from tasks.core.funnel import ASIDE, funnel, parts_of, sentence, set_aside, total, unmatched, without
 from tasks.core.pages import Made
 from tasks.pages.markdown import bar, code, file_link, join, said, table
 
@@ -100,6 +100,7 @@ def way(outcomes: Sequence[Outcome]) -> str:
     return join(
         "# Funnel",
         f"**{sentence(stages)}**",
+        without(set_aside(stats_of("validate_corpus"))) or None,
         f"No document has these licences of `data.licences`: {unknown}." if unknown else None,
         table(rows),
         "## Why documents were dropped" if reasons else "Nothing was dropped.",
@@ -129,10 +130,17 @@ def validation(made: Made) -> str:
     failed = [outcome for outcome in outcomes if not outcome["success"]]
     met = len(outcomes) - len(failed)
     rows = [_expectation(outcome) for outcome in sorted(outcomes, key=lambda o: (o["success"], o["severity"]))]
+    aside = set_aside([made.stats])
+    away = [
+        {"shard": shard, "documents": one["documents"], "why": "; ".join(map(code, one["failed"]))}
+        for shard, one in aside.items()
+    ]
     corpus = [{"": name.replace("_", " "), "value": value} for name, value in made.stats.get("corpus", {}).items()]
     return join(
         f"# {made.step.replace('_', ' ').capitalize()}",
         f"**{'Passed' if not failed else 'Passed with warnings'}: {met} of {len(outcomes)} expectations are met.**",
+        f"**{without(aside)}** What follows is about the other shards." if aside else None,
+        table(away),
         f"Data Docs: {file_link(made.folder / 'aux' / made.stats.get('data_docs', 'data_docs/index.html'))}",
         table(rows),
         "## The corpus" if corpus else None,

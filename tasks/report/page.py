@@ -17,7 +17,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.core import figures
-from tasks.core.funnel import Stage, funnel, sentence
+from tasks.core.funnel import Stage, funnel, sentence, set_aside, without
 from tasks.core.look import DARK, LIGHT, SERIES, SERIES_DARK, most_frequent
 from tasks.core.plan import flat
 from tasks.core.store import Store, home
@@ -190,8 +190,13 @@ def _drawn(n: int, one: training.Training) -> dict[str, Any]:
 
 
 def _validation(run: Run) -> list[dict[str, Any]]:
-    """The verdicts on data and tokens: how many expectations, and the warnings."""
-    return [
-        {"step": m.step, "expectations": m.stats.get("expectations"), "warnings": m.stats.get("warnings", [])}
-        for m in run.of("validate_corpus", "check_documents", "check_tokens")
-    ]
+    """The verdicts on data and tokens: how many expectations, the warnings, what was set aside, the Data Docs."""
+    found = []
+    for m in run.of("validate_corpus", "check_documents", "check_tokens"):
+        docs, aside = run.open(m, f"aux/{m.stats.get('data_docs')}"), set_aside([m.stats])
+        found.append(
+            {"step": m.step, "expectations": m.stats.get("expectations"), "warnings": m.stats.get("warnings", []),
+             "aside": {shard: one["failed"] for shard, one in aside.items()}, "without": without(aside),
+             "docs": docs.resolve().as_uri() if isinstance(docs, Path) else None}
+        )  # fmt: skip
+    return found

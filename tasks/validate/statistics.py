@@ -15,8 +15,8 @@ SUMMED = ("rows", "bytes", "characters", "null_text", "empty_text", "duplicate_i
 
 
 def profile(docs: Path, shard: str, source: str, kind: str) -> pl.DataFrame:
-    """One row: what the shard is of, counts, lengths in characters (p01, p50, p99, mean, longest), and shares of rows or
-    of characters.
+    """One row: source and kind, counts, lengths in characters (p01, p50, p99, mean, longest), shares of rows or of
+    characters.
 
     `duplicate_share` counts texts that repeat an earlier one but for case and white space. `pii_share` is rough: rows
     with what looks like an e-mail address or a telephone number. The table is read in batches of columns, not whole.
