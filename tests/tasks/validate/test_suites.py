@@ -47,3 +47,27 @@ def test_a_file_that_is_no_suite_is_refused_by_name(tmp_path: Path, text: str) -
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"suite\.yaml is no suite"):
         suites.read(path)
+
+
+def test_a_kind_without_a_file_of_its_own_takes_the_base_and_what_all_share_stands_once() -> None:
+    base = suites.read(suites.FOLDER / "documents.yaml")
+    assert suites.of_kinds(["warc", "warc"]) == base
+    both = suites.of_kinds(["http", "warc"])
+    limits = {one.kinds: one.kwargs["max_value"] for one in both if one.column == "pii_share"}
+    assert limits == {("http",): 0.5, ("warc",): 0.2}
+    assert sum(one.column == "null_text" for one in both) == 1 and all(one.kinds != ("http", "warc") for one in both)
+
+
+def test_an_own_expectation_takes_the_place_of_every_kinds_or_of_those_that_it_names() -> None:
+    own = ExpectationConf(expectation="ExpectColumnValuesToBeBetween", column="pii_share", kwargs={"max_value": 1})
+    everywhere = suites.of_kinds(["files", "http"], [own])
+    assert [one for one in everywhere if one.column == "pii_share"] == [own]
+    named = suites.of_kinds(["chitchat", "files", "http"], [own.model_copy(update={"kinds": ("http",)})])
+    limits = {one.kinds: one.kwargs["max_value"] for one in named if one.column == "pii_share"}
+    assert limits == {("http",): 1, ("chitchat", "files"): 0.2}
+
+
+def test_expectations_on_two_columns_are_told_apart_by_them() -> None:
+    pair = {"expectation": "expect_column_pair_values_to_be_equal", "kwargs": {"column_A": "rows", "column_B": "bytes"}}
+    found = suites.of_kinds(["chitchat"], [ExpectationConf.model_validate(pair)])
+    assert sum(one.expectation == pair["expectation"] for one in found) == 2
