@@ -53,7 +53,7 @@ def stats(aside: Mapping[str, Sequence[str]], statistics: pl.DataFrame) -> dict[
         return {}
     found = {shard: {"documents": _rows(statistics, [shard]), "failed": list(why)} for shard, why in aside.items()}
     for shard, one in found.items():
-        print(f"set aside: {shard} with {one['documents']} documents: {'; '.join(aside[shard])}")
+        print(f"warning: set aside: {shard} with {one['documents']} documents: {'; '.join(aside[shard])}")
     return {"quarantined": found}
 
 

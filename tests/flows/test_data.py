@@ -1,0 +1,87 @@
+"""The data's way, its steps carried out right here: what one shard's fate makes again, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conf.compose import compose
+from conf.schema.recipe import Recipe
+from flows.data import prepare
+from tasks.core.local import LocalBackend
+from tasks.core.plan import Reached
+from tasks.core.step import Call, interpreted_by
+from tasks.core.store import Store
+from tests.tasks.core.test_plan import InProcess
+
+FRUIT = ("apple", "pear", "cherry", "quince", "plum", "fig", "grape", "melon")
+OF_A_SHARD = ("fetch", "profile", "split", "clean", "sign", "filter", "decontaminate")
+
+
+class Counting(InProcess):
+    """Knows what it made, and the last results of each step."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, until="decontaminate_shard")
+        self.results: dict[str, list[Any]] = {}
+        self.made: set[str] = set()
+
+    def carry_out(self, calls: list[Call]) -> list[Any]:
+        name = calls[0].step.name
+        before = {manifest.key for manifest in self.store.manifests(name)}
+        self.results[name] = super().carry_out(calls)
+        new = zip(calls, self.results[name], strict=True)
+        self.made |= {call.label for call, result in new if result.key not in before}
+        return self.results[name]
+
+
+def run(store: Store, recipe: Recipe) -> Counting:
+    """Everything up to decontamination."""
+    maker = Counting(store)
+    with interpreted_by(maker), pytest.raises(Reached):
+        prepare(recipe)
+    return maker
+
+
+def write(file: Path, start: int, torn: str = "") -> None:
+    """40 documents without two alike."""
+
+    def text(n: int) -> str:
+        words = [FRUIT[n >> 3 * place & 7] + str(n % (place + 2)) for place in range(4)]
+        return f"Of the {' and the '.join(words)} it is said that they have been here in the year {n * 7919}.{torn}"
+
+    file.write_text("".join(json.dumps({"text": text(n)}) + "\n" for n in range(start, start + 40)))
+
+
+def test_a_shard_that_is_set_aside_leaves_the_others_as_they_are_and_comes_back_when_it_is_mended(
+    tmp_path: Path,
+) -> None:
+    texts, store = tmp_path / "texts", Store(LocalBackend(tmp_path / "store"))
+    texts.mkdir()
+    for number in range(3):
+        write(texts / f"{number}.jsonl", 100 * number, torn="\ufffd" * 9 if number == 1 else "")
+    options = (
+        f"data.sources.mine.paths=[{texts}]", "data.shard_mb=0.004", "data.split.test=0.1",
+        "data.validation.quarantine.max_row_share=0.4",
+    )  # fmt: skip
+    recipe = compose("text", (*options, "data.validation.quarantine.set_aside=shards"))
+
+    first = run(store, recipe)
+    (verdict,) = first.results["validate_corpus"]
+    assert {shard: one["documents"] for shard, one in verdict.stats["quarantined"].items()} == {"mine-001": 40}
+    rows = [split.stats["parts"] for split in first.results["split_shard"]]
+    assert [sum(part["documents_out"] for part in parts.values()) for parts in rows] == [40, 0, 40]
+    assert sum(part["reasons"]["quarantine"] for part in rows[1].values() if part["documents_in"]) == 40
+    left = [shard.stats["parts"]["train"]["documents_out"] for shard in first.results["decontaminate_shard"]]
+    assert left[1] == 0 < min(left[0], left[2])
+    assert run(store, recipe).made == set()
+
+    write(texts / "1.jsonl", 100)
+    mended = run(store, recipe)
+    assert mended.made == {f"{step}_shard[mine-001]" for step in OF_A_SHARD} | {"validate_corpus", "cluster"}
+    assert "quarantined" not in mended.results["validate_corpus"][0].stats
+    off = run(store, compose("text", options))
+    assert off.made == {"validate_corpus", *(f"split_shard[mine-{number:03d}]" for number in range(3))}
