@@ -132,7 +132,7 @@ def validation(made: Made) -> str:
     rows = [_expectation(outcome) for outcome in sorted(outcomes, key=lambda o: (o["success"], o["severity"]))]
     aside = set_aside([made.stats])
     away = [
-        {"shard": shard, "documents": one["documents"], "why": "; ".join(map(code, one["failed"]))}
+        {"shard": shard, "documents": one["documents"], "why": code("; ".join(one["failed"]))}
         for shard, one in aside.items()
     ]
     corpus = [{"": name.replace("_", " "), "value": value} for name, value in made.stats.get("corpus", {}).items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf, EvalsetConf, SplitConf
 from tasks.clean import steps
 from tasks.clean.documents import DOCUMENTS
+from tasks.core.artifact import Artifact
 from tasks.core.step import Step, Workdir
 
 SPLIT = AdmitConf(split=SplitConf(test=0.1, valid=0.05))
@@ -113,3 +115,37 @@ def test_every_step_declares_the_libraries_that_shape_its_output() -> None:
     }
     assert all({"polars", "pyarrow", "numpy"} <= set(libraries) for libraries in declared.values())
     assert "ftfy" in declared["clean_shard"]
+
+
+def test_a_shard_that_was_set_aside_is_empty_all_the_way_and_its_documents_are_rejects(
+    run_twice, shards, tmp_path
+) -> None:
+    rows = pl.read_parquet(shards[0] / "docs.parquet")
+    torn = pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise(pl.col("text")).alias("text")
+    rows.with_columns(torn).write_parquet(shards[0] / "docs.parquet")
+    fates = []
+    for failed in (["null_text: 1"], []):
+        fate = Workdir(tmp_path / f"fate-{len(failed)}")
+        (fate / "quarantine.json").write_text(json.dumps({"failed": failed}))
+        fates.append(Artifact("validate_corpus", "k", "d", {}, None, None, fate.root))
+    split = [
+        run_twice(steps.split_shard, docs, (), fate, conf=SPLIT, shard=docs.shard)
+        for docs, fate in zip(shards[:2], fates, strict=True)
+    ]
+    assert split[1].digest == run_twice(steps.split_shard, shards[1], (), None, conf=SPLIT).digest
+    rejects = pl.read_parquet(split[0].aux / "rejects.parquet")
+    assert set(rejects["id"]) == set(rows["id"]) and set(rejects["detail"]) == {"null_text: 1"}
+
+    cleaned = [run_twice(steps.clean_shard, docs, conf=CleanConf(), shard=docs.shard) for docs in split]
+    signed = [run_twice(steps.sign_shard, docs, conf=DedupConf(), shard=docs.shard) for docs in cleaned]
+    clusters = run_twice(steps.cluster, tuple(signed), None, conf=DedupConf())
+    filtered = [
+        run_twice(steps.filter_shard, docs, clusters.part(docs.shard), conf=DedupConf(), shard=docs.shard)
+        for docs in cleaned
+    ]
+    evalset = run_twice(steps.freeze_evalset, tuple(filtered), conf=EvalsetConf(max_documents=20))
+    final = [
+        run_twice(steps.decontaminate_shard, docs, evalset, conf=DecontaminateConf(), shard=docs.shard)
+        for docs in filtered
+    ]
+    assert ids(final[0], "train") == ids(final[0], "valid") == set() and ids(final[1], "train")

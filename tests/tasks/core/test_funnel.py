@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.funnel import funnel, sentence, unmatched
+from tasks.core.funnel import funnel, sentence, set_aside, unmatched, without
 
 PARTS = ("train", "valid", "test")
 
@@ -76,3 +76,10 @@ def test_stages_whose_artifacts_are_gone_are_left_out() -> None:
 def test_an_allowed_licence_is_unmatched_if_no_shard_has_it() -> None:
     shards = [{"licences": {"MIT": 3, "Apach*": 0}}, {"licences": {"MIT": 0, "BSD*": 0}}, {"licences": {"BSD*": 1}}, {}]
     assert unmatched(shards) == ["Apach*"]
+
+
+def test_what_was_set_aside_is_counted_over_shards_and_said_in_a_sentence() -> None:
+    quarantined = {"a": {"documents": 1200, "failed": ["x"]}, "b": {"documents": 1, "failed": ["y"]}}
+    aside = set_aside([{"expectations": 3}, {"quarantined": quarantined}])
+    assert without(aside) == "2 shards with 1,201 documents set aside by validation: a, b."
+    assert without(set_aside([{}])) == ""

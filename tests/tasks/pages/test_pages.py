@@ -175,3 +175,16 @@ def test_a_message_cannot_end_the_block_that_it_stands_in() -> None:
 def test_bars_and_keys_are_plain_characters() -> None:
     assert (bar(1, 2, 4), bar(1, 0), bar(3, 1, 2)) == ("██", "", "██")
     assert key("My Recipe", "evaluate_lm") == "my-recipe-evaluate-lm"
+
+
+def test_the_page_of_validation_leads_to_the_data_docs_and_says_what_was_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "content").mkdir()
+    (tmp_path / "content" / "verdict.json").write_text(json.dumps({"outcomes": []}))
+    aside = {"web-001": {"documents": 40, "failed": ["rows: <0>"]}}
+    for stats in ({}, {"quarantined": aside}):
+        made = Made("validate_corpus", "validate_corpus", stats, tmp_path)
+        page = data.validation(made)
+        assert f"({tmp_path.as_uri()}/aux/data_docs/index.html)" in page
+        assert ("1 shard with 40 documents set aside by validation: web-001." in page) == bool(stats)
+    assert ["web-001", "40", "`rows: <0>`"] in rows(page)
+    assert "1 shard with 40 documents" in data.way([*chain(), outcome("validate_corpus", **stats)])

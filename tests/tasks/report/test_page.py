@@ -252,3 +252,14 @@ def test_the_report_of_a_real_run_is_written_by_the_run_and_by_the_command(
         assert shown in tree.words, shown
     assert {f"curve-0-{n}-t" for n in range(3)} <= set(tree.ids)
     assert "there is no run 'nothing'" in house.say("report", "nothing", code=2).err
+
+
+def test_validation_leads_to_the_data_docs_and_says_what_was_set_aside(tmp_path: Path) -> None:
+    made = chain(tmp_path)
+    aside = {"s-001": {"documents": 40, "failed": [f"rows {EVIL}"]}}
+    verdict = made.add("validate_corpus", expectations=3, data_docs="data_docs/index.html", quarantined=aside,
+                       files={"content/verdict.json": {}, "aux/data_docs/index.html": "<p>"})  # fmt: skip
+    _, tree = rendered(made, "refused")
+    (docs,) = [attrs["href"] for _, attrs in tree.elements if (attrs.get("href") or "").startswith("file:")]
+    assert docs == (made.store.local(verdict) / "aux/data_docs/index.html").as_uri() and Path(docs[7:]).is_file()
+    assert f"1 shard with 40 documents set aside by validation: s-001. s-001: rows {EVIL}" in tree.words
