@@ -154,6 +154,7 @@ def _expectation(outcome: Mapping[str, Any]) -> dict[str, Any]:
         "": "✓ met" if outcome["success"] else f"✗ {outcome['severity']}",
         "expectation": outcome["expectation"].removeprefix("expect_").removeprefix("column_").replace("_", " "),
         "of": code(f"{outcome['table']}.{outcome['column']}" if outcome["column"] else outcome["table"]),
+        "kinds": ", ".join(outcome.get("kinds", ())) or "all",
         "expected": wanted,
         "observed": outcome["observed"],
         "shards": "" if outcome["success"] else ", ".join(outcome["shards"][:5]),

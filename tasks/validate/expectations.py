@@ -82,6 +82,8 @@ def build(number: int, wanted: ExpectationConf, columns: Sequence[str]) -> Any:
         raise ConfigError(
             f"{wanted.expectation}: {wanted.table} has no column {wanted.column!r}; there are {', '.join(columns)}"
         )
+    if wanted.kinds and "kind" not in columns:
+        raise ConfigError(f"{wanted.expectation}: {wanted.table} is of all kinds of source: leave its kinds out")
     column: dict[str, Any] = {} if wanted.column is None else {"column": wanted.column}
     if wanted.kinds:
         from great_expectations.expectations.row_conditions import Column

@@ -17,7 +17,7 @@ from tasks.validate import suites
 def rules_of(conf: ValidateConf, shards: Sequence[str], kinds: Sequence[str]) -> dict[str, Any]:
     """The suite of these kinds of source, the limits of drift, the quarantine, as JSON.
 
-    Raises `ConfigError` for a suite that cannot be read, or a shard to release that is not there.
+    Raises `ConfigError` for a suite that cannot be read, or a shard to release or a kind of source that is not there.
     """
     unknown = sorted(set(conf.quarantine.release) - set(shards))
     if unknown:
@@ -25,6 +25,12 @@ def rules_of(conf: ValidateConf, shards: Sequence[str], kinds: Sequence[str]) ->
             f"data.validation.quarantine.release names {', '.join(unknown)}, which is no shard here; there are: "
             f"{', '.join(sorted(shards))}"
         )
+    for expectation in conf.expectations:
+        if absent := sorted(set(expectation.kinds) - set(kinds)):
+            raise ConfigError(
+                f"data.validation.expectations: {expectation.expectation} is for the kind {', '.join(absent)}, of "
+                f"which no source is here; there are: {', '.join(sorted(set(kinds)))}"
+            )
     wanted = suites.of_kinds(kinds, conf.expectations)
     return {
         "suite": [expectation.model_dump(mode="json") for expectation in wanted],

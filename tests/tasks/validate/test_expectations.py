@@ -41,5 +41,8 @@ def test_a_suite_that_does_not_fit_its_tables_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="only statistics can be looked at"):
         wanted = expect("expect_table_row_count_to_equal", value=1).model_copy(update={"table": "sample"})
         expectations.run([wanted], {"statistics": TABLE})
+    with pytest.raises(ConfigError, match="of all kinds of source"):
+        wanted = expect("expect_column_to_exist", "rows").model_copy(update={"kinds": ("http",)})
+        expectations.run([wanted], {"statistics": TABLE})
     with pytest.raises(ConfigError, match="wrong arguments"):
         expectations.run([expect("expect_column_max_to_be_between", "rows", maximum=1)], {"statistics": TABLE})

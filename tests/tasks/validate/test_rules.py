@@ -48,6 +48,14 @@ def test_a_shard_to_release_that_is_not_there_is_refused() -> None:
         rules_of(conf, ["mine-001"], ["files"])
 
 
+def test_an_expectation_for_a_kind_of_which_there_is_no_source_is_refused() -> None:
+    own = {"expectation": "expect_column_to_exist", "column": "rows", "kinds": ["file"]}
+    with pytest.raises(ConfigError, match="for the kind file, of which no source is here; there are: files, http"):
+        rules_of(ValidateConf.model_validate({"expectations": [own]}), ["a", "b"], ["http", "files"])
+    with pytest.raises(ValueError, match="the table corpus is of all kinds"):
+        ValidateConf.model_validate({"expectations": [own | {"table": "corpus"}]})
+
+
 def test_the_shards_that_are_checked_in_full_do_not_depend_on_the_others() -> None:
     shards = [Fetched(f"own-{n:03d}") for n in range(20)]
     chosen = in_full(shards, ValidateConf(full_shards=3))
