@@ -15,7 +15,9 @@ from tasks.core.local import LocalBackend
 from tasks.core.plan import Reached
 from tasks.core.step import Call, interpreted_by
 from tasks.core.store import Store
+from tasks.validate import suites
 from tests.tasks.core.test_plan import InProcess
+from tests.tasks.validate.conftest import SUITE
 
 FRUIT = ("apple", "pear", "cherry", "quince", "plum", "fig", "grape", "melon")
 OF_A_SHARD = ("fetch", "profile", "split", "clean", "sign", "filter", "decontaminate")
@@ -57,15 +59,17 @@ def write(file: Path, start: int, torn: str = "") -> None:
 
 
 def test_a_shard_that_is_set_aside_leaves_the_others_as_they_are_and_comes_back_when_it_is_mended(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts, store = tmp_path / "texts", Store(LocalBackend(tmp_path / "store"))
     texts.mkdir()
+    (tmp_path / "documents.yaml").write_text(SUITE)
+    monkeypatch.setattr(suites, "FOLDER", tmp_path)
     for number in range(3):
         write(texts / f"{number}.jsonl", 100 * number, torn="\ufffd" * 9 if number == 1 else "")
     options = (
         f"data.sources.mine.paths=[{texts}]", "data.shard_mb=0.004", "data.split.test=0.1",
-        "data.validation.quarantine.max_row_share=0.4",
+        "data.validation.quarantine.max_row_share=0.4", "data.validation.full_shards=0",
     )  # fmt: skip
     recipe = compose("text", (*options, "data.validation.quarantine.set_aside=shards"))
 

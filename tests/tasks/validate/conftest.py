@@ -12,11 +12,19 @@ import pytest
 
 from tasks.core.artifact import Artifact
 from tasks.core.step import Workdir
+from tasks.validate import suites
 
 SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("id", "text", "source", "uri", "licence", "label"), pl.String),
     "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
 }
+
+SUITE = """
+- {expectation: expect_column_values_to_be_between, column: replacement_share, kwargs: {max_value: 0.01}}
+- {expectation: expect_column_values_to_match_regex, column: uri, kwargs: {regex: '^\\S'}, table: sample}
+- {expectation: expect_column_values_to_be_between, column: rows, kwargs: {min_value: 1}, table: corpus}
+"""
+"""A suite that is quick to run."""
 
 
 def table_of(texts: Sequence[str | None], **columns: Any) -> pl.DataFrame:
@@ -61,3 +69,11 @@ def work_in(folder: Path) -> Workdir:
 def work(tmp_path: Path) -> Workdir:
     """An empty work directory."""
     return work_in(tmp_path / "work")
+
+
+@pytest.fixture
+def small_suite(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three expectations in place of those that are shipped."""
+    folder = tmp_path_factory.mktemp("suites")
+    (folder / "documents.yaml").write_text(SUITE)
+    monkeypatch.setattr(suites, "FOLDER", folder)

@@ -15,6 +15,7 @@ from tests.tasks.validate.conftest import artifact, table_of, work_in
 from tests.tasks.validate.test_steps import GOOD, validated
 
 BAD = [f"{text} {chr(0xFFFD) * 30}" for text in GOOD[:4]]
+pytestmark = pytest.mark.usefixtures("small_suite")
 ASIDE = {"set_aside": "shards", "max_row_share": 0.3}
 
 

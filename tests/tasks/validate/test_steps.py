@@ -87,6 +87,7 @@ def test_data_cannot_act_in_the_pages(tmp_path: Path, work: Workdir) -> None:
         assert not re.search(r"<script|<img", page.read_text())
 
 
+@pytest.mark.usefixtures("small_suite")
 @pytest.mark.parametrize(
     ("now", "warned"),
     [
