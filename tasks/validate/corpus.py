@@ -43,23 +43,20 @@ class Corpus:
         max_rows: int,
     ) -> None:
         self.profiles = {profile.shard or profile.key: profile for profile in profiles}
-        self.suite = [ExpectationConf.model_validate(wanted) for wanted in rules["suite"]]
         self.previous, self.max_rows = previous, max_rows
-        self.wanted = [*self.suite, *(drift.expected(DriftConf(**rules["drift"])) if previous else ())]
-        self.statistics, _, _ = tables.of_profiles(profiles, 1)
+        suite = [ExpectationConf.model_validate(wanted) for wanted in rules["suite"]]
+        self.wanted = [*suite, *(drift.expected(DriftConf(**rules["drift"])) if previous else ())]
+        self.statistics = tables.statistics_of(profiles)
         kinds = dict(self.statistics.select("shard", "kind").iter_rows())
-        self.in_full = {
-            shard: in_full.check(
-                self.suite, shard, kinds[shard], tables.rows_of(docs / "docs.parquet", shard, kinds[shard])
-            )
-            for docs in full
-            if (shard := docs.shard or docs.key)
-        }
+        self.in_full = {}
+        for docs in full:
+            shard = docs.shard or docs.key
+            rows = tables.rows_of(docs / "docs.parquet", shard, kinds[shard])
+            self.in_full[shard] = in_full.check(suite, shard, kinds[shard], rows)
 
     def look(self, without: Sequence[str] = ()) -> Look:
         """Check the shards but some."""
-        left = [profile for shard, profile in self.profiles.items() if shard not in without]
-        statistics, sample, corpus = tables.of_profiles(left, self.max_rows)
+        statistics, sample, corpus = tables.of_profiles(self.left(without), self.max_rows)
         corpus = drift.measured(corpus, self.distribution(without), self.previous)
         found = {"statistics": statistics, "sample": sample, "corpus": tables.one_row(corpus)}
         outcomes, results = expectations.run(self.wanted, found)
@@ -68,8 +65,11 @@ class Corpus:
 
     def distribution(self, without: Sequence[str]) -> Any:
         """The distribution of the shards but some."""
-        left = [profile for shard, profile in self.profiles.items() if shard not in without]
-        return distribution.read(profile / distribution.FILE for profile in left)
+        return distribution.read(profile / distribution.FILE for profile in self.left(without))
+
+    def left(self, without: Sequence[str]) -> list[Artifact]:
+        """The profiles of the shards but some."""
+        return [profile for shard, profile in self.profiles.items() if shard not in without]
 
 
 def judge(

@@ -20,6 +20,12 @@ FEW = 3
 """Unexpected values that are shown."""
 
 
+def short(value: Any, limit: int = 80) -> str:
+    """A value as it is shown, cut to `limit` characters."""
+    shown = f"{value:.6g}" if isinstance(value, float) else repr(value.item() if hasattr(value, "item") else value)
+    return shown if len(shown) <= limit else f"{shown[:limit]}…"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one expectation found."""
@@ -27,6 +33,7 @@ class Outcome:
     expectation: str
     column: str | None
     table: str
+    """statistics, sample, corpus, or full: every row of one shard."""
     severity: str
     success: bool
     expected: dict[str, Any]
@@ -136,9 +143,3 @@ def refuse_broken(wanted: ExpectationConf, result: Any) -> None:
 def _raised(info: Mapping[str, Any]) -> str | None:
     reports = [info] if "raised_exception" in info else list(info.values())
     return next((str(report["exception_message"]) for report in reports if report["raised_exception"]), None)
-
-
-def short(value: Any, limit: int = 80) -> str:
-    """A value as it is shown, cut to `limit` characters."""
-    shown = f"{value:.6g}" if isinstance(value, float) else repr(value.item() if hasattr(value, "item") else value)
-    return shown if len(shown) <= limit else f"{shown[:limit]}…"

@@ -49,6 +49,13 @@ def _beside(shard: str, kind: str) -> list[pl.Expr]:
     ]
 
 
+def statistics_of(profiles: Sequence[Artifact]) -> pl.DataFrame:
+    """The statistics of shards, a row for each."""
+    import polars as pl
+
+    return pl.concat([pl.read_parquet(profile / "profile.parquet") for profile in profiles])
+
+
 def of_profiles(profiles: Sequence[Artifact], max_rows: int) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
     """(statistics: a row per shard, sample: at most `max_rows` rows, corpus: the row for the whole), by shard.
 
@@ -58,7 +65,7 @@ def of_profiles(profiles: Sequence[Artifact], max_rows: int) -> tuple[pl.DataFra
 
     ordered = sorted(profiles, key=lambda profile: profile.shard or profile.key)
     share = max(1, max_rows // max(1, len(ordered)))
-    table = pl.concat([pl.read_parquet(profile / "profile.parquet") for profile in ordered])
+    table = statistics_of(ordered)
     samples = [
         pl.scan_parquet(profile / "sample.parquet").head(share).select(COLUMNS).with_columns(_beside(shard, kind))
         for profile, (shard, kind) in zip(ordered, table.select("shard", "kind").iter_rows(), strict=True)

@@ -1,0 +1,23 @@
+"""The end of a run, for people."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from flows.summary import summarise
+from tasks.core.bench import Outcome
+
+
+def test_what_validation_set_aside_is_told_with_its_reason_and_where_to_look() -> None:
+    aside = {"mine-001": {"documents": 40, "failed": ["rows: 0", "[text]: 3"]}}
+    record = {"metrics": {}, "samples": {}, "models": [], "state": "reached", "seconds": 2.0, "run": "r", "urls": {}}
+    said = []
+    for stats in ({}, {"quarantined": aside}):
+        console = Console(file=io.StringIO(), width=200)
+        summarise(console, record, [Outcome("validate_corpus", None, "cached", key="k", stats=stats)])
+        said.append(console.file.getvalue())  # type: ignore[attr-defined]
+    assert "aside" not in said[0]
+    assert "1 shard with 40 documents set aside by validation: mine-001.\n  mine-001: rows: 0; [text]: 3\n" in said[1]
+    assert "fromzero rejects last --reason quarantine" in said[1]
