@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from conf.schema.validate import ExpectationConf
 from tasks.core.errors import ConfigError
-from tasks.validate import suites
+from tasks.validate import in_full, suites
+from tests.tasks.validate.conftest import table_of
 
 
 @pytest.mark.parametrize("path", sorted(suites.FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
@@ -71,3 +73,32 @@ def test_expectations_on_two_columns_are_told_apart_by_them() -> None:
     pair = {"expectation": "expect_column_pair_values_to_be_equal", "kwargs": {"column_A": "rows", "column_B": "bytes"}}
     found = suites.of_kinds(["chitchat"], [ExpectationConf.model_validate(pair)])
     assert sum(one.expectation == pair["expectation"] for one in found) == 2
+
+
+@pytest.mark.parametrize("kind", ["files", "http", "python_packages", "chitchat"])
+def test_a_kinds_suite_takes_none_of_the_critical_expectations_away(kind: str) -> None:
+    held = {(one.expectation, one.column, one.table) for one in suites.of_kinds([kind]) if one.severity == "critical"}
+    base = [one for one in suites.read(suites.FOLDER / "documents.yaml") if one.severity == "critical"]
+    assert held >= {(one.expectation, one.column, one.table) for one in base}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "severity"),
+    [
+        ("files", "%PDF-1.7 and so on", "critical"),
+        ("files", "PK\x03\x04 and so on", "critical"),
+        ("files", "{\\rtf1 and so on", "critical"),
+        ("http", " <!DOCTYPE html><html>", "warning"),
+        ("http", "Please enable JavaScript to see this page", "warning"),
+        ("chitchat", "nobody speaks", "critical"),
+        ("files", " \n", "critical"),
+    ],
+)
+def test_what_is_usual_for_a_kind_is_found_in_its_rows(kind: str, text: str, severity: str) -> None:
+    rows = table_of([text]).drop("messages").with_columns(pl.lit("a-000").alias("shard"), pl.lit(kind).alias("kind"))
+    found = in_full.check(suites.of_kinds([kind]), "a-000", kind, [rows])
+    assert severity in [outcome.severity for outcome in found if not outcome.success and outcome.column == "text"]
+    good = in_full.check(
+        suites.of_kinds([kind]), "a-000", kind, [rows.with_columns(pl.lit("user: Hello").alias("text"))]
+    )
+    assert all(outcome.success for outcome in good)
