@@ -1,0 +1,117 @@
+"""One thing that fromzero does with data, measured: `python -m tests.benchmarks.data_jobs JOB FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from conf.schema.clean import CleanConf, DedupConf, RulesConf
+from conf.schema.data import FilesSource
+from conf.schema.tokenize import TokenizerConf
+from tasks.clean import clean, clusters, filter, rules, signatures
+from tasks.clean.documents import read_batches
+from tasks.collect import files, listing
+from tasks.collect.documents import Documents
+from tasks.tokenize import shards, train
+from tests.benchmarks.measuring import measured
+
+CONF = TokenizerConf(vocab_size=16_384)
+
+
+def train_tokenizer(folder: Path, out: Path) -> dict[str, Any]:
+    """A tokenizer of 16,384 tokens, into FOLDER/tokenizer."""
+    (folder / "tokenizer").mkdir(exist_ok=True)
+    return train.train_tokenizer([folder / "training.parquet"], (folder / "tokenizer").__truediv__, CONF)
+
+
+def tokenize(folder: Path, out: Path) -> dict[str, Any]:
+    """Parquet in, memory maps out."""
+    (out / "train").mkdir(), (out / "valid").mkdir()
+    stats = shards.write_shard(folder / "sample", folder / "tokenizer", out.__truediv__, CONF)
+    return {**stats["parts"]["train"], "engine": stats["engine"]}
+
+
+def near(folder: Path, out: Path) -> dict[str, Any]:
+    """Signatures, clusters, and the documents without duplicates."""
+    docs, conf = (lambda part: folder / "planted" / part / "docs.parquet"), DedupConf()
+    signatures.sign_parts(docs, out / "signatures.parquet", conf)
+    clusters.cluster_shards({"shard": out / "signatures.parquet"}, None, out.__truediv__, conf)
+    written = lambda part: out / part / "docs.parquet"  # noqa: E731
+    stats = filter.apply_drops(docs, out / "shard/drop.parquet", written, out / "rejects.parquet")["parts"]["train"]
+    kept = set(pl.read_parquet(written("train"), columns=["id"])["id"])
+    return {"documents": stats["documents_in"], "recall": recall(folder / "planted/pairs.json", kept)}
+
+
+def recall(pairs: Path, kept: set[str]) -> dict[str, float]:
+    """The share of planted pairs of which not both stay, by band of similarity."""
+    found: dict[str, list[bool]] = {}
+    for band, one, other in json.loads(pairs.read_text()):
+        found.setdefault(band, []).append(not {one, other} <= kept)
+    return {band: round(sum(hits) / len(hits), 3) for band, hits in found.items()}
+
+
+def only(**thresholds: Any) -> RulesConf:
+    """These rules and no other."""
+    return RulesConf(**{**dict.fromkeys(RulesConf.model_fields), **thresholds})
+
+
+PUBLISHED = only(
+    min_words=50, max_words=100_000, min_mean_word=3, max_mean_word=10, max_hash_ratio=0.1, max_ellipsis_ratio=0.1,
+    max_bullet_lines=0.9, max_ellipsis_lines=0.3, min_alpha_words=0.8, min_stop_words=2,
+    min_line_punctuation=0.12, max_short_lines=0.67, max_duplicate_line_chars=0.01, max_newline_ratio=0.3,
+)  # fmt: skip
+"""Gopher's quality rules and FineWeb's, with the papers' thresholds."""
+
+
+def judge(folder: Path, out: Path) -> dict[str, Any]:
+    """Gopher's quality rules and FineWeb's."""
+    documents, kept = 0, 0
+    for batch in read_batches(folder / "sample/train/docs.parquet"):
+        verdict = rules.judge(batch["text"], pl.Series([None] * batch.height, dtype=pl.Int64), PUBLISHED)
+        documents, kept = documents + batch.height, kept + verdict["reason"].null_count()
+    return {"documents": documents, "kept": kept}
+
+
+def read(form: str) -> Callable[[Path, Path], dict[str, Any]]:
+    """Read files of one format into the table of documents."""
+
+    def job(folder: Path, out: Path) -> dict[str, Any]:
+        conf = FilesSource(kind="files", paths=(str(folder / f"read-{form}"),))
+        with Documents(out / "docs.parquet", out / "unreadable.jsonl", "sample") as documents:
+            for entry in listing.list_entries("sample", conf):
+                files.collect(entry, conf, documents, out)
+        return documents.counts
+
+    return job
+
+
+def everything(folder: Path, out: Path) -> dict[str, Any]:
+    """Clean, sign, cluster, filter and tokenize one shard."""
+    docs, conf = (lambda part: folder / part / "docs.parquet"), DedupConf()
+    cleaned, filtered = (lambda part: out / f"clean/{part}/docs.parquet"), out / "filtered"
+    clean.clean_parts(docs, cleaned, out / "rejects.parquet", CleanConf())
+    signatures.sign_parts(cleaned, out / "signatures.parquet", conf)
+    clusters.cluster_shards({"shard": out / "signatures.parquet"}, None, out.__truediv__, conf)
+    written = lambda part: filtered / part / "docs.parquet"  # noqa: E731
+    filter.apply_drops(cleaned, out / "shard/drop.parquet", written, out / "rejects.parquet")
+    (out / "train").mkdir(), (out / "valid").mkdir()
+    return {"tokens": shards.write_shard(filtered, folder.parent / "tokenizer", out.__truediv__, CONF)["tokens"]}
+
+
+JOBS = {
+    "train_tokenizer": train_tokenizer, "tokenize": tokenize, "near": near, "rules": judge,
+    "jsonl": read("jsonl"), "parquet": read("parquet"), "all": everything,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    name, place = sys.argv[1], Path(sys.argv[2])
+    scratch = place / f"out-{name}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    measured(lambda: JOBS[name](place, scratch))

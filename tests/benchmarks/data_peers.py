@@ -1,0 +1,251 @@
+"""The same things as other tools do them, measured: `python tests/benchmarks/data_peers.py JOB FOLDER`.
+
+Runs in a virtual environment that has the peers; nothing of fromzero is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from measuring import measured
+
+BANDS, ROWS, SHINGLE = 14, 8, 5
+
+
+def table(path: Path) -> dict[str, list[str]]:
+    """Ids and texts of a documents table."""
+    return pq.read_table(path, columns=["id", "text"]).to_pydict()
+
+
+def size(texts: list[str]) -> dict[str, int]:
+    """Documents, and bytes of their text."""
+    return {"documents": len(texts), "bytes": sum(len(text.encode()) for text in texts)}
+
+
+def tokenize_tokenizers(folder: Path, out: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer/tokenizer.json"))
+    texts = table(folder / "sample/train/docs.parquet")["text"]
+
+    def work() -> dict[str, Any]:
+        tokens = 0
+        for start in range(0, len(texts), 256):
+            found = tokenizer.encode_batch_fast(texts[start : start + 256], add_special_tokens=False)
+            tokens += sum(len(encoding.ids) + 1 for encoding in found)
+        return {**size(texts), "tokens": tokens}
+
+    return work
+
+
+def tokenize_tiktoken(folder: Path, out: Path) -> Any:
+    import tiktoken
+
+    model = json.loads((folder / "tokenizer/tokenizer.json").read_text())["model"]
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    bytes_of = {chr(byte): byte for byte in shown} | {chr(256 + n): byte for n, byte in enumerate(hidden)}
+    ranks = {bytes(bytes_of[c] for c in token): n for token, n in model["vocab"].items() if not token.startswith("<|")}
+    pattern = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+    encoding = tiktoken.Encoding("sample", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    texts = table(folder / "sample/train/docs.parquet")["text"]
+
+    def work() -> dict[str, Any]:
+        return {**size(texts), "tokens": sum(len(encoding.encode_ordinary(text)) + 1 for text in texts)}
+
+    return work
+
+
+def tokenize_datasets(folder: Path, out: Path) -> Any:
+    from datasets import Dataset
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer/tokenizer.json"))
+    data = Dataset.from_parquet(str(folder / "sample/train/docs.parquet"), cache_dir=str(out), columns=["text"])
+
+    def encode(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
+        return {"ids": [e.ids for e in tokenizer.encode_batch_fast(batch["text"], add_special_tokens=False)]}
+
+    def work() -> dict[str, Any]:
+        found = data.map(encode, batched=True, remove_columns=["text"], cache_file_name=str(out / "map.arrow"))
+        tokens = sum(len(ids) + 1 for batch in found.iter(1000) for ids in batch["ids"])
+        return {**size(data["text"][:]), "tokens": tokens}
+
+    return work
+
+
+def _pipeline(steps: list[Any], out: Path) -> None:
+    from datatrove.executor import LocalPipelineExecutor
+
+    LocalPipelineExecutor(steps, tasks=1, workers=1, logging_dir=str(out / "logs"), skip_completed=False).run()
+
+
+def _parquet(folder: Path) -> Any:
+    from datatrove.pipeline.readers import ParquetReader
+
+    return ParquetReader(str(folder), glob_pattern="docs.parquet")
+
+
+def tokenize_datatrove(folder: Path, out: Path) -> Any:
+    from datatrove.pipeline.tokens import DocumentTokenizer
+
+    file = str(folder / "tokenizer/tokenizer.json")
+    texts = table(folder / "sample/train/docs.parquet")["text"]
+    writer = DocumentTokenizer(
+        str(out / "tokens"), file, str(out / "local"), eos_token="<|endoftext|>", shuffle_documents=False
+    )
+
+    def work() -> dict[str, Any]:
+        _pipeline([_parquet(folder / "sample/train"), writer], out)
+        return {**size(texts), "tokens": sum(file.stat().st_size for file in (out / "tokens").glob("*.ds")) // 2}
+
+    return work
+
+
+def recall(folder: Path, kept: set[str]) -> dict[str, float]:
+    """The share of planted pairs of which not both stay, by band of similarity."""
+    found: dict[str, list[bool]] = {}
+    for band, one, other in json.loads((folder / "planted/pairs.json").read_text()):
+        found.setdefault(band, []).append(not {one, other} <= kept)
+    return {band: round(sum(hits) / len(hits), 3) for band, hits in found.items()}
+
+
+def near_datatrove(folder: Path, out: Path) -> Any:
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+    from datatrove.pipeline.writers import JsonlWriter
+
+    conf = MinhashConfig(n_grams=SHINGLE, num_buckets=BANDS, hashes_per_bucket=ROWS)
+    place = {name: str(out / name) for name in ("signatures", "buckets", "remove", "kept")}
+    signature, kept = MinhashDedupSignature(place["signatures"], conf), JsonlWriter(place["kept"], compression=None)
+    ids = table(folder / "planted/train/docs.parquet")["id"]
+
+    def work() -> dict[str, Any]:
+        from datatrove.executor import LocalPipelineExecutor
+
+        reader = _parquet(folder / "planted/train")
+        _pipeline([reader, signature], out / "1")
+        buckets = MinhashDedupBuckets(place["signatures"], place["buckets"], config=conf)
+        logs = str(out / "2/logs")
+        LocalPipelineExecutor([buckets], tasks=BANDS, workers=1, logging_dir=logs, skip_completed=False).run()
+        _pipeline([MinhashDedupCluster(place["buckets"], place["remove"], config=conf)], out / "3")
+        _pipeline([reader, MinhashDedupFilter(place["remove"]), kept], out / "4")
+        return {"documents": len(ids)}
+
+    def counted() -> dict[str, Any]:
+        found = work()
+        files = Path(place["kept"]).glob("*.jsonl")
+        stay = {json.loads(line)["id"] for file in files for line in file.open()}
+        return {**found, "recall": recall(folder, stay)}
+
+    return counted
+
+
+def _shingles(text: str) -> set[bytes]:
+    words = text.lower().split()
+    return {" ".join(words[n : n + SHINGLE]).encode() for n in range(max(len(words) - SHINGLE + 1, 1))}
+
+
+def near_datasketch(folder: Path, out: Path) -> Any:
+    from datasketch import MinHash, MinHashLSH
+
+    data = table(folder / "planted/train/docs.parquet")
+
+    def work() -> dict[str, Any]:
+        lsh, kept = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS)), set()
+        for identity, text in zip(data["id"], data["text"], strict=True):
+            signature = MinHash(BANDS * ROWS)
+            signature.update_batch(_shingles(text))
+            if not lsh.query(signature):
+                kept.add(identity)
+            lsh.insert(identity, signature, check_duplication=False)
+        return {"documents": len(data["id"]), "recall": recall(folder, kept)}
+
+    return work
+
+
+def near_rensa(folder: Path, out: Path) -> Any:
+    from rensa import RMinHash, RMinHashLSH
+
+    data = table(folder / "planted/train/docs.parquet")
+
+    def work() -> dict[str, Any]:
+        lsh, kept = RMinHashLSH(threshold=0.7, num_perm=BANDS * ROWS, num_bands=BANDS), set()
+        for number, (identity, text) in enumerate(zip(data["id"], data["text"], strict=True)):
+            signature = RMinHash(num_perm=BANDS * ROWS, seed=0)
+            signature.update(list(_shingles(text)))
+            if not lsh.query(signature):
+                kept.add(identity)
+            lsh.insert(number, signature)
+        return {"documents": len(data["id"]), "recall": recall(folder, kept)}
+
+    return work
+
+
+def rules_datatrove(folder: Path, out: Path) -> Any:
+    from datatrove.data import Document
+    from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter
+
+    texts = table(folder / "sample/train/docs.parquet")["text"]
+    filters = [GopherQualityFilter(), FineWebQualityFilter()]
+
+    def work() -> dict[str, Any]:
+        documents = [Document(text=text, id=str(n)) for n, text in enumerate(texts)]
+        kept = sum(all(one.filter(document) is True for one in filters) for document in documents)
+        return {**size(texts), "kept": kept}
+
+    return work
+
+
+def _read_datatrove(reader: Any) -> Any:
+    def work() -> dict[str, Any]:
+        return size([document.text for document in reader()])
+
+    return work
+
+
+def jsonl_datatrove(folder: Path, out: Path) -> Any:
+    from datatrove.pipeline.readers import JsonlReader
+
+    return _read_datatrove(JsonlReader(str(folder / "read-jsonl"), compression="zstd"))
+
+
+def parquet_datatrove(folder: Path, out: Path) -> Any:
+    from datatrove.pipeline.readers import ParquetReader
+
+    return _read_datatrove(ParquetReader(str(folder / "read-parquet")))
+
+
+def _read_datasets(kind: str, file: Path, out: Path) -> Any:
+    from datasets import load_dataset
+
+    def work() -> dict[str, Any]:
+        return size(load_dataset(kind, data_files=str(file), split="train", cache_dir=str(out))["text"][:])
+
+    return work
+
+
+def jsonl_datasets(folder: Path, out: Path) -> Any:
+    return _read_datasets("json", folder / "read-jsonl/sample.jsonl.zst", out)
+
+
+def parquet_datasets(folder: Path, out: Path) -> Any:
+    return _read_datasets("parquet", folder / "read-parquet/sample.parquet", out)
+
+
+if __name__ == "__main__":
+    name, place = sys.argv[1], Path(sys.argv[2])
+    scratch = place / f"out-{name}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    measured(globals()[name](place, scratch))
