@@ -27,7 +27,7 @@ CONF = TokenizerConf(vocab_size=16_384)
 def train_tokenizer(folder: Path, out: Path) -> dict[str, Any]:
     """A tokenizer of 16,384 tokens, into FOLDER/tokenizer."""
     (folder / "tokenizer").mkdir(exist_ok=True)
-    return train.train_tokenizer([folder / "training.parquet"], (folder / "tokenizer").__truediv__, CONF)
+    return train.train_tokenizer([folder / "training.parquet"], (folder / "tokenizer").__truediv__, CONF, out)
 
 
 def tokenize(folder: Path, out: Path) -> dict[str, Any]:
