@@ -19,6 +19,8 @@ PACKAGES = (
 )  # fmt: skip
 LENGTH = 3000
 """Characters of a document, about: files are cut at blank lines."""
+LONGEST = 20 * LENGTH
+"""Where no line is blank they are cut all the same: word lists of many MB are no documents."""
 
 
 def make(folder: Path) -> Path:
@@ -57,7 +59,7 @@ def _text(path: Path) -> str:
     data = path.read_bytes()
     if path.suffix in (".gz", ".dz"):
         data = gzip.decompress(data)
-    if b"\0" in data[:4096]:
+    if b"\0" in data:
         return ""
     text = data.decode(errors="ignore")
     if path.suffix in (".html", ".htm") and text.strip():
@@ -66,11 +68,14 @@ def _text(path: Path) -> str:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    piece = ""
-    for paragraph in text.split("\n\n"):
-        piece += paragraph + "\n\n"
-        if len(piece) >= LENGTH:
-            yield piece.strip()
-            piece = ""
-    if piece.strip():
-        yield piece.strip()
+    piece, size = [], 0
+    for line in text.splitlines(keepends=True):
+        if len(line) > LONGEST:  # packed data, no line of a text
+            continue
+        piece.append(line)
+        size += len(line)
+        if size >= LENGTH and (not line.strip() or size >= LONGEST):
+            yield "".join(piece).strip()
+            piece, size = [], 0
+    if size and (last := "".join(piece).strip()):
+        yield last

@@ -98,7 +98,7 @@ def prepare(folder: Path) -> None:
     plain = folder / "read-jsonl/sample.jsonl"
     sample.select("id", "text").write_ndjson(plain)
     subprocess.run(["zstd", "-q", "-f", "--rm", plain], check=True)
-    run([sys.executable, "-m", "tests.benchmarks.data_jobs"], "train_tokenizer", folder)
+    run([sys.executable, "-m", "tests.benchmarks.data_jobs"], "bpe", folder)
     (folder / "ready").touch()
 
 
@@ -116,11 +116,12 @@ def run(command: list[str], job: str, folder: Path) -> dict[str, Any]:
 SPEED = "documents per CPU-second", 1
 VOLUME = "MB per CPU-second", 1e6
 COMPARED = {
+    "learn a 16k BPE from 25 MB": ("bpe", "bytes", *VOLUME, ("tokenizers",)),
     "tokenize, 16k BPE": ("tokenize", "bytes", *VOLUME, ("datasets", "datatrove", "tokenizers", "tiktoken")),
     "near-duplicates, 14 bands of 8": ("near", "documents", *SPEED, ("datatrove", "datasketch", "rensa")),
     "rules of Gopher and FineWeb": ("rules", "documents", *SPEED, ("datatrove",)),
-    "read jsonl.zst": ("jsonl", "bytes", *VOLUME, ("datatrove", "datasets")),
-    "read parquet": ("parquet", "bytes", *VOLUME, ("datatrove", "datasets")),
+    "jsonl.zst to documents (Parquet, zstd)": ("jsonl", "bytes", *VOLUME, ("datatrove", "datasets")),
+    "Parquet to documents (Parquet, zstd)": ("parquet", "bytes", *VOLUME, ("datatrove", "datasets")),
 }
 """What is compared: job, what it counts, unit, scale, and the peers that have such a job."""
 
@@ -144,7 +145,9 @@ def main(folder: Path, python: str) -> None:
             row |= {"ratio": round(speed / other, 2), "unit": unit, **about}
             row |= {"peak_mb": [mine["peak_mb"], theirs["peak_mb"]]}
             row |= {
-                key: [mine[key], theirs[key]] for key in ("recall", "tokens", "kept") if key in mine and key in theirs
+                key: [mine[key], theirs[key]]
+                for key in ("recall", "tokens", "merges", "kept")
+                if key in mine and key in theirs
             }
             rows.append(row)
     once = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -19,15 +18,18 @@ from tasks.clean.documents import read_batches
 from tasks.collect import files, listing
 from tasks.collect.documents import Documents
 from tasks.tokenize import shards, train
-from tests.benchmarks.measuring import measured
+from tests.benchmarks.measuring import measured, merges, recall
 
 CONF = TokenizerConf(vocab_size=16_384)
 
 
 def train_tokenizer(folder: Path, out: Path) -> dict[str, Any]:
     """A tokenizer of 16,384 tokens, into FOLDER/tokenizer."""
+    tokenizer, engine = train.train([folder / "training.parquet"], CONF, out)
     (folder / "tokenizer").mkdir(exist_ok=True)
-    return train.train_tokenizer([folder / "training.parquet"], (folder / "tokenizer").__truediv__, CONF, out)
+    train.save(tokenizer, (folder / "tokenizer").__truediv__, CONF)
+    size = pl.read_parquet(folder / "training.parquet")["text"].str.len_bytes().sum()
+    return {"bytes": size, "merges": merges(tokenizer.to_str()), "engine": engine}
 
 
 def tokenize(folder: Path, out: Path) -> dict[str, Any]:
@@ -46,14 +48,6 @@ def near(folder: Path, out: Path) -> dict[str, Any]:
     stats = filter.apply_drops(docs, out / "shard/drop.parquet", written, out / "rejects.parquet")["parts"]["train"]
     kept = set(pl.read_parquet(written("train"), columns=["id"])["id"])
     return {"documents": stats["documents_in"], "recall": recall(folder / "planted/pairs.json", kept)}
-
-
-def recall(pairs: Path, kept: set[str]) -> dict[str, float]:
-    """The share of planted pairs of which not both stay, by band of similarity."""
-    found: dict[str, list[bool]] = {}
-    for band, one, other in json.loads(pairs.read_text()):
-        found.setdefault(band, []).append(not {one, other} <= kept)
-    return {band: round(sum(hits) / len(hits), 3) for band, hits in found.items()}
 
 
 def only(**thresholds: Any) -> RulesConf:
@@ -105,7 +99,7 @@ def everything(folder: Path, out: Path) -> dict[str, Any]:
 
 
 JOBS = {
-    "train_tokenizer": train_tokenizer, "tokenize": tokenize, "near": near, "rules": judge,
+    "bpe": train_tokenizer, "tokenize": tokenize, "near": near, "rules": judge,
     "jsonl": read("jsonl"), "parquet": read("parquet"), "all": everything,
 }  # fmt: skip
 

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from measuring import measured
+from measuring import measured, merges, recall
 
 BANDS, ROWS, SHINGLE = 14, 8, 5
 
@@ -25,6 +26,26 @@ def table(path: Path) -> dict[str, list[str]]:
 def size(texts: list[str]) -> dict[str, int]:
     """Documents, and bytes of their text."""
     return {"documents": len(texts), "bytes": sum(len(text.encode()) for text in texts)}
+
+
+def bpe_tokenizers(folder: Path, out: Path) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    texts = table(folder / "training.parquet")["text"]
+    special = ["<|endoftext|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+
+    def work() -> dict[str, Any]:
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=16_384, min_frequency=2, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        return {**size(texts), "merges": merges(tokenizer.to_str())}
+
+    return work
 
 
 def tokenize_tokenizers(folder: Path, out: Path) -> Any:
@@ -107,14 +128,6 @@ def tokenize_datatrove(folder: Path, out: Path) -> Any:
     return work
 
 
-def recall(folder: Path, kept: set[str]) -> dict[str, float]:
-    """The share of planted pairs of which not both stay, by band of similarity."""
-    found: dict[str, list[bool]] = {}
-    for band, one, other in json.loads((folder / "planted/pairs.json").read_text()):
-        found.setdefault(band, []).append(not {one, other} <= kept)
-    return {band: round(sum(hits) / len(hits), 3) for band, hits in found.items()}
-
-
 def near_datatrove(folder: Path, out: Path) -> Any:
     from datatrove.pipeline.dedup import (
         MinhashDedupBuckets,
@@ -146,7 +159,7 @@ def near_datatrove(folder: Path, out: Path) -> Any:
         found = work()
         files = Path(place["kept"]).glob("*.jsonl")
         stay = {json.loads(line)["id"] for file in files for line in file.open()}
-        return {**found, "recall": recall(folder, stay)}
+        return {**found, "recall": recall(folder / "planted/pairs.json", stay)}
 
     return counted
 
@@ -169,7 +182,7 @@ def near_datasketch(folder: Path, out: Path) -> Any:
             if not lsh.query(signature):
                 kept.add(identity)
             lsh.insert(identity, signature, check_duplication=False)
-        return {"documents": len(data["id"]), "recall": recall(folder, kept)}
+        return {"documents": len(data["id"]), "recall": recall(folder / "planted/pairs.json", kept)}
 
     return work
 
@@ -187,7 +200,7 @@ def near_rensa(folder: Path, out: Path) -> Any:
             if not lsh.query(signature):
                 kept.add(identity)
             lsh.insert(number, signature)
-        return {"documents": len(data["id"]), "recall": recall(folder, kept)}
+        return {"documents": len(data["id"]), "recall": recall(folder / "planted/pairs.json", kept)}
 
     return work
 
@@ -207,30 +220,40 @@ def rules_datatrove(folder: Path, out: Path) -> Any:
     return work
 
 
-def _read_datatrove(reader: Any) -> Any:
+def _read_datatrove(reader: Any, out: Path) -> Any:
+    from datatrove.pipeline.writers import ParquetWriter
+
     def work() -> dict[str, Any]:
-        return size([document.text for document in reader()])
+        _pipeline([reader, ParquetWriter(str(out / "docs"), compression="zstd")], out)
+        return _written(next((out / "docs").glob("*.parquet")))
 
     return work
+
+
+def _written(docs: Path) -> dict[str, int]:
+    lengths = pc.binary_length(pq.read_table(docs, columns=["text"])["text"])
+    return {"documents": len(lengths), "bytes": pc.sum(lengths).as_py()}
 
 
 def jsonl_datatrove(folder: Path, out: Path) -> Any:
     from datatrove.pipeline.readers import JsonlReader
 
-    return _read_datatrove(JsonlReader(str(folder / "read-jsonl"), compression="zstd"))
+    return _read_datatrove(JsonlReader(str(folder / "read-jsonl"), compression="zstd"), out)
 
 
 def parquet_datatrove(folder: Path, out: Path) -> Any:
     from datatrove.pipeline.readers import ParquetReader
 
-    return _read_datatrove(ParquetReader(str(folder / "read-parquet")))
+    return _read_datatrove(ParquetReader(str(folder / "read-parquet")), out)
 
 
 def _read_datasets(kind: str, file: Path, out: Path) -> Any:
     from datasets import load_dataset
 
     def work() -> dict[str, Any]:
-        return size(load_dataset(kind, data_files=str(file), split="train", cache_dir=str(out))["text"][:])
+        data = load_dataset(kind, data_files=str(file), split="train", cache_dir=str(out))
+        data.to_parquet(str(out / "docs.parquet"))
+        return _written(out / "docs.parquet")
 
     return work
 

@@ -1,7 +1,8 @@
-"""CPU seconds and peak memory of one piece of work; imports nothing of fromzero, since its peers are measured too."""
+"""CPU seconds, peak memory and outcome of one piece of work; without fromzero, since its peers use this too."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import resource
@@ -22,3 +23,17 @@ def measured(work: Callable[[], dict[str, Any]]) -> None:
     status = Path("/proc/self/status").read_text()  # getrusage would count the parent's memory at the fork
     peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
     print(json.dumps({**found, "cpu": round(_cpu() - before, 2), "peak_mb": peak // 1024}))
+
+
+def merges(tokenizer: str) -> str:
+    """A short digest of the merges of a tokenizer.json."""
+    found = json.dumps([list(pair) for pair in json.loads(tokenizer)["model"]["merges"]])
+    return hashlib.sha256(found.encode()).hexdigest()[:12]
+
+
+def recall(pairs: Path, kept: set[str]) -> dict[str, float]:
+    """The share of planted pairs of which not both stay, by band of similarity."""
+    found: dict[str, list[bool]] = {}
+    for band, one, other in json.loads(pairs.read_text()):
+        found.setdefault(band, []).append(not {one, other} <= kept)
+    return {band: round(sum(hits) / len(hits), 3) for band, hits in found.items()}
