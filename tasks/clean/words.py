@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 Offsets = NDArray[np.int64]
+Shares = NDArray[np.float64]
 
 _BASE = 0x9E3779B97F4A7C15
 _BASE_INVERSE = pow(_BASE, -1, 2**64)
