@@ -69,7 +69,7 @@ class RulesConf(Conf):
     min_sentences: int | None = Field(None, ge=0)
     """Fewest sentences (C4: 5); a line has at least one."""
     min_stop_words: int | None = Field(None, ge=0)
-    """Fewest occurrences of the, be, to, of, and, that, have, with (Gopher: 2). For English only."""
+    """Fewest different words out of the, be, to, of, and, that, have, with (Gopher: 2). For English only."""
     max_duplicate_lines: float | None = Field(0.3, ge=0, le=1)
     """Largest share of lines that repeat an earlier line of the document (Gopher: 0.3)."""
     max_duplicate_line_chars: float | None = Field(0.3, ge=0, le=1)

@@ -21,6 +21,8 @@ from tasks.clean.documents import LANGUAGE
 
 UNDETERMINED = "und"
 """Language of a text in which the model finds nothing, with confidence 0."""
+_LOOSE = r"[\p{M}\u1100-\u11ff\u212a\u212b]"
+"""What may be composed with the character before it."""
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
@@ -102,14 +104,14 @@ def judge_language(documents: pl.DataFrame, conf: LanguageConf) -> pl.DataFrame:
 
 
 def _bytes(texts: pl.Series) -> tuple[NDArray[np.uint8], Places]:
-    """The texts' UTF-8 bytes, one after another, and where each begins; those all in capitals in small letters."""
-    text = pl.col("text")
-    shouted = text.str.contains(r"\p{Lu}") & ~text.str.contains(r"\p{Ll}")
-    plain = pl.DataFrame({"text": texts.fill_null("")}).select(
-        pl.when(shouted).then(text.str.to_lowercase()).otherwise(text).str.normalize("NFC")
-    )["text"]
-    starts = np.concatenate(([0], np.cumsum(plain.str.len_bytes().to_numpy().astype(np.int64))))
-    return np.frombuffer("".join(plain.to_list()).encode(), np.uint8), starts
+    """The texts' UTF-8 bytes, composed, one after another, and where each begins; capitals throughout are lowered."""
+    texts = texts.fill_null("")
+    shouted = (texts.str.contains(r"\p{Lu}") & ~texts.str.contains(r"\p{Ll}")).arg_true()
+    texts = texts.scatter(shouted, texts.gather(shouted).str.to_lowercase())
+    loose = texts.str.contains(_LOOSE).arg_true()
+    texts = texts.scatter(loose, texts.gather(loose).str.normalize("NFC"))
+    starts = np.concatenate(([0], np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64))))
+    return np.frombuffer("".join(texts.to_list()).encode(), np.uint8), starts
 
 
 @numba.njit(cache=True)
@@ -140,14 +142,30 @@ def _classify(
                 counts[gram] += 1
         if not distinct:
             continue
-        scores[:] = prior
-        for gram in seen[:distinct]:
-            scores += np.float32(np.log1p(counts[gram])) * weights[gram]
-            counts[gram] = 0
-        merged[:] = 0
-        top, heat = scores.max(), np.sqrt(starts[document + 1] - starts[document])
         for one in range(classes):
-            merged[first[one]] += np.exp((scores[one] - top) / heat)
-        best[document] = merged.argmax()
-        confidence[document] = merged.max() / merged.sum()
+            scores[one], merged[one] = prior[one], 0
+        for gram in seen[:distinct]:
+            count = np.float32(np.log1p(counts[gram]))
+            counts[gram] = 0
+            for one in range(classes):
+                scores[one] += count * weights[gram, one]
+        heat = np.sqrt(starts[document + 1] - starts[document])
+        best[document], confidence[document] = _likeliest(scores, merged, first, heat)
     return best, confidence
+
+
+@numba.njit(cache=True)
+def _likeliest(scores: Floats, merged: NDArray[np.float64], first: Places, heat: float) -> tuple[int, float]:
+    """The class of the likeliest language and that one's probability."""
+    top = scores[0]
+    for score in scores:
+        top = max(top, score)
+    total, most, best = 0.0, 0.0, 0
+    for one in range(len(scores)):
+        likely = np.exp((scores[one] - top) / heat)
+        merged[first[one]] += likely
+        total += likely
+    for one in range(len(scores)):
+        if merged[one] > most:
+            best, most = one, merged[one]
+    return best, most / total

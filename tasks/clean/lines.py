@@ -28,7 +28,7 @@ def edit_lines(texts: pl.Series, conf: LinesConf) -> tuple[pl.Series, Counter[st
         texts = texts.str.replace_all(CITATIONS, "")
     rules = _rules(conf)
     if not rules:
-        return texts, removed
+        return texts, +removed
     broken = pl.coalesce([pl.when(condition).then(pl.lit(name)) for name, condition in rules.items()])
     lines = pl.DataFrame({"line": texts.str.split("\n")}).with_row_index("row").explode("line")
     judged = lines.with_columns(broken.alias("broken"))
@@ -36,7 +36,7 @@ def edit_lines(texts: pl.Series, conf: LinesConf) -> tuple[pl.Series, Counter[st
     kept = judged.filter(pl.col("broken").is_null()).group_by("row", maintain_order=True).agg(_LINE.str.join("\n"))
     rows = pl.DataFrame({"row": pl.int_range(len(texts), dtype=pl.get_index_type(), eager=True)})
     joined = rows.join(kept, on="row", how="left", maintain_order="left")["line"].fill_null("")
-    return joined.alias(texts.name), removed
+    return joined.alias(texts.name), +removed
 
 
 def _rules(conf: LinesConf) -> dict[str, pl.Expr]:

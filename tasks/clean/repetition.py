@@ -5,6 +5,8 @@ Shares are in bytes of the text with each run of white space as one byte: a word
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
 
@@ -18,14 +20,19 @@ def top_share(words: Runs, size: int) -> Shares:
 
     0 where none occurs twice. Occurrences that overlap count in full, up to 1.
     """
-    assert words.sizes is not None
-    return np.asarray(_top(words.values, words.sizes, words.starts, size))
+    return np.minimum(_shares(_top, words, size), 1)
 
 
 def duplicate_share(words: Runs, size: int) -> Shares:
     """Of each document, the share in n-grams of `size` words that repeat an earlier one; no word counts twice."""
+    return _shares(_duplicate, words, size)
+
+
+def _shares(count: Callable[..., Offsets], words: Runs, size: int) -> Shares:
     assert words.sizes is not None
-    return np.asarray(_duplicate(words.values, words.sizes, words.starts, size))
+    ends = np.concatenate(([0], np.cumsum(words.sizes + 1)))
+    counted = count(words.values, ends, words.starts, size, _slots(int(words.lengths.max(initial=0))))
+    return counted / np.maximum(np.diff(ends[words.starts]), 1)
 
 
 @numba.njit(cache=True)
@@ -56,48 +63,42 @@ def _find(keys: Hashes, owners: Offsets, owner: int, gram: np.uint64, slots: int
 
 
 @numba.njit(cache=True)
-def _top(values: Hashes, sizes: Offsets, starts: Offsets, size: int) -> Shares:
-    most_slots = _slots(np.diff(starts).max()) if len(starts) > 1 else 4
-    keys, owners = np.empty(most_slots, np.uint64), np.full(most_slots, -1, np.int64)
+def _top(values: Hashes, ends: Offsets, starts: Offsets, size: int, most_slots: int) -> Offsets:
+    """Bytes of each document in the n-gram that occurs most often; word i ends before byte ends[i + 1]."""
+    keys, owners = np.empty(most_slots, np.uint64), np.zeros(most_slots, np.int64)
     counts, firsts = np.empty(most_slots, np.int64), np.empty(most_slots, np.int64)
-    shares = np.zeros(len(starts) - 1)
+    counted = np.zeros(len(starts) - 1, np.int64)
     for document in range(len(starts) - 1):
-        begin, end = starts[document], starts[document + 1]
-        slots = _slots(end - begin)
+        slots = _slots(starts[document + 1] - starts[document])
         most, top = 1, -1
-        for first in range(begin, end - size + 1):
+        for first in range(starts[document], starts[document + 1] - size + 1):
             gram = _gram(values, first, size)
-            slot = _find(keys, owners, document, gram, slots)
-            if owners[slot] != document:
-                owners[slot], keys[slot], counts[slot], firsts[slot] = document, gram, 1, first
+            slot = _find(keys, owners, document + 1, gram, slots)
+            if owners[slot] != document + 1:
+                owners[slot], keys[slot], counts[slot], firsts[slot] = document + 1, gram, 1, first
                 continue
             counts[slot] += 1
             if counts[slot] > most or (counts[slot] == most and firsts[slot] < top):
                 most, top = counts[slot], firsts[slot]
         if top >= 0:
-            whole = sizes[begin:end].sum() + (end - begin)
-            shares[document] = min(1.0, most * (sizes[top : top + size].sum() + size) / whole)
-    return shares
+            counted[document] = most * (ends[top + size] - ends[top])
+    return counted
 
 
 @numba.njit(cache=True)
-def _duplicate(values: Hashes, sizes: Offsets, starts: Offsets, size: int) -> Shares:
-    most_slots = _slots(np.diff(starts).max()) if len(starts) > 1 else 4
-    keys, owners = np.empty(most_slots, np.uint64), np.full(most_slots, -1, np.int64)
-    shares = np.zeros(len(starts) - 1)
+def _duplicate(values: Hashes, ends: Offsets, starts: Offsets, size: int, most_slots: int) -> Offsets:
+    """Bytes of each document in n-grams that repeat an earlier one."""
+    keys, owners = np.empty(most_slots, np.uint64), np.zeros(most_slots, np.int64)
+    counted = np.zeros(len(starts) - 1, np.int64)
     for document in range(len(starts) - 1):
-        begin, end = starts[document], starts[document + 1]
-        slots = _slots(end - begin)
-        covered, counted = begin, 0
-        for first in range(begin, end - size + 1):
+        slots = _slots(starts[document + 1] - starts[document])
+        covered = starts[document]
+        for first in range(starts[document], starts[document + 1] - size + 1):
             gram = _gram(values, first, size)
-            slot = _find(keys, owners, document, gram, slots)
-            if owners[slot] != document:
-                owners[slot], keys[slot] = document, gram
+            slot = _find(keys, owners, document + 1, gram, slots)
+            if owners[slot] != document + 1:
+                owners[slot], keys[slot] = document + 1, gram
                 continue
-            for word in range(max(first, covered), first + size):
-                counted += sizes[word] + 1
+            counted[document] += ends[first + size] - ends[max(first, covered)]
             covered = first + size
-        if counted:
-            shares[document] = counted / (sizes[begin:end].sum() + (end - begin))
-    return shares
+    return counted

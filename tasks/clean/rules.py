@@ -2,11 +2,11 @@
 
 From Gopher (Rae et al. 2021, table A1), C4 (Raffel et al. 2020) and FineWeb (Penedo et al. 2024); the papers'
 thresholds stand in conf/rules, beside ours in `RulesConf`. Where the papers leave room, the measures are those of
-datatrove's filters, with these differences: words are runs of non-space characters, so that punctuation makes words
-longer, not more; lines and paragraphs without a letter or digit are not looked at; a bullet may also be a dash, a star
-or a number; stop words also count with a capital; a sentence ends where a capital, a digit or a letter without case
-follows the full stop; shares of n-grams are of the text without indentation, and every word of a repeated n-gram
-counts, where datatrove leaves out what overlaps.
+datatrove's filters, with these differences: words are runs of non-space characters, where datatrove's tokenizer makes
+punctuation, and each = of an underline, a word of its own; lines and paragraphs without a letter or digit are not
+looked at; a bullet may also be a star or a number; stop words also count with a capital; a sentence ends where a
+capital, a digit or a letter without case follows the full stop; shares of n-grams are of the text without indentation,
+what occurs once is no top n-gram, and every word of a repeated n-gram counts, where datatrove leaves out what overlaps.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ MEASURES: dict[str, pl.Expr] = {
     "ellipsis_lines": _line_share(r"(?:\.\.\.|…)\s*$"),
     "alpha_words": _share(_TEXT.str.count_matches(r"[^\s\p{L}]*\p{L}\S*"), _WORDS),
     "sentences": _TEXT.str.count_matches(_SENTENCE) + _LINES.list.len(),
-    "stop_words": _TEXT.str.count_matches(_STOP_WORDS),
+    "stop_words": _TEXT.str.extract_all(_STOP_WORDS).list.eval(pl.element().str.to_lowercase()).list.n_unique(),
     "duplicate_lines": 1 - _share(_LINES.list.n_unique(), _LINES.list.len()),
     "duplicate_line_chars": 1 - _share(_chars(_LINES.list.unique()), _chars(_LINES)),
     "duplicate_paragraphs": _share(_PARAGRAPHS.list.len() - _PARAGRAPHS.list.n_unique(), _PARAGRAPHS.list.len()),
