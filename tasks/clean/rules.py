@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from conf.schema.rules import RulesConf
-from tasks.clean.words import Runs, Shares, collapse, longest, ngrams, repeats, word_hashes
+from tasks.clean.words import Runs, Shares, longest, ngrams, plain_spaces, repeats, word_bytes, word_hashes
 
 REPEATED_NGRAM = 5
 _STOP_WORDS = r"(?i)\b(?:the|be|to|of|and|that|have|with)\b"
@@ -50,7 +50,7 @@ def _line_share(pattern: str) -> pl.Expr:
 
 MEASURES: dict[str, pl.Expr] = {
     "words": _WORDS,
-    "mean_word": _share(_TEXT.str.len_chars() - _TEXT.str.count_matches(r"\s"), _WORDS),
+    "mean_word": _share(_TEXT.str.len_chars() - pl.col("spaces"), _WORDS),
     "longest_word": pl.col("longest_word"),
     "hash_ratio": _share(_TEXT.str.count_matches("#", literal=True), _WORDS),
     "ellipsis_ratio": _share(_TEXT.str.count_matches(r"\.\.\.|…"), _WORDS),
@@ -116,22 +116,35 @@ def _condemn(name: str, broken: pl.Expr, detail: pl.Expr) -> pl.Expr:
 
 
 def _features(prose: pl.Series, messages: pl.Series, conf: RulesConf) -> pl.DataFrame:
-    words = word_hashes(collapse(prose))
-    grams = ngrams(words, REPEATED_NGRAM)
+    """The columns that the rules of `conf` look at."""
+    active = [name.partition("_")[2] for name, _ in _active(conf)]
+    wanted = {column for name in active if name in MEASURES for column in MEASURES[name].meta.root_names()}
+    features = pl.DataFrame({"text": prose, "messages": messages})
     telling = pl.element().filter(pl.element().str.contains(r"[\p{L}\p{N}]"))
-    features = pl.DataFrame(
-        {
-            "text": prose,
-            "words": words.lengths,
-            "longest_word": longest(words),
-            "repeated_ngrams": repeats(grams) / np.maximum(grams.lengths, 1),
-            "messages": messages,
-            **_ngram_shares(words, conf),
-        }
-    ).with_columns(_TEXT.str.split("\n").list.eval(telling).alias("lines"))
-    if conf.max_duplicate_paragraphs is None and conf.max_duplicate_paragraph_chars is None:
-        return features
-    return features.with_columns(_TEXT.str.split(r"\n\s*\n", literal=False).list.eval(telling).alias("paragraphs"))
+    if "lines" in wanted:
+        features = features.with_columns(_TEXT.str.split("\n").list.eval(telling).alias("lines"))
+    if "paragraphs" in wanted:
+        paragraphs = _TEXT.str.split(r"\n\s*\n", literal=False).list.eval(telling)
+        features = features.with_columns(paragraphs.alias("paragraphs"))
+    if wanted & {"spaces", "longest_word", "repeated_ngrams"} or {"top_ngrams", "duplicate_ngrams"} & set(active):
+        features = features.with_columns(**_of_words(plain_spaces(prose), conf))
+    elif "words" in wanted:
+        features = features.with_columns(_TEXT.str.count_matches(r"\S+").alias("words"))
+    return features
+
+
+def _of_words(spaced: pl.Series, conf: RulesConf) -> dict[str, Any]:
+    words = word_hashes(spaced)
+    columns: dict[str, Any] = {
+        "words": words.lengths,
+        "spaces": spaced.fill_null("").str.len_bytes().to_numpy().astype(np.int64) - word_bytes(words),
+        "longest_word": longest(words),
+        **_ngram_shares(words, conf),
+    }
+    if conf.max_repeated_ngrams is not None:
+        grams = ngrams(words, REPEATED_NGRAM)
+        columns["repeated_ngrams"] = repeats(grams) / np.maximum(grams.lengths, 1)
+    return {name: pl.Series(values) for name, values in columns.items()}
 
 
 def _ngram_shares(words: Runs, conf: RulesConf) -> dict[str, Shares]:

@@ -119,7 +119,9 @@ COMPARED = {
     "learn a 16k BPE from 25 MB": ("bpe", "bytes", *VOLUME, ("tokenizers",)),
     "tokenize, 16k BPE": ("tokenize", "bytes", *VOLUME, ("datasets", "datatrove", "tokenizers", "tiktoken")),
     "near-duplicates, 14 bands of 8": ("near", "documents", *SPEED, ("datatrove", "datasketch", "rensa")),
-    "rules of Gopher and FineWeb": ("rules", "documents", *SPEED, ("datatrove",)),
+    "rules of Gopher": ("rules_gopher", "documents", *SPEED, ("datatrove",)),
+    "rules of C4": ("rules_c4", "documents", *SPEED, ("datatrove",)),
+    "rules of FineWeb": ("rules_fineweb", "documents", *SPEED, ("datatrove",)),
     "jsonl.zst to documents (Parquet, zstd)": ("jsonl", "bytes", *VOLUME, ("datatrove", "datasets")),
     "Parquet to documents (Parquet, zstd)": ("parquet", "bytes", *VOLUME, ("datatrove", "datasets")),
 }
@@ -146,7 +148,7 @@ def main(folder: Path, python: str) -> None:
             row |= {"peak_mb": [mine["peak_mb"], theirs["peak_mb"]]}
             row |= {
                 key: [mine[key], theirs[key]]
-                for key in ("recall", "tokens", "merges", "kept")
+                for key in ("recall", "tokens", "merges", "dropped")
                 if key in mine and key in theirs
             }
             rows.append(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from typing import Any
 
 import polars as pl
 
-from conf.schema.clean import CleanConf, DedupConf, RulesConf
+from conf.schema.clean import CleanConf, DedupConf, NormaliseConf
 from conf.schema.data import FilesSource
+from conf.schema.rules import RulesConf
 from conf.schema.tokenize import TokenizerConf
-from tasks.clean import clean, clusters, filter, rules, signatures
+from tasks.clean import clean, clusters, filter, signatures
 from tasks.clean.documents import read_batches
 from tasks.collect import files, listing
 from tasks.collect.documents import Documents
@@ -50,26 +52,22 @@ def near(folder: Path, out: Path) -> dict[str, Any]:
     return {"documents": stats["documents_in"], "recall": recall(folder / "planted/pairs.json", kept)}
 
 
-def only(**thresholds: Any) -> RulesConf:
-    """These rules and no other."""
-    return RulesConf(**{**dict.fromkeys(RulesConf.model_fields), **thresholds})
+def judge(name: str) -> Callable[[Path, Path], dict[str, Any]]:
+    """The rules that were published under one name."""
 
+    def job(folder: Path, out: Path) -> dict[str, Any]:
+        conf = CleanConf(
+            rules=RulesConf(published=(name,)), pii=(), normalise=NormaliseConf(mojibake=False, unicode=None)
+        )
+        cleaner, documents, reasons = clean.Cleaner(conf), 0, {}
+        for batch in read_batches(folder / "sample/train/docs.parquet"):
+            _, dropped = cleaner.clean(batch)
+            documents += batch.height
+            reasons.update(dropped.select("id", "reason").rows())
+        (out / "dropped.json").write_text(json.dumps(reasons))
+        return {"documents": documents, "dropped": len(reasons)}
 
-PUBLISHED = only(
-    min_words=50, max_words=100_000, min_mean_word=3, max_mean_word=10, max_hash_ratio=0.1, max_ellipsis_ratio=0.1,
-    max_bullet_lines=0.9, max_ellipsis_lines=0.3, min_alpha_words=0.8, min_stop_words=2,
-    min_line_punctuation=0.12, max_short_lines=0.67, max_duplicate_line_chars=0.01, max_newline_ratio=0.3,
-)  # fmt: skip
-"""Gopher's quality rules and FineWeb's, with the papers' thresholds."""
-
-
-def judge(folder: Path, out: Path) -> dict[str, Any]:
-    """Gopher's quality rules and FineWeb's."""
-    documents, kept = 0, 0
-    for batch in read_batches(folder / "sample/train/docs.parquet"):
-        verdict = rules.judge(batch["text"], pl.Series([None] * batch.height, dtype=pl.Int64), PUBLISHED)
-        documents, kept = documents + batch.height, kept + verdict["reason"].null_count()
-    return {"documents": documents, "kept": kept}
+    return job
 
 
 def read(form: str) -> Callable[[Path, Path], dict[str, Any]]:
@@ -99,7 +97,8 @@ def everything(folder: Path, out: Path) -> dict[str, Any]:
 
 
 JOBS = {
-    "bpe": train_tokenizer, "tokenize": tokenize, "near": near, "rules": judge,
+    "bpe": train_tokenizer, "tokenize": tokenize, "near": near, 
+    **{f"rules_{name}": judge(name) for name in ("gopher", "c4", "fineweb")},
     "jsonl": read("jsonl"), "parquet": read("parquet"), "all": everything,
 }  # fmt: skip
 

@@ -205,19 +205,36 @@ def near_rensa(folder: Path, out: Path) -> Any:
     return work
 
 
-def rules_datatrove(folder: Path, out: Path) -> Any:
-    from datatrove.data import Document
-    from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter
+def _rules_datatrove(name: str) -> Any:
+    def job(folder: Path, out: Path) -> Any:
+        from datatrove.data import Document
+        from datatrove.pipeline import filters
 
-    texts = table(folder / "sample/train/docs.parquet")["text"]
-    filters = [GopherQualityFilter(), FineWebQualityFilter()]
+        known = {
+            "gopher": (filters.GopherQualityFilter, filters.GopherRepetitionFilter),
+            "c4": (filters.C4QualityFilter,),
+            "fineweb": (filters.FineWebQualityFilter,),
+        }
+        docs, chosen = table(folder / "sample/train/docs.parquet"), [kind() for kind in known[name]]
 
-    def work() -> dict[str, Any]:
-        documents = [Document(text=text, id=str(n)) for n, text in enumerate(texts)]
-        kept = sum(all(one.filter(document) is True for one in filters) for document in documents)
-        return {**size(texts), "kept": kept}
+        def work() -> dict[str, Any]:
+            reasons = {}
+            for identity, text in zip(docs["id"], docs["text"], strict=True):
+                document = Document(text=text, id=identity)
+                for one in chosen:
+                    verdict = one.filter(document)
+                    if verdict is not True:
+                        reasons[identity] = verdict[1]
+                        break
+            (out / "dropped.json").write_text(json.dumps(reasons))
+            return {"documents": len(docs["id"]), "dropped": len(reasons)}
 
-    return work
+        return work
+
+    return job
+
+
+rules_gopher_datatrove, rules_c4_datatrove, rules_fineweb_datatrove = map(_rules_datatrove, ("gopher", "c4", "fineweb"))
 
 
 def _read_datatrove(reader: Any, out: Path) -> Any:
