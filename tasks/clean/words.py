@@ -106,6 +106,7 @@ def _powers_both_ways(count: int) -> tuple[Hashes, Hashes]:
 
 def word_bytes(words: Runs) -> Offsets:
     """Bytes of each document's words together."""
+    assert words.sizes is not None
     ends = np.concatenate(([0], np.cumsum(words.sizes)))
     return np.diff(ends[words.starts])
 
