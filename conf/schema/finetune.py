@@ -78,8 +78,10 @@ class ClassifyConf(TuneConf):
     """Most training examples of one class, in order of id; None for all."""
     min_per_class: int = Field(20, ge=1)
     """A label with fewer training documents is left out (and counted)."""
-    class_weights: Literal["balanced", "none"] = "balanced"
-    """balanced weighs a class by the inverse of its frequency in the loss."""
+    balance: Literal["weights", "undersample", "oversample", "none"] = "weights"
+    """What is done about classes of unlike sizes, on the training side only. weights: a class counts in the loss by the
+    inverse of its frequency; undersample: as many examples of each as the smallest has, drawn by the seed; oversample:
+    examples of the smaller ones again, until each has as many as the largest."""
     patience: int = Field(3, ge=1)
     """Stop after this many evaluations without a better loss; the best weights are kept."""
     mask_labels: bool = True

@@ -34,6 +34,9 @@ class SegmentConf(Conf):
     """Rate at the end, as a share of peak_lr."""
     mixture: dict[str, float] | None = None
     """Weight of each source (the shard's name without its number); None takes all tokens alike."""
+    epochs: dict[str, float] | None = None
+    """In place of `mixture`: how often each source is read, 0.5 for half of it. The budget `tokens` may be less than
+    that, and then reads as much less of each; more is refused before training."""
     export: Literal["last", "best"] = "last"
     """Which weights become the model: the last, or those of the checkpoint with the least valid loss."""
 
@@ -45,6 +48,10 @@ class SegmentConf(Conf):
             raise ValueError(f"warmup={self.warmup} and decay={self.decay} add up to more than 1")
         if self.mixture is not None and (not self.mixture or min(self.mixture.values()) <= 0):
             raise ValueError("mixture needs at least one source, and every weight above 0: leave unused sources out")
+        if self.epochs is not None and (not self.epochs or min(self.epochs.values()) <= 0):
+            raise ValueError("epochs needs at least one source, each read more than 0 times: leave unused sources out")
+        if self.epochs is not None and self.mixture is not None:
+            raise ValueError("mixture and epochs both say how much of each source is read: set one of them to null")
         return self
 
     @property

@@ -86,7 +86,7 @@ def collate_with(pad: int) -> Collate:
 def weighted_loss(counts: Sequence[int], conf: ClassifyConf) -> Loss:
     """Cross-entropy in nats with a class's weight n / (classes * count), or 1 for all."""
     sizes = np.asarray(counts, dtype=np.float64)
-    balanced = sizes.sum() / (len(sizes) * sizes) if conf.class_weights == "balanced" else np.ones_like(sizes)
+    balanced = sizes.sum() / (len(sizes) * sizes) if conf.balance == "weights" else np.ones_like(sizes)
     weights = torch.tensor(balanced, dtype=torch.float32)
 
     def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
@@ -94,6 +94,26 @@ def weighted_loss(counts: Sequence[int], conf: ClassifyConf) -> Loss:
         return torch.nn.functional.cross_entropy(logits, labels, weights.to(logits.device))
 
     return loss
+
+
+def balanced(labels: Sequence[int], conf: ClassifyConf) -> list[int]:
+    """Which examples are trained on, some of them more than once, so that classes have the sizes of `conf.balance`.
+
+    `labels` are the examples' classes. Of each class every example comes equally often, but for a remainder that is
+    drawn by `conf.seed`; the order of the examples stays.
+    """
+    classes = np.asarray(labels, np.int64)
+    sizes = np.bincount(classes)
+    if conf.balance not in ("undersample", "oversample"):
+        return list(range(len(classes)))
+    wanted = int(sizes[sizes > 0].min() if conf.balance == "undersample" else sizes.max())
+    times = np.zeros(len(classes), np.int64)
+    for label in np.flatnonzero(sizes):
+        own = np.flatnonzero(classes == label)
+        whole, rest = divmod(wanted, len(own))
+        times[own] = whole
+        times[np.random.default_rng([conf.seed, int(label)]).permutation(own)[:rest]] += 1
+    return np.repeat(np.arange(len(classes)), times).tolist()
 
 
 def run(model: Path, docs: Sequence[Path], conf: ClassifyConf, work: Workdir) -> Stats:
@@ -111,8 +131,9 @@ def run(model: Path, docs: Sequence[Path], conf: ClassifyConf, work: Workdir) ->
     if not valid:
         raise DataError(f"the valid part holds no document labelled with one of {names}: early stopping needs some")
     network = build(model, names, export.pad_id(tokenizer))
-    counts = np.bincount([row["labels"] for row in rows], minlength=len(names)).tolist()
-    loss, collate = weighted_loss(counts, conf), collate_with(export.pad_id(tokenizer))
+    found = _sizes(rows, names)
+    rows = [rows[n] for n in balanced([row["labels"] for row in rows], conf)]
+    loss, collate = weighted_loss([*found.values()], conf), collate_with(export.pad_id(tokenizer))
     outcome = train(network, rows, valid[: conf.max_valid], collate, conf, work, loss, conf.patience)
     network.load_state_dict(load_file(outcome.chosen / "model.safetensors"))
     task = {
@@ -126,8 +147,9 @@ def run(model: Path, docs: Sequence[Path], conf: ClassifyConf, work: Workdir) ->
     }
     export.save(network.cpu(), model, work / "model", task)
     return {
-        "documents": len(rows),
-        "classes": dict(zip(names, counts, strict=True)),
+        "documents": sum(found.values()),
+        "classes": found,
+        "examples": _sizes(rows, names),
         "left_out_labels": dropped,
         "steps": outcome.steps,
         "best_step": int(outcome.chosen.name.rpartition("-")[2]),
@@ -146,6 +168,11 @@ def build(model: Path, names: Sequence[str], pad: int) -> PreTrainedModel:
         pad_token_id=pad,
     )
     return network
+
+
+def _sizes(rows: Sequence[Row], names: Sequence[str]) -> dict[str, int]:
+    counts = np.bincount([row["labels"] for row in rows], minlength=len(names))
+    return dict(zip(names, counts.tolist(), strict=True))
 
 
 def _rows(table: pl.DataFrame, names: Sequence[str], encode: Callable[[Sequence[str]], Any]) -> list[Row]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -136,17 +136,58 @@ class Order:
     def record(self, steps: int) -> dict[str, Any]:
         """All of the loader's state after `steps` steps: what it reads, and how many blocks it took of each source."""
         ends = (start + steps * count for start, count in zip(self.start, self.counts, strict=True))
-        sizes = dict(zip(self.names, self.sizes, strict=True))
-        taken = dict(zip(self.names, ends, strict=True))
-        read = {"seed": self.seed, "seq_len": self.seq_len, "packing": self.packing, "sizes": sizes}
-        return {**read, "taken": taken}
+        return {**self._read(), "taken": dict(zip(self.names, ends, strict=True))}
 
-    def after(self, record: Mapping[str, Any]) -> Order:
+    def _read(self) -> dict[str, Any]:
+        sizes = dict(zip(self.names, self.sizes, strict=True))
+        return {"seed": self.seed, "seq_len": self.seq_len, "packing": self.packing, "sizes": sizes}
+
+    def after(self, record: Mapping[str, Any]) -> Self:
         """The same order, going on where `record` stopped if that read the same blocks: none is shown twice early."""
-        mine = self.record(0)
-        if any(record.get(name) != mine[name] for name in ("seed", "seq_len", "packing", "sizes")):
+        if {name: value for name, value in record.items() if name != "taken"} != self._read():
             return self
-        return replace(self, start=tuple(record["taken"][name] for name in self.names))
+        return replace(self, start=tuple(record["taken"][name] for name in self.record(0)["taken"]))
+
+
+@dataclass(frozen=True)
+class Passes(Order):
+    """Every source as often as it is asked for: `counts[s]` blocks of source s in all batches together, mixed evenly.
+
+    The batches are one walk, in a permuted order, over all passes of all sources; of a pass that is not whole a part
+    of the blocks is taken. `start` is one number: the blocks that earlier segments took of this walk.
+    """
+
+    sequences: int = 0
+    """Blocks in a batch."""
+
+    @property
+    def total(self) -> int:
+        """Blocks of the whole walk."""
+        return sum(self.counts)
+
+    def batch(self, step: int) -> list[tuple[int, int]]:
+        """(source, block) of every sequence of step `step` (from 0)."""
+        places = self.start[0] + step * self.sequences + np.arange(self.sequences, dtype=np.int64)
+        walked = np.empty(self.sequences, np.int64)
+        for walk in np.unique(places // self.total):
+            inside = places // self.total == walk
+            key = (self.seed * 1_000_003 + len(self.sizes)) * 1_000_003 + int(walk)
+            walked[inside] = permute(places[inside] % self.total, self.total, key)
+        ends = np.cumsum(self.counts)
+        sources = np.searchsorted(ends, walked, side="right")
+        blocks = np.empty(self.sequences, np.int64)
+        for source in np.unique(sources):
+            rows, size = sources == source, self.sizes[source]
+            inside = (walked[rows] - (ends[source] - self.counts[source])) % size
+            blocks[rows] = permute(inside, size, self.seed * 1_000_003 + int(source))
+        return list(zip(sources.tolist(), blocks.tolist(), strict=True))
+
+    def record(self, steps: int) -> dict[str, Any]:
+        """All of the loader's state after `steps` steps."""
+        return {**self._read(), "taken": {"all": self.start[0] + steps * self.sequences}}
+
+    def _read(self) -> dict[str, Any]:
+        return {**super()._read(), "passes": dict(zip(self.names, self.counts, strict=True))}
 
 
 def apportion(weights: Mapping[str, float], sequences: int) -> dict[str, int]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from conf.schema.pretrain import SegmentConf
 from tasks.core.errors import ConfigError
 from tasks.pretrain import export, model
-from tasks.pretrain.batches import Order, Source, apportion, open_sources
+from tasks.pretrain.batches import Order, Passes, Source, apportion, open_sources
 from tasks.pretrain.device import Place
 from tasks.pretrain.job import Job
 from tasks.pretrain.trainer import Trainer
@@ -20,12 +22,36 @@ EVERYTHING = "all"
 def open_training(job: Job) -> dict[str, Source]:
     """The sources of the mixture by name, or one of everything; raises `ConfigError` for an unknown source."""
     segment = job.conf.segment
-    mixture, shape = segment.mixture, (segment.seq_len, segment.packing)
-    if mixture is None:
+    shape = (segment.seq_len, segment.packing)
+    option, wanted = ("mixture", segment.mixture) if segment.epochs is None else ("epochs", segment.epochs)
+    if wanted is None:
         return open_sources({EVERYTHING: [Path(path) for paths in job.train.values() for path in paths]}, *shape)
-    if unknown := sorted(set(mixture) - set(job.train)):
-        raise ConfigError(f"segment.mixture names {unknown}, but the sources are {sorted(job.train)}")
-    return open_sources({name: [Path(path) for path in job.train[name]] for name in sorted(mixture)}, *shape)
+    if unknown := sorted(set(wanted) - set(job.train)):
+        raise ConfigError(f"segment.{option} names {unknown}, but the sources are {sorted(job.train)}")
+    return open_sources({name: [Path(path) for path in job.train[name]] for name in sorted(wanted)}, *shape)
+
+
+def order_of(sources: dict[str, Source], segment: SegmentConf, seed: int) -> Order:
+    """The order in which a segment reads its sources; raises `ConfigError` if its tokens are more than its epochs."""
+    read: dict[str, Any] = {
+        "sizes": tuple(source.blocks for source in sources.values()),
+        "seed": seed,
+        "names": tuple(sources),
+        "seq_len": segment.seq_len,
+        "packing": segment.packing,
+    }
+    if segment.epochs is None:
+        counts = apportion(segment.mixture or {EVERYTHING: 1.0}, segment.sequences)
+        return Order(counts=tuple(counts[name] for name in sources), start=(0,) * len(sources), **read)
+    blocks = tuple(max(1, round(segment.epochs[name] * source.blocks)) for name, source in sources.items())
+    passes = Passes(counts=blocks, start=(0,), sequences=segment.sequences, **read)
+    if segment.steps * segment.sequences > passes.total:
+        most = passes.total // segment.sequences * segment.batch_tokens
+        raise ConfigError(
+            f"segment.tokens={segment.tokens:,} is more than segment.epochs gives of these sources, {most:,} tokens in "
+            "whole batches: lower tokens, or raise epochs"
+        )
+    return passes
 
 
 def choose_valid(job: Job) -> tuple[list[Source], list[tuple[int, int]]]:
@@ -44,16 +70,7 @@ def make_trainer(job: Job, place: Place) -> Trainer:
     """Data, network and optimizer, with weights, moments and place in the data of the segment before, if any."""
     conf, start = job.conf, Path(job.start) if job.start else None
     sources = open_training(job)
-    counts = apportion(conf.segment.mixture or {EVERYTHING: 1.0}, conf.segment.sequences)
-    order = Order(
-        sizes=tuple(source.blocks for source in sources.values()),
-        counts=tuple(counts[name] for name in sources),
-        seed=conf.seed,
-        start=(0,) * len(sources),
-        names=tuple(sources),
-        seq_len=conf.segment.seq_len,
-        packing=conf.segment.packing,
-    )
+    order = order_of(sources, conf.segment, conf.seed)
     file = next(iter(sources.values())).files[0]
     network = model.build(conf.model, file.vocab_size, file.eos_id, conf.segment.seq_len, conf.seed)
     if start:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,34 @@ def test_balanced_weights_make_every_class_count_the_same() -> None:
     loss({"logits": logits}, labels, None).backward()
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad[:90].abs().sum(), logits.grad[90:].abs().sum())
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(0, 3))
+def test_balanced_classes_have_one_size_and_every_example_comes_about_as_often(labels: list[int], seed: int) -> None:
+    sizes = Counter(labels)
+    for balance, wanted in (("undersample", min(sizes.values())), ("oversample", max(sizes.values()))):
+        chosen = classify.balanced(labels, ClassifyConf(balance=balance, seed=seed))
+        assert chosen == classify.balanced(labels, ClassifyConf(balance=balance, seed=seed)) == sorted(chosen)
+        assert Counter(labels[n] for n in chosen) == dict.fromkeys(sizes, wanted)
+        times = Counter(chosen)
+        for label in sizes:
+            own = [times[n] for n, one in enumerate(labels) if one == label]
+            assert max(own) - min(own) <= 1
+    for balance in ("weights", "none"):
+        assert classify.balanced(labels, ClassifyConf(balance=balance)) == list(range(len(labels)))
+
+
+def test_another_seed_draws_other_examples() -> None:
+    labels = [0] * 40 + [1] * 10
+    drawn = {tuple(classify.balanced(labels, ClassifyConf(balance="undersample", seed=seed))) for seed in range(5)}
+    assert len(drawn) == 5
+
+
+def test_without_balance_all_classes_weigh_the_same() -> None:
+    logits = {"logits": torch.tensor([[2.0, 0.0], [0.0, 2.0]])}
+    for balance in ("none", "oversample"):
+        loss = classify.weighted_loss([90, 10], ClassifyConf(balance=balance))
+        assert loss(logits, torch.tensor([1, 1])) == loss({"logits": -logits["logits"]}, torch.tensor([0, 0]).flip(0))
 
 
 def test_the_head_reads_the_last_token_that_is_not_padding(model_dir: Path) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import ConfigError, DataError
-from tasks.pretrain.batches import Order, Source, apportion, open_sources, padding, permute
+from tasks.pretrain.batches import Order, Passes, Source, apportion, open_sources, padding, permute
 from tasks.pretrain.packing import TokenFile
 from tests.tasks.pretrain.conftest import write_shard
 
@@ -111,3 +113,32 @@ def test_a_following_segment_goes_on_where_the_same_data_were_left() -> None:
     assert Order((51, 7), (3, 1), 5, (0, 0), ("a", "b"), 16).after(order.record(4)).start == (0, 0)
     repacked = Order((50, 7), (3, 1), 5, (0, 0), ("a", "b"), 16, "best_fit")
     assert repacked.after(order.record(4)).start == (0, 0), "the same numbers of other blocks"
+
+
+@given(
+    sizes=sizes, world=st.sampled_from([1, 2, 4]), per_rank=st.integers(1, 5), seed=st.integers(0, 9), data=st.data()
+)
+def test_each_block_is_read_as_often_as_its_source_is_asked_for(
+    sizes: list[int], world: int, per_rank: int, seed: int, data: st.DataObject
+) -> None:
+    counts = tuple(data.draw(st.integers(1, 3 * size)) for size in sizes)
+    names, batch = tuple("abc"[: len(sizes)]), world * per_rank
+    order = Passes(tuple(sizes), counts, seed, (0,), names, 8, sequences=batch)
+    steps = -(-order.total // batch)
+    resume = data.draw(st.integers(0, steps))
+    later = Passes(tuple(sizes), counts, seed, (0,), names, 8, sequences=batch).after(order.record(resume))
+    assert later.start == (resume * batch,)
+    read = [order.share(step, rank, world) for step in range(resume) for rank in range(world)]
+    read += [later.share(step, rank, world) for step in range(steps - resume) for rank in range(world)]
+    seen = Counter(list(itertools.chain(*read))[: order.total])
+    for source, (size, count) in enumerate(zip(sizes, counts, strict=True)):
+        times = [seen[source, block] for block in range(size)]
+        assert sum(times) == count and max(times) - min(times) <= 1
+
+
+def test_passes_go_on_only_after_the_same_passes() -> None:
+    passes = Passes((50, 7), (100, 3), 5, (0,), ("a", "b"), 16, sequences=4)
+    assert passes.after(passes.record(4)).batch(0) == passes.batch(4)
+    order = Order((50, 7), (3, 1), 5, (0, 0), ("a", "b"), 16)
+    assert order.after(passes.record(4)).start == (0, 0) and passes.after(order.record(4)).start == (0,)
+    assert replace(passes, counts=(50, 7)).after(passes.record(4)).start == (0,)

@@ -121,6 +121,22 @@ def test_a_mixture_of_unknown_sources_is_refused_with_their_names(make_job: Make
         trainer_of(make_job(mixture={"web": 1.0}))
 
 
+def test_epochs_say_how_often_each_source_is_read(make_job: MakeJob) -> None:
+    trainer = trainer_of(make_job(epochs={"news": 1.5, "talk": 0.5}))
+    news, talk = trainer.sources
+    assert trainer.order.counts == (round(1.5 * news.blocks), round(0.5 * talk.blocks))
+    assert abs(trainer.update().loss - math.log(64)) < 0.1
+
+
+def test_a_budget_beyond_the_epochs_is_refused_with_both_numbers(make_job: MakeJob) -> None:
+    with pytest.raises(ConfigError, match=r"segment.tokens=2,560 is more than segment.epochs gives .* \d+ tokens"):
+        trainer_of(make_job(epochs={"news": 0.01}))
+    with pytest.raises(ConfigError, match=r"epochs names \['web'\]"):
+        trainer_of(make_job(epochs={"web": 1.0}))
+    with pytest.raises(ValueError, match="set one of them to null"):
+        make_job(epochs={"news": 1.0}, mixture={"news": 1.0})
+
+
 def test_an_architecture_that_transformers_does_not_know_is_a_config_error(make_job: MakeJob) -> None:
     with pytest.raises(ConfigError, match="lama"):
         trainer_of(make_job(model=ModelConf(architecture="lama")))
