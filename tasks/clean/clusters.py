@@ -26,6 +26,11 @@ Indices = NDArray[np.int64]
 ACCEPTED = pl.Schema({"id": pl.String, "shard": pl.String})
 """The state for the next intake: the documents that were kept, and the shard that holds each."""
 DROPS = pl.Schema({"id": pl.String, "kept_id": pl.String, "reason": pl.String})
+SIZES = pl.Schema({"id": pl.String, "size": pl.UInt32})
+"""How many different documents the cluster of an accepted one had in the intake that accepted it, where more than one.
+
+A later intake leaves it as it is, although newcomers may join the cluster: an old shard keeps its digest.
+"""
 
 _WHOLE_BUCKET = 48
 """Documents of a larger bucket are compared with as many neighbours in the order of ids, not with all."""
@@ -41,17 +46,24 @@ class State:
     """Columns of `ACCEPTED`."""
     drops: pl.DataFrame
     """Columns of `DROPS`, of all shards."""
+    sizes: pl.DataFrame
+    """Columns of `SIZES`, of all shards."""
 
     @classmethod
     def empty(cls) -> State:
         """Before the first intake."""
-        return cls(ACCEPTED.to_frame(), DROPS.to_frame())
+        return cls(ACCEPTED.to_frame(), DROPS.to_frame(), SIZES.to_frame())
 
     @classmethod
     def read(cls, folder: Path) -> State:
         """The state in the output of `cluster_shards`."""
         drops = [pl.read_parquet(path) for path in sorted(folder.glob("*/drop.parquet"))]
-        return cls(pl.read_parquet(folder / "accepted/documents.parquet"), pl.concat([DROPS.to_frame(), *drops]))
+        sizes = [pl.read_parquet(path) for path in sorted(folder.glob("*/sizes.parquet"))]
+        return cls(
+            pl.read_parquet(folder / "accepted/documents.parquet"),
+            pl.concat([DROPS.to_frame(), *drops]),
+            pl.concat([SIZES.to_frame(), *sizes]),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,13 +74,16 @@ class Outcome:
     """Columns of `DROPS` and shard, sorted by shard and id."""
     accepted: pl.DataFrame
     """Columns of `ACCEPTED`, sorted by id."""
+    sizes: pl.DataFrame
+    """Columns of `SIZES` and shard, sorted by id."""
     stats: dict[str, Any]
 
 
 def cluster_shards(
     shards: Mapping[str, Path], previous: Path | None, out: Callable[[str], Path], conf: DedupConf
 ) -> dict[str, Any]:
-    """Read each shard's signatures; write SHARD/drop.parquet for each and accepted/documents.parquet to `out(NAME)`.
+    """Read each shard's signatures; write SHARD/drop.parquet and SHARD/sizes.parquet for each, and
+    accepted/documents.parquet, to `out(NAME)`.
 
     `previous` is the folder that an earlier call wrote, None at the first intake.
     """
@@ -79,6 +94,8 @@ def cluster_shards(
     for shard in shards:
         with TableWriter(out(f"{shard}/drop.parquet"), DROPS) as writer:
             writer.add(outcome.drops.filter(pl.col("shard") == shard))
+        with TableWriter(out(f"{shard}/sizes.parquet"), SIZES) as writer:
+            writer.add(outcome.sizes.filter(pl.col("shard") == shard))
     with TableWriter(out("accepted/documents.parquet"), ACCEPTED) as writer:
         writer.add(outcome.accepted)
     return outcome.stats
@@ -100,7 +117,7 @@ def find_duplicates(signatures: pl.DataFrame, previous: State, conf: DedupConf) 
     decided = _remember(decided, cluster, previous)
     drops = _drops(rows, decided)
     accepted = decided.filter("kept").join(documents, on="id", how="left").select(ACCEPTED.names()).sort("id")
-    return Outcome(drops, accepted, _stats(rows, drops, cluster))
+    return Outcome(drops, accepted, _sizes(documents, kept, cluster, previous), _stats(rows, drops, cluster))
 
 
 def _in_order(signatures: pl.DataFrame, previous: State) -> pl.DataFrame:
@@ -204,6 +221,14 @@ def _drops(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:
         .select("id", "shard", kept_id="best", reason=reason.otherwise(pl.lit("near_duplicate")))
         .sort("shard", "id")
     )
+
+
+def _sizes(documents: pl.DataFrame, kept: pl.Series, cluster: Indices, previous: State) -> pl.DataFrame:
+    counted = pl.Series("counted", np.bincount(cluster)[cluster] if len(cluster) else cluster)
+    known = previous.sizes.unique("id").rename({"size": "known"})
+    staying = documents.with_columns(counted).filter(kept).join(known, on="id", how="left")
+    size = pl.when("earlier").then("known").otherwise("counted").cast(pl.UInt32)
+    return staying.select("id", "shard", size=size).filter(pl.col("size") > 1).sort("id")
 
 
 def _stats(rows: pl.DataFrame, drops: pl.DataFrame, cluster: Indices) -> dict[str, Any]:

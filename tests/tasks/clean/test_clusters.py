@@ -46,7 +46,7 @@ def decide(rows: Sequence[Row], previous: State | None = None, shards: int = 1) 
 
 
 def state(outcome: Outcome) -> State:
-    return State(outcome.accepted, outcome.drops.drop("shard"))
+    return State(outcome.accepted, outcome.drops.drop("shard"), outcome.sizes.drop("shard"))
 
 
 def kept(outcome: Outcome) -> set[str]:
@@ -131,6 +131,21 @@ def test_reasons_tell_exact_from_near() -> None:
     assert dict(outcome.drops.select("id", "reason").iter_rows()) == {"b": "exact_duplicate", "c": "near_duplicate"}
     assert outcome.stats["reasons"] == {"exact_duplicate": 1, "near_duplicate": 1}
     assert outcome.stats["clusters"] == 1 and outcome.stats["largest_cluster"] == 3
+
+
+def test_the_size_of_a_cluster_is_kept_with_its_survivor() -> None:
+    rows = [("b", "train", variant(0, 0)), ("a", "train", variant(0, 2)), ("c", "train", variant(1, 0))]
+    outcome = decide(rows)
+    assert outcome.sizes.rows() == [("a", "s-000", 2)]
+
+
+def test_a_newcomer_does_not_change_the_size_that_an_accepted_document_had() -> None:
+    old = [("b", "train", variant(0, 0)), ("c", "train", variant(0, 2)), ("e", "train", variant(1, 0))]
+    new = [("a", "train", variant(0, 1)), ("d", "train", variant(1, 2)), ("f", "train", variant(2, 0))]
+    first = decide(old)
+    second = decide([*old, *new, ("g", "train", variant(2, 1))], state(first))
+    assert second.sizes.rows() == [("b", "s-000", 2), ("f", "s-000", 2)]
+    assert decide([*old, *new], state(second)).sizes.row(0) == ("b", "s-000", 2)
 
 
 def test_a_document_that_vanished_leaves_the_state_and_frees_its_duplicates() -> None:
