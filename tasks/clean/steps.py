@@ -57,7 +57,8 @@ def cluster(signatures: tuple[Artifact, ...], previous: Artifact | None, conf: D
     from tasks.clean.clusters import cluster_shards
 
     shards = {str(artifact.shard): artifact / "signatures.parquet" for artifact in signatures}
-    return cluster_shards(shards, previous.path if previous else None, work.__truediv__, conf)
+    scratch = work.scratch / "clusters"
+    return cluster_shards(shards, previous.path if previous else None, work.__truediv__, scratch, conf)
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)
