@@ -15,8 +15,10 @@ from tasks.core.store import Miss, Store
 class InProcess(Interpretation):
     """Makes what the store does not have; steps named in `skip` are left out, and give None."""
 
-    def __init__(self, store: Store, *, skip: tuple[str, ...] = ()) -> None:
-        super().__init__(store)
+    def __init__(
+        self, store: Store, refresh: tuple[str, ...] = (), until: str | None = None, skip: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(store, refresh, until)
         self.skip = skip
         self.made: list[str] = []
         """The calls whose bodies ran, by label."""
