@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tasks.clean.buckets
-import tasks.clean.columns
 import tasks.clean.forest
 import tasks.clean.intake
 from conf.schema.clean import DedupConf
@@ -174,7 +173,7 @@ def small_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module, name, rows in (
             (tasks.clean.intake, "_ROWS", 3), (tasks.clean.intake, "_KEYS", 4), (tasks.clean.intake, "_BATCH", 2),
-            (tasks.clean.columns, "_TOUCHED", 1), (tasks.clean.forest, "BLOCK", 3), (tasks.clean.buckets, "_CHUNK", 2),
+            (tasks.clean.forest, "BLOCK", 3), (tasks.clean.buckets, "_CHUNK", 2),
             (tasks.clean.clusters, "_GROUP", 5),
         ):  # fmt: skip
             patch.setattr(module, name, rows)
