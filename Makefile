@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint bench soak lock screenshots
+.PHONY: setup demo test lint bench soak soak-memory lock screenshots
 PYTHON ?= python3
 PY := .venv/bin/python
 export DO_NOT_TRACK = 1
@@ -32,8 +32,12 @@ lint: setup  ## ruff and mypy --strict
 bench: setup  ## benchmarks, each beside its peer
 	$(PY) -m tests.benchmarks.cached_run
 
-soak: setup  ## the demo, killed again and again, until it ends with the undisturbed weights
+soak: setup  ## the demo and the data's way, killed again and again, until they end with the undisturbed weights and tokens
 	$(PY) -m tests.chaos.soak
+	$(PY) -m tests.chaos.soak_data
+
+soak-memory: setup  ## 10 million short documents: at most 16 bytes of memory for each beyond a fixed part
+	OMP_NUM_THREADS=1 $(PY) -m tests.chaos.soak_memory
 
 screenshots: setup  ## pictures of Prefect's and MLflow's pages into docs/images/: make screenshots [HOME_SHOWN=.fromzero]
 	$(PY) -m tests.screenshots $(HOME_SHOWN)

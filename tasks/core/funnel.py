@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.figures import count
+from tasks.core.figures import count, plural
 
 DROPPING = {
     "split_shard": "admit",
@@ -72,6 +72,19 @@ def sentence(stages: Sequence[Stage]) -> str:
     into, out = count(stages[0].documents_in), count(stages[-1].documents_out)
     dropped, held = count(sum(stage.dropped for stage in stages)), count(sum(stage.held_out for stage in stages))
     return f"Of {into} documents {out} are left; {dropped} were dropped, {held} held out for evaluation."
+
+
+def anew(clustered: Sequence[Mapping[str, Any]]) -> str:
+    """What finding duplicates without what earlier intakes decided would change, by the statistics of `cluster`; empty
+    if that is nothing."""
+    changes = [one.get("recomputed", {}) for one in clustered]
+    dropped, accepted = total(changes, "dropped"), total(changes, "accepted")
+    if not dropped and not accepted:
+        return ""
+    return (
+        f"Deduplicating all anew (--refresh cluster) would drop {plural(dropped, 'document')} that earlier intakes "
+        f"accepted and accept {count(accepted)} in their place."
+    )
 
 
 def parts_of(stats: Iterable[Mapping[str, Any]], name: str | None = None) -> list[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.funnel import funnel, sentence, unmatched
+from tasks.core.funnel import anew, funnel, sentence, unmatched
 
 PARTS = ("train", "valid", "test")
 
@@ -76,3 +76,10 @@ def test_stages_whose_artifacts_are_gone_are_left_out() -> None:
 def test_an_allowed_licence_is_unmatched_if_no_shard_has_it() -> None:
     shards = [{"licences": {"MIT": 3, "Apach*": 0}}, {"licences": {"MIT": 0, "BSD*": 0}}, {"licences": {"BSD*": 1}}, {}]
     assert unmatched(shards) == ["Apach*"]
+
+
+def test_what_deduplicating_all_anew_would_change_is_said_only_if_it_is_something() -> None:
+    assert anew([]) == anew([{"documents": 4}]) == anew([{"recomputed": {"dropped": 0, "accepted": 0}}]) == ""
+    said = anew([{"recomputed": {"dropped": 1, "accepted": 1200}}])
+    assert "--refresh cluster" in said
+    assert "drop 1 document that earlier intakes accepted and accept 1,200 in their place" in said
