@@ -104,7 +104,7 @@ class Disturbance:
 
     def _start(self) -> Started:
         self.starts += 1
-        return self.house.begin("--until", LAST)
+        return self.house.start("run", str(self.house.recipe), "--until", LAST)
 
     def _kill_one(self, run: Started) -> None:
         """SIGKILL to a child of a step, or to the run, at a random moment while a child works."""
