@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint bench bench-data soak lock screenshots
+.PHONY: setup demo test lint bench bench-data soak soak-memory lock screenshots
 PYTHON ?= python3
 PY := .venv/bin/python
 export DO_NOT_TRACK = 1
@@ -37,8 +37,12 @@ bench-data: setup  ## the data stages beside their peers, on 100 MB of Debian do
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r infra/requirements-bench.txt
 	$(PY) -m tests.benchmarks.data .bench .venv-bench/bin/python
 
-soak: setup  ## the demo, killed again and again, until it ends with the undisturbed weights
+soak: setup  ## the demo and the data's way, killed again and again, until they end with the undisturbed weights and tokens
 	$(PY) -m tests.chaos.soak
+	$(PY) -m tests.chaos.soak_data
+
+soak-memory: setup  ## 10 million short documents: at most 16 bytes of memory for each beyond a fixed part
+	OMP_NUM_THREADS=1 $(PY) -m tests.chaos.soak_memory
 
 screenshots: setup  ## pictures of Prefect's and MLflow's pages into docs/images/: make screenshots [HOME_SHOWN=.fromzero]
 	$(PY) -m tests.screenshots $(HOME_SHOWN)

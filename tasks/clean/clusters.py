@@ -3,217 +3,167 @@
 Documents with the same exact hash, or that share a band of their signatures and whose estimated Jaccard similarity
 reaches the threshold, are joined; a cluster is a connected component. Within one intake the outcome depends on the set
 of documents alone; across intakes a document that was accepted once stays.
+
+Signatures, ids and hashes are on disk; what is in memory for the whole corpus is 9 to 13 bytes a document.
 """
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
+from tasks.clean.buckets import join
+from tasks.clean.columns import ID, Partitions, Rows, find, to_hex
 from tasks.clean.documents import PARTS, TableWriter
-from tasks.clean.signatures import schema
-from tasks.clean.words import mix
-
-Indices = NDArray[np.int64]
+from tasks.clean.forest import blocks
+from tasks.clean.intake import EARLIER, FRESH, KEPT, RANK, RANKS, Documents, Previous, take_in
+from tasks.clean.survivors import Survivors, choose
 
 ACCEPTED = pl.Schema({"id": pl.String, "shard": pl.String})
 """The state for the next intake: the documents that were kept, and the shard that holds each."""
 DROPS = pl.Schema({"id": pl.String, "kept_id": pl.String, "reason": pl.String})
+SIZES = pl.Schema({"id": pl.String, "size": pl.UInt32})
+"""How many different documents the cluster of an accepted one had in the intake that accepted it, where more than one.
 
-_WHOLE_BUCKET = 48
-"""Documents of a larger bucket are compared with as many neighbours in the order of ids, not with all."""
-_CHUNK = 1 << 16
-"""Pairs compared at a time: bounds the memory."""
+A later intake leaves it as it is, although newcomers may join the cluster: an old shard keeps its digest.
+"""
+REASONS = ("near_duplicate", "exact_duplicate")
 
-
-@dataclass(frozen=True)
-class State:
-    """What an earlier intake decided."""
-
-    accepted: pl.DataFrame
-    """Columns of `ACCEPTED`."""
-    drops: pl.DataFrame
-    """Columns of `DROPS`, of all shards."""
-
-    @classmethod
-    def empty(cls) -> State:
-        """Before the first intake."""
-        return cls(ACCEPTED.to_frame(), DROPS.to_frame())
-
-    @classmethod
-    def read(cls, folder: Path) -> State:
-        """The state in the output of `cluster_shards`."""
-        drops = [pl.read_parquet(path) for path in sorted(folder.glob("*/drop.parquet"))]
-        return cls(pl.read_parquet(folder / "accepted/documents.parquet"), pl.concat([DROPS.to_frame(), *drops]))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one intake decided."""
-
-    drops: pl.DataFrame
-    """Columns of `DROPS` and shard, sorted by shard and id."""
-    accepted: pl.DataFrame
-    """Columns of `ACCEPTED`, sorted by id."""
-    stats: dict[str, Any]
+_GROUP = 1 << 18
+"""Rows of the shards that are written together."""
 
 
 def cluster_shards(
-    shards: Mapping[str, Path], previous: Path | None, out: Callable[[str], Path], conf: DedupConf
+    shards: Mapping[str, Path], previous: Path | None, out: Callable[[str], Path], scratch: Path, conf: DedupConf
 ) -> dict[str, Any]:
-    """Read each shard's signatures; write SHARD/drop.parquet for each and accepted/documents.parquet to `out(NAME)`.
+    """Read each shard's signatures; write SHARD/drop.parquet and SHARD/sizes.parquet for each, and
+    accepted/documents.parquet, to `out(NAME)`, each sorted by id.
 
-    `previous` is the folder that an earlier call wrote, None at the first intake.
+    `previous` is the folder that an earlier call wrote, None at the first intake. A drop decided earlier keeps the
+    survivor that it names as long as that is still right, so that an intake does not touch the shards before it.
+    `scratch` is a folder for temporary files (about 1 KB a document), emptied first and removed at the end. Raises
+    `DataError` for ids that are not 32 hex digits and for more than 2**29 documents.
     """
-    tables = [pl.read_parquet(path).with_columns(pl.lit(shard).alias("shard")) for shard, path in shards.items()]
-    nothing = schema(conf).to_frame().with_columns(pl.lit(None, pl.String).alias("shard"))
-    state = State.read(previous) if previous else State.empty()
-    outcome = find_duplicates(pl.concat([nothing, *tables]), state, conf)
-    for shard in shards:
-        with TableWriter(out(f"{shard}/drop.parquet"), DROPS) as writer:
-            writer.add(outcome.drops.filter(pl.col("shard") == shard))
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    documents, before = take_in(shards, previous, scratch, conf)
+    forest = join(documents, conf)
+    survivors = choose(documents, before, forest, scratch)
+    outcome = _Outcome(documents, before, survivors, scratch)
     with TableWriter(out("accepted/documents.parquet"), ACCEPTED) as writer:
-        writer.add(outcome.accepted)
-    return outcome.stats
+        for frame in outcome.accepted():
+            writer.add(frame)
+    for shard, drops, sizes in outcome.by_shard():
+        with TableWriter(out(f"{shard}/drop.parquet"), DROPS) as writer:
+            writer.add(drops)
+        with TableWriter(out(f"{shard}/sizes.parquet"), SIZES) as writer:
+            writer.add(sizes)
+    stats = outcome.stats()
+    shutil.rmtree(scratch)
+    return stats
 
 
-def find_duplicates(signatures: pl.DataFrame, previous: State, conf: DedupConf) -> Outcome:
-    """Decide on all documents at once.
+class _Outcome:
+    """What an intake decided, as the tables that are written."""
 
-    `signatures` has the columns of `signatures.schema` and shard. In each cluster every document accepted earlier
-    stays; if there is none, the held-out one (test, then valid), then the one with the smallest id stays. The rest is
-    dropped, with the id of one that stays; a drop decided earlier keeps that id as long as it is still right, so that
-    an intake does not touch the shards before it.
-    """
-    rows = _in_order(signatures, previous)
-    documents = rows.unique("id", keep="first", maintain_order=True)
-    cluster = components(documents.height, *_links(documents, conf))
-    kept, best = _survivors(documents, cluster)
-    decided = documents.select("id", "exact", kept=kept, best=pl.Series(documents["id"].gather(best)))
-    decided = _remember(decided, cluster, previous)
-    drops = _drops(rows, decided)
-    accepted = decided.filter("kept").join(documents, on="id", how="left").select(ACCEPTED.names()).sort("id")
-    return Outcome(drops, accepted, _stats(rows, drops, cluster))
+    def __init__(self, documents: Documents, previous: Previous, survivors: Survivors, scratch: Path) -> None:
+        self._documents, self._previous, self._survivors = documents, previous, survivors
+        self._shards = pl.Series(list(documents.rows), dtype=pl.String)
+        rows = np.cumsum(np.array([0, *documents.rows.values()]))
+        self._group = (rows // _GROUP)[:-1]
+        """The group that each shard is written with."""
+        count = int(rows[-1] // _GROUP) + 1
+        shard, id_ = ("shard", "<u4"), ("id", ID)
+        self._drops = Partitions(scratch / "out-drops", [shard, id_, ("kept", ID), ("exact", "u1")], count)
+        self._sizes = Partitions(scratch / "out-sizes", [shard, id_, ("size", "<u4")], count)
+        self._reasons: Counter[str] = Counter()
+        self._parts: Counter[str] = Counter()
 
+    def accepted(self) -> Iterator[pl.DataFrame]:
+        """The accepted documents; drops and sizes are set aside for `by_shard` on the way."""
+        for number in range(len(self._documents.starts) - 1):
+            first, last = self._documents.starts[number : number + 2]
+            names = self._documents.names.read(first, last - first)
+            kept = self._documents.flags[first:last] & KEPT > 0
+            self._set_drops_aside(number, names)
+            self._set_sizes_aside(number, names, kept)
+            shards = self._shards.gather(names["shard"][kept])
+            yield pl.DataFrame({"id": to_hex(names["id"][kept]), "shard": shards}, schema=ACCEPTED)
 
-def _in_order(signatures: pl.DataFrame, previous: State) -> pl.DataFrame:
-    """All rows by (id, the shard that holds the accepted one first, shard), with the columns earlier and rank."""
-    home = previous.accepted.rename({"shard": "home"})
-    rank = pl.col("part").replace_strict({"test": 0, "valid": 1, "train": 2}, return_dtype=pl.Int8)
-    return (
-        signatures.join(home, on="id", how="left")
-        .with_columns(pl.col("home").is_not_null().alias("earlier"), rank.alias("rank"))
-        .with_columns((pl.col("home") != pl.col("shard")).fill_null(False).alias("away"))
-        .sort("id", "away", "shard")
-    )
+    def _set_drops_aside(self, number: int, names: Rows) -> None:
+        """Drop documents that do not stay, and every further copy of an id in another shard."""
+        first, last = self._documents.starts[number : number + 2]
+        flags, copies = self._documents.flags[first:last], self._documents.copies.pop(number)
+        gone = np.flatnonzero(flags & KEPT == 0)
+        dropped = np.concatenate((gone, copies["doc"] - first))
+        kept = self._documents.names.take(self._survivors.kept_for(self._documents, number)[dropped])
+        exact = names["exact"][dropped] == kept["exact"]
+        shards = np.concatenate((names["shard"][gone], copies["shard"]))
+        self._drops.put(self._group[shards], shard=shards, id=names["id"][dropped], kept=kept["id"], exact=exact)
+        ranks = np.concatenate((flags[gone] & RANK, copies["rank"]))
+        self._reasons.update({reason: int((exact == n).sum()) for n, reason in enumerate(REASONS)})
+        self._parts.update({part: int((ranks == n).sum()) for n, part in enumerate(RANKS)})
 
+    def _set_sizes_aside(self, number: int, names: Rows, kept: Any) -> None:
+        first, last = self._documents.starts[number : number + 2]
+        known = self._previous.sizes.pop(number)
+        recorded = self._previous.sized & (self._documents.flags[first:last] & EARLIER > 0)
+        sizes = np.zeros(last - first, np.uint32)
+        counted = kept & ~recorded
+        sizes[counted] = self._survivors.sizes.take(self._survivors.roots[first:last][counted])["size"]
+        places, there = find(names["id"], known["id"])
+        there[there] = recorded[places[there]]
+        sizes[places[there]] = known["size"][there]
+        some = sizes > 1
+        shards = names["shard"][some]
+        self._sizes.put(self._group[shards], shard=shards, id=names["id"][some], size=sizes[some])
 
-def components(count: int, left: Indices, right: Indices) -> Indices:
-    """For each of `count` nodes the smallest node of its connected component, given the edges (left[i], right[i])."""
-    label = np.arange(count)
-    while True:
-        low = np.minimum(label[left], label[right])
-        if np.array_equal(label[left], label[right]):
-            return label
-        np.minimum.at(label, label[left], low)
-        np.minimum.at(label, label[right], low)
-        while not np.array_equal(label, label[label]):
-            label = label[label]
+    def by_shard(self) -> Iterator[tuple[str, pl.DataFrame, pl.DataFrame]]:
+        """Each shard with its drops and sizes, once all accepted documents have been taken."""
+        for group, (drops, sizes) in enumerate(zip(self._drops.drain(), self._sizes.drain(), strict=True)):
+            drops, sizes = (rows[np.lexsort((rows["id"], rows["shard"]))] for rows in (drops, sizes))
+            for shard in np.flatnonzero(self._group == group).tolist():
+                dropped, sized = _of(drops, shard), _of(sizes, shard)
+                reason = pl.Series(REASONS).gather(dropped["exact"])
+                frame = {"id": to_hex(dropped["id"]), "kept_id": to_hex(dropped["kept"]), "reason": reason}
+                size = pl.Series(np.ascontiguousarray(sized["size"]))
+                yield (
+                    self._shards[shard],
+                    pl.DataFrame(frame, schema=DROPS),
+                    pl.DataFrame({"id": to_hex(sized["id"]), "size": size}, schema=SIZES),
+                )
 
-
-def _links(documents: pl.DataFrame, conf: DedupConf) -> tuple[Indices, Indices]:
-    exact = documents["exact"].rank("dense").to_numpy().astype(np.int64)
-    order = np.argsort(exact, kind="stable")
-    same = exact[order][1:] == exact[order][:-1]
-    lefts, rights = [order[:-1][same]], [order[1:][same]]
-    distinct = np.sort(order[np.concatenate(([True], ~same))]) if len(order) else order
-    signatures = documents["minhash"].to_numpy()
-    for left, right in candidates(signatures, distinct, conf):
-        alike = (signatures[left] == signatures[right]).mean(axis=1) >= conf.threshold
-        lefts.append(left[alike])
-        rights.append(right[alike])
-    return np.concatenate(lefts), np.concatenate(rights)
-
-
-def candidates(signatures: NDArray[np.uint32], rows: Indices, conf: DedupConf) -> Iterator[tuple[Indices, Indices]]:
-    """Chunks of pairs among `rows` that share a band and shared none before."""
-    seen = np.empty(0, np.int64)
-    for band in range(conf.bands):
-        columns = signatures[rows, band * conf.rows : (band + 1) * conf.rows]
-        key = np.zeros(len(rows), np.uint64)
-        for column in columns.T:
-            key = mix(key + column)
-        left, right = _bucket_pairs(key)
-        pairs = np.setdiff1d(rows[left] * len(signatures) + rows[right], seen, assume_unique=True)
-        seen = np.concatenate((seen, pairs))
-        for first in range(0, len(pairs), _CHUNK):
-            chunk = pairs[first : first + _CHUNK]
-            yield chunk // len(signatures), chunk % len(signatures)
-
-
-def _bucket_pairs(keys: NDArray[np.uint64]) -> tuple[Indices, Indices]:
-    """Positions of equal keys, each with those that follow it in its bucket, `_WHOLE_BUCKET` of them at most."""
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    lefts, rights = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for distance in range(1, _WHOLE_BUCKET + 1):
-        same = np.flatnonzero(ordered[distance:] == ordered[:-distance])
-        if not len(same):
-            break
-        lefts.append(order[same])
-        rights.append(order[same + distance])
-    return np.concatenate(lefts), np.concatenate(rights)
-
-
-def _survivors(documents: pl.DataFrame, cluster: Indices) -> tuple[pl.Series, Indices]:
-    """Whether each document stays, and the best one of its cluster (as a row number)."""
-    earlier, rank = documents["earlier"].to_numpy(), documents["rank"].to_numpy()
-    order = np.lexsort((np.arange(len(cluster)), rank, ~earlier, cluster))
-    labels, first = np.unique(cluster[order], return_index=True)
-    best = order[first][np.searchsorted(labels, cluster)] if len(order) else order
-    return pl.Series("kept", earlier | (best == np.arange(len(cluster)))), best
+    def stats(self) -> dict[str, Any]:
+        """Counts, once everything has been taken; `recomputed` says what deciding all anew would change: how many
+        accepted documents it would drop, and how many dropped ones it would accept."""
+        flags = self._documents.flags
+        changed: Counter[str] = Counter()
+        clusters = largest = 0
+        for block in blocks(len(flags)):
+            counts = self._survivors.sizes.read(block.start, block.stop - block.start)["size"]
+            clusters += int((counts > 1).sum())
+            largest = max(largest, int(counts.max()))
+            marks = flags[block] & (KEPT | FRESH)
+            changed.update(dropped=int((marks == KEPT).sum()), accepted=int((marks == FRESH).sum()))
+        return {
+            "documents": sum(self._documents.rows.values()),
+            "dropped": self._reasons.total(),
+            "clusters": clusters,
+            "largest_cluster": largest,
+            "reasons": {reason: n for reason, n in sorted(self._reasons.items()) if n},
+            "parts": {part: self._parts[part] for part in PARTS},
+            "recomputed": {name: changed[name] for name in ("dropped", "accepted")},
+        }
 
 
-def _remember(decided: pl.DataFrame, cluster: Indices, previous: State) -> pl.DataFrame:
-    """Put the survivor named by an earlier intake in place of the best one where it still stays in the same cluster."""
-    frame = decided.with_columns(pl.Series("cluster", cluster))
-    staying = frame.filter("kept").select(pl.col("id").alias("old"), pl.col("cluster").alias("old_cluster"))
-    earlier = previous.drops.filter(pl.col("id") != pl.col("kept_id")).unique("id", keep="first", maintain_order=True)
-    frame = frame.join(earlier.select("id", old="kept_id"), on="id", how="left", maintain_order="left")
-    frame = frame.join(staying, on="old", how="left", maintain_order="left")
-    best = pl.when(pl.col("old_cluster") == pl.col("cluster")).then("old").otherwise("best")
-    return frame.with_columns(pl.when("kept").then("id").otherwise(best).alias("best")).select(decided.columns)
-
-
-def _drops(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:
-    """Drop documents that do not stay, and every further copy of an id in another shard."""
-    exact = decided.select(best="id", best_exact="exact")
-    reason = pl.when(pl.col("exact") == pl.col("best_exact")).then(pl.lit("exact_duplicate"))
-    copies = rows.select("id", "shard", copy=~pl.col("id").is_first_distinct())
-    return (
-        copies.join(decided, on="id", how="left")
-        .filter(pl.col("copy") | ~pl.col("kept"))
-        .join(exact, on="best", how="left")
-        .select("id", "shard", kept_id="best", reason=reason.otherwise(pl.lit("near_duplicate")))
-        .sort("shard", "id")
-    )
-
-
-def _stats(rows: pl.DataFrame, drops: pl.DataFrame, cluster: Indices) -> dict[str, Any]:
-    sizes = np.bincount(cluster, minlength=1)
-    parts = rows.select("id", "shard", "part").join(drops, on=("id", "shard"), how="inner")
-    return {
-        "documents": rows.height,
-        "dropped": drops.height,
-        "clusters": int((sizes > 1).sum()),
-        "largest_cluster": int(sizes.max()),
-        "reasons": dict(sorted(drops["reason"].value_counts().iter_rows())),
-        "parts": {part: int((parts["part"] == part).sum()) for part in PARTS},
-    }
+def _of(rows: Rows, shard: int) -> Rows:
+    """The rows of one shard, among rows sorted by it."""
+    first, last = np.searchsorted(rows["shard"], [shard, shard + 1])
+    return rows[first:last]

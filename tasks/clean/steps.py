@@ -53,11 +53,13 @@ def sign_shard(cleaned: Artifact, conf: DedupConf, work: Workdir) -> Stats:
 
 @step(resources=Cpu(2, 4), libraries=_TABLES)
 def cluster(signatures: tuple[Artifact, ...], previous: Artifact | None, conf: DedupConf, work: Workdir) -> Stats:
-    """Find duplicates over all shards.  signatures.parquet in → SHARD/drop.parquet, accepted/documents.parquet out."""
+    """Find duplicates over all shards.  signatures.parquet in → SHARD/drop.parquet, SHARD/sizes.parquet,
+    accepted/documents.parquet out."""
     from tasks.clean.clusters import cluster_shards
 
     shards = {str(artifact.shard): artifact / "signatures.parquet" for artifact in signatures}
-    return cluster_shards(shards, previous.path if previous else None, work.__truediv__, conf)
+    scratch = work.scratch / "clusters"
+    return cluster_shards(shards, previous.path if previous else None, work.__truediv__, scratch, conf)
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)

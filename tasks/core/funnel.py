@@ -87,6 +87,19 @@ def without(aside: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{plural(len(aside), 'shard')} with {documents} set aside by validation: {', '.join(aside)}."
 
 
+def anew(clustered: Sequence[Mapping[str, Any]]) -> str:
+    """What finding duplicates without what earlier intakes decided would change, by the statistics of `cluster`; empty
+    if that is nothing."""
+    changes = [one.get("recomputed", {}) for one in clustered]
+    dropped, accepted = total(changes, "dropped"), total(changes, "accepted")
+    if not dropped and not accepted:
+        return ""
+    return (
+        f"Deduplicating all anew (--refresh cluster) would drop {plural(dropped, 'document')} that earlier intakes "
+        f"accepted and accept {count(accepted)} in their place."
+    )
+
+
 def parts_of(stats: Iterable[Mapping[str, Any]], name: str | None = None) -> list[Mapping[str, Any]]:
     """The parts (train, valid, test) of all shards, or those of one name."""
     return [part for one in stats for known, part in one.get("parts", {}).items() if name in (None, known)]

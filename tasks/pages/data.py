@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.core.bench import Outcome
 from tasks.core.figures import count, plural, share, size
-from tasks.core.funnel import ASIDE, funnel, parts_of, sentence, set_aside, total, unmatched, without
+from tasks.core.funnel import ASIDE, anew, funnel, parts_of, sentence, set_aside, total, unmatched, without
 from tasks.core.pages import Made
 from tasks.pages.markdown import bar, code, file_link, join, said, table
 
@@ -101,6 +101,7 @@ def way(outcomes: Sequence[Outcome]) -> str:
         "# Funnel",
         f"**{sentence(stages)}**",
         without(set_aside(stats_of("validate_corpus"))) or None,
+        anew(stats_of("cluster")) or None,
         f"No document has these licences of `data.licences`: {unknown}." if unknown else None,
         table(rows),
         "## Why documents were dropped" if reasons else "Nothing was dropped.",

@@ -43,7 +43,7 @@ def documents(docs: Iterable[tuple[str, str, Path]]) -> pl.DataFrame:
     return table.with_columns(pl.Series("repeated_ids", _repeated(whole, tables), dtype=pl.Int64))
 
 
-def _repeated(paths: list[Path], tables: list[tuple[str, str, Path]], bucket: int = 20_000_000) -> list[int]:
+def _repeated(paths: list[Path], tables: list[tuple[str, str, Path]], bucket: int = 1 << 20) -> list[int]:
     """For each table, how many of its distinct ids another one holds; ids are looked at in buckets by their hash."""
     import polars as pl
 

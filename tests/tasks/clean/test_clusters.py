@@ -1,20 +1,34 @@
+import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tasks.clean.buckets
+import tasks.clean.forest
+import tasks.clean.intake
 from conf.schema.clean import DedupConf
-from tasks.clean.clusters import Outcome, State, components, find_duplicates
+from tasks.clean.clusters import DROPS, SIZES, cluster_shards
+from tasks.clean.documents import PARTS
 from tasks.clean.signatures import schema, sign
+from tasks.core.errors import DataError
+from tests.tasks.clean.slow_clusters import Outcome, State, find_duplicates
 from tests.tasks.clean.test_signatures import changed, jaccard
 
 CONF = DedupConf()
 Row = tuple[str, str, str]
 """id, part, text"""
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where small files cost least."""
 
 BASES = [[f"{name}{n}" for n in range(60)] for name in ("ab", "cd", "ef")]
 
@@ -31,25 +45,77 @@ def variant(base: int, version: int) -> str:
     return " ".join(words)
 
 
-def signed(shards: dict[str, Sequence[Row]], conf: DedupConf = CONF) -> pl.DataFrame:
-    frames = [
-        sign(pl.DataFrame({"id": [id_], "text": [text]}), part, conf).with_columns(pl.lit(shard).alias("shard"))
-        for shard, rows in shards.items()
-        for id_, part, text in rows
-    ]
-    return pl.concat([schema(conf).to_frame().with_columns(pl.lit(None, pl.String).alias("shard")), *frames])
+def wide(id_: str) -> str:
+    """A short id as 32 hex digits of the same order; one that is a hash stays."""
+    return id_ if len(id_) == 32 else id_.encode().hex().ljust(32, "0")
 
 
-def decide(rows: Sequence[Row], previous: State | None = None, shards: int = 1) -> Outcome:
-    split = {f"s-{n:03d}": rows[n::shards] for n in range(shards)}
-    return find_duplicates(signed(split), previous or State.empty(), CONF)
+def narrow(ids: pl.Series) -> pl.Series:
+    return pl.Series([bytes.fromhex(id_).rstrip(b"\0").decode() for id_ in ids], dtype=pl.String)
 
 
-def state(outcome: Outcome) -> State:
-    return State(outcome.accepted, outcome.drops.drop("shard"))
+Shards = dict[str, Sequence[Row]]
 
 
-def kept(outcome: Outcome) -> set[str]:
+@cache
+def signature(text: str) -> pl.DataFrame:
+    return sign(pl.DataFrame({"id": [""], "text": [text]}), "", CONF).drop("id", "part")
+
+
+def signed(rows: Sequence[Row]) -> pl.DataFrame:
+    signatures = pl.concat([schema(CONF).to_frame().drop("id", "part"), *(signature(text) for *_, text in rows)])
+    names = {"id": [wide(id_) for id_, *_ in rows], "part": [part for _, part, _ in rows]}
+    return pl.DataFrame(names, schema_overrides={"id": pl.String, "part": pl.String}).hstack(signatures)
+
+
+@dataclass(frozen=True)
+class Decided(Outcome):
+    """What an intake wrote, with its folder and the ids as the test named them."""
+
+    folder: Path
+    held: Any
+
+
+def intake(shards: Shards, previous: Decided | None = None) -> Decided:
+    return take({shard: signed(rows) for shard, rows in shards.items()}, previous)
+
+
+def take(
+    tables: dict[str, pl.DataFrame],
+    previous: Decided | None = None,
+    conf: DedupConf = CONF,
+    named: Callable[[pl.Series], pl.Series] = narrow,
+) -> Decided:
+    held = TemporaryDirectory(dir=MEMORY)
+    folder = Path(held.name)
+    for shard, table in tables.items():
+        table.write_parquet(folder / f"{shard}.parquet")
+        (folder / "out" / shard).mkdir(parents=True)
+    (folder / "out/accepted").mkdir(parents=True, exist_ok=True)
+    paths = {shard: folder / f"{shard}.parquet" for shard in tables}
+    before = previous.folder if previous else None
+    stats = cluster_shards(paths, before, (folder / "out").__truediv__, folder / "scratch", conf)
+    assert not (folder / "scratch").exists()
+
+    def gathered(name: str, columns: pl.Schema) -> pl.DataFrame:
+        paths = sorted((folder / "out").glob(f"*/{name}"))
+        tables = [pl.read_parquet(path).with_columns(shard=pl.lit(path.parent.name)) for path in paths]
+        found = pl.concat([columns.to_frame().with_columns(shard=pl.lit(None, pl.String)), *tables])
+        ids = [column for column in found.columns if column in ("id", "kept_id")]
+        return found.with_columns(named(found[column]).alias(column) for column in ids)
+
+    drops = gathered("drop.parquet", DROPS).select("id", "shard", "kept_id", "reason")
+    sizes = gathered("sizes.parquet", SIZES).select("id", "shard", "size").sort("id")
+    accepted = pl.read_parquet(folder / "out/accepted/documents.parquet")
+    accepted = accepted.with_columns(named(accepted["id"]).alias("id"))
+    return Decided(drops, accepted, sizes, stats, folder / "out", held)
+
+
+def decide(rows: Sequence[Row], previous: Decided | None = None, shards: int = 1) -> Decided:
+    return intake({f"s-{n:03d}": rows[n::shards] for n in range(shards)}, previous)
+
+
+def kept(outcome: Decided) -> set[str]:
     return set(outcome.accepted["id"])
 
 
@@ -64,6 +130,7 @@ ROWS = st.lists(
 )
 
 
+@settings(max_examples=25)
 @given(rows=ROWS, data=st.data())
 def test_the_outcome_of_one_intake_does_not_depend_on_order_or_shard_size(rows: list[Row], data) -> None:
     one = decide(rows)
@@ -73,20 +140,22 @@ def test_the_outcome_of_one_intake_does_not_depend_on_order_or_shard_size(rows: 
     assert one.drops.drop("shard").sort("id").equals(other.drops.drop("shard").sort("id"))
 
 
+@settings(max_examples=25)
 @given(rows=ROWS, cut=st.integers(0, 14))
 def test_an_accepted_document_is_never_evicted_and_drops_stay_as_they_were(rows: list[Row], cut: int) -> None:
     old, new = {"s-000": rows[:cut]}, {"s-000": rows[:cut], "s-001": rows[cut:]}
-    first = find_duplicates(signed(old), State.empty(), CONF)
-    second = find_duplicates(signed(new), state(first), CONF)
+    first = intake(old)
+    second = intake(new, first)
     assert kept(first) <= kept(second)
     assert second.drops.filter(pl.col("shard") == "s-000").equals(first.drops)
 
 
+@settings(max_examples=25)
 @given(rows=ROWS, cut=st.integers(0, 14))
 def test_nothing_new_changes_nothing(rows: list[Row], cut: int) -> None:
-    first = find_duplicates(signed({"s-000": rows[:cut]}), State.empty(), CONF)
-    second = decide(rows, state(first), shards=2)
-    third = decide(rows, state(second), shards=2)
+    first = intake({"s-000": rows[:cut]})
+    second = decide(rows, first, shards=2)
+    third = decide(rows, second, shards=2)
     assert third.drops.equals(second.drops) and third.accepted.equals(second.accepted)
 
 
@@ -98,10 +167,85 @@ def test_every_document_is_accepted_or_dropped_for_one_that_stays(rows: list[Row
     assert set(outcome.drops["kept_id"]) <= kept(outcome)
 
 
+@contextmanager
+def small_blocks() -> Iterator[None]:
+    """Files, blocks and chunks of a few rows, so that a few documents fill many."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, rows in (
+            (tasks.clean.intake, "_ROWS", 3), (tasks.clean.intake, "_KEYS", 4), (tasks.clean.intake, "_BATCH", 2),
+            (tasks.clean.forest, "BLOCK", 3), (tasks.clean.buckets, "_CHUNK", 2),
+            (tasks.clean.clusters, "_GROUP", 5),
+        ):  # fmt: skip
+            patch.setattr(module, name, rows)
+        yield
+
+
+INTAKES = st.lists(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.sampled_from(PARTS), st.integers(0, 2)), max_size=10),
+    min_size=1,
+    max_size=3,
+)
+"""For each intake its new rows: base, version, part, shard."""
+
+
+@settings(max_examples=40)
+@given(intakes=INTAKES, gone=st.integers(0, 2), salt=st.integers(0, 2**32))
+def test_intakes_decide_what_the_slow_way_decides(intakes: list, gone: int, salt: int) -> None:
+    """Ids are hashes of the text, so that they come back in other shards; in the end a shard vanishes."""
+    shards: dict[str, dict[str, Row]] = {f"s-{n}": {} for n in range(3)}
+    parts: dict[str, str] = {}
+    fast, slow = None, State.empty()
+    for new in [*intakes, None]:
+        for base, version, part, shard in new or ():
+            id_ = hashlib.sha256(f"{salt} {base} {version}".encode()).hexdigest()[:32]
+            part = parts.setdefault(id_, part)
+            shards[f"s-{shard}"][id_] = (id_, part, variant(base, version))
+        if new is None:
+            del shards[f"s-{gone}"]
+        here = {shard: list(rows.values()) for shard, rows in shards.items()}
+        tables = {shard: signed(rows) for shard, rows in here.items()}
+        with small_blocks():
+            fast = take(tables, fast, named=lambda ids: ids)
+        signatures = pl.concat(table.with_columns(shard=pl.lit(shard)) for shard, table in tables.items())
+        expected = find_duplicates(signatures, slow, CONF)
+        assert fast.drops.equals(expected.drops) and fast.accepted.equals(expected.accepted)
+        assert fast.sizes.equals(expected.sizes.select(fast.sizes.columns))
+        anew, now = kept(find_duplicates(signatures, State.empty(), CONF)), kept(expected)
+        changed = {"dropped": len(now - anew), "accepted": len(anew - now)}
+        assert fast.stats == {**expected.stats, "recomputed": changed}
+        slow = State(expected.accepted, expected.drops.drop("shard"), expected.sizes.drop("shard"))
+
+
+def test_bands_and_buckets_beyond_the_limit_are_compared_as_the_slow_way_compares_them() -> None:
+    conf, chance = DedupConf(bands=3, rows=1, threshold=0.6), random.Random(3)
+    rows = [[chance.randrange(3) for _ in range(3)] for _ in range(400)]
+    ids = [hashlib.sha256(str(n).encode()).hexdigest()[:32] for n in range(400)]
+    exact = [hashlib.sha256(str(row).encode()).hexdigest()[:32] if n % 2 else ids[n] for n, row in enumerate(rows)]
+    table = pl.DataFrame({"id": ids, "part": "train", "exact": exact, "minhash": rows}, schema=schema(conf))
+    expected = find_duplicates(table.with_columns(shard=pl.lit("s-0")), State.empty(), conf)
+    with small_blocks():
+        found = take({"s-0": table}, conf=conf, named=lambda ids: ids)
+    assert found.drops.equals(expected.drops) and found.stats["largest_cluster"] == expected.stats["largest_cluster"]
+
+
+def test_an_id_that_is_no_hash_is_refused() -> None:
+    table = signed([("a", "train", "some words")]).with_columns(id=pl.lit("a"))
+    with pytest.raises(DataError, match=r"s-0\.parquet: an id or a hash in it is not 32 lower-case hex digits"):
+        take({"s-0": table})
+
+
+def test_sizes_that_an_earlier_intake_did_not_keep_are_counted_now() -> None:
+    rows = [("a", "train", variant(0, 0)), ("b", "train", variant(0, 2))]
+    first = decide(rows)
+    (first.folder / "s-000/sizes.parquet").unlink()
+    assert decide(rows, first).sizes.rows() == [("a", "s-000", 2)]
+
+
 @settings(max_examples=20)
 @given(rows=ROWS)
 def test_no_near_duplicate_of_a_held_out_document_stays_on_the_training_side(rows: list[Row]) -> None:
-    staying = [row for row in rows if row[0] in kept(decide(rows))]
+    left = kept(decide(rows))
+    staying = [row for row in rows if row[0] in left]
     for id_, part, text in staying:
         others = [other for other in staying if part == "test" and other[1] != "test" and other[0] != id_]
         assert all(jaccard(text, other[2]) < 0.7 for other in others)
@@ -122,7 +266,7 @@ def test_held_out_wins_over_training_then_the_smallest_id(rows: list[tuple[str, 
 
 def test_a_held_out_newcomer_that_matches_an_accepted_training_document_is_dropped() -> None:
     old = [("b", "train", variant(0, 0))]
-    outcome = decide([*old, ("a", "test", variant(0, 2))], state(decide(old)))
+    outcome = decide([*old, ("a", "test", variant(0, 2))], decide(old))
     assert outcome.drops.select("id", "kept_id", "reason").rows() == [("a", "b", "near_duplicate")]
 
 
@@ -133,13 +277,28 @@ def test_reasons_tell_exact_from_near() -> None:
     assert outcome.stats["clusters"] == 1 and outcome.stats["largest_cluster"] == 3
 
 
+def test_the_size_of_a_cluster_is_kept_with_its_survivor() -> None:
+    rows = [("b", "train", variant(0, 0)), ("a", "train", variant(0, 2)), ("c", "train", variant(1, 0))]
+    outcome = decide(rows)
+    assert outcome.sizes.rows() == [("a", "s-000", 2)]
+
+
+def test_a_newcomer_does_not_change_the_size_that_an_accepted_document_had() -> None:
+    old = [("b", "train", variant(0, 0)), ("c", "train", variant(0, 2)), ("e", "train", variant(1, 0))]
+    new = [("a", "train", variant(0, 1)), ("d", "train", variant(1, 2)), ("f", "train", variant(2, 0))]
+    first = decide(old)
+    second = decide([*old, *new, ("g", "train", variant(2, 1))], first)
+    assert second.sizes.rows() == [("b", "s-000", 2), ("f", "s-000", 2)]
+    assert decide([*old, *new], second).sizes.row(0) == ("b", "s-000", 2)
+
+
 def test_a_document_that_vanished_leaves_the_state_and_frees_its_duplicates() -> None:
     rows = [("a", "train", variant(0, 0)), ("b", "train", variant(0, 2))]
     first = decide(rows)
     assert kept(first) == {"a"}
-    second = decide(rows[1:], state(first))
+    second = decide(rows[1:], first)
     assert kept(second) == {"b"} and second.drops.is_empty()
-    assert kept(decide([], state(second))) == set()
+    assert kept(decide([], second)) == set()
 
 
 def test_a_newcomer_that_joins_two_accepted_documents_is_dropped_and_both_stay() -> None:
@@ -149,35 +308,23 @@ def test_a_newcomer_that_joins_two_accepted_documents_is_dropped_and_both_stay()
     old = [("b", "train", left), ("a", "train", right)]
     first = decide(old)
     assert kept(first) == {"a", "b"}
-    outcome = decide([*old, ("0", "test", " ".join(words))], state(first))
+    outcome = decide([*old, ("0", "test", " ".join(words))], first)
     assert kept(outcome) == {"a", "b"}
 
 
 def test_an_id_in_two_shards_stays_once_in_the_shard_that_had_it_first() -> None:
     row = ("a", "train", variant(0, 0))
-    first = find_duplicates(signed({"s-007": [row]}), State.empty(), CONF)
-    second = find_duplicates(signed({"s-001": [row], "s-007": [row]}), state(first), CONF)
+    first = intake({"s-007": [row]})
+    second = intake({"s-001": [row], "s-007": [row]}, first)
     assert second.drops.rows() == [("a", "s-001", "a", "exact_duplicate")]
     assert second.accepted.rows() == [("a", "s-007")]
-    gone = find_duplicates(signed({"s-001": [row]}), state(second), CONF)
+    gone = intake({"s-001": [row]}, second)
     assert gone.drops.is_empty() and gone.accepted.rows() == [("a", "s-001")]
 
 
 def test_a_large_bucket_of_near_duplicates_keeps_one() -> None:
     rows = [(f"{n:04d}", "train", " ".join([*BASES[0], f"tail{n}"])) for n in range(300)]
     assert kept(decide(rows, shards=7)) == {"0000"}
-
-
-@given(count=st.integers(0, 12), data=st.data())
-def test_components_are_those_of_a_graph_search(count: int, data) -> None:
-    node = st.integers(0, max(count - 1, 0))
-    edges = data.draw(st.lists(st.tuples(node, node), max_size=15)) if count else []
-    pairs = np.array(edges, np.int64).reshape(-1, 2)
-    expected = list(range(count))
-    for _ in range(count):
-        for left, right in edges:
-            expected[left] = expected[right] = min(expected[left], expected[right])
-    assert components(count, pairs[:, 0], pairs[:, 1]).tolist() == expected
 
 
 @pytest.mark.parametrize(("low", "high", "recall"), [(0.8, 0.9, 0.97), (0.9, 1.0, 0.99)])
@@ -191,9 +338,8 @@ def test_near_duplicates_are_found_at_the_promised_recall(low: float, high: floa
             pairs.append((f"{len(rows):06d}", f"{len(rows) + 1:06d}"))
             rows += [(pairs[-1][0], "train", original), (pairs[-1][1], "train", copy)]
     frame = pl.DataFrame({"id": [row[0] for row in rows], "text": [row[2] for row in rows]})
-    outcome = find_duplicates(
-        sign(frame, "train", CONF).with_columns(pl.lit("s-000").alias("shard")), State.empty(), CONF
-    )
+    frame = frame.with_columns(pl.col("id").map_elements(wide, pl.String))
+    outcome = take({"s-000": sign(frame, "train", CONF)})
     found = set(outcome.drops.select("id", "kept_id").iter_rows())
     assert len(found & {(second, first) for first, second in pairs}) / len(pairs) >= recall
     assert len(found) <= len(pairs)

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.funnel import funnel, sentence, set_aside, unmatched, without
+from tasks.core.funnel import anew, funnel, sentence, set_aside, unmatched, without
 
 PARTS = ("train", "valid", "test")
 
@@ -83,3 +83,10 @@ def test_what_was_set_aside_is_counted_over_shards_and_said_in_a_sentence() -> N
     aside = set_aside([{"expectations": 3}, {"quarantined": quarantined}])
     assert without(aside) == "2 shards with 1,201 documents set aside by validation: a, b."
     assert without(set_aside([{}])) == ""
+
+
+def test_what_deduplicating_all_anew_would_change_is_said_only_if_it_is_something() -> None:
+    assert anew([]) == anew([{"documents": 4}]) == anew([{"recomputed": {"dropped": 0, "accepted": 0}}]) == ""
+    said = anew([{"recomputed": {"dropped": 1, "accepted": 1200}}])
+    assert "--refresh cluster" in said
+    assert "drop 1 document that earlier intakes accepted and accept 1,200 in their place" in said

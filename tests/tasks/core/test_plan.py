@@ -5,52 +5,16 @@ from typing import Any
 
 import pytest
 
-from tasks.core.artifact import Artifact, Manifest, sha256
+from tasks.core.artifact import Artifact
 from tasks.core.errors import ConfigError
-from tasks.core.lease import FileLease
 from tasks.core.local import LocalBackend
-from tasks.core.plan import Interpretation, Planner, Reached, artifacts_in, made_from
-from tasks.core.step import Call, Workdir, interpreted_by
-from tasks.core.store import Miss, Store
+from tasks.core.plan import Planner, Reached
+from tasks.core.step import Call, interpreted_by
+from tasks.core.store import Store
 from tests import toy
+from tests.in_process import InProcess
 
 TEXTS = {"a": "hello", "b": "world"}
-
-
-class InProcess(Interpretation):
-    """Carries toy steps out right here: what the engine does, less Prefect and the child process."""
-
-    def carry_out(self, calls: list[Call]) -> list[Any]:
-        results: list[Any] = []
-        for call in calls:
-            parts = call.known or made_from(call)
-            key = sha256(parts)
-            found = self.store.look(call.step.name, key)
-            if isinstance(found, Miss):
-                work = Workdir(self.store.backend.open_work(f"{call.step.name}/{key}", FileLease(0)).root)
-                work.make()
-                inputs = [self._bring(item) for item in call.inputs]
-                stats = call.step.function(*inputs, conf=call.conf, work=work)
-                refs = tuple(a.ref() for a in artifacts_in(call.inputs))
-                by = {"finished": "2026-01-01T00:00:00+00:00"}
-                made = Manifest(call.step.name, key, parts, "", "", (), stats, refs, by, call.shard)
-                found = self.store.publish(work, made)
-                self.store.backend.close_work(f"{call.step.name}/{key}")
-            results.append(Artifact.of(found))
-        return results
-
-    def _bring(self, value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(self._bring(item) for item in value)
-        if not isinstance(value, Artifact):
-            return value
-        found = self.store.look(value.step, value.key)
-        assert isinstance(found, Manifest)
-        brought = self.store.artifact(found)
-        return brought.part(value.part_name) if value.part_name else brought
-
-    def _remember(self, ref: str, etag: str | None, value: dict[str, Any]) -> None:
-        self.store.set_ref(ref, value, etag)
 
 
 @pytest.fixture

@@ -59,6 +59,8 @@ def test_the_funnel_counts_what_each_stage_lets_through_drops_and_holds_out() ->
     said = "**Of 103 documents 55 are left; 38 were dropped, 10 held out for evaluation.**"
     assert said in data.way(chain())
     assert found["test (held out)"]["documents in"] == "10"
+    again = data.way([*chain(), outcome("cluster", recomputed={"dropped": 2, "accepted": 1})])
+    assert "would drop 2 documents" in again and "(--refresh cluster)" not in data.way(chain())
 
 
 def test_the_funnel_lists_reasons_from_the_most_frequent() -> None:

@@ -70,6 +70,7 @@ def chain(folder: Path) -> Made:
         "clean_shard", fetched, shard="s-000", parts={"train": {**COUNTS, "reasons": {"too_short": 2}}},
         files={"content/train/docs.parquet": docs, "aux/rejects.parquet": [{**reject, "reason": "too_short"}] * 5},
     )  # fmt: skip
+    made.add("cluster", cleaned, documents=8, recomputed={"dropped": 3, "accepted": 2})
     ready = made.add(
         "decontaminate_shard", cleaned, shard="s-000", parts={"train": {**COUNTS, "reasons": {}}},
         files={"content/train/docs.parquet": docs},

@@ -1,0 +1,132 @@
+"""The data's way without server and child processes: who survives does not depend on how the corpus is cut."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from conf.compose import compose
+from flows.data import prepare
+from tasks.core.local import LocalBackend
+from tasks.core.step import interpreted_by
+from tasks.core.store import Store
+from tests.in_process import InProcess
+from tests.pipeline_process import WORDS
+
+RECIPE = """
+extends: text
+data:
+  sources: {{mine: {{kind: files, paths: ["{texts}"], licence: CC0-1.0}}}}
+  shard_mb: {shard_mb}
+  split: {{test: 0.1, valid: 0.1}}
+tokenizer: {{vocab_size: 400}}
+"""
+VALIDATION = ("profile_shard", "validate_corpus", "check_documents", "check_tokens")
+
+
+def corpus(seed: int, count: int) -> list[str]:
+    """Made-up documents; a third of them repeat an earlier one, with other spaces or with a few other words."""
+    draw, words, texts = random.Random(seed), WORDS.split(), [""]
+    while len(texts) <= count:
+        sentences = [" ".join(draw.choices(words, k=9)) for _ in range(6)]
+        text = "\n".join(f"The {sentence} of the {draw.choice(words)}." for sentence in sentences)
+        if texts[-1] and draw.random() < 0.33:
+            text = draw.choice(texts[1:])
+            text = text.replace(" of ", "  of ") if draw.random() < 0.3 else f"{text} {draw.choice(words).upper()}"
+        texts.append(text)
+    return texts[1:]
+
+
+def write(folder: Path, files: dict[str, Sequence[str]]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, texts in files.items():
+        (folder / name).write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What one run over the data made."""
+
+    survivors: dict[str, set[str]]
+    """Ids of the documents that training gets, by part, and of the evaluation set."""
+    accepted: set[str]
+    """Ids of the documents that deduplication accepted."""
+    digests: dict[str, tuple[str, str]]
+    """Of each shard, its final documents' and its tokens'."""
+    stats: dict[str, Any]
+    """Of the search for duplicates."""
+    made: list[str]
+
+
+def prepared(folder: Path, texts: Path, shard_mb: float = 8) -> Prepared:
+    """Run the data's way on a store in a folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "one.yaml").write_text(RECIPE.format(texts=texts, shard_mb=shard_mb))
+    here = InProcess(Store(LocalBackend(folder / "store")), skip=VALIDATION)
+    with interpreted_by(here):
+        data = prepare(compose(str(folder / "one.yaml")))
+    documents, evalset = [here.bring(shard) for shard in data.documents], here.bring(data.evalset)
+    survivors = {
+        part: {id_ for shard in documents for id_ in pl.read_parquet(shard / f"{part}/docs.parquet")["id"]}
+        for part in ("train", "valid")
+    }
+    survivors["test"] = set(pl.read_parquet(evalset / "test.parquet")["id"])
+    last = max(here.store.manifests("cluster"), key=lambda manifest: len(manifest.inputs))
+    digests = {
+        str(shard.shard): (shard.digest, tokens.digest) for shard, tokens in zip(documents, data.tokens, strict=True)
+    }
+    accepted = set(pl.read_parquet(here.store.artifact(last) / "accepted/documents.parquet")["id"])
+    return Prepared(survivors, accepted, digests, last.stats, here.made)
+
+
+TEXTS = corpus(seed=1, count=240)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """The corpus in one file and one shard."""
+    folder = tmp_path_factory.mktemp("whole")
+    write(folder / "texts", {"all.jsonl": TEXTS})
+    return prepared(folder / "run", folder / "texts")
+
+
+@pytest.mark.parametrize(("files", "shard_mb"), [(6, 0.02), (12, 0.005)])
+def test_the_same_documents_survive_in_other_files_orders_and_shard_sizes(
+    whole: Prepared, tmp_path: Path, files: int, shard_mb: float
+) -> None:
+    shuffled = random.Random(files).sample(TEXTS, len(TEXTS))
+    write(tmp_path / "texts", {f"{n}.jsonl": shuffled[n::files] for n in range(files)})
+    found = prepared(tmp_path / "run", tmp_path / "texts", shard_mb)
+    assert len(whole.digests) == 1 and len(found.digests) >= 5
+    assert found.survivors == whole.survivors and found.accepted == whole.accepted
+    same = ("clusters", "largest_cluster", "recomputed")  # a repeated text is set aside by its shard, or dropped here
+    assert {name: found.stats[name] for name in same} == {name: whole.stats[name] for name in same}
+    assert whole.stats["reasons"]["near_duplicate"] > 20 and whole.stats["reasons"]["exact_duplicate"] > 5
+    assert all(whole.survivors.values())
+
+
+def test_a_second_intake_evicts_nothing_touches_no_old_shard_and_counts_what_recomputing_would_change(
+    whole: Prepared, tmp_path: Path
+) -> None:
+    files = {f"{n}.jsonl": TEXTS[n * 40 : (n + 1) * 40] for n in range(6)}
+    write(tmp_path / "texts", {name: files[name] for name in list(files)[:3]})
+    first = prepared(tmp_path / "run", tmp_path / "texts", 0.02)
+    write(tmp_path / "texts", {name: files[name] for name in list(files)[3:]})
+    second = prepared(tmp_path / "run", tmp_path / "texts", 0.02)
+    assert first.accepted < second.accepted
+    assert first.survivors["train"] < second.survivors["train"]
+    assert first.digests.items() < second.digests.items()
+    new = second.digests.keys() - first.digests.keys()
+    assert {label.partition("[")[2].rstrip("]") for label in second.made} - {""} == new
+    changed = {"dropped": len(second.accepted - whole.accepted), "accepted": len(whole.accepted - second.accepted)}
+    assert second.stats["recomputed"] == changed
+    assert changed["dropped"] >= 3 and changed["accepted"] >= 3
+    again = prepared(tmp_path / "run", tmp_path / "texts", 0.02)
+    assert not again.made and again.survivors == second.survivors

@@ -1,0 +1,39 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.clean.forest import Forest
+from tasks.clean.intake import EARLIER, FRESH, KEPT, take_in
+from tasks.clean.survivors import choose
+from tests.tasks.clean.test_intake import CONF, write
+
+
+@pytest.mark.parametrize(
+    ("parts", "earlier", "kept", "fresh"),
+    [
+        ([2, 2, 2], [], [0], [0]),  # the smallest id
+        ([2, 1, 0], [], [2], [2]),  # test before valid before train
+        ([2, 1, 1], [], [1], [1]),
+        ([2, 2, 0], [1], [1], [2]),  # what was accepted stays, and is not what would be chosen now
+        ([2, 2, 0], [0, 1], [0, 1], [2]),
+    ],
+)
+def test_the_one_that_stays_in_a_cluster(
+    tmp_path: Path, parts: list[int], earlier: list[int], kept: list[int], fresh: list[int]
+) -> None:
+    by_id = sorted(range(30), key=lambda n: hashlib.sha256(str(n).encode()).hexdigest())
+    numbers: list[int] = []
+    for part in parts:  # the next id of that part, so that the documents' numbers are the places in `parts`
+        numbers.append(next(n for n in by_id[by_id.index(numbers[-1]) + 1 if numbers else 0 :] if n % 3 == part))
+    (tmp_path / "scratch").mkdir()
+    documents, before = take_in(write(tmp_path, {"a": numbers}), None, tmp_path / "scratch", CONF)
+    documents.flags[earlier] |= EARLIER
+    forest = Forest(3)
+    forest.join(np.array([0, 1], np.uint32), np.array([1, 2], np.uint32))
+    survivors = choose(documents, before, forest, tmp_path / "scratch")
+    assert np.flatnonzero(documents.flags & KEPT).tolist() == kept
+    assert np.flatnonzero(documents.flags & FRESH).tolist() == fresh
+    assert survivors.kept_for(documents, 0).tolist() == [n if n in kept else kept[0] for n in range(3)]
+    assert survivors.sizes.read()["size"].tolist() == [3, 0, 0]
