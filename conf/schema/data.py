@@ -10,7 +10,6 @@ from pydantic import Field, StringConstraints, field_validator
 
 from conf.schema.base import Conf
 
-
 WHERE = (
     "distributions", "paths", "urls", "dataset", "config", "split", "revision", "url", "password_env", "entry_rows",
 )  # fmt: skip
@@ -67,7 +66,8 @@ class ReadSource(RowSource):
     .bz2 or .xz; or zip and tar archives of such."""
 
     encoding: str = "utf-8"
-    """Character encoding of text, CSV and JSON lines files, and of archived pages that name none, as Python names it."""
+    """Character encoding of text, CSV and JSON lines files, and of archived pages that name none, as Python
+    names it."""
 
     @field_validator("encoding")
     @classmethod
@@ -98,7 +98,7 @@ class HttpSource(ReadSource):
 
 
 class HubSource(ReadSource):
-    """The data files of a dataset on the Hugging Face hub, or in a local folder laid out like one; no code of it runs."""
+    """The data files of a dataset on the Hugging Face hub, or in a local folder laid out like one; no code runs."""
 
     kind: Literal["hub"]
     """Always hub."""

@@ -42,9 +42,7 @@ def downloaded(entry: dict[str, Any], conf: HubSource, scratch: Path) -> Iterato
             about = hub.get_hf_file_metadata(hub.hf_hub_url(repo, file, repo_type="dataset", revision=conf.revision))
             if about.etag != entry["stamp"]:
                 raise DataError(f"{entry['uri']} has changed since it was listed: run again")
-            copy = hub.hf_hub_download(
-                repo, file, repo_type="dataset", revision=about.commit_hash, local_dir=folder
-            )  # fmt: skip
+            copy = hub.hf_hub_download(repo, file, repo_type="dataset", revision=about.commit_hash, local_dir=folder)
         yield Path(copy)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -64,20 +62,22 @@ def _in_folder(source: str, conf: HubSource) -> list[dict[str, Any]]:
             f"files` and paths: [{root}/**/*.arrow], or write it with to_parquet"
         )
     files = _resolved(str(root), conf)
+    _refuse_unknown([file for file in files if not endings.split(file)])
     there = {entry["uri"]: entry for entry in places.entries(source, [str(root)])}
-    _refuse_unknown([file for file in files if file not in there])
     return [there[file] for file in files]
 
 
 def _on_hub(conf: HubSource) -> list[dict[str, Any]]:
     from huggingface_hub import HfFileSystem
 
+    if conf.dataset.count("/") != 1:
+        raise ConfigError(f"{conf.dataset} is no name on the hub: write OWNER/NAME, or a local folder as ./path")
     system, found = HfFileSystem(), []
     files = _resolved(SCHEME + conf.dataset, conf)
     _refuse_unknown([file for file in files if not endings.split(file)])
     for file in files:
         about = system.info(file)
-        name = system.resolve_path(file).path_in_repo
+        name = file.removeprefix(SCHEME).split("/", 2)[2]
         stamp = about["lfs"]["sha256"] if about.get("lfs") else about["blob_id"]
         # the commit stays out: one that leaves a file as it is makes nothing again
         found.append({"uri": f"{SCHEME}{conf.dataset}/{name}", "name": name, "size": about["size"], "stamp": stamp})
@@ -106,6 +106,7 @@ def _refuse_unknown(files: list[str]) -> None:
 @contextmanager
 def _in_words(conf: HubSource) -> Iterator[None]:
     """Turn what `datasets` and `huggingface_hub` raise into our errors."""
+    from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
     from huggingface_hub import constants, errors
 
@@ -122,7 +123,7 @@ def _in_words(conf: HubSource) -> Iterator[None]:
         raise ConfigError(f"{conf.dataset} has no revision {conf.revision!r}: name a branch, tag or commit") from error
     except DatasetNotFoundError as error:
         raise DataError(f"{_first(error)} Write OWNER/NAME; a private or gated one needs HF_TOKEN") from error
-    except (DataFilesNotFoundError, errors.EntryNotFoundError) as error:
+    except (EmptyDatasetError, DataFilesNotFoundError, errors.EntryNotFoundError) as error:
         raise DataError(f"{conf.dataset}: {_first(error)}: see dataset, config and split of the source") from error
     except errors.HfHubHTTPError as error:
         busy = error.response is None or error.response.status_code in (408, 429, 500, 502, 503, 504)

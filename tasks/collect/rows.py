@@ -15,8 +15,8 @@ from tasks.core.errors import DataError
 def add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents) -> None:
     """Add one row's document, or set the row aside.
 
-    Raises `DataError` for a text beyond `conf.max_document_mb`, and when more than `conf.max_bad_rows` rows of the shard
-    are unreadable.
+    Raises `DataError` for a text beyond `conf.max_document_mb`, and when more than `conf.max_bad_rows` rows of the
+    shard are unreadable.
     """
     _add(row, entry, conf, documents)
     _check_bad_rows(entry["uri"], conf, documents)

@@ -23,6 +23,10 @@ HEAD = 1 << 16
 START, PACKED_START = re.compile(rb"(?<=\r\n\r\n)WARC/1\."), re.compile(rb"\x1f\x8b\x08")
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 
+TYPE = re.compile(rb"\r\nwarc-type:[ \t]*(\w+)[ \t]*\r\n", re.IGNORECASE)
+ADDRESS = re.compile(rb"\r\nwarc-target-uri:[ \t]*<?([^\s>]+)>?[ \t]*\r\n", re.IGNORECASE)
+TYPES = b"warcinfo response resource request metadata revisit conversion continuation".split()
+
 
 class _Damaged(ValueError):
     """A record that is not what it says it is."""
@@ -130,11 +134,19 @@ def _page(block: bytes, position: str, chosen: WebRecords, encoding: str, limit:
     from warcio.recordloader import ArcWarcRecordLoader
     from warcio.statusandheaders import StatusAndHeadersParserException
 
+    head = block[: _head(block)]
+    named, address = TYPE.search(head), ADDRESS.search(head)
+    if not named or named[1].lower() not in TYPES:
+        raise _Damaged("the record's header says no WARC-Type that there is")
+    if named[1].lower() != b"response":
+        return None
+    if not address:
+        raise _Damaged("the record's header says no WARC-Target-URI")
     try:
         record = ArcWarcRecordLoader().parse_record_stream(io.BytesIO(block), known_format="warc")
         _check_digest(block, record.rec_headers.get_header("WARC-Block-Digest"))
-        if record.rec_type != "response" or record.http_headers is None:
-            return None
+        if record.http_headers is None:
+            return None  # of another protocol, DNS for one
         status, kind = record.http_headers.get_statuscode(), record.http_headers.get_header("Content-Type") or ""
         mime = kind.partition(";")[0].strip().lower()
         if mime not in chosen.mime_types or status not in map(str, chosen.statuses):
@@ -142,10 +154,8 @@ def _page(block: bytes, position: str, chosen: WebRecords, encoding: str, limit:
         raw = _content(record, limit)
     except (ArchiveLoadFailed, StatusAndHeadersParserException, EOFError, UnicodeError, zlib.error) as error:
         raise _Damaged(f"the record cannot be read ({str(error).strip() or type(error).__name__})") from error
-    uri = (record.rec_headers.get_header("WARC-Target-URI") or "").strip("<>")
-    if not uri:
-        raise _Damaged("the record's header says no WARC-Target-URI")
-    row = Row(position, {"text": web.decoded(raw, kind, encoding)}, uri=uri)
+    text = web.decoded(raw, kind, encoding)
+    row = Row(position, {"text": text}, uri=address[1].decode(errors="replace"))
     return row if mime == "text/plain" else web.main_text(row)
 
 

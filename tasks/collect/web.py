@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from tasks.collect.formats import Row
 
-
 CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 NOT_OF_PAGES = ("idna", "punycode", "unicode_escape", "raw_unicode_escape")
 """What Python counts among encodings of text beside those of pages."""
@@ -19,7 +18,7 @@ BROWSERS = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk"
 
 
 def decoded(raw: bytes, content_type: str, otherwise: str) -> str:
-    """A page's text, by its byte-order mark, HTTP header or <meta>, else `otherwise`; what does not decode is U+FFFD."""
+    """A page's text, by its byte-order mark, HTTP header or <meta>, else `otherwise`; what does not fit is U+FFFD."""
     for bom, encoding in (
         (codecs.BOM_UTF8, "utf-8-sig"),
         (codecs.BOM_UTF16_LE, "utf-16"),
