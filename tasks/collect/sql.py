@@ -11,7 +11,7 @@ from conf.schema.data import SqlSource
 from tasks.collect import database, rows
 from tasks.collect.documents import Documents
 from tasks.collect.formats import Row, kind_of, require
-from tasks.core.errors import ConfigError, DataError
+from tasks.core.errors import DataError, FromzeroError
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Subquery
@@ -31,7 +31,7 @@ def entries(source: str, conf: SqlSource, known: Iterable[str]) -> list[dict[str
     try:
         ranges = dict(_numbered(uri, _prefix(conf)) for uri in known if uri.startswith(_prefix(conf)))
         return database.connected(conf, lambda connection: _listed(connection, conf, ranges))
-    except (ConfigError, DataError) as error:
+    except FromzeroError as error:
         raise type(error)(f"{error} (data.sources.{source})") from error
 
 
@@ -47,7 +47,7 @@ def collect(entry: dict[str, Any], conf: SqlSource, documents: Documents) -> Non
 
     try:
         database.connected(conf, work)
-    except (ConfigError, DataError) as error:
+    except FromzeroError as error:
         raise type(error)(f"{error} (the source is data.sources.{documents.source})") from error
 
 

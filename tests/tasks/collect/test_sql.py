@@ -26,6 +26,7 @@ from tests.tasks.collect.conftest import Fetched
 def table(path: Path, rows: Sequence[tuple[Any, ...]], kind: str = "INTEGER") -> dict[str, Any]:
     """A database with a table `docs` of (id, text, at), and the source that reads it."""
     with sqlite3.connect(path) as base:
+        base.execute("PRAGMA synchronous = OFF")
         base.execute("DROP TABLE IF EXISTS docs")
         base.execute(f"CREATE TABLE docs (id {kind}, text TEXT, at TEXT)")
         base.executemany("INSERT INTO docs VALUES (?, ?, ?)", [(*row, None)[:3] for row in rows])
@@ -44,10 +45,11 @@ def observed(source: dict[str, Any], before: Any = None) -> list[dict[str, Any]]
 
 keys = st.one_of(
     st.sets(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20),
-    st.sets(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=4), min_size=1, max_size=20),
+    st.sets(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4), min_size=1),
 )  # fmt: skip
 
 
+@settings(max_examples=30)
 @given(keys, st.integers(1, 7), st.integers(1, 9), st.randoms())
 def test_each_row_comes_once_in_order_whatever_the_keys_and_the_size_of_a_page(
     keys: set[Any], page: int, entry_rows: int, random: Any
@@ -73,7 +75,7 @@ def test_each_row_comes_once_in_order_whatever_the_keys_and_the_size_of_a_page(
         assert len(ranges) == -(-len(keys) // entry_rows)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.sets(st.integers(0, 60), min_size=1), st.sets(st.integers(0, 60)), st.sets(st.integers(61, 99)))
 def test_after_rows_come_and_go_the_ranges_hold_each_row_once_and_old_ones_stay(
     old: set[int], gone: set[int], new: set[int]
@@ -142,7 +144,7 @@ def test_columns_conversations_and_rows_that_are_unfit(tmp_path: Path) -> None:
         ([(1, "a")], {"query": "SELECT * FROM none"}, ConfigError, "refuses: no such table: none"),
         ([(1, "a")], {"url": "sqlite:////none/a.db"}, ConfigError, "there is no file /none/a.db"),
         ([(1, "a")], {"url": "nosql://h/d"}, ConfigError, "SQLAlchemy knows no such kind of database"),
-        ([(1, "a")], {"url": "mysql+pymysql://h/d"}, HostError, "the driver pymysql is missing here: `pip install PyMySQL`"),
+        ([(1, "a")], {"url": "mysql+pymysql://h/d"}, HostError, "driver pymysql is missing here: `pip install PyMySQL`"),
         ([(1, "a")], {"url": "postgresql://h/d"}, HostError, r"psycopg2-binary`, or write postgresql\+asyncpg"),
         ([(1, "a")], {"url": "postgresql+asyncpg://u@127.0.0.1:9/d"}, Transient, "127.0.0.1:9/d cannot be reached"),
         ([(1, "a")], {"password_env": "NOT_SET"}, ConfigError, "password_env names NOT_SET, which is not set"),
@@ -186,8 +188,9 @@ def test_postgres_gives_each_row_once_and_never_shows_the_password(
 
     def fill(connection: Connection) -> None:
         connection.execute(text(made))
-        row = 'INSERT INTO docs SELECT \'Ä\' || i, i * 1000000000000, \'body \' || i, \'[{"role": "user", "content": "x"}]\', now()'
-        connection.execute(text(f"{row} FROM generate_series(1, 20) i".replace('": "', '"\\: "')))
+        values = "'Ä' || i, i * 1000000000000, 'body ' || i, CAST(:talk AS jsonb), now()"
+        row = text(f"INSERT INTO docs SELECT {values} FROM generate_series(1, 20) i")
+        connection.execute(row, {"talk": json.dumps([{"role": "user", "content": "x"}])})
         connection.commit()
 
     database.connected(SqlSource.model_validate(source), fill)
@@ -200,7 +203,7 @@ def test_postgres_gives_each_row_once_and_never_shows_the_password(
     assert [len(shard["entries"]) for shard in shards] == [1, 1, 1] and postgres.password not in json.dumps(shards)
     with pytest.raises(DataError, match=r"'at' is no key: it holds a datetime"):
         observed(source | {"key": "at"})
-    with pytest.raises(ConfigError, match='refuses: .*relation "none" does not exist'):
+    with pytest.raises(ConfigError, match=r'refuses: .*relation "none" does not exist'):
         observed(source | {"query": "SELECT * FROM none"})
     monkeypatch.setenv("DOCS_PASSWORD", "wrong-one")
     with pytest.raises(ConfigError, match="password authentication failed") as refused:

@@ -118,7 +118,7 @@ PAGES = {f"page {n}" for n in range(3)}
 
 
 @pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_damage_is_set_aside_or_refused_in_words_and_never_read_as_a_page(name: str, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
