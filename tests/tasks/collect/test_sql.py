@@ -144,7 +144,7 @@ def test_columns_conversations_and_rows_that_are_unfit(tmp_path: Path) -> None:
         ([(1, "a")], {"query": "SELECT * FROM none"}, ConfigError, "refuses: no such table: none"),
         ([(1, "a")], {"url": "sqlite:////none/a.db"}, ConfigError, "there is no file /none/a.db"),
         ([(1, "a")], {"url": "nosql://h/d"}, ConfigError, "SQLAlchemy knows no such kind of database"),
-        ([(1, "a")], {"url": "mysql+pymysql://h/d"}, HostError, "driver pymysql is missing here: `pip install PyMySQL`"),
+        ([(1, "a")], {"url": "mysql+pymysql://h/d"}, HostError, "pymysql is missing here: `pip install PyMySQL`"),
         ([(1, "a")], {"url": "postgresql://h/d"}, HostError, r"psycopg2-binary`, or write postgresql\+asyncpg"),
         ([(1, "a")], {"url": "postgresql+asyncpg://u@127.0.0.1:9/d"}, Transient, "127.0.0.1:9/d cannot be reached"),
         ([(1, "a")], {"password_env": "NOT_SET"}, ConfigError, "password_env names NOT_SET, which is not set"),
