@@ -22,7 +22,6 @@ HEAD = 1 << 16
 """Bytes within which a record's own header ends."""
 START, PACKED_START = re.compile(rb"(?<=\r\n\r\n)WARC/1\."), re.compile(rb"\x1f\x8b\x08")
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
-
 TYPE = re.compile(rb"\r\nwarc-type:[ \t]*(\w+)[ \t]*\r\n", re.IGNORECASE)
 ADDRESS = re.compile(rb"\r\nwarc-target-uri:[ \t]*<?([^\s>]+)>?[ \t]*\r\n", re.IGNORECASE)
 TYPES = b"warcinfo response resource request metadata revisit conversion continuation".split()
@@ -44,8 +43,8 @@ def rows(path: Path, packed: bool, name: str, chosen: WebRecords, encoding: str,
         at: int | None = 0
         while at is not None and at < len(held):
             try:
-                block, after = _unpacked(held, at, limit, name) if packed else _plain(held, at, limit)
-                row = _page(block, f"byte {at}", chosen, encoding, limit) if block else None
+                block, size, after = _unpacked(held, at, limit, name) if packed else _plain(held, at, limit)
+                row = _page(block, size, f"byte {at}", chosen, encoding, limit)
                 at = after
             except _Damaged as error:
                 row = Row(f"byte {at}", None, str(error))
@@ -54,19 +53,18 @@ def rows(path: Path, packed: bool, name: str, chosen: WebRecords, encoding: str,
                 yield row
 
 
-def _plain(held: mmap.mmap, at: int, limit: int) -> tuple[bytes, int]:
-    """A record's bytes, and where the next one begins."""
+def _plain(held: mmap.mmap, at: int, limit: int) -> tuple[bytes, int, int]:
+    """A record's bytes (of one beyond the limit the first ones), how many it has, and where the next one begins."""
     start = at + _head(held[at : at + HEAD])
     end = start + _length(held[at:start])
     if end > len(held):
         raise _Damaged("the record is cut off")
     if held[end : end + 4] not in (b"\r\n\r\n", b""):
         raise _Damaged("the record does not end where its Content-Length says")
-    _check_size(end - at, limit)
-    return held[at:end], end + 4
+    return held[at : min(end, at + limit + HEAD)], end - at, end + 4
 
 
-def _unpacked(held: mmap.mmap, at: int, limit: int, name: str) -> tuple[bytes, int]:
+def _unpacked(held: mmap.mmap, at: int, limit: int, name: str) -> tuple[bytes, int, int]:
     """The same of a record that is a gzip member, whose checksum is checked."""
     unpack, kept, total, position, whole = zlib.decompressobj(31), bytearray(), 0, at, None
     try:
@@ -91,8 +89,7 @@ def _unpacked(held: mmap.mmap, at: int, limit: int, name: str) -> tuple[bytes, i
         raise _Damaged(f"the record's gzip data are damaged ({error})") from error
     if whole is None or total < whole:
         raise _Damaged("the record is cut off")
-    _check_size(whole, limit)
-    return bytes(kept[:whole]), position - len(unpack.unused_data)
+    return bytes(kept[:whole]), whole, position - len(unpack.unused_data)
 
 
 def _head(begin: bytes) -> int:
@@ -128,7 +125,7 @@ def _next(held: mmap.mmap, at: int, packed: bool) -> int | None:
     return None
 
 
-def _page(block: bytes, position: str, chosen: WebRecords, encoding: str, limit: int) -> Row | None:
+def _page(block: bytes, size: int, position: str, chosen: WebRecords, encoding: str, limit: int) -> Row | None:
     """The row of a record, or None where it is not chosen."""
     from warcio.exceptions import ArchiveLoadFailed
     from warcio.recordloader import ArcWarcRecordLoader
@@ -144,13 +141,15 @@ def _page(block: bytes, position: str, chosen: WebRecords, encoding: str, limit:
         raise _Damaged("the record's header says no WARC-Target-URI")
     try:
         record = ArcWarcRecordLoader().parse_record_stream(io.BytesIO(block), known_format="warc")
-        _check_digest(block, record.rec_headers.get_header("WARC-Block-Digest"))
+        if size == len(block):
+            _check_digest(block, record.rec_headers.get_header("WARC-Block-Digest"))
         if record.http_headers is None:
             return None  # of another protocol, DNS for one
         status, kind = record.http_headers.get_statuscode(), record.http_headers.get_header("Content-Type") or ""
         mime = kind.partition(";")[0].strip().lower()
         if mime not in chosen.mime_types or status not in map(str, chosen.statuses):
             return None
+        _check_size(size, limit)
         raw = _content(record, limit)
     except (ArchiveLoadFailed, StatusAndHeadersParserException, EOFError, UnicodeError, zlib.error) as error:
         raise _Damaged(f"the record cannot be read ({str(error).strip() or type(error).__name__})") from error

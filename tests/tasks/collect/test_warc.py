@@ -96,9 +96,17 @@ def test_a_file_gzipped_as_a_whole_and_a_page_too_large_are_named_with_the_mend(
     with pytest.raises(DataError, match=r"a\.warc\.gz: is gzipped as a whole.*`warcio recompress`"):
         Fetched(tmp_path / "1", kind="warc", paths=[str(tmp_path / "a.warc.gz")])
     large = record("http://x/a", gzip.compress(b"x" * 2_000_000), more="Content-Encoding: gzip\r\n")
-    path = written(tmp_path / "b.warc.gz", [large, record("http://x/b", page("small"))])
+    film = record("http://x/film", b"x" * 2_000_000, kind="video/mp4")
+    small = record("http://x/b", page("small"))
+    path = written(tmp_path / "b.warc.gz", [large, small])
     with pytest.raises(DataError, match=r"b\.warc\.gz, byte 0: holds a text of more than 1 MB.*max_document_mb"):
         Fetched(tmp_path / "2", kind="warc", paths=[str(path)], max_document_mb=1)
+    for name in ("c.warc", "c.warc.gz"):  # a large record that is not chosen is no fault
+        path = written(tmp_path / name, [film, small])
+        assert titles(Fetched(tmp_path / name[2:], kind="warc", paths=[str(path)], max_document_mb=1)) == ["small"]
+        with pytest.raises(DataError, match=r"byte 0: holds a text of more than 1 MB"):
+            Fetched(tmp_path / "3", kind="warc", paths=[str(path)], max_document_mb=1,
+                    records={"mime_types": ["video/mp4"]})  # fmt: skip
 
 
 def test_web_archives_in_other_packings_and_archives_are_read_by_files_too(tmp_path: Path) -> None:
@@ -118,7 +126,7 @@ PAGES = {f"page {n}" for n in range(3)}
 
 
 @pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
-@settings(max_examples=30)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_damage_is_set_aside_or_refused_in_words_and_never_read_as_a_page(name: str, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
