@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import codecs
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator
 
 from conf.schema.base import Conf
+
+WHERE = (
+    "distributions", "paths", "urls", "dataset", "config", "split", "revision", "url", "password_env", "entry_rows",
+)  # fmt: skip
+"""Options that say which entries there are; what of them shapes a document is in the entries themselves."""
 
 
 class Source(Conf):
@@ -15,9 +21,7 @@ class Source(Conf):
 
     def for_key(self) -> dict[str, Any]:
         """The options that shape what is read from an entry; which entries there are is the shard's own matter."""
-        return {
-            name: value for name, value in super().for_key().items() if name not in ("distributions", "paths", "urls")
-        }
+        return {name: value for name, value in super().for_key().items() if name not in WHERE}
 
 
 class PackagesSource(Source):
@@ -40,24 +44,30 @@ class ChitchatSource(Source):
     """How many conversations between two people to take, in order; None for all."""
 
 
-class ReadSource(Source):
-    """What is read from files: text, Markdown, HTML, CSV, TSV, JSON lines, Parquet or Arrow, each also .gz, .zst, .bz2
-    or .xz; or zip and tar archives of such."""
+class RowSource(Source):
+    """What is read from rows: the columns that hold text, label and conversation."""
 
     text: str = "text"
-    """Column (CSV, Parquet, Arrow) or field (JSON lines) that holds the text."""
+    """Column (CSV, Parquet, Arrow, SQL) or field (JSON lines) that holds the text."""
     label: str | None = None
     """Column or field that holds a label; None where there is none."""
     messages: str | None = None
     """Column or field that holds a conversation, a list of {role, content}, which gives the text; None for none."""
     licence: str = "unknown"
     """Licence recorded with each document."""
-    encoding: str = "utf-8"
-    """Character encoding of text, CSV and JSON lines files, as Python names it."""
     max_bad_rows: int = Field(0, ge=0)
     """How many unreadable rows of one shard may be set aside before it is refused."""
     max_document_mb: int = Field(64, ge=1, le=1024)
     """Largest single text, in MB; a file or row beyond it is refused."""
+
+
+class ReadSource(RowSource):
+    """What is read from files: text, Markdown, HTML, CSV, TSV, JSON lines, Parquet, Arrow or WARC, each also .gz, .zst,
+    .bz2 or .xz; or zip and tar archives of such."""
+
+    encoding: str = "utf-8"
+    """Character encoding of text, CSV and JSON lines files, and of archived pages that name none, as Python
+    names it."""
 
     @field_validator("encoding")
     @classmethod
@@ -87,7 +97,75 @@ class HttpSource(ReadSource):
     a web page."""
 
 
-SourceConf = Annotated[PackagesSource | ChitchatSource | FilesSource | HttpSource, Field(discriminator="kind")]
+class HubSource(ReadSource):
+    """The data files of a dataset on the Hugging Face hub, or in a local folder laid out like one; no code runs."""
+
+    kind: Literal["hub"]
+    """Always hub."""
+    dataset: str = Field(min_length=1)
+    """OWNER/NAME on the hub (HF_TOKEN for private ones), or a local folder as /path or ./path."""
+    config: str | None = None
+    """The dataset's configuration; None for its default one."""
+    split: str = "train"
+    """Which split's files are read."""
+    revision: str = "main"
+    """Branch, tag or commit on the hub; a local folder has none."""
+
+
+class WebRecords(Conf):
+    """Which records of a web archive become documents: answers of servers."""
+
+    mime_types: tuple[str, ...] = Field(("text/html", "application/xhtml+xml", "text/plain"), min_length=1)
+    """Content types, in lower case; text/plain is taken as it is, of the others the main text."""
+    statuses: tuple[int, ...] = Field((200,), min_length=1)
+    """HTTP status codes."""
+
+
+class WarcSource(ReadSource):
+    """Web archives (WARC), as crawlers write them."""
+
+    kind: Literal["warc"]
+    """Always warc."""
+    paths: tuple[str, ...] = Field(min_length=1)
+    """Files, folders, globs (** allowed), s3://bucket/prefix, or https:// URLs."""
+    records: WebRecords = WebRecords()
+    """Which records are taken."""
+
+
+class SqlSource(RowSource):
+    """The rows of an SQL query, in the order of a key."""
+
+    kind: Literal["sql"]
+    """Always sql."""
+    url: str
+    """SQLAlchemy's DRIVER://USER@HOST/DATABASE, without a password; postgresql+asyncpg and sqlite are installed."""
+    password_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Environment variable that holds the password; None for none. It is stored nowhere."""
+    query: str = Field(min_length=1)
+    """A SELECT that gives the columns of key, text, label and messages; it may join and filter."""
+    key: str = "id"
+    """Column of whole numbers or texts, each once and never null."""
+    updated: str | None = None
+    """Column with the time of a row's last change. Without it a change that keeps a range's number of rows and
+    characters is not noticed."""
+    entry_rows: int = Field(10_000, ge=1)
+    """Rows of a key range that is listed, and read again when one of them has changed; for new ranges only."""
+
+    @field_validator("url")
+    @classmethod
+    def _without_secrets(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if "://" not in url:
+            raise ValueError("is no database URL: write DRIVER://USER@HOST/DATABASE, or sqlite:///PATH")
+        if ":" in parts.netloc.rpartition("@")[0] or "password" in parts.query.lower():
+            raise ValueError("holds a password: leave it out, and name the environment variable in password_env")
+        return url
+
+
+SourceConf = Annotated[
+    PackagesSource | ChitchatSource | FilesSource | HttpSource | HubSource | WarcSource | SqlSource,
+    Field(discriminator="kind"),
+]
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 

@@ -8,7 +8,9 @@ TABLES = (".parquet", ".arrow", ".feather")
 """Read by columns, from a file that can be sought in."""
 DOCUMENTS = (".txt", ".md", ".html", ".htm")
 """One document each."""
-FORMATS = (*DOCUMENTS, ".csv", ".tsv", ".jsonl", *TABLES)
+WEB_ARCHIVE = ".warc"
+"""What crawlers write: web pages with how they were had."""
+FORMATS = (*DOCUMENTS, ".csv", ".tsv", ".jsonl", *TABLES, WEB_ARCHIVE)
 ARCHIVES = (".zip", ".tar")
 """Hold files of the formats above."""
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from conf.schema.data import ReadSource
-from tasks.collect import bucket, endings, formats, http, tables, unpack, web
-from tasks.collect.chitchat import as_text
+from conf.schema.data import HubSource, ReadSource, WarcSource, WebRecords
+from tasks.collect import bucket, endings, formats, http, hub, rows, tables, unpack, warc, web
 from tasks.collect.documents import Documents
-from tasks.collect.formats import Row, kind_of
+from tasks.collect.formats import Row
 from tasks.core.errors import DataError
 
 
@@ -23,7 +22,7 @@ def collect(entry: dict[str, Any], conf: ReadSource, documents: Documents, scrat
     and when more than `conf.max_bad_rows` rows of the shard are unreadable; each names the source's options.
     """
     try:
-        with _local_copy(entry, scratch) as path:
+        with _local_copy(entry, conf, scratch) as path:
             form, compression = endings.split(entry["uri"]) or ("", "")
             if form not in endings.ARCHIVES:
                 _read(path, entry, conf, documents, scratch)
@@ -44,17 +43,20 @@ def collect(entry: dict[str, Any], conf: ReadSource, documents: Documents, scrat
 
 def _read(file: Path | IO[bytes], entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path) -> None:
     for row in _rows(file, entry["uri"], conf, scratch):
-        _add(row, entry, conf, documents)
-        _check_bad_rows(entry["uri"], conf, documents)
+        rows.add(row, entry, conf, documents)
 
 
 @contextmanager
-def _local_copy(entry: dict[str, Any], scratch: Path) -> Iterator[Path]:
+def _local_copy(entry: dict[str, Any], conf: ReadSource, scratch: Path) -> Iterator[Path]:
     uri = entry["uri"]
     if uri.startswith(("http://", "https://")):
         copy = http.download(entry, scratch)
         yield copy
         copy.unlink()
+        return
+    if isinstance(conf, HubSource) and uri.startswith(hub.SCHEME):
+        with hub.downloaded(entry, conf, scratch) as copy:
+            yield copy
         return
     if not uri.startswith("s3://"):
         _check_unchanged(entry)
@@ -86,6 +88,12 @@ def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, scratch: Path) ->
         with _seekable(file, compression, name, scratch) as path:
             yield from tables.rows(path, form, name, wanted)
         return
+    if form == endings.WEB_ARCHIVE:
+        chosen = conf.records if isinstance(conf, WarcSource) else WebRecords()
+        packed = compression == ".gz"  # record by record, so that each has a place in the file
+        with _seekable(file, "" if packed else compression, name, scratch) as path:
+            yield from warc.rows(path, packed, name, chosen, conf.encoding, limit)
+        return
     with unpack.opened(file, compression, name) as plain:
         if form == ".jsonl":
             yield from formats.json_lines(plain, name, conf.encoding, limit)
@@ -111,58 +119,3 @@ def _seekable(file: Path | IO[bytes], compression: str, name: str, scratch: Path
         yield plain
     finally:
         plain.unlink(missing_ok=True)
-
-
-def _add(row: Row, entry: dict[str, Any], conf: ReadSource, documents: Documents) -> None:
-    if row.values is None:
-        documents.set_aside(entry["uri"], row.position, row.reason)
-        return
-    uri = entry["name"] if row.position == "file" else f"{entry['name']}#{row.position.split()[1]}"
-    messages = None
-    try:
-        if conf.messages and row.position != "file":
-            messages = _conversation(row.values, conf.messages)
-        text = as_text(messages) if messages else _text(row.values, "text" if row.position == "file" else conf.text)
-        label = _label(row.values, conf.label)
-    except ValueError as error:
-        documents.set_aside(entry["uri"], row.position, str(error))
-        return
-    if len(text) > conf.max_document_mb * 1_000_000:
-        raise DataError(formats.too_large(f"{entry['uri']}, {row.position}", conf.max_document_mb * 1_000_000))
-    documents.add(text, uri, conf.licence, label, messages)
-
-
-def _text(values: dict[str, Any], field: str) -> str:
-    if field not in values:
-        raise ValueError(f"has no field {field!r}; there are {', '.join(map(repr, values)) or 'none'}")
-    value = values[field]
-    if not isinstance(value, str):
-        raise ValueError(f"its field {field!r} holds {kind_of(value)} where text should be")
-    return value
-
-
-def _label(values: dict[str, Any], field: str | None) -> str | None:
-    value = values.get(field) if field else None
-    if isinstance(value, (list, dict, float)):
-        raise ValueError(f"its field {field!r} holds {kind_of(value)} where a label should be")
-    return None if value is None or value == "" else str(value)
-
-
-def _conversation(values: dict[str, Any], field: str) -> list[dict[str, str]]:
-    found = values.get(field)
-    if not isinstance(found, list) or not found:
-        raise ValueError(f"its field {field!r} holds {kind_of(found)} where a list of messages should be")
-    for message in found:
-        if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
-            raise ValueError(f"its field {field!r} holds a message that is no {{role, content}} of texts")
-    return [{"role": message["role"], "content": message["content"]} for message in found]
-
-
-def _check_bad_rows(name: str, conf: ReadSource, documents: Documents) -> None:
-    bad = documents.counts["unreadable"]
-    if bad > conf.max_bad_rows:
-        first, last = documents.first_unreadable, "" if name in documents.first_unreadable else f", the last in {name}"
-        raise DataError(
-            f"{first} ({bad} unreadable{last}; max_bad_rows of the source allows {conf.max_bad_rows}: mend the file, "
-            "or raise it to set such rows aside)"
-        )

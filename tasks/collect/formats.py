@@ -27,6 +27,8 @@ class Row:
     position: str
     values: dict[str, Any] | None
     reason: str = ""
+    uri: str = ""
+    """The document's own address, where it has one; its field is then "text"."""
 
 
 def whole(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Iterator[Row]:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from conf.schema.data import ChitchatSource, CollectConf, HttpSource, PackagesSource, SourceConf
-from tasks.collect import chitchat, http, packages, places
+from conf.schema.data import (
+    ChitchatSource,
+    CollectConf,
+    HttpSource,
+    HubSource,
+    PackagesSource,
+    SourceConf,
+    SqlSource,
+)
+from tasks.collect import chitchat, http, hub, packages, places, sql
 from tasks.collect.documents import named
 from tasks.core.errors import DataError
 
@@ -28,22 +36,28 @@ def observe_sources(conf: CollectConf, previous: Assignment | None = None) -> li
     shards: list[Shard] = []
     for source, options in conf.sources.items():
         before = {name: had for name, had in (previous or {}).items() if had["source"] == source}
-        entries = list_entries(source, options)
-        _check_shrinkage(source, entries, [uri for had in before.values() for uri in had["uris"]], conf.shrink_limit)
+        known = [uri for had in before.values() for uri in had["uris"]]
+        entries = list_entries(source, options, known)
+        _check_shrinkage(source, entries, known, conf.shrink_limit)
         shards += deal(source, entries, before, int(conf.shard_mb * 1e6))
     return shards
 
 
-def list_entries(source: str, options: SourceConf) -> list[Entry]:
-    """The entries of one source; raises `DataError` if there is none."""
+def list_entries(source: str, options: SourceConf, known: Iterable[str] = ()) -> list[Entry]:
+    """The entries of one source, the `known` key ranges of a query among them; raises `DataError` if there is none."""
     if isinstance(options, PackagesSource):
         entries = packages.entries(options.distributions)
     elif isinstance(options, ChitchatSource):
         entries = chitchat.entries()
     elif isinstance(options, HttpSource):
         entries = http.entries(source, options.urls)
+    elif isinstance(options, HubSource):
+        entries = hub.entries(source, options)
+    elif isinstance(options, SqlSource):
+        entries = sql.entries(source, options, known)
     else:
-        entries = places.entries(source, options.paths)
+        pages = [path for path in options.paths if path.startswith(("http://", "https://"))]
+        entries = http.entries(source, pages) + places.entries(source, [p for p in options.paths if p not in pages])
     if not entries:
         raise DataError(f"source {source!r} lists nothing: see data.sources.{source}")
     if not any(entry["size"] for entry in entries):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conf.schema.data import ChitchatSource, PackagesSource, SourceConf
+from conf.schema.data import ChitchatSource, PackagesSource, SourceConf, SqlSource
 from tasks.collect.listing import assignment_of, observe_sources
 from tasks.core.step import NETWORK, Cpu, Stats, Workdir, step
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["assignment_of", "fetch_shard", "observe_sources", "survey"]
 
 
-@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=("pyarrow", "trafilatura"))
+@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=("pyarrow", "trafilatura", "warcio"))
 def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats:
     """Read one shard's entries.  {"shard", "source", "entries"} → docs.parquet; aux/unreadable.jsonl: rows set aside.
 
     Raises `DataError` for entries that cannot be read, have changed since they were listed, or hold nothing.
     """
-    from tasks.collect import chitchat, files, packages
+    from tasks.collect import chitchat, files, packages, sql
     from tasks.collect.documents import Documents
 
     with Documents(work / "docs.parquet", work.aux / "unreadable.jsonl", shard["source"]) as documents:
@@ -31,6 +31,8 @@ def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats
                 packages.collect(entry, conf.min_chars, documents)
             elif isinstance(conf, ChitchatSource):
                 chitchat.collect(conf.max_conversations, documents)
+            elif isinstance(conf, SqlSource):
+                sql.collect(entry, conf, documents)
             else:
                 files.collect(entry, conf, documents, work.scratch)
         return {"entries": len(shard["entries"]), **documents.finish(shard["entries"])}

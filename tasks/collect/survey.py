@@ -176,7 +176,7 @@ def _looks(entries: list[dict[str, Any]]) -> tuple[dict[str, Look], list[Skipped
 def look_at(path: Path) -> Look:
     """Read the first rows of a file; raises `DataError` if it cannot be read or holds no text."""
     form = _form({"uri": path.name})
-    if form in endings.ARCHIVES:
+    if form in (*endings.ARCHIVES, endings.WEB_ARCHIVE):
         raise DataError(f"{path}: is not looked into: unpack it, or add it to `paths` yourself (a run reads archives)")
     encoding = "utf-8" if form in endings.TABLES else _encoding(path)
     rows = list(islice(_rows(path, form, encoding), ROWS))

@@ -45,7 +45,7 @@ def test_every_shipped_recipe_loads(name: str) -> None:
     ("override", "message"),
     [
         ("tokenizer.vocab_sise=9", "tokenizer has no option 'vocab_sise'; did you mean vocab_size?"),
-        ("data.sources.packages.distribution=[a]", "no option 'distribution' here; did you mean distributions?"),
+        ("data.sources.packages.distribution=[a]", "no option 'distribution' here; did you mean distributions"),
         ("pretrain.segments.main.tokenz=3", "no option 'tokenz' here; did you mean tokens"),
         ("model=demos", "there is no model 'demos'; did you mean demo?"),
         ("tokenizer.vocab_size=many", "tokenizer.vocab_size: Input should be a valid integer"),

@@ -1,0 +1,136 @@
+"""Datasets of the Hugging Face hub, or local folders laid out like one: their data files, found by `datasets`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from conf.schema.data import HubSource
+from tasks.collect import endings, places
+from tasks.core.errors import ConfigError, DataError, Transient, nearest
+
+SCHEME = "hf://datasets/"
+
+
+def entries(source: str, conf: HubSource) -> list[dict[str, Any]]:
+    """The data files of the split as they are now; on the hub a file's stamp is the hash of what it holds.
+
+    No file is downloaded and no code of the dataset runs. Raises `ConfigError` for a configuration, split or revision
+    that is not there and for files that are not read, `DataError` for a dataset that is not there, `Transient` for a
+    hub that cannot be reached.
+    """
+    try:
+        with _in_words(conf):
+            return _in_folder(source, conf) if _is_local(conf) else _on_hub(conf)
+    except (ConfigError, DataError, Transient) as error:
+        raise type(error)(f"{error} (data.sources.{source})") from error
+
+
+@contextmanager
+def downloaded(entry: dict[str, Any], conf: HubSource, scratch: Path) -> Iterator[Path]:
+    """A file of the hub, in the scratch folder for as long as it is read; `DataError` if it is not what was listed."""
+    import huggingface_hub as hub
+
+    owner, name, file = entry["uri"].removeprefix(SCHEME).split("/", 2)
+    repo = f"{owner}/{name}"
+    folder = scratch / "hub"
+    try:
+        with _in_words(conf):
+            about = hub.get_hf_file_metadata(hub.hf_hub_url(repo, file, repo_type="dataset", revision=conf.revision))
+            if about.etag != entry["stamp"]:
+                raise DataError(f"{entry['uri']} has changed since it was listed: run again")
+            copy = hub.hf_hub_download(repo, file, repo_type="dataset", revision=about.commit_hash, local_dir=folder)
+        yield Path(copy)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_local(conf: HubSource) -> bool:
+    return conf.dataset.startswith(("/", ".", "~"))
+
+
+def _in_folder(source: str, conf: HubSource) -> list[dict[str, Any]]:
+    root = Path(conf.dataset).expanduser().resolve()
+    if not root.is_dir():
+        raise DataError(f"{conf.dataset}: there is no such folder, seen from {Path.cwd()}: name one that exists")
+    if any((root / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        raise ConfigError(
+            f"{conf.dataset} was written by save_to_disk, which is no dataset's layout: read its files with `kind: "
+            f"files` and paths: [{root}/**/*.arrow], or write it with to_parquet"
+        )
+    files = _resolved(str(root), conf)
+    _refuse_unknown([file for file in files if not endings.split(file)])
+    there = {entry["uri"]: entry for entry in places.entries(source, [str(root)])}
+    return [there[file] for file in files]
+
+
+def _on_hub(conf: HubSource) -> list[dict[str, Any]]:
+    from huggingface_hub import HfFileSystem
+
+    if conf.dataset.count("/") != 1:
+        raise ConfigError(f"{conf.dataset} is no name on the hub: write OWNER/NAME, or a local folder as ./path")
+    system, found = HfFileSystem(), []
+    files = _resolved(SCHEME + conf.dataset, conf)
+    _refuse_unknown([file for file in files if not endings.split(file)])
+    for file in files:
+        about = system.info(file)
+        name = file.removeprefix(SCHEME).split("/", 2)[2]
+        stamp = about["lfs"]["sha256"] if about.get("lfs") else about["blob_id"]
+        # the commit stays out: one that leaves a file as it is makes nothing again
+        found.append({"uri": f"{SCHEME}{conf.dataset}/{name}", "name": name, "size": about["size"], "stamp": stamp})
+    return found
+
+
+def _resolved(path: str, conf: HubSource) -> list[str]:
+    """The files of the split, at the commit that the revision names now."""
+    from datasets import load_dataset_builder
+
+    builder = load_dataset_builder(path, conf.config, revision=None if _is_local(conf) else conf.revision)
+    splits = {str(split): files for split, files in (builder.config.data_files or {}).items()}
+    if conf.split not in splits:
+        raise ConfigError(f"{conf.dataset} has no split {conf.split!r}{nearest(conf.split, splits)}")
+    return [str(file) for file in splits[conf.split]]
+
+
+def _refuse_unknown(files: list[str]) -> None:
+    if files:
+        raise ConfigError(
+            f"{files[0]}: files of this ending are not read; known are {endings.KNOWN}: choose another config, or the "
+            "revision refs/convert/parquet of the dataset"
+        )
+
+
+@contextmanager
+def _in_words(conf: HubSource) -> Iterator[None]:
+    """Turn what `datasets` and `huggingface_hub` raise into our errors."""
+    from datasets.data_files import EmptyDatasetError
+    from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
+    from huggingface_hub import constants, errors
+
+    try:
+        yield
+    except (errors.OfflineModeIsEnabled, ConnectionError, errors.LocalEntryNotFoundError) as error:
+        if constants.HF_HUB_OFFLINE:
+            raise ConfigError(
+                f"{conf.dataset}: the hub is not asked while HF_HUB_OFFLINE is set: unset it, or name a local folder "
+                "(/path or ./path)"
+            ) from error
+        raise Transient(f"{conf.dataset}: the hub cannot be reached ({_first(error)}): is there a network?") from error
+    except errors.RevisionNotFoundError as error:
+        raise ConfigError(f"{conf.dataset} has no revision {conf.revision!r}: name a branch, tag or commit") from error
+    except DatasetNotFoundError as error:
+        raise DataError(f"{_first(error)} Write OWNER/NAME; a private or gated one needs HF_TOKEN") from error
+    except (EmptyDatasetError, DataFilesNotFoundError, errors.EntryNotFoundError) as error:
+        raise DataError(f"{conf.dataset}: {_first(error)}: see dataset, config and split of the source") from error
+    except errors.HfHubHTTPError as error:
+        busy = error.response is None or error.response.status_code in (408, 429, 500, 502, 503, 504)
+        raise (Transient if busy else ConfigError)(f"{conf.dataset}: {_first(error)}") from error
+    except (ValueError, RuntimeError) as error:  # a configuration that is not there, a dataset that is a script
+        raise ConfigError(f"{conf.dataset}: {_first(error)}: see dataset and config of the source") from error
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":")
