@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint bench soak soak-memory lock screenshots
+.PHONY: setup demo test lint bench bench-data soak soak-memory lock screenshots
 PYTHON ?= python3
 PY := .venv/bin/python
 export DO_NOT_TRACK = 1
@@ -31,6 +31,11 @@ lint: setup  ## ruff and mypy --strict
 
 bench: setup  ## benchmarks, each beside its peer
 	$(PY) -m tests.benchmarks.cached_run
+
+bench-data: setup  ## the data stages beside their peers, on 100 MB of Debian documentation kept in .bench/
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r infra/requirements-bench.txt
+	$(PY) -m tests.benchmarks.data .bench .venv-bench/bin/python
 
 soak: setup  ## the demo and the data's way, killed again and again, until they end with the undisturbed weights and tokens
 	$(PY) -m tests.chaos.soak

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
@@ -23,6 +24,9 @@ KINDS = {
 """Where there are discriminated unions, and their kinds."""
 TAGS = tuple(kind for kinds in KINDS.values() for kind in kinds)
 """The kinds of discriminated unions, which pydantic puts into the paths of its messages."""
+
+SHORT = re.compile(r"^(\+*data\.clean\.rules(?:_by_source\.[^.=]+)?)=(?=[^{]+$)(?!null$)")
+"""An override that names sets of rules and nothing else: spelled out, it can be followed by single thresholds."""
 
 
 def recipes() -> list[str]:
@@ -51,8 +55,10 @@ def compose(recipe: str, overrides: tuple[str, ...] = ()) -> Recipe:
     for name, _, value in (group.partition("=") for group in groups):
         _check_group(name, value, f"{recipe}: ")
     _check_options(own, recipe)
+    _spell_out(own)
     for override in overrides:
         _check_override(override)
+    overrides = tuple(SHORT.sub(r"\1.published=", override) for override in overrides)
     return _checked(Recipe, _compose(base, groups, own, overrides), recipe)
 
 
@@ -120,6 +126,19 @@ def _check_options(options: dict[str, Any], where: str, path: tuple[str, ...] = 
         _check_path([*path, str(name)], where)
         if isinstance(value, dict):
             _check_options(value, where, (*path, str(name)))
+
+
+def _spell_out(own: dict[str, Any]) -> None:
+    """Write the sets of rules that a file names by `rules: gopher` in full, so that overrides can add to them."""
+    data = own.get("data")
+    clean = data.get("clean") if isinstance(data, dict) else None
+    if not isinstance(clean, dict):
+        return
+    by_source = clean.get("rules_by_source")
+    for place, names in ((clean, ["rules"]), *([(by_source, list(by_source))] if isinstance(by_source, dict) else [])):
+        for name in names:
+            if isinstance(place.get(name), (str, list)):
+                place[name] = {"published": place[name]}
 
 
 def _check_path(names: list[str], where: str) -> None:

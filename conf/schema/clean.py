@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from conf.schema.base import Conf
+from conf.schema.language import LanguageConf
+from conf.schema.rules import RulesConf
 
 PiiKind = Literal["secret", "email", "iban", "card", "phone", "ip"]
 
@@ -67,66 +69,17 @@ class NormaliseConf(Conf):
     """Longest run of blank lines that is kept, in lines."""
 
 
-class RulesConf(Conf):
-    """Quality rules. A document that breaks one is dropped with the rule's name as reason; None turns a rule off.
-
-    Words are runs of non-space characters, so that languages written without spaces need the rules about words turned
-    off. Shares are between 0 and 1.
-    """
-
-    min_words: int | None = Field(8, ge=0)
-    """Fewest words (Gopher: 50; lower here, since docstrings and chats are short)."""
-    max_words: int | None = Field(100_000, ge=1)
-    """Most words (Gopher: 100,000)."""
-    min_mean_word: float | None = Field(2.5, ge=0)
-    """Smallest mean word length in characters (Gopher: 3)."""
-    max_mean_word: float | None = Field(14.0, ge=0)
-    """Largest mean word length in characters (Gopher: 10; code and tables need more)."""
-    max_longest_word: int | None = Field(1000, ge=1)
-    """Longest word in UTF-8 bytes (C4: 1000 characters): encoded blobs."""
-    max_hash_ratio: float | None = Field(0.1, ge=0)
-    """Most '#' per word (Gopher: 0.1)."""
-    max_ellipsis_ratio: float | None = Field(0.2, ge=0)
-    """Most '...' or '…' per word (Gopher: 0.1; interactive examples use them as a prompt)."""
-    max_bullet_lines: float | None = Field(0.9, ge=0, le=1)
-    """Largest share of lines that start with a bullet (Gopher: 0.9)."""
-    max_ellipsis_lines: float | None = Field(0.3, ge=0, le=1)
-    """Largest share of lines that end with an ellipsis (Gopher: 0.3)."""
-    min_alpha_words: float | None = Field(0.5, ge=0, le=1)
-    """Smallest share of words with a letter (Gopher: 0.8; numeric examples need less)."""
-    min_stop_words: int | None = Field(None, ge=0)
-    """Fewest occurrences of the, be, to, of, and, that, have, with (Gopher: 2). For English only."""
-    max_duplicate_lines: float | None = Field(0.3, ge=0, le=1)
-    """Largest share of lines that repeat an earlier line of the document (Gopher: 0.3)."""
-    max_duplicate_line_chars: float | None = Field(0.3, ge=0, le=1)
-    """Largest share of characters in lines that repeat an earlier one (Gopher: 0.2)."""
-    max_repeated_ngrams: float | None = Field(0.4, ge=0, le=1)
-    """Largest share of word 5-grams that repeat an earlier one (after Gopher's duplicate 5-grams, by count)."""
-    min_line_punctuation: float | None = Field(None, ge=0, le=1)
-    """Smallest share of lines that end in . ! ? or a closing quote (FineWeb: 0.12); suits prose only."""
-    max_short_lines: float | None = Field(None, ge=0, le=1)
-    """Largest share of lines of 30 characters or fewer (FineWeb: 0.67); suits prose only."""
-    max_newline_ratio: float | None = Field(None, ge=0)
-    """Most line breaks per word (FineWeb: 0.3); suits prose only."""
-    banned_phrases: tuple[str, ...] | None = ("lorem ipsum",)
-    """Phrases, in lower case, that condemn a document (C4)."""
-    curly_brackets: bool | None = None
-    """True drops documents with '{' (C4); None keeps them, as code has them."""
-    max_replacement_chars: float | None = Field(0.01, ge=0, le=1)
-    """Largest share of characters that are U+FFFD, the mark of undecodable bytes."""
-    min_messages: int | None = Field(2, ge=1)
-    """Fewest messages of a conversation that are not empty after cleaning."""
-
-
 class CleanConf(Conf):
-    """Repair, scrubbing of personal data and quality rules, in this order."""
+    """Repair, scrubbing of personal data, language and quality rules, in this order."""
 
     normalise: NormaliseConf = NormaliseConf()
     """Unicode and white-space repair."""
     rules: RulesConf = RulesConf()
-    """Quality rules of every source that is not in `rules_by_source`."""
+    """Quality rules of every source that is not in `rules_by_source`: thresholds, or the names of published sets."""
     rules_by_source: dict[str, RulesConf] = Field(default_factory=dict)
     """Rules of single sources, by the source's name, in place of `rules`."""
+    language: LanguageConf | None = None
+    """Languages by which documents are marked and kept; None leaves languages alone."""
     pii: tuple[PiiKind, ...] = ("secret", "email", "iban", "card", "phone", "ip")
     """Kinds of personal data that are replaced by a placeholder such as <EMAIL>; empty for none."""
 

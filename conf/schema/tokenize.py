@@ -14,10 +14,10 @@ UNKNOWN = "[UNK]"
 
 
 class TokenizerRun(RunConf):
-    """How texts are turned into ids; the ids do not depend on it."""
+    """How merges are learned and texts turned into ids; neither depends on it."""
 
     engine: Literal["auto", "tokenizers", "gigatoken"] = "auto"
-    """auto: gigatoken for kind=bpe where it is installed, tokenizers as soon as their ids differ or for other kinds."""
+    """auto: gigatoken for kind=bpe where it is installed; tokenizers as soon as the two differ, and for other kinds."""
 
 
 class TokenizerConf(Conf):
@@ -45,7 +45,7 @@ class TokenizerConf(Conf):
     max_length: int = Field(1 << 20, ge=8)
     """Longest input that the tokenizer promises to take without a warning, in tokens."""
     run: TokenizerRun = TokenizerRun()
-    """How texts are turned into ids."""
+    """How merges are learned and texts turned into ids."""
 
     @property
     def special_tokens(self) -> tuple[str, ...]:

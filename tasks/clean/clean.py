@@ -1,4 +1,4 @@
-"""Clean the documents of a shard: repair, scrubbing, quality rules."""
+"""Clean the documents of a shard: repair, scrubbing, languages, quality rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 import polars as pl
 
 from conf.schema.clean import CleanConf
-from tasks.clean.documents import MESSAGES, PARTS
+from conf.schema.rules import RulesConf
+from tasks.clean.documents import LANGUAGE, MESSAGES, PARTS
+from tasks.clean.lines import edit_lines
 from tasks.clean.normalise import normalise
 from tasks.clean.pii import scrub
 from tasks.clean.rules import judge
@@ -21,12 +23,13 @@ REPEATED = "repeated_id"
 
 
 class Cleaner:
-    """Cleans batches of one part and counts repairs and placeholders."""
+    """Cleans batches of one part and counts repairs, placeholders and lines taken out."""
 
     def __init__(self, conf: CleanConf) -> None:
         self.conf = conf
         self.repaired = 0
         self.placeholders: Counter[str] = Counter()
+        self.lines: Counter[str] = Counter()
         self._seen: set[str] = set()
 
     def clean(self, batch: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -34,29 +37,64 @@ class Cleaner:
         pieces = _pieces(batch)
         texts, repaired = normalise(pieces["piece"], self.conf.normalise)
         texts, placeholders = scrub(texts, self.conf.pii)
-        cleaned = _reassemble(batch, pieces.with_columns(texts.alias("piece")))
+        pieces = self._edit(pieces.with_columns(texts.alias("piece")), batch["source"])
+        cleaned = self._identify(_reassemble(batch, pieces))
         verdicts = self._judge(cleaned)
         kept = verdicts["reason"].is_null()
         self.repaired += repaired
         self.placeholders.update(placeholders)
-        return cleaned.filter(kept).select(batch.columns), pl.concat([batch, verdicts], how="horizontal").filter(~kept)
+        columns = [*batch.columns, *(LANGUAGE if self.conf.language else ())]
+        return cleaned.filter(kept).select(columns), pl.concat([batch, verdicts], how="horizontal").filter(~kept)
+
+    def _rules(self, source: object) -> RulesConf:
+        return self.conf.rules_by_source.get(str(source), self.conf.rules)
+
+    def _edit(self, pieces: pl.DataFrame, sources: pl.Series) -> pl.DataFrame:
+        if pieces.is_empty() or not any(self._rules(source).lines for source in sources.unique()):
+            return pieces
+        groups = []
+        rows = pieces.with_columns(sources.gather(pieces["row"]).alias("source")).with_row_index("place")
+        for (source,), group in rows.group_by("source", maintain_order=True):
+            if conf := self._rules(source).lines:
+                texts, removed = edit_lines(group["piece"], conf)
+                group = group.with_columns(texts)
+                self.lines.update(removed)
+            groups.append(group)
+        return pl.concat(groups).sort("place").select(pieces.columns)
+
+    def _identify(self, cleaned: pl.DataFrame) -> pl.DataFrame:
+        if not self.conf.language:
+            return cleaned
+        from tasks.clean.languages import identify
+
+        return pl.concat([cleaned, identify(cleaned["prose"])], how="horizontal")
 
     def _judge(self, cleaned: pl.DataFrame) -> pl.DataFrame:
-        fresh = [self._first(id_) for id_ in cleaned["id"]]
-        rows = cleaned.with_row_index("row").with_columns(pl.Series("fresh", fresh))
         groups = []
-        for (source,), group in rows.group_by("source", maintain_order=True):
-            rules = self.conf.rules_by_source.get(str(source), self.conf.rules)
-            verdict = judge(group["prose"], group["turns"], rules)
-            groups.append(verdict.with_columns(group["row"], group["fresh"]))
-        repeated = pl.when("fresh").then("reason").otherwise(pl.lit(REPEATED)).alias("reason")
-        detail = pl.when("fresh").then("detail").otherwise(pl.lit("the same text of the same source came before"))
-        return pl.concat(groups).sort("row").select(repeated, detail.alias("detail"))
+        for (source,), group in cleaned.with_row_index("row").group_by("source", maintain_order=True):
+            verdict = judge(group["prose"], group["turns"], self._rules(source))
+            groups.append(verdict.with_columns(group["row"]))
+        verdicts = pl.concat(groups).sort("row").select("reason", "detail")
+        if self.conf.language:
+            from tasks.clean.languages import judge_language
+
+            verdicts = _first_of(judge_language(cleaned, self.conf.language), verdicts)
+        again = pl.Series([not self._first(id_) for id_ in cleaned["id"]], dtype=pl.Boolean)
+        repeated = {"reason": REPEATED, "detail": "the same text of the same source came before"}
+        return verdicts.select(
+            pl.when(again).then(pl.lit(value)).otherwise(name).alias(name) for name, value in repeated.items()
+        )
 
     def _first(self, id_: str) -> bool:
         new = id_ not in self._seen
         self._seen.add(id_)
         return new
+
+
+def _first_of(first: pl.DataFrame, then: pl.DataFrame) -> pl.DataFrame:
+    """Of each row the first verdict, of those in `first` and `then`, that has a reason."""
+    condemned = first["reason"].is_not_null()
+    return pl.select(pl.when(condemned).then(first[name]).otherwise(then[name]).alias(name) for name in first.columns)
 
 
 def _pieces(batch: pl.DataFrame) -> pl.DataFrame:
@@ -90,8 +128,11 @@ def _reassemble(batch: pl.DataFrame, pieces: pl.DataFrame) -> pl.DataFrame:
 def clean_parts(
     docs: Callable[[str], Path], out: Callable[[str], Path], rejects: Path, conf: CleanConf
 ) -> dict[str, Any]:
-    """Clean all parts of a shard; returns counts per part, repaired texts and placeholders per kind."""
+    """Clean all parts of a shard; returns counts per part, repaired texts, placeholders per kind, lines per rule."""
     cleaners = {part: Cleaner(conf) for part in PARTS}
-    stats = sift(docs, out, rejects, ((part, cleaner.clean) for part, cleaner in cleaners.items()))
+    added = LANGUAGE if conf.language else None
+    stats = sift(docs, out, rejects, ((part, cleaner.clean) for part, cleaner in cleaners.items()), added)
     placeholders = {kind: sum(cleaner.placeholders[kind] for cleaner in cleaners.values()) for kind in conf.pii}
-    return {**stats, "repaired": sum(cleaner.repaired for cleaner in cleaners.values()), "placeholders": placeholders}
+    lines = sum((cleaner.lines for cleaner in cleaners.values()), Counter())
+    repaired = sum(cleaner.repaired for cleaner in cleaners.values())
+    return {**stats, "repaired": repaired, "placeholders": placeholders, "lines_removed": dict(sorted(lines.items()))}

@@ -23,6 +23,8 @@ MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 DOCUMENTS = pl.Schema(
     [*((name, pl.String()) for name in ("id", "text", "source", "uri", "licence", "label")), ("messages", MESSAGES)]
 )
+LANGUAGE = pl.Schema({"lang": pl.String(), "lang_confidence": pl.Float32()})
+"""Columns that documents have besides once their languages were identified."""
 REJECTS = pl.Schema([(name, pl.String()) for name in ("id", "part", "reason", "detail", "text", "source", "uri")])
 
 
@@ -73,10 +75,17 @@ def _arrow(frame: pl.DataFrame) -> pa.Table:
     return frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
+def schema_of(path: Path) -> pl.Schema:
+    """The columns of a documents table: `DOCUMENTS`, and `LANGUAGE` where it has them."""
+    known = pq.read_schema(path).names
+    return pl.Schema({**DOCUMENTS, **{name: kind for name, kind in LANGUAGE.items() if name in known}})
+
+
 def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
-    """Batches of at most `GROUP` rows in the file's order; raises `DataError` if it is not a documents table."""
+    """Batches of at most `GROUP` rows in the file's order, of the columns of `schema_of` unless told; raises
+    `DataError` if it is not a documents table."""
+    wanted = columns or schema_of(path).names()
     with pq.ParquetFile(path, pre_buffer=False) as file:
-        wanted = columns or DOCUMENTS.names()
         missing = sorted(set(wanted) - set(file.schema_arrow.names))
         if missing:
             raise DataError(f"{path} is not a documents table: it has no column {', '.join(missing)}")
@@ -93,7 +102,7 @@ def _rows(metadata: pq.FileMetaData) -> int:
 def _documents(table: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    return frame.cast({name: kind for name, kind in DOCUMENTS.items() if name in frame.columns})
+    return frame.cast({name: kind for name, kind in {**DOCUMENTS, **LANGUAGE}.items() if name in frame.columns})
 
 
 def row_bytes(frame: pl.DataFrame) -> int:

@@ -20,7 +20,7 @@ def freeze(tests: Iterable[Path], out: Path, conf: EvalsetConf) -> dict[str, Any
     """
     chosen = DOCUMENTS.to_frame()
     for path in tests:
-        for batch in read_batches(path):
+        for batch in read_batches(path, DOCUMENTS.names()):
             chosen = _smallest(pl.concat([chosen, batch]), conf.max_documents)
     if not chosen.height:
         raise DataError("no document is held out for evaluation: raise split.test, add data, or allow more licences")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import polars as pl
 
 from conf.schema.clean import NormaliseConf
@@ -40,12 +42,16 @@ def normalise(texts: pl.Series, conf: NormaliseConf) -> tuple[pl.Series, int]:
     repaired = 0
     if conf.mojibake:
         texts, repaired = repair_mojibake(texts)
-    text = pl.col(texts.name)
     for pattern, value in _REPLACEMENTS:
-        text = text.str.replace_all(pattern, value)
+        texts = texts.str.replace_all(pattern, value)
     if conf.unicode:
-        text = text.str.normalize(conf.unicode)
+        texts = _compose(texts, conf.unicode)
     longest = "\n" * (conf.max_blank_lines + 1)
-    text = text.str.replace_all(rf"\n{{{conf.max_blank_lines + 2},}}", longest)
-    text = text.str.replace(r"^(?:[ \t]*\n)+", "").str.strip_chars_end()
-    return texts.to_frame().select(text).to_series(), repaired
+    texts = texts.str.replace_all(rf"\n{{{conf.max_blank_lines + 2},}}", longest)
+    return texts.str.replace(r"^(?:[ \t]*\n)+", "").str.strip_chars_end(), repaired
+
+
+def _compose(texts: pl.Series, form: Literal["NFC", "NFKC"]) -> pl.Series:
+    """Only where it can change anything: ASCII stays as it is."""
+    rows = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(False).arg_true()
+    return texts.clone().scatter(rows, texts.gather(rows).str.normalize(form))

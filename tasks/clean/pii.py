@@ -84,12 +84,14 @@ class Kind:
 KINDS: dict[PiiKind, Kind] = {
     "secret": Kind("<SECRET>", "|".join(_TOKENS), re.compile("|".join(_TOKENS))),
     "email": Kind(
-        "<EMAIL>", r"@\w", re.compile(r"\b[\w.%+-]+@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b")
+        "<EMAIL>",
+        r"[^\s@]@[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z]{2}",
+        re.compile(r"\b[\w.%+-]+@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b"),
     ),
     "iban": Kind(
         "<IBAN>",
-        r"\b[A-Z]{2}\d{2} ?[A-Z0-9]{4}",
-        re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"),
+        "[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}",
+        re.compile(r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"),
         iban,
     ),
     "card": Kind(

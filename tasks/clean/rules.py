@@ -1,7 +1,12 @@
 """Quality rules: each gives a reason and a detail to the documents that it condemns.
 
 From Gopher (Rae et al. 2021, table A1), C4 (Raffel et al. 2020) and FineWeb (Penedo et al. 2024); the papers'
-thresholds stand in `RulesConf` beside ours.
+thresholds stand in conf/rules, beside ours in `RulesConf`. Where the papers leave room, the measures are those of
+datatrove's filters, with these differences: words are runs of non-space characters, where datatrove's tokenizer makes
+punctuation, and each = of an underline, a word of its own; lines and paragraphs without a letter or digit are not
+looked at; a bullet may also be a star or a number; stop words also count with a capital; a sentence ends where a
+capital, a digit or a letter without case follows the full stop; shares of n-grams are of the text without indentation,
+what occurs once is no top n-gram, and every word of a repeated n-gram counts, where datatrove leaves out what overlaps.
 """
 
 from __future__ import annotations
@@ -13,16 +18,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from conf.schema.clean import RulesConf
-from tasks.clean.words import collapse, longest, ngrams, repeats, word_hashes
+from conf.schema.rules import RulesConf
+from tasks.clean.words import Runs, Shares, longest, ngrams, plain_spaces, repeats, word_bytes, word_hashes
 
 REPEATED_NGRAM = 5
 _STOP_WORDS = r"(?i)\b(?:the|be|to|of|and|that|have|with)\b"
 _BULLET = r"(?m)^[ \t]*(?:[-*•‣▪●◦]|\d+[.)])[ \t]"
+_SENTENCE = (
+    "[.!?\u2026]+[\"'\u201d\u2019)\\]]*[ \\t]+[\"'\u201c\u2018(\\[]*[\\p{Lu}\\p{Lt}\\p{Lo}\\p{N}]"
+    "|[\u3002\uff01\uff1f][^\\s\u300d\u300f]"
+)
+"""Where one sentence of a line ends and the next begins."""
 _VERDICT = pl.Struct({"reason": pl.String, "detail": pl.String})
 _TEXT = pl.col("text")
 _WORDS = pl.col("words")
 _LINES = pl.col("lines")
+_PARAGRAPHS = pl.col("paragraphs")
 
 
 def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
@@ -39,16 +50,19 @@ def _line_share(pattern: str) -> pl.Expr:
 
 MEASURES: dict[str, pl.Expr] = {
     "words": _WORDS,
-    "mean_word": _share(_TEXT.str.len_chars() - _TEXT.str.count_matches(r"\s"), _WORDS),
+    "mean_word": _share(_TEXT.str.len_chars() - pl.col("spaces"), _WORDS),
     "longest_word": pl.col("longest_word"),
     "hash_ratio": _share(_TEXT.str.count_matches("#", literal=True), _WORDS),
     "ellipsis_ratio": _share(_TEXT.str.count_matches(r"\.\.\.|…"), _WORDS),
     "bullet_lines": _line_share(_BULLET),
     "ellipsis_lines": _line_share(r"(?:\.\.\.|…)\s*$"),
     "alpha_words": _share(_TEXT.str.count_matches(r"[^\s\p{L}]*\p{L}\S*"), _WORDS),
-    "stop_words": _TEXT.str.count_matches(_STOP_WORDS),
+    "sentences": _TEXT.str.count_matches(_SENTENCE) + _LINES.list.len(),
+    "stop_words": _TEXT.str.extract_all(_STOP_WORDS).list.eval(pl.element().str.to_lowercase()).list.n_unique(),
     "duplicate_lines": 1 - _share(_LINES.list.n_unique(), _LINES.list.len()),
     "duplicate_line_chars": 1 - _share(_chars(_LINES.list.unique()), _chars(_LINES)),
+    "duplicate_paragraphs": _share(_PARAGRAPHS.list.len() - _PARAGRAPHS.list.n_unique(), _PARAGRAPHS.list.len()),
+    "duplicate_paragraph_chars": _share(_chars(_PARAGRAPHS) - _chars(_PARAGRAPHS.list.unique()), _chars(_PARAGRAPHS)),
     "repeated_ngrams": pl.col("repeated_ngrams"),
     "line_punctuation": _line_share("[.!?\"'\u201d\u2019]\\s*$"),
     "short_lines": _share(_LINES.list.eval(pl.element().str.len_chars() <= 30).list.sum(), _LINES.list.len()),
@@ -64,7 +78,7 @@ def judge(prose: pl.Series, messages: pl.Series, conf: RulesConf) -> pl.DataFram
 
     `prose` is the text without the names of roles; `messages` the number of messages, null unless a conversation.
     """
-    frame = _features(prose, messages)
+    frame = _features(prose, messages, conf)
     verdicts = [frame.select(_verdict(*rule).alias("verdict")).to_series() for rule in _active(conf)]
     nobody = pl.Series("verdict", [None] * len(prose), dtype=_VERDICT)
     first = pl.select(pl.coalesce([*verdicts, nobody])).to_series()
@@ -72,7 +86,7 @@ def judge(prose: pl.Series, messages: pl.Series, conf: RulesConf) -> pl.DataFram
 
 
 def _active(conf: RulesConf) -> Iterator[tuple[str, Any]]:
-    values = ((name, getattr(conf, name)) for name in type(conf).model_fields)
+    values = ((name, getattr(conf, name)) for name in type(conf).model_fields if name not in ("published", "lines"))
     return ((name, value) for name, value in values if value is not None and value is not False and value != ())
 
 
@@ -83,26 +97,61 @@ def _verdict(name: str, threshold: Any) -> pl.Expr:
     if name == "curly_brackets":
         return _condemn(name, _TEXT.str.contains("{", literal=True), pl.lit("{"))
     bound, _, measure = name.partition("_")
-    value = MEASURES[measure]
+    if isinstance(threshold, dict):
+        sizes = [
+            _bounded(name, pl.col(f"{measure}_{size}"), bound, share, f"{size}: ") for size, share in threshold.items()
+        ]
+        return pl.coalesce([*sizes, pl.lit(None, _VERDICT)])
+    return _bounded(name, MEASURES[measure], bound, threshold)
+
+
+def _bounded(name: str, value: pl.Expr, bound: str, threshold: float, before: str = "") -> pl.Expr:
     broken, sign = (value < threshold, "<") if bound == "min" else (value > threshold, ">")
     shown = value.cast(pl.Float64).round(4).cast(pl.String).str.strip_suffix(".0")
-    return _condemn(name, broken, pl.format(f"{{}} {sign} {threshold}", shown))
+    return _condemn(name, broken, pl.format(f"{before}{{}} {sign} {threshold}", shown))
 
 
 def _condemn(name: str, broken: pl.Expr, detail: pl.Expr) -> pl.Expr:
     return pl.when(broken).then(pl.struct(pl.lit(name).alias("reason"), detail.alias("detail")))
 
 
-def _features(prose: pl.Series, messages: pl.Series) -> pl.DataFrame:
-    words = word_hashes(collapse(prose))
-    grams = ngrams(words, REPEATED_NGRAM)
-    lines = pl.element().filter(pl.element().str.contains(r"[\p{L}\p{N}]"))
-    return pl.DataFrame(
-        {
-            "text": prose,
-            "words": words.lengths,
-            "longest_word": longest(words),
-            "repeated_ngrams": repeats(grams) / np.maximum(grams.lengths, 1),
-            "messages": messages,
-        }
-    ).with_columns(_TEXT.str.split("\n").list.eval(lines).alias("lines"))
+def _features(prose: pl.Series, messages: pl.Series, conf: RulesConf) -> pl.DataFrame:
+    """The columns that the rules of `conf` look at."""
+    active = [name.partition("_")[2] for name, _ in _active(conf)]
+    wanted = {column for name in active if name in MEASURES for column in MEASURES[name].meta.root_names()}
+    features = pl.DataFrame({"text": prose, "messages": messages})
+    telling = pl.element().filter(pl.element().str.contains(r"[\p{L}\p{N}]"))
+    if "lines" in wanted:
+        features = features.with_columns(_TEXT.str.split("\n").list.eval(telling).alias("lines"))
+    if "paragraphs" in wanted:
+        paragraphs = _TEXT.str.split(r"\n\s*\n", literal=False).list.eval(telling)
+        features = features.with_columns(paragraphs.alias("paragraphs"))
+    if wanted & {"spaces", "longest_word", "repeated_ngrams"} or {"top_ngrams", "duplicate_ngrams"} & set(active):
+        features = features.with_columns(**_of_words(plain_spaces(prose), conf))
+    elif "words" in wanted:
+        features = features.with_columns(_TEXT.str.count_matches(r"\S+").alias("words"))
+    return features
+
+
+def _of_words(spaced: pl.Series, conf: RulesConf) -> dict[str, Any]:
+    words = word_hashes(spaced)
+    columns: dict[str, Any] = {
+        "words": words.lengths,
+        "spaces": spaced.fill_null("").str.len_bytes().to_numpy().astype(np.int64) - word_bytes(words),
+        "longest_word": longest(words),
+        **_ngram_shares(words, conf),
+    }
+    if conf.max_repeated_ngrams is not None:
+        grams = ngrams(words, REPEATED_NGRAM)
+        columns["repeated_ngrams"] = repeats(grams) / np.maximum(grams.lengths, 1)
+    return {name: pl.Series(values) for name, values in columns.items()}
+
+
+def _ngram_shares(words: Runs, conf: RulesConf) -> dict[str, Shares]:
+    """Columns such as top_ngrams_2, of the sizes that there are rules about."""
+    if not conf.max_top_ngrams and not conf.max_duplicate_ngrams:
+        return {}
+    from tasks.clean.repetition import duplicate_share, top_share
+
+    top = {f"top_ngrams_{size}": top_share(words, size) for size in conf.max_top_ngrams or ()}
+    return top | {f"duplicate_ngrams_{size}": duplicate_share(words, size) for size in conf.max_duplicate_ngrams or ()}

@@ -9,23 +9,27 @@ from typing import Any
 
 import polars as pl
 
-from tasks.clean.documents import DOCUMENTS, REJECTS, TableWriter, read_batches, row_bytes
+from tasks.clean.documents import REJECTS, TableWriter, read_batches, row_bytes, schema_of
 
 Judge = Callable[[pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]
 """Takes a batch of one part; gives the documents to keep, and the original rows to drop with `reason` and `detail`."""
 
 
 def sift(
-    docs: Callable[[str], Path], out: Callable[[str], Path], rejects: Path, judges: Iterable[tuple[str, Judge]]
+    docs: Callable[[str], Path],
+    out: Callable[[str], Path],
+    rejects: Path,
+    judges: Iterable[tuple[str, Judge]],
+    added: pl.Schema | None = None,
 ) -> dict[str, Any]:
-    """Read each part from `docs(part)` and write what its judge keeps to `out(part)`.
+    """Read each part from `docs(part)` and write what its judge keeps to `out(part)`, with the columns `added`.
 
     Returns, under parts, documents and bytes in and out and the number of documents per reason.
     """
     stats = {}
     with TableWriter(rejects, REJECTS) as reject_writer:
         for part, judge in judges:
-            with TableWriter(out(part), DOCUMENTS) as writer:
+            with TableWriter(out(part), pl.Schema({**schema_of(docs(part)), **(added or {})})) as writer:
                 passage = Passage(part, writer, reject_writer)
                 for batch in read_batches(docs(part)):
                     passage.let(*judge(batch), row_bytes(batch))

@@ -29,9 +29,9 @@ def split_shard(docs: Artifact, taken: Sequence[str], conf: AdmitConf, work: Wor
     )
 
 
-@step(resources=Cpu(1, 2), libraries=(*_TABLES, "ftfy"))
+@step(resources=Cpu(1, 2), libraries=(*_TABLES, "ftfy", "numba", "py3langid"))
 def clean_shard(split: Artifact, conf: CleanConf, work: Workdir) -> Stats:
-    """Repair and scrub documents, drop poor ones.  PART/docs.parquet in → the same out, rejects beside them."""
+    """Repair and scrub documents, drop poor and foreign ones.  PART/docs.parquet in → the same out, rejects beside."""
     from tasks.clean.clean import clean_parts
 
     return clean_parts(

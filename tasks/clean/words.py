@@ -1,12 +1,13 @@
 """Hashes of words and of runs of words, for whole columns at once.
 
-A text is a sequence of words separated by single spaces. Hashes are the same on every machine and in every version:
+A text is a sequence of words separated by white space. Hashes are the same on every machine and in every version:
 prefix sums of a polynomial over the bytes, modulo 2**64, then a mixing round of SplitMix64 (Steele et al. 2014).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -14,10 +15,14 @@ from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 Offsets = NDArray[np.int64]
+Shares = NDArray[np.float64]
 
 _BASE = 0x9E3779B97F4A7C15
 _BASE_INVERSE = pow(_BASE, -1, 2**64)
-_SPACE = 0x20
+_BLOCK = 1 << 17
+"""Bytes hashed at a time: they stay in the processor's cache."""
+_SPACES = np.isin(np.arange(256), [9, 10, 11, 12, 13, 32])
+_WIDE_SPACE = "[\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 
 
 @dataclass(frozen=True)
@@ -58,22 +63,52 @@ def collapse(texts: pl.Series) -> pl.Series:
     return texts.str.replace_all(r"\s+", " ").str.strip_chars(" ")
 
 
+def plain_spaces(texts: pl.Series) -> pl.Series:
+    """Every white-space character beyond ASCII becomes a space."""
+    return texts.str.replace_all(_WIDE_SPACE, " ")
+
+
 def word_hashes(texts: pl.Series) -> Runs:
-    """Hash every word of texts whose words are separated by single spaces (see `collapse`)."""
+    """Hash every word: every run of bytes that are no ASCII white space (see `plain_spaces` and `collapse`)."""
     joined = (pl.select(texts.fill_null("") + " ").to_series()) if len(texts) else texts
     sizes = joined.str.len_bytes().to_numpy().astype(np.int64)
     data = np.frombuffer("".join(joined.to_list()).encode(), dtype=np.uint8)
-    if not len(data):
-        return Runs(np.empty(0, np.uint64), np.zeros(len(texts) + 1, np.int64), np.empty(0, np.int64))
-    ends = np.flatnonzero(data == _SPACE)
-    begins = np.concatenate(([0], ends[:-1] + 1))
-    prefix = np.zeros(len(data) + 1, np.uint64)
-    np.cumsum((data + np.uint64(1)) * _powers(_BASE, len(data)), out=prefix[1:])
-    raw = (prefix[ends] - prefix[begins]) * _powers(_BASE_INVERSE, len(data) + 1)[begins]
+    ends = np.flatnonzero(_SPACES[data])
+    begins = np.concatenate(([0], ends + 1))[:-1]
     real = ends > begins
-    borders = np.concatenate(([0], np.cumsum(sizes)))
-    starts = np.searchsorted(ends[real], borders)
-    return Runs(mix(raw[real]), starts.astype(np.int64), (ends - begins)[real])
+    begins, ends = begins[real], ends[real]
+    hashes = np.empty(len(ends), np.uint64)
+    first = 0
+    while first < len(ends):
+        last = max(first + 1, int(np.searchsorted(ends, begins[first] + _BLOCK, side="right")))
+        low, high = begins[first], ends[last - 1]
+        hashes[first:last] = _hash(data[low:high], begins[first:last] - low, ends[first:last] - low)
+        first = last
+    starts = np.searchsorted(ends, np.concatenate(([0], np.cumsum(sizes))))
+    return Runs(mix(hashes), starts.astype(np.int64), ends - begins)
+
+
+def _hash(data: NDArray[np.uint8], begins: Offsets, ends: Offsets) -> Hashes:
+    powers, inverses = _powers_both_ways(max(_BLOCK, len(data)))
+    values = data.astype(np.uint64)
+    values += np.uint64(1)
+    values *= powers[: len(data)]
+    prefix = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum(values, out=prefix[1:])
+    hashes: Hashes = (prefix[ends] - prefix[begins]) * inverses[begins]
+    return hashes
+
+
+@lru_cache(maxsize=1)
+def _powers_both_ways(count: int) -> tuple[Hashes, Hashes]:
+    return _powers(_BASE, count), _powers(_BASE_INVERSE, count)
+
+
+def word_bytes(words: Runs) -> Offsets:
+    """Bytes of each document's words together."""
+    assert words.sizes is not None
+    ends = np.concatenate(([0], np.cumsum(words.sizes)))
+    return np.diff(ends[words.starts])
 
 
 def longest(words: Runs) -> Offsets:

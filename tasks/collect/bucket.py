@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +15,11 @@ from typing import Any
 from tasks.core.errors import ConfigError, DataError, FromzeroError, Transient
 
 CHUNK = 1 << 20
+RANGE = 16 << 20
+"""Bytes of an object that are read in one request."""
+CONNECTIONS = 8
+PAUSES = (0.5, 1, 2, 4, 8, 8, 8)
+"""Seconds between attempts at a range."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,37 @@ def listed(bucket: str, prefix: str) -> Iterator[Object]:
 
 
 def download(uri: str, etag: str, to: Path) -> None:
-    """Copy an object to a file, if it is still the one with this etag; else `DataError`."""
+    """Copy an object to a file, in ranges read beside each other; `DataError` if it is not the one with this etag.
+
+    Where a range breaks off it is gone on with: a server that goes away is waited for, as `PAUSES` says.
+    """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    with translated(uri), to.open("wb") as file:
-        body = _client().get_object(Bucket=bucket, Key=key, IfMatch=f'"{etag}"')["Body"]
-        for chunk in body.iter_chunks(CHUNK):
-            file.write(chunk)
+    wanted = {"Bucket": bucket, "Key": key, "IfMatch": f'"{etag}"'}
+    with translated(uri), to.open("wb") as file, ThreadPoolExecutor(CONNECTIONS) as pool:
+        size = _client().head_object(**wanted)["ContentLength"]
+        ranges = [(start, min(start + RANGE, size)) for start in range(0, size, RANGE)]
+        for read in [pool.submit(_read, wanted, file.fileno(), *ends) for ends in ranges]:
+            read.result()
+
+
+def _read(wanted: dict[str, str], file: int, start: int, end: int) -> None:
+    """Write the bytes from `start` to before `end` to their place in an open file."""
+    from botocore import exceptions
+
+    pauses = iter(PAUSES)
+    while start < end:
+        try:
+            for chunk in _client().get_object(**wanted, Range=f"bytes={start}-{end - 1}")["Body"].iter_chunks(CHUNK):
+                written = os.pwrite(file, chunk, start)
+                start += written
+                if written < len(chunk):
+                    break
+        except (exceptions.BotoCoreError, exceptions.ClientError) as error:
+            passing = not isinstance(error, exceptions.ClientError) or _status(error.response) >= 500
+            pause = next(pauses, None) if passing else None
+            if pause is None:
+                raise
+            time.sleep(pause)
 
 
 @contextmanager
@@ -63,7 +95,7 @@ def translated(uri: str) -> Iterator[None]:
 
 def _of_answer(uri: str, response: Any) -> FromzeroError:
     code = str(response.get("Error", {}).get("Code", ""))
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    status = _status(response)
     if code == "NoSuchBucket":
         return DataError(f"{uri}: there is no such bucket on this server (AWS_ENDPOINT_URL says which server)")
     if status in (404, 412):
@@ -73,6 +105,10 @@ def _of_answer(uri: str, response: Any) -> FromzeroError:
     if 400 <= status < 500 and status not in (408, 429):
         return ConfigError(f"{uri}: the server refuses the request ({status} {code})")
     return Transient(f"{uri}: {status} {code}")
+
+
+def _status(response: Any) -> int:
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _client() -> Any:
@@ -85,4 +121,5 @@ def _client_of(environment: tuple[tuple[str, str], ...]) -> Any:
     import boto3
     from botocore.config import Config
 
-    return boto3.Session().client("s3", config=Config(retries={"mode": "standard", "max_attempts": 5}))
+    retries = {"mode": "standard", "max_attempts": 5}
+    return boto3.Session().client("s3", config=Config(retries=retries, max_pool_connections=CONNECTIONS))

@@ -94,5 +94,6 @@ def _check_shrinkage(source: str, entries: list[Entry], before: list[str], limit
         gone = [{"uri": uri} for uri in sorted(set(before) - {entry["uri"] for entry in entries})]
         raise DataError(
             f"source {source!r} lists {len(entries)} entries where it had {len(before)}; gone: {named(gone)}. That is "
-            f"a loss of more than {limit:.0%} (data.shrink_limit). If it is meant, run once with data.shrink_limit=1"
+            f"a loss of more than {limit:.0%} (data.shrink_limit). If it is meant, run once with data.shrink_limit=1; "
+            f"for another corpus give the source another name than {source}"
         )

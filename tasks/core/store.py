@@ -192,7 +192,7 @@ class Store:
         self.backend.remove(f"{step}/{key}/")
 
     def find(self, ref: str) -> Manifest:
-        """The artifact that STEP, STEP/KEY… (a prefix) or DIGEST… names; raises `ArtifactError` if none or several."""
+        """The artifact that STEP, STEP/KEY… (a prefix) or DIGEST… names; raises `ConfigError` if none or several."""
         step, _, key = ref.partition("/")
         known = list(self.manifests())
         found = (
@@ -204,9 +204,9 @@ class Store:
             return found[0]
         if not found:
             steps = ", ".join(sorted({m.step for m in known})) or "none yet"
-            raise ArtifactError(f"no artifact {ref!r}; give STEP/KEY or the start of a digest. Steps here: {steps}")
+            raise ConfigError(f"no artifact {ref!r}; give STEP/KEY or the start of a digest. Steps here: {steps}")
         several = "\n".join(f"  {m.step}/{m.key[:12]}  {m.shard or ''}" for m in found[:20])
-        raise ArtifactError(f"{ref!r} names {len(found)} artifacts; give more of the key:\n{several}")
+        raise ConfigError(f"{ref!r} names {len(found)} artifacts; give more of the key:\n{several}")
 
     # named refs
 

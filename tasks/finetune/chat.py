@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,4 +158,6 @@ def adapt(model: Path, tokenizer: PreTrainedTokenizerFast, conf: ChatConf) -> Pe
         task_type="CAUSAL_LM",
         **tokens,
     )
-    return get_peft_model(base, spec)
+    with warnings.catch_warnings():  # peft asks for what transformers now calls otherwise
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(base, spec)

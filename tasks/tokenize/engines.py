@@ -7,7 +7,6 @@ characters that Unicode had not assigned when Python's tables were made, goes to
 from __future__ import annotations
 
 import json
-import sys
 import unicodedata
 from functools import cache
 from importlib.util import find_spec
@@ -22,6 +21,8 @@ from tasks.core.errors import HostError
 
 CHECKED = 32
 """Documents at the beginning of a shard of which the ids are compared; of every later batch one."""
+RARE = 0x40000
+"""From here on there are hardly any characters (tags of flags, private use): not worth a table four times as large."""
 
 
 class Differs(Exception):
@@ -67,7 +68,7 @@ class Gigatoken:
 
     def encode(self, texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """See `Engine`."""
-        odd = {n for n, text in enumerate(texts) if not text.isascii() and _unassigned(text)}
+        odd = {n for n, text in enumerate(texts) if not text.isascii() and unassigned(text)}
         rows = self.fast.encode_batch(["" if n in odd else text for n, text in enumerate(texts)], parallel=False)
         ids = np.asarray(rows.layout.content.data)
         lengths = np.diff(np.asarray(rows.layout.offsets.data)).astype(np.int64)
@@ -91,22 +92,27 @@ class Gigatoken:
 
 @cache
 def _table() -> NDArray[np.bool_]:
-    return np.array([unicodedata.category(chr(point)) == "Cn" for point in range(sys.maxunicode + 1)])
+    return np.array([unicodedata.category(chr(point)) == "Cn" for point in range(RARE)] + [True])
 
 
-def _unassigned(text: str) -> bool:
-    """Whether a text has a character that has no place in Python's tables of Unicode."""
+def unassigned(text: str) -> bool:
+    """Whether a text has a character that has no place in Python's tables of Unicode, or one from `RARE` on."""
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    return bool(_table()[points].any())
+    return bool(_table()[np.minimum(points, RARE)].any())
+
+
+def fast(conf: TokenizerConf) -> bool:
+    """Whether gigatoken is to be tried; raises `HostError` if it is asked for and not installed."""
+    if conf.kind != "bpe" or conf.run.engine == "tokenizers":
+        return False
+    if find_spec("gigatoken") is not None:
+        return True
+    if conf.run.engine == "gigatoken":
+        raise HostError("tokenizer.run.engine=gigatoken is not installed: pip install gigatoken, or set it to auto")
+    return False
 
 
 def engines(tokenizer: Tokenizer, conf: TokenizerConf) -> list[Engine]:
-    """What to try, the first first; raises `HostError` if gigatoken is asked for and not installed."""
+    """What to try, the first first."""
     plain = Tokenizers(tokenizer)
-    if conf.kind != "bpe" or conf.run.engine == "tokenizers":
-        return [plain]
-    if find_spec("gigatoken") is not None:
-        return [Gigatoken(tokenizer), plain]
-    if conf.run.engine == "gigatoken":
-        raise HostError("tokenizer.run.engine=gigatoken is not installed: pip install gigatoken, or set it to auto")
-    return [plain]
+    return [Gigatoken(tokenizer), plain] if fast(conf) else [plain]

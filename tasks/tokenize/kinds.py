@@ -25,11 +25,13 @@ def train(texts: Texts, conf: TokenizerConf) -> Tokenizer:
     return {"bpe": _bpe, "unigram": _unigram, "wordpiece": _wordpiece}[conf.kind](texts, conf)
 
 
-def _alphabet() -> list[str]:
+def alphabet() -> list[str]:
+    """The 256 bytes as a byte-level vocabulary writes them, in the order of their ids."""
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def _on_bytes(model: models.Model) -> Tokenizer:
+def on_bytes(model: models.Model) -> Tokenizer:
+    """A tokenizer that cuts texts as GPT-2 does and works on their bytes."""
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -37,12 +39,12 @@ def _on_bytes(model: models.Model) -> Tokenizer:
 
 
 def _bpe(texts: Texts, conf: TokenizerConf) -> Tokenizer:
-    tokenizer = _on_bytes(models.BPE())
+    tokenizer = on_bytes(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=conf.vocab_size,
         min_frequency=conf.min_frequency,
         special_tokens=list(conf.special_tokens),
-        initial_alphabet=_alphabet(),
+        initial_alphabet=alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts(), trainer)
@@ -50,11 +52,11 @@ def _bpe(texts: Texts, conf: TokenizerConf) -> Tokenizer:
 
 
 def _unigram(texts: Texts, conf: TokenizerConf) -> Tokenizer:
-    tokenizer = _on_bytes(models.Unigram())
+    tokenizer = on_bytes(models.Unigram())
     trainer = trainers.UnigramTrainer(
         vocab_size=conf.vocab_size,
         special_tokens=list(conf.special_tokens),
-        initial_alphabet=_alphabet(),
+        initial_alphabet=alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts(), trainer)

@@ -22,7 +22,7 @@ def train_tokenizer(docs: tuple[Artifact, ...], conf: TokenizerConf, work: Workd
     """Train a tokenizer.  docs.parquet of all shards' train parts in → a transformers tokenizer's files out."""
     from tasks.tokenize import train
 
-    return train.train_tokenizer([part / "docs.parquet" for part in docs], work.__truediv__, conf)
+    return train.train_tokenizer([part / "docs.parquet" for part in docs], work.__truediv__, conf, work.scratch)
 
 
 @step(resources=Cpu(1, 1), libraries=("tokenizers", "pyarrow", "numpy"))

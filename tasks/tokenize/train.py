@@ -6,13 +6,15 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from conf.schema.tokenize import UNKNOWN, TokenizerConf
 from tasks.core.errors import DataError
-from tasks.tokenize import fertility, kinds
+from tasks.tokenize import fertility, kinds, merges
+from tasks.tokenize.engines import Differs, Gigatoken, Tokenizers, fast
 from tasks.tokenize.texts import read_texts
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -23,15 +25,22 @@ def use_threads() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
-def train(docs: Sequence[Path], conf: TokenizerConf) -> Tokenizer:
+def train(docs: Sequence[Path], conf: TokenizerConf, scratch: Path) -> tuple[Tokenizer, str]:
     """Train on the texts of all tables in their order, read as a stream; the same texts give the same tokenizer.
 
-    Raises `DataError` if there is no text.
+    Returns it and the engine that learned it, which makes no other tokenizer than the other would. `scratch` is a
+    folder for a copy of the texts. Raises `DataError` if there is no text.
     """
     use_threads()
     if not any(any(batch) for batch in _texts(docs)):
         raise DataError("there is no text to train a tokenizer on: the train parts of all shards are empty")
-    return kinds.train(lambda: _texts(docs), conf)
+    if fast(conf):
+        try:
+            with TemporaryDirectory(dir=scratch) as folder:
+                return merges.train(lambda: _texts(docs), conf, Path(folder)), Gigatoken.name
+        except Differs as difference:
+            print(f"tokenizers learns the merges: {difference}")
+    return kinds.train(lambda: _texts(docs), conf), Tokenizers.name
 
 
 def _texts(docs: Sequence[Path]) -> Iterator[list[str]]:
@@ -64,8 +73,11 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def train_tokenizer(docs: Sequence[Path], out: Callable[[str], Path], conf: TokenizerConf) -> dict[str, Any]:
-    """Train, save and measure; returns vocab_size (as it came out), the kind, and the measures."""
-    tokenizer = train(docs, conf)
+def train_tokenizer(
+    docs: Sequence[Path], out: Callable[[str], Path], conf: TokenizerConf, scratch: Path
+) -> dict[str, Any]:
+    """Train, save and measure; returns vocab_size (as it came out), kind, engine, and the measures."""
+    tokenizer, engine = train(docs, conf, scratch)
     save(tokenizer, out, conf)
-    return {"vocab_size": tokenizer.get_vocab_size(), "kind": conf.kind, **fertility.measure(tokenizer, docs)}
+    about = {"vocab_size": tokenizer.get_vocab_size(), "kind": conf.kind, "engine": engine}
+    return {**about, **fertility.measure(tokenizer, docs)}

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from conf.compose import FOLDER, GROUPS, compose, recipes
 from conf.schema.base import Conf, RunConf
 from conf.schema.recipe import Recipe
+from conf.schema.rules import published
 from flows.cli import main
 from tasks.core.errors import ConfigError
 
@@ -51,6 +52,8 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         ("tokenizer.vocab_size=3", "tokenizer.vocab_size: Input should be greater than or equal to 300"),
         ("data.sources.packages.kind=mail", "packages.kind: there is no 'mail'; there are: python_packages, chitchat"),
         ("data.sources.packages.min_chars=0", "data.sources.packages.min_chars: Input should be greater"),
+        ("data.clean.rules=gofer", "data.clean.rules: there is no set of rules 'gofer'; did you mean gopher?"),
+        ("data.clean.language.keep=[eng]", "data.clean.language.keep: there is no language 'eng'; did you mean en?"),
         ("vocab", "'vocab' is not KEY=VALUE"),
         ("data.sources.packages.distributions=[~/a]", "put double quotes round what has special characters"),
         ("data=text", "data.sources.mine.paths has no default: give data.sources.mine.paths="),
@@ -84,6 +87,23 @@ def test_a_recipe_file_extends_another_and_overrides_come_last(tmp_path: Path) -
     path.write_text("name: [mine\n")
     with pytest.raises(ConfigError, match="cannot be read as YAML"):
         compose(str(path))
+
+
+@pytest.mark.parametrize("name", published())
+def test_every_shipped_set_of_rules_loads_through_the_command(name: str, home: Path) -> None:
+    words = ["plan", "demo", "--json", "--until", "fetch_shard", f"data.clean.rules={name}"]
+    ran = CliRunner().invoke(main, [*words, f"data.clean.rules_by_source={{chat: {name}}}"])
+    assert ran.exit_code == 0, ran.output
+
+
+@pytest.mark.parametrize("rules", ["data.clean.rules", "data.clean.rules_by_source.web"])
+def test_a_single_rule_changes_sets_that_are_named_before_it_or_in_a_file(rules: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: demo\ndata: {clean: {rules: gopher, rules_by_source: {web: [gopher, c4]}}}\n")
+    change = (f"{rules}.min_words=9",)
+    for conf in (compose("demo", (f"{rules}=[gopher,c4]", *change)), compose(str(path), change)):
+        found = conf.data.clean.rules_by_source["web"] if "web" in rules else conf.data.clean.rules
+        assert (found.min_words, found.min_stop_words) == (9, 2)
 
 
 def test_every_field_of_every_model_says_what_it_is() -> None:

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import polars as pl
 
-from conf.schema.clean import CleanConf, RulesConf
+from conf.schema.clean import CleanConf
+from conf.schema.language import LanguageConf
+from conf.schema.rules import RulesConf
 from tasks.clean.clean import REPEATED, Cleaner, clean_parts
-from tasks.clean.documents import DOCUMENTS, PARTS
+from tasks.clean.documents import DOCUMENTS, LANGUAGE, PARTS
 
 OFF = RulesConf(**dict.fromkeys(RulesConf.model_fields))
 LAX = CleanConf(rules=OFF)
@@ -73,6 +75,58 @@ def test_a_source_may_have_rules_of_its_own(documents) -> None:
     assert dropped["text"].to_list() == ["too short", "so is this"]
 
 
+def test_lines_are_taken_out_before_judging_and_by_the_rules_of_the_source(documents) -> None:
+    conf = CleanConf(rules=OFF, rules_by_source={"web": RulesConf(published=("c4",), min_sentences=2)})
+    text = "Home\nThis is the first line.\nAnd this is the other.\n{menu}"
+    short = "This line alone is left.\nMenu"
+    frame = pl.concat([documents([text]), documents([text, short], source="web")])
+    cleaner = Cleaner(conf)
+    kept, dropped = cleaner.clean(frame)
+    assert kept["text"].to_list() == [text, "This is the first line.\nAnd this is the other."]
+    assert dropped.select("text", "reason").rows() == [(short, "min_sentences")]
+    assert cleaner.lines == {"terminal_punctuation": 3}
+
+
+def test_lines_of_a_conversation_are_taken_out_message_by_message(documents) -> None:
+    rules = OFF.model_copy(update={"lines": RulesConf(published=("c4",)).lines, "min_messages": 1})
+    messages = talk("Where do I click?\nMenu", "Home", "Never mind it then.")
+    kept, _ = Cleaner(CleanConf(rules=rules)).clean(documents(["x", "y"], messages=[messages, []]))
+    assert kept["text"].to_list() == ["user: Where do I click?\nuser: Never mind it then."]
+
+
+def test_documents_get_their_language_and_those_of_others_go(documents) -> None:
+    texts = ["The cat sat on the mat and looked at us.", "Die Katze sitzt auf der Matte und schaut.", "17 + 4"]
+    kept, dropped = Cleaner(CleanConf(rules=OFF, language=LanguageConf(keep=("en",)))).clean(documents(texts))
+    assert kept.columns == [*DOCUMENTS.names(), *LANGUAGE.names()]
+    assert kept.select("text", "lang").rows() == [(texts[0], "en")]
+    assert dropped["reason"].to_list() == ["language"] * 2
+    assert dropped["detail"][0].startswith("de (") and dropped["detail"][1] == "und (0.0)"
+
+
+def test_a_language_is_told_without_the_names_of_roles_and_before_the_rules(documents) -> None:
+    talks = [talk("Wo ist der Bahnhof?", "Gleich um die Ecke, neben der Post."), None, None]
+    frame = documents(["x", "Bonjour tout le monde", "What is it about?"], messages=talks)
+    conf = CleanConf(language=LanguageConf(keep=("de", "en")))
+    kept, dropped = Cleaner(conf).clean(frame)
+    assert kept["lang"].to_list() == ["de"]
+    assert dropped["reason"].to_list() == ["language", "min_words"]
+
+
+def test_cleaning_does_not_depend_on_the_size_of_batches(documents, docstrings) -> None:
+    conf = CleanConf(
+        rules=RulesConf(published=("gopher", "c4", "fineweb"), lines={"terminal_punctuation": False}, min_words=20),
+        rules_by_source={"chat": OFF},
+        language=LanguageConf(keep=("en",), min_confidence=0.5),
+    )
+    frame = pl.concat([documents(docstrings[:150]), documents(docstrings[100:200], source="chat")])
+    wholly, slowly = Cleaner(conf), Cleaner(conf)
+    whole = wholly.clean(frame)
+    parts = [slowly.clean(part) for part in frame.iter_slices(17)]
+    assert whole[0].equals(pl.concat([kept for kept, _ in parts])) and 0 < whole[0].height < frame.height
+    assert whole[1].equals(pl.concat([dropped for _, dropped in parts]))
+    assert wholly.lines == slowly.lines and wholly.lines["banned_phrases"] + wholly.lines["min_words"] > 0
+
+
 def test_the_statistics_account_for_every_document(tmp_path: Path, documents, docstrings) -> None:
     texts = {"train": [*docstrings[:200], "no", docstrings[0], "mail a@b.org " * 10], "valid": ["no"], "test": []}
     for part, these in texts.items():
@@ -96,6 +150,7 @@ def test_the_statistics_account_for_every_document(tmp_path: Path, documents, do
         assert counts["bytes_out"] == sum(len(text.encode()) for text in out["text"])
     assert stats["parts"]["train"]["reasons"] == {"min_words": 1, REPEATED: 1, **_others(stats)}
     assert stats["placeholders"]["email"] >= 10 and stats["repaired"] == 0
+    assert stats["lines_removed"] == {}
 
 
 def _others(stats: dict) -> dict[str, int]:

@@ -1,7 +1,9 @@
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from conf.schema.clean import RulesConf
+from conf.schema.rules import RulesConf, published
 from tasks.clean.rules import judge
 
 OFF = RulesConf(**dict.fromkeys(RulesConf.model_fields))
@@ -29,9 +31,14 @@ CASES = [
     ("max_bullet_lines", 0.9, "- one\n* two\n  \u2022 three\n1. four", "1 > 0.9"),
     ("max_ellipsis_lines", 0.3, "read more...\nand more\u2026\nend", "0.6667 > 0.3"),
     ("min_alpha_words", 0.8, "1 2 3 four -- 5.0", "0.1667 < 0.8"),
+    ("min_sentences", 3, "One line. And another.", "2 < 3"),
     ("min_stop_words", 2, "the cat sat", "1 < 2"),
     ("max_duplicate_lines", 0.3, "same line\nsame line\nother line", "0.3333 > 0.3"),
     ("max_duplicate_line_chars", 0.2, "a\nsame line\nsame line\nother", "0.3750 > 0.2"),
+    ("max_duplicate_paragraphs", 0.3, "one\n\ntwo\nlines\n \ntwo\nlines", "0.3333 > 0.3"),
+    ("max_duplicate_paragraph_chars", 0.2, "seven\n\nfour\n\n\nfour", "0.3077 > 0.2"),
+    ("max_top_ngrams", {2: 0.2}, "one two or one two and more", "2: 0.5714 > 0.2"),
+    ("max_duplicate_ngrams", {9: 0.9, 3: 0.2}, "all of us or all of us", "3: 0.4348 > 0.2"),
     ("max_repeated_ngrams", 0.3, "buy it now or never " * 4, "0.6875 > 0.3"),
     ("min_line_punctuation", 0.12, "no stop\nnone here\neither", "0 < 0.12"),
     ("max_short_lines", 0.67, "short\nshorter\ntiny", "1 > 0.67"),
@@ -53,7 +60,7 @@ def test_each_rule_condemns_its_case_and_names_itself(rule: str, threshold, text
 
 
 def test_there_is_a_case_for_every_rule() -> None:
-    assert {case[0] for case in CASES} == set(RulesConf.model_fields)
+    assert {case[0] for case in CASES} == set(RulesConf.model_fields) - {"published", "lines"}
 
 
 @pytest.mark.parametrize("text", [PROSE, CHAT, PROSE.replace("\n", "\n\n")])
@@ -92,3 +99,103 @@ def test_no_rule_lets_everything_pass_and_no_text_is_no_verdict() -> None:
     assert verdict("", OFF) == (None, None)
     nothing = judge(pl.Series("prose", [], dtype=pl.String), pl.Series("turns", [], dtype=pl.Int64), RulesConf())
     assert nothing.height == 0
+
+
+def numbered(words: int) -> str:
+    """So many words, all different and four characters long."""
+    return " ".join(f"w{n:03}" for n in range(words))
+
+
+def with_again(words: int, again: int) -> str:
+    """So many words, all different but that the last few repeat the first."""
+    return numbered(words - again) + " " + numbered(again)
+
+
+def lines(good: int, bad: int, ending: str = "", start: str = "") -> str:
+    """Lines of equal length, some of them with a start or an end that others lack."""
+    return "\n".join([f"w{n:03}" for n in range(good)] + [f"{start}w{n:03}{ending}" for n in range(100, 100 + bad)])
+
+
+BOUNDS = {
+    "gopher": [
+        ("min_words", numbered(49), numbered(50)),
+        ("max_words", "a " * 100_001, "a " * 100_000),
+        ("min_mean_word", "ab abc", "abc abc"),
+        ("max_mean_word", "a" * 11, "a" * 10),
+        ("max_hash_ratio", "# # " + numbered(8), "# " + numbered(9)),
+        ("max_ellipsis_ratio", "... \u2026 " + numbered(8), "... " + numbered(9)),
+        ("max_bullet_lines", lines(0, 10, start="\u2022 "), lines(1, 9, start="- ")),
+        ("max_ellipsis_lines", lines(6, 4, "..."), lines(7, 3, " \u2026")),
+        ("min_alpha_words", "1 2 3 " + numbered(7), "1 2 " + numbered(8)),
+        ("min_stop_words", "the cat, the house", "The cat of a house"),
+        ("max_duplicate_lines", lines(6, 0) + "\n" + lines(4, 0), lines(8, 0) + "\n" + lines(2, 0)),
+        ("max_duplicate_line_chars", lines(7, 0) + "\n" + lines(3, 0), lines(8, 0) + "\n" + lines(2, 0)),
+        ("max_duplicate_paragraphs", "a\n\nb\n\nb", "a\n\nb\n\nc\n\nd"),
+        ("max_duplicate_paragraph_chars", "ab\n\nd\n\nd", "abc\n\nd\n\nd"),
+        *(
+            ("max_top_ngrams", numbered(size) + " or " + with_again(most, size), with_again(least, size))
+            for size, most, least in ((2, 20, 20), (3, 30, 34), (4, 40, 50))
+        ),
+        *(
+            ("max_duplicate_ngrams", with_again(int(size / share), size), with_again(int(size / share) + 1, size))
+            for size, share in ((5, 0.151), (6, 0.141), (7, 0.131), (8, 0.121), (9, 0.111), (10, 0.101))
+        ),
+    ],
+    "c4": [
+        ("min_sentences", "One. Two! Three?\nFour", "One. Two! Three?\nFour\nFive"),
+        ("banned_phrases", "Lorem ipsum dolor", "lorem et ipsum"),
+        ("curly_brackets", "a {", "a ("),
+    ],
+    "fineweb": [
+        ("min_line_punctuation", lines(23, 2, "."), lines(22, 3, "!")),
+        ("max_short_lines", "\n".join(["a" * 30] * 7 + ["a" * 31] * 3), "\n".join(["a" * 30] * 2 + ["a" * 31])),
+        ("max_duplicate_line_chars", lines(50, 0) + "\nw000", lines(200, 0) + "\nw000"),
+        ("max_newline_ratio", "a b c d e f g\nh\ni\nj\nk", "a b c d e f g\nh\ni\nj"),
+    ],
+}
+SIDES = [(name, *bound) for name, bounds in BOUNDS.items() for bound in bounds]
+
+
+@pytest.mark.parametrize(("name", "rule", "bad", "good"), SIDES, ids=[f"{side[0]}-{side[1]}" for side in SIDES])
+def test_a_published_rule_stands_between_its_two_documents(name: str, rule: str, bad: str, good: str) -> None:
+    conf = OFF.model_copy(update={rule: getattr(RulesConf.model_validate(name), rule)})
+    assert verdict(bad, conf)[0] == rule
+    assert verdict(good, conf) == (None, None)
+
+
+def test_there_are_two_documents_for_every_published_rule() -> None:
+    for name in published():
+        rules = RulesConf.model_validate(name).model_dump(exclude={"published", "lines"})
+        assert {bound[0] for bound in BOUNDS[name]} == {rule for rule, value in rules.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("", 0),
+        ("---", 0),
+        ("No full stop", 1),
+        ("One. two e.g. three", 1),
+        ('He said "No." (And left.) 7 came.', 3),
+        ("One?! Two\u2026 Three", 3),
+        ("\u4e00\u3002\u4e8c\uff01\u4e09\u3002", 3),
+        ("a line\n\nand a line", 2),
+    ],
+)
+def test_a_sentence_ends_at_a_full_stop_before_a_capital_and_at_the_end_of_a_line(text: str, sentences: int) -> None:
+    assert verdict(text, OFF.model_copy(update={"min_sentences": sentences + 1}))[1] == f"{sentences} < {sentences + 1}"
+    assert verdict(text, OFF.model_copy(update={"min_sentences": sentences})) == (None, None)
+
+
+WORDS = st.sampled_from(["the", "of", "data", "w1", "...", "#", "-", "{", "End.", "\n", "\n\n", "\u4e2d\u6587\u3002"])
+TEXTS = st.lists(st.lists(WORDS, max_size=40).map(" ".join), max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts=TEXTS, size=st.integers(1, 5))
+def test_a_verdict_does_not_depend_on_the_documents_beside(texts: list[str], size: int) -> None:
+    conf = RulesConf.model_validate({"published": ["gopher", "c4", "fineweb"], "min_words": 3, "min_sentences": 1})
+    prose, nobody = pl.Series("prose", texts, dtype=pl.String), pl.Series([None] * len(texts), dtype=pl.Int64)
+    whole = judge(prose, nobody, conf)
+    parts = [judge(prose[n : n + size], nobody[n : n + size], conf) for n in range(0, len(texts), size)]
+    assert whole.equals(pl.concat([whole.clear(), *parts]))

@@ -1,21 +1,25 @@
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.clean.words import collapse, longest, ngrams, repeats, word_hashes
+from tasks.clean import words as words_module
+from tasks.clean.words import collapse, longest, ngrams, plain_spaces, repeats, word_bytes, word_hashes
 
-TEXTS = st.lists(st.text(st.sampled_from("ab é 中\n\t"), max_size=20), max_size=8)
+TEXTS = st.lists(st.text(st.sampled_from("ab é 中\n\t\u2003\u00a0"), max_size=20), max_size=8)
 
 
 def hashes_of(text: str) -> list[int]:
     return word_hashes(pl.Series([text], dtype=pl.String)).values.tolist()
 
 
-@given(TEXTS)
-def test_words_are_hashed_as_if_each_text_stood_alone(texts: list[str]) -> None:
+@given(TEXTS, st.sampled_from([1, 5, words_module._BLOCK]))
+def test_words_are_hashed_as_if_each_text_stood_alone(texts: list[str], block: int) -> None:
     series = collapse(pl.Series("text", texts, dtype=pl.String))
-    runs = word_hashes(series)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words_module, "_BLOCK", block)
+        runs = word_hashes(plain_spaces(pl.Series("text", texts, dtype=pl.String)))
     alone = {word: hashes_of(word)[0] for text in series for word in text.split()}
     for n, text in enumerate(series):
         assert runs.values[runs.starts[n] : runs.starts[n + 1]].tolist() == [alone[word] for word in text.split()]
@@ -52,3 +56,7 @@ def test_repeats_counts_words_that_came_before(texts: list[str]) -> None:
 
 def test_longest_is_in_bytes() -> None:
     assert np.array_equal(longest(word_hashes(pl.Series(["a bcd ef", "", "é"]))), [3, 0, 2])
+
+
+def test_bytes_of_words_leave_the_white_space_out() -> None:
+    assert word_bytes(word_hashes(pl.Series(["a  bcd\n", "", " ", "é"]))).tolist() == [4, 0, 0, 2]

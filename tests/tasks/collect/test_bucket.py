@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import itertools
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conf.schema.data import CollectConf
+from tasks.collect import bucket as bucket_module
 from tasks.collect import places
 from tasks.collect.steps import fetch_shard, observe_sources
 from tasks.core.errors import ConfigError, DataError, Transient
@@ -87,3 +91,30 @@ def test_a_server_that_does_not_answer_may_be_tried_again(s3: S3Server, monkeypa
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with pytest.raises(Transient):
         places.entries("own", ["s3://texts/data"])
+
+
+def test_a_server_that_dies_in_the_middle_of_an_object_is_waited_for(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, name = s3.client(), s3.make_bucket("large")
+    data = np.random.default_rng(0).bytes(5 * bucket_module.RANGE // 2)
+    client.put_object(Bucket=name, Key="a.txt", Body=data)
+    (entry,) = places.entries("own", [f"s3://{name}/a.txt"])
+    monkeypatch.setattr(bucket_module, "PAUSES", (0.5,) * 600)
+    again = threading.Timer(1.0, s3.start)
+    reads = itertools.count(1)
+
+    def die(**_: object) -> None:
+        if next(reads) == 3:  # two ranges are on their way
+            s3.kill()
+            again.start()
+
+    hooked = bucket_module._client()
+    hooked.meta.events.register("before-call.s3.GetObject", die)
+    try:
+        bucket_module.download(entry["uri"], entry["stamp"], tmp_path / "copy")
+    finally:
+        hooked.meta.events.unregister("before-call.s3.GetObject", die)
+        again.join()
+    assert next(reads) > 3 and (tmp_path / "copy").read_bytes() == data
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]

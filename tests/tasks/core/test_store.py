@@ -211,13 +211,13 @@ def test_an_artifact_is_found_by_step_by_the_start_of_its_key_and_by_digest(plac
 
 def test_a_name_that_fits_no_artifact_or_several_is_refused_with_what_there_is(place: Place) -> None:
     store = place.store()
-    with pytest.raises(ArtifactError, match="none yet"):
+    with pytest.raises(ConfigError, match="none yet"):
         store.find("clean")
     publish(place, KEY)
     publish(place, OTHER)
-    with pytest.raises(ArtifactError, match=r"names 2 artifacts(.|\n)*clean/aaaa(.|\n)*clean/bbbb"):
+    with pytest.raises(ConfigError, match=r"names 2 artifacts(.|\n)*clean/aaaa(.|\n)*clean/bbbb"):
         store.find("clean")
-    with pytest.raises(ArtifactError, match="Steps here: clean"):
+    with pytest.raises(ConfigError, match="Steps here: clean"):
         store.find("polish")
 
 

@@ -21,7 +21,7 @@ ODD = ["", "<|endoftext|>", "a<|user|>b", "caf\u00e9 \U0001f600\n", "\x00 ", " \
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, write, docstrings) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
-    train_tokenizer([write(folder / "docs/docs.parquet", docstrings)], folder.__truediv__, CONF)
+    train_tokenizer([write(folder / "docs/docs.parquet", docstrings)], folder.__truediv__, CONF, folder)
     return folder
 
 
@@ -66,7 +66,9 @@ def test_an_engine_with_other_ids_is_found_out_and_the_shard_written_by_tokenize
         def __init__(self, tokenizer: object) -> None:
             super().__init__(tokenizer)
             other = tmp_path / "other"
-            train_tokenizer([write(other / "docs/docs.parquet", ["entirely different"] * 9)], other.__truediv__, CONF)
+            train_tokenizer(
+                [write(other / "docs/docs.parquet", ["entirely different"] * 9)], other.__truediv__, CONF, other
+            )
             self.fast = Gigatoken(load(other, CONF)[0]).fast
 
     for part in PARTS:

@@ -13,8 +13,8 @@ from tasks.tokenize.train import train
 
 @pytest.fixture(scope="module")
 def fast(tmp_path_factory, write, docstrings) -> Tokenizer:
-    docs = write(tmp_path_factory.mktemp("docs") / "a.parquet", docstrings[:200])
-    return train([docs], TokenizerConf(vocab_size=600))
+    folder = tmp_path_factory.mktemp("docs")
+    return train([write(folder / "a.parquet", docstrings[:200])], TokenizerConf(vocab_size=600), folder)[0]
 
 
 def test_fertility_is_measured_for_each_source(tmp_path: Path, write, docstrings, fast: Tokenizer) -> None:

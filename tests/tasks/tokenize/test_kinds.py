@@ -40,7 +40,7 @@ def folders(tmp_path_factory, write, docstrings) -> dict[str, Path]:
     for kind in KINDS:
         made[kind] = tmp_path_factory.mktemp(kind)
         docs = write(made[kind] / "docs/docs.parquet", docstrings[:200])
-        stats = train_tokenizer([docs], made[kind].__truediv__, conf_of(kind))
+        stats = train_tokenizer([docs], made[kind].__truediv__, conf_of(kind), made[kind])
         assert stats["kind"] == kind and stats["vocab_size"] <= 700
         assert (stats["sources"]["docs"]["exact"] == 1) == (kind in EXACT)
     return made
@@ -54,7 +54,7 @@ def test_the_same_texts_give_the_same_bytes_in_another_process_with_one_thread(
         "import sys; from pathlib import Path; from conf.schema.tokenize import TokenizerConf;"
         "from tasks.tokenize.train import train_tokenizer;"
         "conf = TokenizerConf(kind=sys.argv[1], vocab_size=700);"
-        "train_tokenizer([Path(sys.argv[2])], Path(sys.argv[3]).__truediv__, conf)"
+        "train_tokenizer([Path(sys.argv[2])], Path(sys.argv[3]).__truediv__, conf, Path(sys.argv[3]))"
     )
     docs = folders[kind] / "docs/docs.parquet"
     env = {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
@@ -108,4 +108,4 @@ def test_wordpiece_reads_back_the_words_of_a_text_in_lower_case(folders: dict[st
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_without_a_character_are_an_error(kind: str, tmp_path: Path, write) -> None:
     with pytest.raises(DataError, match="no text to train"):
-        train([write(tmp_path / "a.parquet", ["", ""])], conf_of(kind))
+        train([write(tmp_path / "a.parquet", ["", ""])], conf_of(kind), tmp_path)

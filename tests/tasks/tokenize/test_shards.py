@@ -18,7 +18,7 @@ ODD = ["", "<|endoftext|>", "a<|user|>b", "caf\u00e9 \U0001f600\n", "\x00 ", "  
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory, write, docstrings) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
-    train_tokenizer([write(folder / "docs/docs.parquet", docstrings)], folder.__truediv__, CONF)
+    train_tokenizer([write(folder / "docs/docs.parquet", docstrings)], folder.__truediv__, CONF, folder)
     return folder
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tokenizers import Tokenizer
 
-from conf.schema.tokenize import TokenizerConf
+from conf.schema.tokenize import TokenizerConf, TokenizerRun
 from tasks.core.errors import DataError
 from tasks.tokenize.train import save, train, train_tokenizer
 
@@ -25,7 +25,7 @@ TALK = [
 def folder(tmp_path_factory, write, docstrings) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     docs = [write(folder / "docs/a.parquet", docstrings[:300]), write(folder / "docs/b.parquet", docstrings[300:])]
-    train_tokenizer(docs, folder.__truediv__, CONF)
+    train_tokenizer(docs, folder.__truediv__, CONF, folder)
     return folder
 
 
@@ -41,12 +41,15 @@ def auto(folder: Path):
     return AutoTokenizer.from_pretrained(folder)
 
 
+@pytest.mark.parametrize("engine", ["gigatoken", "tokenizers"])
 def test_the_same_texts_give_the_same_tokenizer_whatever_the_number_of_threads(
-    tmp_path: Path, write, docstrings, folder: Path, monkeypatch
+    tmp_path: Path, write, docstrings, folder: Path, monkeypatch, engine: str
 ) -> None:
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     docs = [write(tmp_path / "a.parquet", docstrings[:300]), write(tmp_path / "b.parquet", docstrings[300:])]
-    tokenizer = train(docs, CONF)
+    conf = CONF.model_copy(update={"run": TokenizerRun(engine=engine)})
+    tokenizer, learned_by = train(docs, conf, tmp_path)
+    assert learned_by == engine
     save(tokenizer, tmp_path.__truediv__, CONF)
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
@@ -110,14 +113,14 @@ def test_the_mask_of_the_assistant_covers_its_answers_and_their_ends_only(auto) 
 
 def test_without_a_chat_template_none_is_written(tmp_path: Path, write, docstrings) -> None:
     conf = TokenizerConf(vocab_size=300, chat_template=None)
-    train_tokenizer([write(tmp_path / "a.parquet", docstrings[:20])], tmp_path.__truediv__, conf)
+    train_tokenizer([write(tmp_path / "a.parquet", docstrings[:20])], tmp_path.__truediv__, conf, tmp_path)
     assert not (tmp_path / "chat_template.jinja").exists()
     assert "chat_template" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
 
 
 def test_no_text_is_an_error(tmp_path: Path, write) -> None:
     with pytest.raises(DataError, match="no text to train"):
-        train([write(tmp_path / "a.parquet", [])], CONF)
+        train([write(tmp_path / "a.parquet", [])], CONF, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,110 @@
+"""One thing that fromzero does with data, measured: `python -m tests.benchmarks.data_jobs JOB FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from conf.schema.clean import CleanConf, DedupConf, NormaliseConf
+from conf.schema.data import FilesSource
+from conf.schema.rules import RulesConf
+from conf.schema.tokenize import TokenizerConf
+from tasks.clean import clean, clusters, filter, signatures
+from tasks.clean.documents import read_batches
+from tasks.collect import files, listing
+from tasks.collect.documents import Documents
+from tasks.tokenize import shards, train
+from tests.benchmarks.measuring import measured, merges, recall
+
+CONF = TokenizerConf(vocab_size=16_384)
+
+
+def train_tokenizer(folder: Path, out: Path) -> dict[str, Any]:
+    """A tokenizer of 16,384 tokens, into FOLDER/tokenizer."""
+    tokenizer, engine = train.train([folder / "training.parquet"], CONF, out)
+    (folder / "tokenizer").mkdir(exist_ok=True)
+    train.save(tokenizer, (folder / "tokenizer").__truediv__, CONF)
+    size = pl.read_parquet(folder / "training.parquet")["text"].str.len_bytes().sum()
+    return {"bytes": size, "merges": merges(tokenizer.to_str()), "engine": engine}
+
+
+def tokenize(folder: Path, out: Path) -> dict[str, Any]:
+    """Parquet in, memory maps out."""
+    (out / "train").mkdir(), (out / "valid").mkdir()
+    stats = shards.write_shard(folder / "sample", folder / "tokenizer", out.__truediv__, CONF)
+    return {**stats["parts"]["train"], "engine": stats["engine"]}
+
+
+def near(folder: Path, out: Path) -> dict[str, Any]:
+    """Signatures, clusters, and the documents without duplicates."""
+    docs, conf = (lambda part: folder / "planted" / part / "docs.parquet"), DedupConf()
+    signatures.sign_parts(docs, out / "signatures.parquet", conf)
+    clusters.cluster_shards({"shard": out / "signatures.parquet"}, None, out.__truediv__, out / "clusters", conf)
+    written = lambda part: out / part / "docs.parquet"  # noqa: E731
+    stats = filter.apply_drops(docs, out / "shard/drop.parquet", written, out / "rejects.parquet")["parts"]["train"]
+    kept = set(pl.read_parquet(written("train"), columns=["id"])["id"])
+    return {"documents": stats["documents_in"], "recall": recall(folder / "planted/pairs.json", kept)}
+
+
+def judge(name: str) -> Callable[[Path, Path], dict[str, Any]]:
+    """The rules that were published under one name."""
+
+    def job(folder: Path, out: Path) -> dict[str, Any]:
+        conf = CleanConf(
+            rules=RulesConf(published=(name,)), pii=(), normalise=NormaliseConf(mojibake=False, unicode=None)
+        )
+        cleaner, documents, reasons = clean.Cleaner(conf), 0, {}
+        for batch in read_batches(folder / "sample/train/docs.parquet"):
+            _, dropped = cleaner.clean(batch)
+            documents += batch.height
+            reasons.update(dropped.select("id", "reason").rows())
+        (out / "dropped.json").write_text(json.dumps(reasons))
+        return {"documents": documents, "dropped": len(reasons)}
+
+    return job
+
+
+def read(form: str) -> Callable[[Path, Path], dict[str, Any]]:
+    """Read files of one format into the table of documents."""
+
+    def job(folder: Path, out: Path) -> dict[str, Any]:
+        conf = FilesSource(kind="files", paths=(str(folder / f"read-{form}"),))
+        with Documents(out / "docs.parquet", out / "unreadable.jsonl", "sample") as documents:
+            for entry in listing.list_entries("sample", conf):
+                files.collect(entry, conf, documents, out)
+        return documents.counts
+
+    return job
+
+
+def everything(folder: Path, out: Path) -> dict[str, Any]:
+    """Clean, sign, cluster, filter and tokenize one shard."""
+    docs, conf = (lambda part: folder / part / "docs.parquet"), DedupConf()
+    cleaned, filtered = (lambda part: out / f"clean/{part}/docs.parquet"), out / "filtered"
+    clean.clean_parts(docs, cleaned, out / "rejects.parquet", CleanConf())
+    signatures.sign_parts(cleaned, out / "signatures.parquet", conf)
+    clusters.cluster_shards({"shard": out / "signatures.parquet"}, None, out.__truediv__, out / "clusters", conf)
+    written = lambda part: filtered / part / "docs.parquet"  # noqa: E731
+    filter.apply_drops(cleaned, out / "shard/drop.parquet", written, out / "rejects.parquet")
+    (out / "train").mkdir(), (out / "valid").mkdir()
+    return {"tokens": shards.write_shard(filtered, folder.parent / "tokenizer", out.__truediv__, CONF)["tokens"]}
+
+
+JOBS = {
+    "bpe": train_tokenizer, "tokenize": tokenize, "near": near, 
+    **{f"rules_{name}": judge(name) for name in ("gopher", "c4", "fineweb")},
+    "jsonl": read("jsonl"), "parquet": read("parquet"), "all": everything,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    name, place = sys.argv[1], Path(sys.argv[2])
+    scratch = place / f"out-{name}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    measured(lambda: JOBS[name](place, scratch))
