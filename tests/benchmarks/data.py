@@ -34,7 +34,7 @@ SHINGLE = 5
 
 
 WORDS = pl.element().str.split(" ").list.reverse().list.join(" ")
-BACKWARDS = (pl.col("id") + "-backwards", pl.col("text").str.split("\n").list.eval(WORDS).list.join("\n"))
+BACKWARDS = (pl.col("id").str.reverse(), pl.col("text").str.split("\n").list.eval(WORDS).list.join("\n"))
 """Each line's words in the other order: as much text again that is no near-duplicate."""
 
 
@@ -75,7 +75,7 @@ def plant(frame: pl.DataFrame, folder: Path) -> Path:
         band = next((name for name, (low, high) in BANDS.items() if low <= likeness < high and wanted[name]), None)
         if band:
             wanted[band] -= 1
-            added.append({**row, "text": text, "id": f"planted-{len(added)}"})
+            added.append({**row, "text": text, "id": f"{'f' * 24}{len(added):08x}"})
             pairs.append([band, row["id"], added[-1]["id"]])
     write(folder, pl.concat([frame, pl.DataFrame(added, frame.schema)]))
     (folder / "pairs.json").write_text(json.dumps(pairs))
