@@ -13,6 +13,8 @@ import platform
 import random
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -126,47 +128,59 @@ COMPARED = {
     "Parquet to documents (Parquet, zstd)": ("parquet", "bytes", *VOLUME, ("datatrove", "datasets")),
 }
 """What is compared: job, what it counts, unit, scale, and the peers that have such a job."""
+BESIDE = ("peak_mb", "recall", "tokens", "merges", "dropped")
+"""What else is told of both."""
 
 
-def main(folder: Path, python: str) -> None:
-    """Measure, print a table, write results/data.json."""
-    prepare(folder)
+def compare(folder: Path, python: str) -> Iterator[dict[str, Any]]:
+    """A row for each peer of each job, and one for each size of the corpus."""
     ours, peers = [sys.executable, "-m", "tests.benchmarks.data_jobs"], [python, "tests/benchmarks/data_peers.py"]
-    about = {
-        "device": f"{os.cpu_count()} cores, {platform.machine()}, one of them used",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    rows = []
     for what, (job, counted, unit, scale, names) in COMPARED.items():
         mine = run(ours, job, folder)
         speed = mine[counted] / scale / mine["cpu"]
         for name in names:
             theirs = run(peers, f"{job}_{name}", folder)
             other = theirs[counted] / scale / theirs["cpu"]
-            row = {"what": what, "ours": round(speed, 2), "peer": round(other, 2), "peer_name": name}
-            row |= {"ratio": round(speed / other, 2), "unit": unit, **about}
-            row |= {"peak_mb": [mine["peak_mb"], theirs["peak_mb"]]}
-            row |= {
-                key: [mine[key], theirs[key]]
-                for key in ("recall", "tokens", "merges", "dropped")
-                if key in mine and key in theirs
-            }
-            rows.append(row)
+            row = {"what": what, "ours": round(speed, 2), "peer": round(other, 2), "peer_name": name, "unit": unit}
+            both = {key: [mine[key], theirs[key]] for key in BESIDE if key in mine and key in theirs}
+            yield {**row, "ratio": round(speed / other, 2), **both, **_decisions(folder, job, name, mine)}
     once = None
     for times, name in ((1, "sample"), (2, "twice"), (4, "four")):
         found = run(ours, "all", folder / name)
         once = once or found
-        row = {
-            "what": f"clean, sign, filter, tokenize: {times} times {SIZE // 10**6} MB",
-            "ours": round(found["cpu"], 1),
-        }
-        row |= {"peer": round(once["cpu"] * times, 1), "peer_name": "linear growth", "unit": "CPU-seconds", **about}
-        rows.append({**row, "ratio": round(once["cpu"] * times / found["cpu"], 2), "peak_mb": [found["peak_mb"]]})
+        row = {"what": f"clean, sign, filter, tokenize {times * SIZE // 10**6} MB", "ours": round(found["cpu"], 1)}
+        row |= {"peer": round(once["cpu"] * times, 1), "peer_name": "linear growth", "unit": "CPU-seconds"}
+        yield {**row, "ratio": round(once["cpu"] * times / found["cpu"], 2), "peak_mb": [found["peak_mb"]]}
+
+
+def _decisions(folder: Path, job: str, name: str, mine: dict[str, Any]) -> dict[str, Any]:
+    """Where rules were compared: the share of documents decided alike, and the reasons of those dropped by one only."""
+    dropped = [folder / f"out-{one}" / "dropped.json" for one in (job, f"{job}_{name}")]
+    if not all(path.exists() for path in dropped):
+        return {}
+    own, theirs = (json.loads(path.read_text()) for path in dropped)
+    alone = {
+        "only_ours": Counter(own[one] for one in own.keys() - theirs.keys()),
+        "only_theirs": Counter(theirs[one] for one in theirs.keys() - own.keys()),
+    }
+    alike = 1 - sum(reasons.total() for reasons in alone.values()) / mine["documents"]
+    return {"alike": round(alike, 4), **{who: dict(reasons.most_common()) for who, reasons in alone.items()}}
+
+
+def main(folder: Path, python: str) -> None:
+    """Measure, print a table, write results/data.json row by row."""
+    prepare(folder)
+    about = {
+        "device": f"{os.cpu_count()} cores, {platform.machine()}, one of them used",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "data.json").write_text(json.dumps(rows, indent=1) + "\n")
-    for row in rows:
+    rows = []
+    for row in compare(folder, python):
+        rows.append({**row, **about})
+        (RESULTS / "data.json").write_text(json.dumps(rows, indent=1) + "\n")
         said = f"{row['ours']:>9,} {row['unit']}; {row['peer_name']} {row['peer']:,}, ratio {row['ratio']}"
-        print(f"{row['what']:40} {said}")
+        print(f"{row['what']:45} {said}; peak {' and '.join(map(str, row['peak_mb']))} MB", flush=True)
 
 
 if __name__ == "__main__":
