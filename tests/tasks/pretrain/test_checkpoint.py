@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from collections.abc import Iterator
@@ -8,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, BytesStorageMetadata, Metadata
 
 from conf.schema.pretrain import PretrainRun
 from tasks.core.errors import ArtifactError
-from tasks.pretrain.checkpoint import COMPLETE, Checkpoints, RestrictedReader, is_whole
+from tasks.pretrain.checkpoint import COMPLETE, Checkpoints, RestrictedReader, RestrictedUnpickler, is_whole
 from tasks.pretrain.device import settle
 
 
@@ -107,10 +109,27 @@ def test_metadata_that_would_run_a_command_is_refused_and_does_not_run_it(
 
 
 def test_metadata_with_byte_entries_which_torch_would_unpickle_is_refused(checkpoints: Checkpoints) -> None:
-    from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
-
     save(checkpoints, 3)
     path = checkpoints.folder(3) / ".metadata"
     path.write_bytes(pickle.dumps(Metadata(state_dict_metadata={"weights": BytesStorageMetadata()})))
     with pytest.raises(ArtifactError, match="BytesStorageMetadata"):
         RestrictedReader(checkpoints.folder(3)).read_metadata()
+
+
+class Got:
+    """Pickled as getattr(of, name), as Python 3.11.0 to 3.11.3 pickle a member of an enumeration."""
+
+    def __init__(self, of: object, name: str) -> None:
+        self.of, self.name = of, name
+
+    def __reduce__(self) -> tuple[object, tuple[object, str]]:
+        return getattr, (self.of, self.name)
+
+
+def test_the_metadata_of_every_python_is_read_and_its_getattr_gives_nothing_else() -> None:
+    wanted = _MEM_FORMAT_ENCODING.TORCH_CONTIGUOUS_FORMAT
+    for written in (wanted, Got(_MEM_FORMAT_ENCODING, wanted.name)):
+        assert RestrictedUnpickler(io.BytesIO(pickle.dumps(written))).load() is wanted
+    for of, name in ((Metadata, "__init__"), (_MEM_FORMAT_ENCODING, "__class__"), (torch.Size, "count")):
+        with pytest.raises((ArtifactError, KeyError)):
+            RestrictedUnpickler(io.BytesIO(pickle.dumps(Got(of, name)))).load()
