@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -71,6 +71,24 @@ class ChatConf(TuneConf):
     """The adapters."""
 
 
+class AugmentConf(Conf):
+    """Changed copies of a classifier's training examples (EDA: Wei and Zou 2019), drawn by the seed of fine-tuning.
+
+    Names are hidden before and after. The valid and test parts stay as they are.
+    """
+
+    copies: int = Field(1, ge=1)
+    """Copies of each example, beside the example itself."""
+    synonyms: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """Other words for a word, both in lower case, as {large: [big, great]}."""
+    replace: float = Field(0.1, ge=0, le=1)
+    """How likely a word that has synonyms is exchanged for one of them."""
+    swap: float = Field(0.1, ge=0, le=1)
+    """Swaps of two words, as a share of the words."""
+    delete: float = Field(0.1, ge=0, lt=1)
+    """How likely a word is left out."""
+
+
 class ClassifyConf(TuneConf):
     """Fine-tuning a classifier of labelled documents."""
 
@@ -82,6 +100,8 @@ class ClassifyConf(TuneConf):
     """What is done about classes of unlike sizes, on the training side only. weights: a class counts in the loss by the
     inverse of its frequency; undersample: as many examples of each as the smallest has, drawn by the seed; oversample:
     examples of the smaller ones again, until each has as many as the largest."""
+    augment: AugmentConf | None = None
+    """Changed copies of the training examples, after balancing; None for none."""
     patience: int = Field(3, ge=1)
     """Stop after this many evaluations without a better loss; the best weights are kept."""
     mask_labels: bool = True

@@ -17,6 +17,7 @@ from conf.schema.finetune import ClassifyConf
 from tasks.core.errors import DataError
 from tasks.core.step import Stats, Workdir
 from tasks.finetune import export
+from tasks.finetune.augment import copies
 from tasks.finetune.training import Collate, Loss, Row, settle, train
 
 
@@ -124,15 +125,18 @@ def run(model: Path, docs: Sequence[Path], conf: ClassifyConf, work: Workdir) ->
     table = labelled([doc / "train" / "docs.parquet" for doc in docs], conf.max_per_class)
     names, dropped = classes(table, conf.min_per_class)
     pattern = mask_pattern(table["label"].unique().sort(), conf)
-    rows, valid = (
-        _rows(part, names, encoder(tokenizer, pattern, conf))
-        for part in (table, labelled([doc / "valid" / "docs.parquet" for doc in docs], None))
-    )
+    encode = encoder(tokenizer, pattern, conf)
+    table = table.filter(pl.col("label").is_in(names))
+    valid = _rows(labelled([doc / "valid" / "docs.parquet" for doc in docs], None), names, encode)
     if not valid:
         raise DataError(f"the valid part holds no document labelled with one of {names}: early stopping needs some")
     network = build(model, names, export.pad_id(tokenizer))
-    found = _sizes(rows, names)
-    rows = [rows[n] for n in balanced([row["labels"] for row in rows], conf)]
+    found = _sizes(table, names)
+    table = table[balanced([names.index(label) for label in table["label"]], conf)]
+    if conf.augment:
+        hidden = table.with_columns(pl.Series("text", [re.sub(pattern, conf.mask, text) for text in table["text"]]))
+        table = pl.concat([table, copies(hidden, conf.augment, conf.seed)])
+    rows = _rows(table, names, encode)
     loss, collate = weighted_loss([*found.values()], conf), collate_with(export.pad_id(tokenizer))
     outcome = train(network, rows, valid[: conf.max_valid], collate, conf, work, loss, conf.patience)
     network.load_state_dict(load_file(outcome.chosen / "model.safetensors"))
@@ -149,7 +153,7 @@ def run(model: Path, docs: Sequence[Path], conf: ClassifyConf, work: Workdir) ->
     return {
         "documents": sum(found.values()),
         "classes": found,
-        "examples": _sizes(rows, names),
+        "examples": _sizes(table, names),
         "left_out_labels": dropped,
         "steps": outcome.steps,
         "best_step": int(outcome.chosen.name.rpartition("-")[2]),
@@ -170,9 +174,9 @@ def build(model: Path, names: Sequence[str], pad: int) -> PreTrainedModel:
     return network
 
 
-def _sizes(rows: Sequence[Row], names: Sequence[str]) -> dict[str, int]:
-    counts = np.bincount([row["labels"] for row in rows], minlength=len(names))
-    return dict(zip(names, counts.tolist(), strict=True))
+def _sizes(table: pl.DataFrame, names: Sequence[str]) -> dict[str, int]:
+    counts = dict(table["label"].value_counts().iter_rows())
+    return {name: counts.get(name, 0) for name in names}
 
 
 def _rows(table: pl.DataFrame, names: Sequence[str], encode: Callable[[Sequence[str]], Any]) -> list[Row]:

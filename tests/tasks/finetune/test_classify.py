@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification
 
-from conf.schema.finetune import ClassifyConf, FinetuneRun
+from conf.schema.finetune import AugmentConf, ClassifyConf, FinetuneRun
 from tasks.core.errors import DataError
 from tasks.core.step import Workdir
 from tasks.finetune import classify, export
@@ -149,6 +149,19 @@ def test_the_classifier_learns_words_that_give_the_label_away(tuned: tuple[Workd
         guesses = [int(model(input_ids=torch.tensor([ids])).logits.argmax()) for ids in encode(valid["text"].to_list())]
     right = sum(model.config.id2label[n] == label for n, label in zip(guesses, valid["label"], strict=True))
     assert right / len(guesses) > 0.8
+
+
+def test_balanced_and_changed_copies_are_trained_on_and_counted(
+    tuned: tuple[Workdir, Any], model_dir: Path, docs_dir: Path, tmp_path: Path
+) -> None:
+    assert tuned[1]["examples"] == tuned[1]["classes"]
+    work, augment = Workdir(tmp_path), AugmentConf(copies=2, swap=0.2)
+    work.make()
+    conf = CONF.model_copy(update={"epochs": 1, "balance": "oversample", "augment": augment})
+    stats = classify.run(model_dir, [docs_dir], conf, work)
+    assert stats["classes"] == tuned[1]["classes"] and stats["documents"] == sum(stats["classes"].values())
+    assert stats["examples"] == dict.fromkeys(stats["classes"], 3 * max(stats["classes"].values()))
+    assert stats["steps"] == -(-sum(stats["examples"].values()) // conf.batch_size)
 
 
 def test_task_json_says_all_that_evaluation_needs(tuned: tuple[Workdir, Any]) -> None:
