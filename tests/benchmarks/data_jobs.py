@@ -19,10 +19,12 @@ from tasks.clean import clean, clusters, filter, signatures
 from tasks.clean.documents import read_batches
 from tasks.collect import files, listing
 from tasks.collect.documents import Documents
+from tasks.pretrain.batches import Order, open_sources
 from tasks.tokenize import shards, train
 from tests.benchmarks.measuring import measured, merges, recall
 
 CONF = TokenizerConf(vocab_size=16_384)
+SEQ_LEN, BATCH = 1024, 64
 
 
 def train_tokenizer(folder: Path, out: Path) -> dict[str, Any]:
@@ -39,6 +41,17 @@ def tokenize(folder: Path, out: Path) -> dict[str, Any]:
     (out / "train").mkdir(), (out / "valid").mkdir()
     stats = shards.write_shard(folder / "sample", folder / "tokenizer", out.__truediv__, CONF)
     return {**stats["parts"]["train"], "engine": stats["engine"]}
+
+
+def load(folder: Path, out: Path) -> dict[str, Any]:
+    """Packed batches in the order of training, from the memory maps that the job `tokenize` left."""
+    source = open_sources({"sample": [folder / "out-tokenize/train"]}, SEQ_LEN)["sample"]
+    order = Order((source.blocks,), (BATCH,), 0, (0,))
+    tokens = 0
+    for step in range(source.blocks // BATCH):
+        ids, _, _ = source.batch([block for _, block in order.share(step, 0, 1)])
+        tokens += ids.size
+    return {"tokens": tokens}
 
 
 def near(folder: Path, out: Path) -> dict[str, Any]:
@@ -97,7 +110,7 @@ def everything(folder: Path, out: Path) -> dict[str, Any]:
 
 
 JOBS = {
-    "bpe": train_tokenizer, "tokenize": tokenize, "near": near, 
+    "bpe": train_tokenizer, "tokenize": tokenize, "load": load, "near": near,
     **{f"rules_{name}": judge(name) for name in ("gopher", "c4", "fineweb")},
     "jsonl": read("jsonl"), "parquet": read("parquet"), "all": everything,
 }  # fmt: skip

@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from measuring import measured, merges, recall
 
 BANDS, ROWS, SHINGLE = 14, 8, 5
+SEQ_LEN, BATCH = 1024, 64
 
 
 def table(path: Path) -> dict[str, list[str]]:
@@ -96,6 +98,20 @@ def tokenize_datasets(folder: Path, out: Path) -> Any:
         found = data.map(encode, batched=True, remove_columns=["text"], cache_file_name=str(out / "map.arrow"))
         tokens = sum(len(ids) + 1 for batch in found.iter(1000) for ids in batch["ids"])
         return {**size(data["text"][:]), "tokens": tokens}
+
+    return work
+
+
+def load_datasets(folder: Path, out: Path) -> Any:
+    from datasets import Dataset
+
+    tokens = np.fromfile(folder / "out-tokenize/train/tokens.bin", np.uint16)
+    blocks = tokens[: len(tokens) // SEQ_LEN * SEQ_LEN].astype(np.int64).reshape(-1, SEQ_LEN)
+    Dataset.from_dict({"input_ids": blocks}).save_to_disk(str(out / "blocks"))
+    data = Dataset.load_from_disk(str(out / "blocks")).shuffle(seed=0).with_format("numpy")
+
+    def work() -> dict[str, Any]:
+        return {"tokens": sum(batch["input_ids"].size for batch in data.iter(BATCH, drop_last_batch=True))}
 
     return work
 

@@ -109,7 +109,7 @@ def carry_out(stage: str, folder: Path, shards: Sequence[int], count: int) -> di
                 (folder / f"{shard:04d}/content").mkdir()
                 (folder / f"{shard:04d}/docs.parquet").rename(folder / f"{shard:04d}/content/docs.parquet")
                 docs = Artifact("fetch", "", "", shard=f"{shard:04d}", root=folder / f"{shard:04d}")
-                steps.split_shard.function(docs, (), AdmitConf(), work(stage, shard))
+                steps.split_shard.function(docs, (), None, AdmitConf(), work(stage, shard))
             elif stage == "clean":
                 steps.clean_shard.function(artifact("split", shard), CleanConf(), work(stage, shard))
             elif stage == "sign":
