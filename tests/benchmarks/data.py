@@ -22,6 +22,7 @@ from typing import Any
 import polars as pl
 
 from tasks.clean.documents import DOCUMENTS, PARTS, TableWriter
+from tasks.pretrain.torchrun import MALLOC
 from tests.benchmarks import corpus
 
 RESULTS = Path(__file__).parent / "results"
@@ -106,7 +107,8 @@ def prepare(folder: Path) -> None:
 
 def run(command: list[str], job: str, folder: Path) -> dict[str, Any]:
     """What a job said in its last line: cpu (s), peak_mb, and what it counted."""
-    environ = {**os.environ, "RAYON_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    single = {"RAYON_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environ = {**os.environ, **single, **(MALLOC if job.startswith("load") else {})}  # as training sets it
     ran = subprocess.run([*command, job, str(folder)], env=environ, capture_output=True, text=True)
     if ran.returncode:
         raise SystemExit(f"{command} {job} failed:\n{ran.stderr[-3000:]}")

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import awkward  # noqa: F401  what gigatoken imports at its first call: imports are left out
+import gigatoken  # noqa: F401
 import polars as pl
 
 from conf.schema.clean import CleanConf, DedupConf, NormaliseConf

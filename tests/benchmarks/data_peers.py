@@ -111,7 +111,11 @@ def load_datasets(folder: Path, out: Path) -> Any:
     data = Dataset.load_from_disk(str(out / "blocks")).shuffle(seed=0).with_format("numpy")
 
     def work() -> dict[str, Any]:
-        return {"tokens": sum(batch["input_ids"].size for batch in data.iter(BATCH, drop_last_batch=True))}
+        tokens = 0
+        for batch in data.iter(BATCH, drop_last_batch=True):
+            labels = batch["input_ids"].copy()  # as transformers' collator does; documents are not kept apart
+            tokens += labels.size
+        return {"tokens": tokens}
 
     return work
 
