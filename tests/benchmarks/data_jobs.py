@@ -34,8 +34,7 @@ def train_tokenizer(folder: Path, out: Path) -> dict[str, Any]:
     tokenizer, engine = train.train([folder / "training.parquet"], CONF, out)
     (folder / "tokenizer").mkdir(exist_ok=True)
     train.save(tokenizer, (folder / "tokenizer").__truediv__, CONF)
-    size = pl.read_parquet(folder / "training.parquet")["text"].str.len_bytes().sum()
-    return {"bytes": size, "merges": merges(tokenizer.to_str()), "engine": engine}
+    return {"merges": merges((folder / "tokenizer/tokenizer.json").read_text()), "engine": engine}
 
 
 def tokenize(folder: Path, out: Path) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def bpe_tokenizers(folder: Path, out: Path) -> Any:
             vocab_size=16_384, min_frequency=2, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         )
         tokenizer.train_from_iterator(texts, trainer)
-        return {**size(texts), "merges": merges(tokenizer.to_str())}
+        tokenizer.save(str(out / "tokenizer.json"), pretty=False)
+        return {"merges": merges((out / "tokenizer.json").read_text())}
 
     return work
 
