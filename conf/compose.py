@@ -17,7 +17,7 @@ M = TypeVar("M", bound=BaseModel)
 FOLDER = Path(__file__).parent
 GROUPS = ("data", "tokenizer", "model", "pretrain", "finetune", "evaluate", "release", "engine", "store")
 KINDS = {
-    "data.sources": ("python_packages", "chitchat", "files", "http"),
+    "data.sources": ("files", "http", "hub", "warc", "sql", "python_packages", "chitchat"),
     "store": ("local", "s3"),
     "schedule": ("cron", "interval", "rrule"),
 }
@@ -80,7 +80,7 @@ def _compose(base: str, groups: list[str], own: dict[str, Any], overrides: tuple
                 given = hydra_compose(overrides=values)
                 with open_dict(plain):
                     plain.merge_with(given)
-        return OmegaConf.to_container(plain, resolve=True)
+        return _without_stand_ins(OmegaConf.to_container(plain, resolve=True))
     except OverrideParseException as error:
         raise ConfigError(
             f"{error.override.lstrip('+')} cannot be read: put double quotes round what has special characters, as in "
@@ -88,6 +88,17 @@ def _compose(base: str, groups: list[str], own: dict[str, Any], overrides: tuple
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def _without_stand_ins(values: Any) -> Any:
+    """Where a recipe has sources of its own, those go that a shipped one only leaves room for: a kind and paths yet to
+    be given."""
+    data = values.get("data")
+    sources = data.get("sources") if isinstance(data, dict) else None
+    if isinstance(sources, dict) and len(sources) > 1:
+        room = {"kind": "files", "paths": "???"}
+        data["sources"] = {name: source for name, source in sources.items() if source != room} or sources
+    return values
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +20,9 @@ from tasks.core.errors import ConfigError, DataError
 from tasks.pretrain.packing import PACKINGS, Batch, Blocks, Ints, TokenFile
 
 Words = npt.NDArray[np.uint64]
+
+TOGETHER = 32
+"""Steps whose blocks are found together, for speed."""
 
 
 @dataclass(frozen=True)
@@ -116,16 +119,23 @@ class Order:
 
     def batch(self, step: int) -> list[tuple[int, int]]:
         """(source, block) of every sequence of step `step` (from 0)."""
-        picks: list[tuple[int, int]] = []
+        sources, blocks = _walked(self, step // TOGETHER)
+        row = step % TOGETHER
+        return list(zip(sources[row].tolist(), blocks[row].tolist(), strict=True))
+
+    def walk(self, first: int, steps: int) -> tuple[Ints, Ints]:
+        """The source and the block of every sequence of `steps` steps: two arrays [steps, sequences]."""
+        found = []
         for source, (size, count, start) in enumerate(zip(self.sizes, self.counts, self.start, strict=True)):
-            places = start + step * count + np.arange(count, dtype=np.int64)
-            blocks = np.empty(count, np.int64)
+            places = start + first * count + np.arange(steps * count, dtype=np.int64)
+            blocks = np.empty(steps * count, np.int64)
             for epoch in np.unique(places // size):
                 inside = places // size == epoch
                 key = (self.seed * 1_000_003 + source) * 1_000_003 + int(epoch)
                 blocks[inside] = permute(places[inside] % size, size, key)
-            picks.extend((source, int(block)) for block in blocks)
-        return picks
+            found.append(blocks.reshape(steps, count))
+        sources = np.repeat(np.arange(len(self.counts)), self.counts)
+        return np.broadcast_to(sources, (steps, len(sources))), np.concatenate(found, axis=1)
 
     def share(self, step: int, rank: int, world: int) -> list[tuple[int, int]]:
         """The part of a step's batch that process `rank` of `world` computes."""
@@ -165,22 +175,22 @@ class Passes(Order):
         """Blocks of the whole walk."""
         return sum(self.counts)
 
-    def batch(self, step: int) -> list[tuple[int, int]]:
-        """(source, block) of every sequence of step `step` (from 0)."""
-        places = self.start[0] + step * self.sequences + np.arange(self.sequences, dtype=np.int64)
-        walked = np.empty(self.sequences, np.int64)
+    def walk(self, first: int, steps: int) -> tuple[Ints, Ints]:
+        """The source and the block of every sequence of `steps` steps: two arrays [steps, sequences]."""
+        places = self.start[0] + first * self.sequences + np.arange(steps * self.sequences, dtype=np.int64)
+        walked = np.empty(len(places), np.int64)
         for walk in np.unique(places // self.total):
             inside = places // self.total == walk
             key = (self.seed * 1_000_003 + len(self.sizes)) * 1_000_003 + int(walk)
             walked[inside] = permute(places[inside] % self.total, self.total, key)
         ends = np.cumsum(self.counts)
         sources = np.searchsorted(ends, walked, side="right")
-        blocks = np.empty(self.sequences, np.int64)
+        blocks = np.empty(len(places), np.int64)
         for source in np.unique(sources):
             rows, size = sources == source, self.sizes[source]
             inside = (walked[rows] - (ends[source] - self.counts[source])) % size
             blocks[rows] = permute(inside, size, self.seed * 1_000_003 + int(source))
-        return list(zip(sources.tolist(), blocks.tolist(), strict=True))
+        return sources.reshape(steps, -1), blocks.reshape(steps, -1)
 
     def record(self, steps: int) -> dict[str, Any]:
         """All of the loader's state after `steps` steps."""
@@ -188,6 +198,11 @@ class Passes(Order):
 
     def _read(self) -> dict[str, Any]:
         return {**super()._read(), "passes": dict(zip(self.names, self.counts, strict=True))}
+
+
+@lru_cache(maxsize=8)
+def _walked(order: Order, number: int) -> tuple[Ints, Ints]:
+    return order.walk(number * TOGETHER, TOGETHER)
 
 
 def apportion(weights: Mapping[str, float], sequences: int) -> dict[str, int]:

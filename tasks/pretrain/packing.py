@@ -90,18 +90,20 @@ class Concatenated:
         """Blocks `numbers`, stacked."""
         width, tokens = self.seq_len, np.asarray(self.file.tokens)
         whole = max(len(tokens) - 1, 0) // width  # blocks in which every token has a next one
-        shape = (len(numbers), width)
-        ids, labels = np.full(shape, self.file.eos_id, np.int64), np.full(shape, IGNORE, np.int64)
+        grid, following = (tokens[shift : whole * width + shift].reshape(-1, width) for shift in (0, 1))
         rows = numbers < whole
-        ids[rows] = tokens[: whole * width].reshape(-1, width)[numbers[rows]]
-        labels[rows] = tokens[1 : whole * width + 1].reshape(-1, width)[numbers[rows]]
-        rest = tokens[whole * width :]
-        ids[~rows, : len(rest)] = rest[:width]
-        labels[~rows, : len(rest) - 1] = rest[1:]
-        column = np.arange(width)  # eos stands at the end of a document and nowhere else: no text is given that id
-        positions: Ints = np.where(ids == self.file.eos_id, column, 0)
-        np.maximum.accumulate(positions, axis=1, out=positions)
-        np.subtract(column, positions, out=positions)
+        if rows.all():
+            ids, labels = grid[numbers].astype(np.int64), following[numbers].astype(np.int64)
+        else:
+            shape, rest = (len(numbers), width), tokens[whole * width :]
+            ids, labels = np.full(shape, self.file.eos_id, np.int64), np.full(shape, IGNORE, np.int64)
+            ids[rows], labels[rows] = grid[numbers[rows]], following[numbers[rows]]
+            ids[~rows, : len(rest)] = rest[:width]
+            labels[~rows, : len(rest) - 1] = rest[1:]
+        # eos stands at the end of a document and nowhere else: no text is given that id.
+        starts = np.union1d(np.flatnonzero(ids.ravel() == self.file.eos_id), np.arange(0, ids.size, width))
+        sizes = np.diff(starts, append=ids.size)
+        positions: Ints = (np.arange(ids.size) - np.repeat(starts, sizes)).reshape(ids.shape)
         return ids, positions, labels
 
 

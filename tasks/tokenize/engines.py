@@ -21,6 +21,8 @@ from tasks.core.errors import HostError
 
 CHECKED = 32
 """Documents at the beginning of a shard of which the ids are compared; of every later batch one."""
+FULL = 0x378
+"""Below there is no place without a character."""
 RARE = 0x40000
 """From here on there are hardly any characters (tags of flags, private use): not worth a table four times as large."""
 
@@ -98,7 +100,8 @@ def _table() -> NDArray[np.bool_]:
 def unassigned(text: str) -> bool:
     """Whether a text has a character that has no place in Python's tables of Unicode, or one from `RARE` on."""
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    return bool(_table()[np.minimum(points, RARE)].any())
+    points = points[points >= FULL]
+    return bool(len(points)) and bool(_table()[np.minimum(points, RARE)].any())
 
 
 def fast(conf: TokenizerConf) -> bool:

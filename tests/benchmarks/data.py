@@ -22,6 +22,7 @@ from typing import Any
 import polars as pl
 
 from tasks.clean.documents import DOCUMENTS, PARTS, TableWriter
+from tasks.pretrain.torchrun import MALLOC
 from tests.benchmarks import corpus
 
 RESULTS = Path(__file__).parent / "results"
@@ -106,7 +107,8 @@ def prepare(folder: Path) -> None:
 
 def run(command: list[str], job: str, folder: Path) -> dict[str, Any]:
     """What a job said in its last line: cpu (s), peak_mb, and what it counted."""
-    environ = {**os.environ, "RAYON_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    single = {"RAYON_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environ = {**os.environ, **single, **(MALLOC if job.startswith("load") else {})}  # as training sets it
     ran = subprocess.run([*command, job, str(folder)], env=environ, capture_output=True, text=True)
     if ran.returncode:
         raise SystemExit(f"{command} {job} failed:\n{ran.stderr[-3000:]}")
@@ -118,7 +120,7 @@ def run(command: list[str], job: str, folder: Path) -> dict[str, Any]:
 SPEED = "documents per CPU-second", 1
 VOLUME = "MB per CPU-second", 1e6
 COMPARED = {
-    "learn a 16k BPE from 25 MB": ("bpe", "bytes", *VOLUME, ("tokenizers",)),
+    "learn a 16k BPE from 25 MB": ("bpe", TRAINING, *VOLUME, ("tokenizers",)),
     "tokenize, 16k BPE": ("tokenize", "bytes", *VOLUME, ("datasets", "datatrove", "tokenizers", "tiktoken")),
     "batches of 64 x 1,024 tokens, shuffled": ("load", "tokens", "million tokens per CPU-second", 1e6, ("datasets",)),
     "near-duplicates, 14 bands of 8": ("near", "documents", *SPEED, ("datatrove", "datasketch", "rensa")),
@@ -128,7 +130,7 @@ COMPARED = {
     "jsonl.zst to documents (Parquet, zstd)": ("jsonl", "bytes", *VOLUME, ("datatrove", "datasets")),
     "Parquet to documents (Parquet, zstd)": ("parquet", "bytes", *VOLUME, ("datatrove", "datasets")),
 }
-"""What is compared: job, what it counts, unit, scale, and the peers that have such a job."""
+"""What is compared: job, what it counts or how much it does, unit, scale, and the peers that have such a job."""
 BESIDE = ("peak_mb", "recall", "tokens", "merges", "dropped")
 """What else is told of both."""
 
@@ -138,10 +140,11 @@ def compare(folder: Path, python: str) -> Iterator[dict[str, Any]]:
     ours, peers = [sys.executable, "-m", "tests.benchmarks.data_jobs"], [python, "tests/benchmarks/data_peers.py"]
     for what, (job, counted, unit, scale, names) in COMPARED.items():
         mine = run(ours, job, folder)
-        speed = mine[counted] / scale / mine["cpu"]
+        amount = (counted if isinstance(counted, int) else mine[counted]) / scale
+        speed = amount / mine["cpu"]
         for name in names:
             theirs = run(peers, f"{job}_{name}", folder)
-            other = theirs[counted] / scale / theirs["cpu"]
+            other = amount / theirs["cpu"]
             row = {"what": what, "ours": round(speed, 2), "peer": round(other, 2), "peer_name": name, "unit": unit}
             both = {key: [mine[key], theirs[key]] for key in BESIDE if key in mine and key in theirs}
             yield {**row, "ratio": round(speed / other, 2), **both, **_decisions(folder, job, name, mine)}

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import awkward  # noqa: F401  what gigatoken imports at its first call: imports are left out
+import gigatoken  # noqa: F401
 import polars as pl
 
 from conf.schema.clean import CleanConf, DedupConf, NormaliseConf
@@ -32,8 +34,7 @@ def train_tokenizer(folder: Path, out: Path) -> dict[str, Any]:
     tokenizer, engine = train.train([folder / "training.parquet"], CONF, out)
     (folder / "tokenizer").mkdir(exist_ok=True)
     train.save(tokenizer, (folder / "tokenizer").__truediv__, CONF)
-    size = pl.read_parquet(folder / "training.parquet")["text"].str.len_bytes().sum()
-    return {"bytes": size, "merges": merges(tokenizer.to_str()), "engine": engine}
+    return {"merges": merges((folder / "tokenizer/tokenizer.json").read_text()), "engine": engine}
 
 
 def tokenize(folder: Path, out: Path) -> dict[str, Any]:

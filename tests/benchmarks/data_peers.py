@@ -45,7 +45,8 @@ def bpe_tokenizers(folder: Path, out: Path) -> Any:
             vocab_size=16_384, min_frequency=2, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         )
         tokenizer.train_from_iterator(texts, trainer)
-        return {**size(texts), "merges": merges(tokenizer.to_str())}
+        tokenizer.save(str(out / "tokenizer.json"), pretty=False)
+        return {"merges": merges((out / "tokenizer.json").read_text())}
 
     return work
 
@@ -111,7 +112,11 @@ def load_datasets(folder: Path, out: Path) -> Any:
     data = Dataset.load_from_disk(str(out / "blocks")).shuffle(seed=0).with_format("numpy")
 
     def work() -> dict[str, Any]:
-        return {"tokens": sum(batch["input_ids"].size for batch in data.iter(BATCH, drop_last_batch=True))}
+        tokens = 0
+        for batch in data.iter(BATCH, drop_last_batch=True):
+            labels = batch["input_ids"].copy()  # as transformers' collator does; documents are not kept apart
+            tokens += labels.size
+        return {"tokens": tokens}
 
     return work
 

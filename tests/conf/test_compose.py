@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner
 
-from conf.compose import FOLDER, GROUPS, compose, recipes
+from conf.compose import FOLDER, GROUPS, KINDS, compose, recipes
 from conf.schema.base import Conf, RunConf
+from conf.schema.data import SourceConf
 from conf.schema.recipe import Recipe
 from conf.schema.rules import published
 from flows.cli import main
@@ -56,6 +58,7 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         ("data.clean.language.keep=[eng]", "data.clean.language.keep: there is no language 'eng'; did you mean en?"),
         ("vocab", "'vocab' is not KEY=VALUE"),
         ("data.sources.packages.distributions=[~/a]", "put double quotes round what has special characters"),
+        ("data.sources={shop: {kind: sql, text: 3}}", "data.sources.shop.text: Input should be a valid str"),
         ("data=text", "data.sources.mine.paths has no default: give data.sources.mine.paths="),
         ("finetune.chat=null", "release.chat names a model, but finetune.chat is not set"),
         ("tokenizer=wordpiece_4k", "so the bits per byte that promote a base or chat model would count too little"),
@@ -68,6 +71,19 @@ def test_a_wrong_override_is_named_with_its_mend(override: str, message: str, ho
     ran = CliRunner().invoke(main, ["plan", "demo", override])
     assert (ran.exit_code, "Traceback" in ran.output) == (2, False)
     assert message in ran.stderr
+
+
+def test_the_kinds_that_messages_tell_are_those_of_the_sources() -> None:
+    union, _ = get_args(SourceConf)
+    assert set(KINDS["data.sources"]) == {get_args(m.model_fields["kind"].annotation)[0] for m in get_args(union)}
+
+
+def test_a_recipe_file_need_not_call_its_source_as_the_recipe_does_that_it_extends(tmp_path: Path) -> None:
+    path = tmp_path / "notes.yaml"
+    path.write_text("extends: text\ndata: {sources: {notes: {kind: files, paths: [notes]}}}\n")
+    assert list(compose(str(path)).data.sources) == ["notes"]
+    with pytest.raises(ConfigError, match=r"data\.sources\.mine\.paths has no default"):
+        compose(str(path), ("data.sources.mine.text=body",))
 
 
 def test_an_unknown_recipe_is_told_the_nearest() -> None:
