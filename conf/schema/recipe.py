@@ -102,3 +102,35 @@ class Recipe(Conf):
                 "(release.base=null release.chat=null)"
             )
         return self
+
+    @model_validator(mode="after")
+    def _the_objective_has_what_it_needs(self) -> Recipe:
+        aim = self.model.aim
+        if aim == "causal":
+            return self
+        architecture = self.model.architecture
+        if aim == "masked" and not self.tokenizer.mask_token:
+            raise ValueError(
+                f"model.architecture={architecture} is trained to restore hidden words, and the tokenizer has no token "
+                "to hide them behind: set tokenizer.mask_token='[MASK]'"
+            )
+        wanted = max(self.model.noise.most_spans(segment.seq_len) for segment in self.pretrain.segments.values())
+        if aim == "span" and self.tokenizer.sentinels < wanted:
+            raise ValueError(
+                f"model.architecture={architecture} is trained to restore up to {wanted} hidden spans of a text, and "
+                f"the tokenizer has {self.tokenizer.sentinels} tokens to hide them behind: set "
+                f"tokenizer.sentinels={wanted} or more, or lower model.noise.share or seq_len"
+            )
+        parts = {
+            "release.base": self.release.base,
+            "release.chat": self.release.chat,
+            "finetune.chat": self.finetune.chat,
+            "finetune.classify": self.finetune.classify,
+        }
+        if named := [name for name, part in parts.items() if part]:
+            raise ValueError(
+                f"{', '.join(named)}: only a causal model continues text and is fine-tuned or released here; a "
+                f"{architecture} trained on hidden text is pretrained and exported: set "
+                f"{' '.join(f'{name}=null' for name in named)}"
+            )
+        return self

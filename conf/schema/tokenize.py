@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from string import punctuation
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,8 @@ from conf.schema.base import Conf, RunConf
 
 UNKNOWN = "[UNK]"
 """What WordPiece writes for a word that it cannot spell."""
+SENTINEL = "<extra_id_{}>"
+"""The name of a token that stands for a hidden span, as T5 has them."""
 
 
 class TokenizerRun(RunConf):
@@ -40,18 +42,28 @@ class TokenizerConf(Conf):
     """Roles in a conversation; each gets a token <|ROLE|>."""
     extra_tokens: tuple[str, ...] = ()
     """More special tokens, given ids after the roles'."""
+    mask_token: str | None = Field(None, min_length=1)
+    """Stands for a hidden word, as in `[MASK]`; pretraining of bert and roberta needs it. None: there is none."""
+    sentinels: int = Field(0, ge=0, le=1000)
+    """How many tokens <extra_id_0>, <extra_id_1>, … there are, each for a hidden span; pretraining of t5 needs them."""
     chat_template: Literal["turns"] | None = "turns"
     """How a conversation is written: `turns` is <|ROLE|>content<|endoftext|> for each message; None for no template."""
     max_length: int = Field(1 << 20, ge=8)
     """Longest input that the tokenizer promises to take without a warning, in tokens."""
     run: TokenizerRun = TokenizerRun()
     """How merges are learned and texts turned into ids."""
+    later: ClassVar[frozenset[str]] = frozenset({"mask_token", "sentinels"})
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
         """All special tokens in the order of their ids, from 0."""
         unknown = (UNKNOWN,) if self.kind == "wordpiece" else ()
-        return (self.eos_token, self.pad_token, *(f"<|{role}|>" for role in self.roles), *self.extra_tokens, *unknown)
+        roles = (f"<|{role}|>" for role in self.roles)
+        hiding = (
+            *((self.mask_token,) if self.mask_token else ()),
+            *(SENTINEL.format(n) for n in range(self.sentinels)),
+        )
+        return (self.eos_token, self.pad_token, *roles, *self.extra_tokens, *hiding, *unknown)
 
     @model_validator(mode="after")
     def _fits_together(self) -> TokenizerConf:

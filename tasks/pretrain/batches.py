@@ -78,7 +78,7 @@ def padding(sources: Iterable[Source]) -> float:
     return 1 - tokens / places
 
 
-def _mix(words: Words, key: int) -> Words:
+def mix(words: Words, key: int) -> Words:
     """splitmix64's finaliser (Steele, Lea, Flood 2014)."""
     words = words + np.uint64((key * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -98,7 +98,7 @@ def permute(numbers: Ints, size: int, key: int) -> Ints:
     while outside.any():
         left, right = result[outside] >> shift, result[outside] & mask
         for turn in range(6):
-            left, right = right, left ^ (_mix(right, key * 6 + turn) & mask)
+            left, right = right, left ^ (mix(right, key * 6 + turn) & mask)
         result[outside] = (left << shift) | right
         outside = result >= size
     return result.astype(np.int64)

@@ -9,6 +9,7 @@ from typing import Any
 from conf.schema.model import ModelConf
 from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import HostError
+from tasks.pretrain import encoders
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32},
@@ -21,6 +22,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "head_dim": 128,
     },
     "gpt2": {"n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024},
+    **encoders.DEFAULTS,
 }
 """transformers' own defaults, for the fields that the count needs."""
 
@@ -33,6 +35,8 @@ def count_parameters(conf: ModelConf, vocab_size: int) -> int | None:
     """Parameters of the network, tied ones once; None for an architecture whose count is not known here."""
     if conf.architecture not in DEFAULTS:
         return None
+    if conf.architecture in encoders.DEFAULTS:
+        return encoders.measure(conf, vocab_size, 0).parameters
     o = _options(conf)
     head = 0 if conf.tie_embeddings else 1
     if conf.architecture == "gpt2":
@@ -57,6 +61,8 @@ def flops_per_token(conf: ModelConf, vocab_size: int, seq_len: int) -> int | Non
     parameters = count_parameters(conf, vocab_size)
     if parameters is None:
         return None
+    if conf.architecture in encoders.DEFAULTS:
+        return int(encoders.measure(conf, vocab_size, seq_len).flops)
     o = _options(conf)
     gpt = conf.architecture == "gpt2"
     layers, width = (o["n_layer"], o["n_embd"]) if gpt else (o["num_hidden_layers"], o["hidden_size"])
@@ -67,12 +73,18 @@ def flops_per_token(conf: ModelConf, vocab_size: int, seq_len: int) -> int | Non
     return int(6 * (parameters - looked_up) + 12 * layers * heads * size * seq_len)
 
 
+def _shape(conf: ModelConf) -> tuple[int, int]:
+    """The number of layers, and their width."""
+    if conf.architecture in encoders.DEFAULTS:
+        return encoders.measure(conf, 0, 0)[2:]
+    o = _options(conf)
+    return (o["n_layer"], o["n_embd"]) if conf.architecture == "gpt2" else (o["num_hidden_layers"], o["hidden_size"])
+
+
 def _activation_bytes(conf: PretrainConf, vocab_size: int) -> int:
     """fp32 activations kept for one backward pass of one process: about 34 numbers a token, layer and unit of width
     (Korthikanti et al., 2022) and three copies of the logits."""
-    o = _options(conf.model)
-    gpt = conf.model.architecture == "gpt2"
-    layers, width = (o["n_layer"], o["n_embd"]) if gpt else (o["num_hidden_layers"], o["hidden_size"])
+    layers, width = _shape(conf.model)
     processes = conf.run.processes
     rows = min(conf.run.micro_batch, -(-conf.segment.sequences // processes))
     return int(rows * conf.segment.seq_len * 4 * (34 * layers * width + 3 * vocab_size))

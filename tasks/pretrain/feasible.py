@@ -12,12 +12,19 @@ from conf.schema.model import ModelConf
 from tasks.core.errors import ConfigError, nearest
 from tasks.pretrain.estimate import DEFAULTS
 
+NAMES = {"gpt2": ("n_embd", "n_head", "n_layer"), "t5": ("d_model", "num_heads", "num_layers")}
+"""What an architecture calls its width, heads and layers, if not as most do."""
+MAPPINGS = {"causal": "CAUSAL_LM", "masked": "MASKED_LM", "span": "SEQ_TO_SEQ_CAUSAL_LM"}
+"""transformers' name for each objective."""
+
 
 def refuse_if_impossible(conf: ModelConf) -> None:
     """Raise `ConfigError` for an unknown architecture, a misspelt field, and sizes that do not divide."""
-    known = causal_models()
+    known = models(conf.aim)
     if known and conf.architecture not in known:
-        raise ConfigError(f"model.architecture: there is no {conf.architecture!r}{nearest(conf.architecture, known)}")
+        kind = "" if conf.objective is None else f" for model.objective={conf.objective}"
+        near = nearest(conf.architecture, known)
+        raise ConfigError(f"model.architecture: there is no {conf.architecture!r}{kind}{near}")
     fields = fields_of(conf.architecture)
     for name in conf.config:
         near = nearest(name, fields) if fields and name not in fields else ""
@@ -29,13 +36,12 @@ def refuse_if_impossible(conf: ModelConf) -> None:
 
 def _refuse_if_indivisible(conf: ModelConf) -> None:
     o = {**DEFAULTS[conf.architecture], **conf.config}
-    gpt = conf.architecture == "gpt2"
-    width, heads = ("n_embd", "n_head") if gpt else ("hidden_size", "num_attention_heads")
-    for name in (width, heads, "n_layer" if gpt else "num_hidden_layers"):
+    width, heads, layers = NAMES.get(conf.architecture, ("hidden_size", "num_attention_heads", "num_hidden_layers"))
+    for name in (width, heads, layers):
         if not isinstance(o[name], int) or o[name] < (1 if name in (width, heads) else 0):
             raise ConfigError(f"model.config.{name} must be a positive whole number (given: {o[name]!r})")
     pairs = o.get("num_key_value_heads") or o[heads]
-    if o[width] % o[heads] and not o.get("head_dim"):
+    if o[width] % o[heads] and not (o.get("head_dim") or o.get("d_kv")):
         raise ConfigError(
             f"model.config: {width}={o[width]} is not a multiple of {heads}={o[heads]}: change one of them"
         )
@@ -46,9 +52,10 @@ def _refuse_if_indivisible(conf: ModelConf) -> None:
 
 
 @cache
-def causal_models() -> tuple[str, ...]:
-    """The architectures that transformers has as causal language models; none if its source does not say."""
-    listed = re.search(r"^MODEL_FOR_CAUSAL_LM_MAPPING_NAMES\b.*?^\)", _source("auto/modeling_auto.py"), re.M | re.S)
+def models(objective: str) -> tuple[str, ...]:
+    """The architectures that transformers has for an objective; none if its source does not say."""
+    named = f"MODEL_FOR_{MAPPINGS[objective]}_MAPPING_NAMES"
+    listed = re.search(rf"^{named}\b.*?^\)", _source("auto/modeling_auto.py"), re.M | re.S)
     return tuple(re.findall(r'^\s+\("([^"]+)",', listed[0], re.M)) if listed else ()
 
 

@@ -16,28 +16,44 @@ PLAIN_HEADS = frozenset({"llama", "gpt2", "qwen2", "qwen3", "mistral", "phi3"})
 """Architectures whose logits are the last hidden state times the output matrix, and nothing else."""
 
 
-def build(conf: ModelConf, vocab_size: int, eos_id: int, seq_len: int, seed: int) -> Any:
-    """A new causal language model in fp32, its weights drawn from `seed`.
+CLASSES = {"causal": "AutoModelForCausalLM", "masked": "AutoModelForMaskedLM", "span": "AutoModelForSeq2SeqLM"}
+"""transformers' class for each objective."""
+AFTER_PADDING = frozenset(
+    {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "mpnet", "esm"}
+)
+"""Architectures whose positions begin after the id of the token that fills up."""
 
-    Raises `ConfigError` when transformers does not know the architecture or refuses its config.
+
+def first_position(config: Any) -> int:
+    """The position of a document's first token."""
+    return config.pad_token_id + 1 if config.model_type in AFTER_PADDING else 0
+
+
+def build(conf: ModelConf, vocab_size: int, eos_id: int, seq_len: int, seed: int, pad_id: int | None = None) -> Any:
+    """A new language model for the objective of `conf` in fp32, its weights drawn from `seed`.
+
+    A decoder that is not all of the model begins to write with `pad_id`. Raises `ConfigError` when transformers does
+    not know the architecture or refuses its config.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    import transformers
 
     given = {
         "bos_token_id": eos_id,
         "eos_token_id": eos_id,
-        "pad_token_id": None,
+        "pad_token_id": pad_id,
         "tie_word_embeddings": conf.tie_embeddings,
+        **({"decoder_start_token_id": pad_id} if conf.aim == "span" else {}),
         **conf.config,
         "vocab_size": vocab_size,
     }
     try:
-        config = AutoConfig.for_model(conf.architecture, **given)
-        longest = getattr(config, "max_position_embeddings", None)
-        if longest is not None and longest < seq_len:
-            raise ValueError(f"max_position_embeddings={longest} is less than the segment's seq_len={seq_len}")
+        config = transformers.AutoConfig.for_model(conf.architecture, **given)
+        longest, first = getattr(config, "max_position_embeddings", None), first_position(config)
+        if longest is not None and longest < seq_len + first:
+            begin = f", whose positions begin at {first}" if first else ""
+            raise ValueError(f"max_position_embeddings={longest} is less than the segment's seq_len={seq_len}{begin}")
         torch.manual_seed(seed)
-        create: Any = AutoModelForCausalLM.from_config
+        create: Any = getattr(transformers, CLASSES[conf.aim]).from_config
         return create(config, dtype=torch.float32, attn_implementation="sdpa")
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, RuntimeError) as error:
         raise ConfigError(f"model: no {conf.architecture!r} can be built from {conf.config}: {error}") from error
@@ -67,7 +83,13 @@ class Trainee(nn.Module):
                 flat, head.weight.to(flat.dtype), targets, reduction="sum", ignore_index=IGNORE, options=options
             )
             return nats.float(), nats.new_zeros(())
-        logits = self.model(input_ids=ids, position_ids=positions, use_cache=False).logits.flatten(0, 1).float()
+        return self.sums(
+            self.model(input_ids=ids, position_ids=positions, use_cache=False).logits.flatten(0, 1), targets
+        )
+
+    def sums(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """logits [n, tokens], targets [n] → (sum of nats, sum of squared normalisers) over labelled places."""
+        logits = logits.float()
         nats = F.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORE)
         normaliser = logits.logsumexp(1)[targets != IGNORE].square().sum() if self.z_loss else nats.new_zeros(())
         return nats, normaliser

@@ -9,7 +9,7 @@ import numpy as np
 
 from conf.schema.pretrain import SegmentConf
 from tasks.core.errors import ConfigError
-from tasks.pretrain import export, model
+from tasks.pretrain import export, isolation, model, objective
 from tasks.pretrain.batches import Order, Passes, Source, apportion, open_sources
 from tasks.pretrain.device import Place
 from tasks.pretrain.job import Job
@@ -71,12 +71,14 @@ def make_trainer(job: Job, place: Place) -> Trainer:
     conf, start = job.conf, Path(job.start) if job.start else None
     sources = open_training(job)
     order = order_of(sources, conf.segment, conf.seed)
-    file = next(iter(sources.values())).files[0]
-    network = model.build(conf.model, file.vocab_size, file.eos_id, conf.segment.seq_len, conf.seed)
+    file, seq_len = next(iter(sources.values())).files[0], conf.segment.seq_len
+    aim = objective.choose(conf.model, conf.seed, seq_len, Path(job.tokenizer), file.vocab_size, file.eos_id)
+    network = model.build(conf.model, file.vocab_size, file.eos_id, seq_len, conf.seed, aim.pad)
+    isolation.refuse_if_leaking(network, conf.model)
     if start:
         order = order.after(export.read_state(start)["loader"])
         export.load_weights(network, start)
-    trainer = Trainer(conf, place, network, list(sources.values()), order)
+    trainer = Trainer(conf, place, network, list(sources.values()), order, aim)
     if start:
         export.load_moments(trainer, start)
     return trainer

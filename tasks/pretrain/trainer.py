@@ -18,9 +18,11 @@ from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import ConfigError
 from tasks.pretrain import model, optimizer
 from tasks.pretrain.batches import Order, Source
+from tasks.pretrain.denoising import TRAINEES
 from tasks.pretrain.device import Place
 from tasks.pretrain.guard import Guard
-from tasks.pretrain.packing import IGNORE, Batch
+from tasks.pretrain.objective import Inputs, Objective
+from tasks.pretrain.packing import IGNORE
 from tasks.pretrain.schedule import learning_rate
 
 
@@ -40,14 +42,22 @@ class Figures:
 class Trainer:
     """Network, optimizer, guard and order of the data of one process."""
 
-    def __init__(self, conf: PretrainConf, place: Place, network: Any, sources: Sequence[Source], order: Order) -> None:
+    def __init__(
+        self,
+        conf: PretrainConf,
+        place: Place,
+        network: Any,
+        sources: Sequence[Source],
+        order: Order,
+        objective: Objective,
+    ) -> None:
         if conf.segment.sequences % place.world:
             raise ConfigError(
                 f"segment.batch_tokens={conf.segment.batch_tokens} makes {conf.segment.sequences} sequences, "
                 f"which {place.world} processes cannot share evenly: change batch_tokens, seq_len or run.processes"
             )
-        self.conf, self.place, self.sources, self.order = conf, place, sources, order
-        trainee = model.Trainee(network, conf.optimizer.z_loss > 0)
+        self.conf, self.place, self.sources, self.order, self.objective = conf, place, sources, order, objective
+        trainee = TRAINEES[conf.model.aim](network, conf.optimizer.z_loss > 0)
         trainee.train()
         if place.compile:
             for block in model.blocks(network):
@@ -83,8 +93,10 @@ class Trainer:
 
     def update(self, *flags: bool) -> Figures:
         """Make one optimizer step; `flags` are shared with all processes on the way."""
-        rows = self._read(self.order.share(self.step, self.place.rank, self.place.world))
-        labelled = self._sum([float((rows[2] != IGNORE).sum())])[0]
+        picks = self.order.share(self.step, self.place.rank, self.place.world)
+        done = self.step * self.conf.segment.sequences
+        rows = self._read(picks, self.sources, done + self.place.rank * len(picks))
+        labelled = self._sum([float((rows[-1] != IGNORE).sum())])[0]
         nats, squares = self._accumulate(rows, max(labelled, 1.0))
         total = self._sum([nats, squares, *map(float, flags)])
         loss = (total[0] + self.conf.optimizer.z_loss * total[1]) / max(labelled, 1.0)
@@ -101,7 +113,7 @@ class Trainer:
         flagged = tuple(flag > 0 for flag in total[2:])
         return Figures(total[0] / max(labelled, 1.0), float(norm), rate, skip, flagged)
 
-    def _accumulate(self, rows: Batch, labelled: float) -> tuple[float, float]:
+    def _accumulate(self, rows: Inputs, labelled: float) -> tuple[float, float]:
         """Gradients of the share of this process, synchronised once, with the last pass; (nats, squares) summed."""
         pieces = list(self._pieces(rows))
         nats = squares = torch.zeros((), device=self.place.device)
@@ -122,22 +134,23 @@ class Trainer:
         width = -(-len(blocks) // world)
         mine = list(blocks[rank * width : (rank + 1) * width])
         rows = self._read(mine + [blocks[0]] * (width - len(mine)), sources)
-        rows[2][len(mine) :] = IGNORE
+        rows[-1][len(mine) :] = IGNORE
         self.trainee.eval()
         with self._precision():
             nats = sum(float(self.trainee(*piece)[0]) for piece in self._pieces(rows))
         self.trainee.train()
-        total = self._sum([nats, float((rows[2] != IGNORE).sum())])
+        total = self._sum([nats, float((rows[-1] != IGNORE).sum())])
         return total[0] / max(total[1], 1.0)
 
-    def _read(self, picks: Sequence[tuple[int, int]], sources: Sequence[Source] | None = None) -> Batch:
-        """The blocks picked, those of one source in a row read together."""
+    def _read(self, picks: Sequence[tuple[int, int]], sources: Sequence[Source], first: int | None = None) -> Inputs:
+        """What the objective makes of the blocks picked, those of one source in a row read together; `first` is the
+        number in the run of the first of them, None for held-out ones."""
         runs = groupby(picks, key=itemgetter(0))
-        found = [(sources or self.sources)[source].batch([block for _, block in run]) for source, run in runs]
+        found = [sources[source].batch([block for _, block in run]) for source, run in runs]
         ids, positions, labels = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
-        return ids, positions, labels
+        return self.objective.inputs((ids, positions, labels), picks, first)
 
-    def _pieces(self, rows: Batch) -> Iterator[list[Tensor]]:
+    def _pieces(self, rows: Inputs) -> Iterator[list[Tensor]]:
         size = self.conf.run.micro_batch
         for start in range(0, len(rows[0]), size):
             yield [torch.from_numpy(part[start : start + size]).to(self.place.device) for part in rows]

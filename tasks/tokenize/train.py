@@ -53,6 +53,8 @@ def save(tokenizer: Tokenizer, out: Callable[[str], Path], conf: TokenizerConf) 
     named = {"bos_token": conf.eos_token, "eos_token": conf.eos_token, "pad_token": conf.pad_token}
     if conf.kind == "wordpiece":
         named["unk_token"] = UNKNOWN
+    if conf.mask_token:
+        named["mask_token"] = conf.mask_token
     others = [token for token in conf.special_tokens if token not in named.values()]
     special = {**named, "additional_special_tokens": others}
     settings = {

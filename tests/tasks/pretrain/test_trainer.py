@@ -110,7 +110,7 @@ def test_a_step_counts_labelled_tokens_only_where_there_is_padding(make_job: Mak
 def test_a_step_reads_the_blocks_that_the_order_names_from_their_sources(make_job: MakeJob) -> None:
     trainer = trainer_of(make_job(mixture={"news": 3.0, "talk": 1.0}))
     picks = trainer.order.batch(5)
-    found = trainer._read(picks)
+    found = trainer._read(picks, trainer.sources)
     for row, (source, block) in enumerate(picks):
         for which, wanted in enumerate(trainer.sources[source].batch([block])):
             assert np.array_equal(found[which][row], wanted[0])
