@@ -48,8 +48,8 @@ class ModelConf(Conf):
     config: dict[str, int | float | bool | str | None] = Field(default_factory=dict)
     """Fields of the architecture's config (hidden_size, num_hidden_layers, …); the vocabulary is the tokenizer's."""
     tie_embeddings: bool = True
-    """Use one matrix for the token embedding and the output layer. t5 always does; false leaves out, as T5 1.1 does,
-    the scaling of its output."""
+    """Use one matrix for the token embedding and the output layer. Encoders always do. So does t5; false leaves out, as
+    T5 1.1 does, the scaling of its output."""
     objective: Objective | None = None
     """causal: the next token. masked: hidden words, whole, from both sides (Devlin et al. 2019). span: an encoder reads
     the text with spans hidden, a decoder writes them (Raffel et al. 2020). None: masked for bert and roberta, span for
@@ -57,6 +57,13 @@ class ModelConf(Conf):
     noise: NoiseConf = NoiseConf()
     """What is hidden, in the objectives masked and span."""
     later: ClassVar[frozenset[str]] = frozenset({"objective", "noise"})
+
+    @model_validator(mode="after")
+    def _encoders_are_tied(self) -> Self:
+        # transformers leaves a bias without use where they are not, for which gradients would be waited in vain.
+        if self.aim == "masked" and not self.tie_embeddings:
+            raise ValueError("tie_embeddings=false is not for encoders that restore hidden words: leave it true")
+        return self
 
     @property
     def aim(self) -> Objective:

@@ -112,7 +112,7 @@ class Recipe(Conf):
         if aim == "masked" and not self.tokenizer.mask_token:
             raise ValueError(
                 f"model.architecture={architecture} is trained to restore hidden words, and the tokenizer has no token "
-                "to hide them behind: set tokenizer.mask_token='[MASK]'"
+                "to hide them behind: set \"tokenizer.mask_token='[MASK]'\""
             )
         wanted = max(self.model.noise.most_spans(segment.seq_len) for segment in self.pretrain.segments.values())
         if aim == "span" and self.tokenizer.sentinels < wanted:

@@ -6,8 +6,6 @@ transformers isolates packed documents by their positions in causal models only.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 

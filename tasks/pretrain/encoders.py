@@ -56,7 +56,7 @@ def _bert(o: dict[str, Any], conf: ModelConf, vocab_size: int, seq_len: int) -> 
     width, inner, layers = o["hidden_size"], o["intermediate_size"], o["num_hidden_layers"]
     tables = (vocab_size + o["max_position_embeddings"] + o["type_vocab_size"]) * width
     layer = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
-    head = width * width + 3 * width + vocab_size + (0 if conf.tie_embeddings else vocab_size * width)
+    head = width * width + 3 * width + vocab_size
     restored = conf.noise.share * (width * width + vocab_size * width)
     work = 6 * (layers * layer + restored) + 12 * layers * width * seq_len
     return Size(tables + 2 * width + layers * layer + head, work, layers, width)

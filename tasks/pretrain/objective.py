@@ -120,8 +120,8 @@ class Span(Denoising):
     [sequences, width], the same of the decoder [sequences, other width], and the decoder's labels.
 
     Each document has a noise of its own. Of a document [eos, d1 … dn] in a block the encoder reads d1 … dn with a
-    sentinel for each hidden span, and eos; the decoder writes each sentinel with what it stands for, and eos. Padding is
-    of document -1. A document with nothing hidden, which happens to the short ones, is left out.
+    sentinel for each hidden span, and eos; the decoder writes each sentinel with what it stands for, and eos. Padding
+    is of document -1. A document with nothing hidden, which happens to the short ones, is left out.
     """
 
     def inputs(self, batch: Batch, picks: Sequence[tuple[int, int]], first: int | None) -> Inputs:

@@ -50,7 +50,7 @@ class Vocabulary:
         if conf.aim == "masked" and self.mask is None:
             raise ConfigError(
                 f"the tokenizer has no token that hides a word, which {conf.architecture} needs: set "
-                f"tokenizer.mask_token='[MASK]' {AGAIN}"
+                f"\"tokenizer.mask_token='[MASK]'\" {AGAIN}"
             )
         if conf.aim == "span" and len(self.sentinels) < wanted:
             raise ConfigError(

@@ -29,6 +29,8 @@ def test_every_shipped_group_loads_through_the_command(group: str, option: str, 
     words += [NEEDED[group, option]] if (group, option) in NEEDED else []
     words += ["release.base=null", "release.chat=null"] if option == "wordpiece_4k" else []
     words += ["release=base"] if (group, option) == ("finetune", "none") else []
+    words += ["finetune=none", "release=none"] if option in ("bert_base", "t5_small", "wordpiece_30k") else []
+    words += {"bert_base": ["tokenizer.mask_token='[MASK]'"], "t5_small": ["tokenizer.sentinels=40"]}.get(option, [])
     if (group, option) == ("store", "s3"):
         assert compose("demo", ("store=s3", "store.bucket=models")).store.kind == "s3"
         return
@@ -39,7 +41,7 @@ def test_every_shipped_group_loads_through_the_command(group: str, option: str, 
 
 @pytest.mark.parametrize("name", recipes())
 def test_every_shipped_recipe_loads(name: str) -> None:
-    needed = ("data.sources.mine.paths=[README.md]",) if name == "text" else ()
+    needed = ("data.sources.mine.paths=[README.md]",) if name in ("text", "bert_base", "t5_small") else ()
     assert compose(name, needed).name == name
 
 
@@ -61,6 +63,10 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         ("data.sources={shop: {kind: sql, text: 3}}", "data.sources.shop.text: Input should be a valid str"),
         ("data=text", "data.sources.mine.paths has no default: give data.sources.mine.paths="),
         ("finetune.chat=null", "release.chat names a model, but finetune.chat is not set"),
+        ("model.architecture=bert", "no token to hide them behind: set \"tokenizer.mask_token='[MASK]'\""),
+        ("model.architecture=t5", "and the tokenizer has 0 tokens to hide them behind: set tokenizer.sentinels=14"),
+        ("model={architecture: bert, tie_embeddings: false}", "is not for encoders that restore hidden words"),
+        ("model.noise={masked: 0.9, random: 0.2}", "masked=0.9 and random=0.2 add up to more than 1"),
         ("tokenizer=wordpiece_4k", "so the bits per byte that promote a base or chat model would count too little"),
     ],
 )

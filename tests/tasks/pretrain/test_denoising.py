@@ -194,5 +194,5 @@ def test_a_context_that_is_shorter_than_a_sequence_is_refused_with_where_positio
     root: Path, tmp_path: Path
 ) -> None:
     short = texts.ROBERTA.model_copy(update={"config": {**texts.ENCODER, "max_position_embeddings": 65}})
-    with pytest.raises(ConfigError, match="max_position_embeddings=65 .* seq_len=64, whose positions begin at 2"):
+    with pytest.raises(ConfigError, match=r"max_position_embeddings=65 .* seq_len=64, whose positions begin at 2"):
         trainer_of(texts.job(root, tmp_path, short))

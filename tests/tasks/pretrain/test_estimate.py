@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from conf.schema.model import ModelConf
+from conf.schema.model import ModelConf, NoiseConf
 from conf.schema.pretrain import PretrainConf, PretrainRun, SegmentConf
 from tasks.core.errors import HostError
 from tasks.pretrain import estimate
@@ -21,14 +21,25 @@ MODELS = [
     ModelConf(architecture="qwen3", config={"num_hidden_layers": 0, "hidden_size": 64}),
     ModelConf(architecture="gpt2", config={"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}),
     ModelConf(architecture="gpt2", config={"n_embd": 32, "n_layer": 2, "n_head": 2, "n_inner": 40}),
+    ModelConf(architecture="bert", config=SMALL),
+    ModelConf(architecture="bert", config={**SMALL, "type_vocab_size": 1}),
+    ModelConf(architecture="bert"),
+    ModelConf(architecture="roberta", config={**SMALL, "max_position_embeddings": 70}),
+    ModelConf(architecture="t5"),
+    ModelConf(architecture="t5", config={"d_model": 32, "d_ff": 48, "d_kv": 12, "num_heads": 2, "num_layers": 1}),
+    ModelConf(architecture="t5", config={"d_model": 32, "num_decoder_layers": 3, "feed_forward_proj": "gated-gelu"}),
+    ModelConf(architecture="t5", config={"d_model": 32, "num_decoder_layers": 0}, tie_embeddings=False),
 ]
 
 
 @pytest.mark.parametrize("conf", MODELS)
 def test_counted_parameters_are_those_of_the_built_model(conf: ModelConf) -> None:
+    import torch
+
     from tasks.pretrain.model import build
 
-    network = build(conf, vocab_size=96, eos_id=0, seq_len=16, seed=0)
+    with torch.device("meta"):
+        network = build(conf, vocab_size=96, eos_id=0, seq_len=16, seed=0, pad_id=1)
     assert estimate.count_parameters(conf, 96) == sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -41,6 +52,15 @@ def test_an_estimate_counts_whole_batches() -> None:
     found = estimate.estimate(small(), 96)
     assert found["tokens"] == 9 * 1024
     assert found["flops"] == 9 * 1024 * (6 * (found["parameters"] or 0) + 12 * 3 * 32 * 128)
+
+
+def test_a_decoder_beside_an_encoder_costs_less_than_one_over_all_tokens_and_hiding_more_costs_more() -> None:
+    t5, bert = ModelConf(architecture="t5"), ModelConf(architecture="bert")
+    for conf in (t5, bert):
+        flops, parameters = estimate.flops_per_token(conf, 32_000, 512), estimate.count_parameters(conf, 32_000)
+        assert flops is not None and parameters is not None and 0.25 < flops / (6 * parameters) < 1
+        more = conf.model_copy(update={"noise": NoiseConf(share=0.3)})
+        assert estimate.flops_per_token(more, 32_000, 512) > flops  # type: ignore[operator]
 
 
 def test_an_unknown_architecture_has_unknown_figures_but_known_tokens() -> None:

@@ -57,7 +57,7 @@ def test_a_word_of_wordpiece_is_a_token_with_those_that_continue_it(tmp_path: Pa
 @pytest.mark.parametrize(
     ("tokenizer", "model", "words"),
     [
-        ({"mask_token": None}, texts.BERT, r"bert needs: set tokenizer\.mask_token='\[MASK\]' .*--refresh"),
+        ({"mask_token": None}, texts.BERT, r"bert needs: set .tokenizer\.mask_token='\[MASK\]'. .*--refresh"),
         ({"sentinels": 3}, texts.T5, r"has 3 tokens .*t5 needs 4: set tokenizer\.sentinels=4"),
     ],
 )

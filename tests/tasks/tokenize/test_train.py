@@ -84,6 +84,21 @@ def test_transformers_knows_the_special_tokens(auto) -> None:
     assert auto.is_fast and len(auto) == 800
 
 
+def test_tokens_that_hide_text_come_after_the_others_and_leave_ids_alone_where_there_are_none(
+    tmp_path: Path, write, docstrings
+) -> None:
+    from transformers import AutoTokenizer
+
+    conf = CONF.model_copy(update={"mask_token": "[MASK]", "sentinels": 3, "extra_tokens": ("<|more|>",)})
+    assert conf.special_tokens == (
+        *CONF.special_tokens, "<|more|>", "[MASK]", "<extra_id_0>", "<extra_id_1>", "<extra_id_2>",
+    )  # fmt: skip
+    train_tokenizer([write(tmp_path / "a.parquet", docstrings[:50])], tmp_path.__truediv__, conf, tmp_path)
+    auto = AutoTokenizer.from_pretrained(tmp_path)
+    assert auto.mask_token == "[MASK]" and auto.convert_tokens_to_ids("<extra_id_2>") == len(conf.special_tokens) - 1
+    assert auto.decode(auto("a[MASK]<extra_id_1>b")["input_ids"], skip_special_tokens=True) == "ab"
+
+
 def test_a_saved_copy_is_the_same_tokenizer(auto, tmp_path: Path, docstrings) -> None:
     from transformers import AutoTokenizer
 
