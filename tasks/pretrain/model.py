@@ -52,6 +52,8 @@ def build(conf: ModelConf, vocab_size: int, eos_id: int, seq_len: int, seed: int
         if longest is not None and longest < seq_len + first:
             begin = f", whose positions begin at {first}" if first else ""
             raise ValueError(f"max_position_embeddings={longest} is less than the segment's seq_len={seq_len}{begin}")
+        if getattr(config, "output_router_logits", False):
+            raise ValueError("output_router_logits: the balance of experts is no part of the loss here, leave it out")
         torch.manual_seed(seed)
         create: Any = getattr(transformers, CLASSES[conf.aim]).from_config
         return create(config, dtype=torch.float32, attn_implementation="sdpa")

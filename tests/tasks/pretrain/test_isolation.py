@@ -46,9 +46,13 @@ def test_all_that_are_vouched_for_are_asked_here() -> None:
         ),
         (BERT.model_copy(update={"objective": "causal"}), "architecture=bert .* see"),
         (ModelConf(architecture="mamba", config={"hidden_size": 16, "num_hidden_layers": 1}), "no 'mamba'"),
+        (
+            MIXTRAL.model_copy(update={"config": {**MIXTRAL.config, "output_router_logits": True}}),
+            "the balance of experts is no part of the loss",
+        ),
         (ModelConf(architecture="llama", config=SMALL, objective="masked"), "no 'llama' can be built"),
     ],
-    ids=["opt", "bert", "mamba", "llama"],
+    ids=["opt", "bert", "mamba", "mixtral", "llama"],
 )  # fmt: skip
 def test_a_network_that_cannot_be_trained_is_refused_with_the_reason(conf: ModelConf, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
