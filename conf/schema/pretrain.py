@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from conf.schema.base import Conf, RunConf
-from conf.schema.model import ModelConf
+from conf.schema.model import NetworkConf
 
 
 class SegmentConf(Conf):
@@ -121,7 +121,7 @@ class PretrainRun(RunConf):
 class PretrainConf(Conf):
     """What one pretraining step gets: the network, one segment and everything around it."""
 
-    model: ModelConf
+    model: NetworkConf
     """The network; a segment that starts from another must name the same one."""
     segment: SegmentConf
     """Budget, schedule and mixture."""
@@ -153,7 +153,7 @@ class PretrainRecipe(Conf):
     run: PretrainRun = PretrainRun()
     """How it is run."""
 
-    def chain(self, model: ModelConf) -> list[PretrainConf]:
+    def chain(self, model: NetworkConf) -> list[PretrainConf]:
         """One config for each segment, in order."""
         return [
             PretrainConf(

@@ -10,7 +10,7 @@ from conf.schema.data import CollectConf
 from conf.schema.engine import EngineConf
 from conf.schema.evaluate import EvaluateConf
 from conf.schema.finetune import ChatConf, ClassifyConf
-from conf.schema.model import ModelConf
+from conf.schema.model import NativeConf, NetworkConf
 from conf.schema.pretrain import PretrainRecipe
 from conf.schema.release import ReleaseConf
 from conf.schema.store import LocalStoreConf, StoreConf
@@ -74,7 +74,7 @@ class Recipe(Conf):
     """Sources and data stages."""
     tokenizer: TokenizerConf = TokenizerConf()
     """The tokenizer, trained once and pinned."""
-    model: ModelConf
+    model: NetworkConf
     """The architecture that is pretrained."""
     pretrain: PretrainRecipe
     """The chain of pretraining segments."""
@@ -95,6 +95,13 @@ class Recipe(Conf):
             raise ValueError("release.chat names a model, but finetune.chat is not set")
         if self.release.classifier and not self.finetune.classify:
             raise ValueError("release.classifier names a model, but finetune.classify is not set")
+        if isinstance(self.model, NativeConf):
+            for name, segment in self.pretrain.segments.items():
+                if segment.seq_len > self.model.max_positions:
+                    raise ValueError(
+                        f"pretrain.segments.{name}.seq_len={segment.seq_len} is more than model.max_positions="
+                        f"{self.model.max_positions}: raise that, or lower seq_len"
+                    )
         if self.tokenizer.kind == "wordpiece" and (self.release.base or self.release.chat):
             raise ValueError(
                 "tokenizer.kind=wordpiece forgets white space and may forget capitals, so the bits per byte that "

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from conf.schema.model import ModelConf
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import HostError
 
@@ -25,12 +25,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 """transformers' own defaults, for the fields that the count needs."""
 
 
+def as_transformers(conf: NetworkConf) -> ModelConf:
+    """The network as transformers has it, which is how its sizes are counted here."""
+    return conf.in_transformers() if isinstance(conf, NativeConf) else conf
+
+
 def _options(conf: ModelConf) -> dict[str, Any]:
     return {**DEFAULTS[conf.architecture], **conf.config}
 
 
-def count_parameters(conf: ModelConf, vocab_size: int) -> int | None:
+def count_parameters(conf: NetworkConf, vocab_size: int) -> int | None:
     """Parameters of the network, tied ones once; None for an architecture whose count is not known here."""
+    conf = as_transformers(conf)
     if conf.architecture not in DEFAULTS:
         return None
     o = _options(conf)
@@ -51,9 +57,10 @@ def count_parameters(conf: ModelConf, vocab_size: int) -> int | None:
     return int((1 + head) * vocab_size * width + o["num_hidden_layers"] * (attention + mlp + norms) + width)
 
 
-def flops_per_token(conf: ModelConf, vocab_size: int, seq_len: int) -> int | None:
+def flops_per_token(conf: NetworkConf, vocab_size: int, seq_len: int) -> int | None:
     """Forward and backward FLOPs of one token: 6 per weight that is multiplied, and 12 layers·width·seq_len of
     attention (torchtitan's formula; Chowdhery et al., PaLM, 2022, appendix B)."""
+    conf = as_transformers(conf)
     parameters = count_parameters(conf, vocab_size)
     if parameters is None:
         return None
@@ -70,8 +77,9 @@ def flops_per_token(conf: ModelConf, vocab_size: int, seq_len: int) -> int | Non
 def _activation_bytes(conf: PretrainConf, vocab_size: int) -> int:
     """fp32 activations kept for one backward pass of one process: about 34 numbers a token, layer and unit of width
     (Korthikanti et al., 2022) and three copies of the logits."""
-    o = _options(conf.model)
-    gpt = conf.model.architecture == "gpt2"
+    model = as_transformers(conf.model)
+    o = _options(model)
+    gpt = model.architecture == "gpt2"
     layers, width = (o["n_layer"], o["n_embd"]) if gpt else (o["num_hidden_layers"], o["hidden_size"])
     processes = conf.run.processes
     rows = min(conf.run.micro_batch, -(-conf.segment.sequences // processes))
@@ -125,9 +133,10 @@ def refuse_if_too_large(conf: PretrainConf, vocab_size: int) -> None:
     needed, there = estimate(conf, vocab_size)["memory_gb"], host_memory_gb()
     if on_cpu(conf.run.device) and needed is not None and needed > there:
         parameters = count_parameters(conf.model, vocab_size) or 0
+        sizes = "model.depth" if isinstance(conf.model, NativeConf) else "the sizes in model.config"
         raise HostError(
             f"pretrain.segments.{conf.run.segment}: training {parameters / 1e6:,.0f} M parameters takes about "
             f"{needed:,.1f} GB of memory and this machine has {there:.1f}: lower pretrain.run.micro_batch (now "
             f"{conf.run.micro_batch}), pretrain.segments.{conf.run.segment}.seq_len ({conf.segment.seq_len}), "
-            f"tokenizer.vocab_size ({vocab_size}) or the sizes in model.config"
+            f"tokenizer.vocab_size ({vocab_size}) or {sizes}"
         )

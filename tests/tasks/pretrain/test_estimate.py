@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from conf.schema.model import ModelConf
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.pretrain import PretrainConf, PretrainRun, SegmentConf
 from tasks.core.errors import HostError
 from tasks.pretrain import estimate
@@ -21,11 +21,13 @@ MODELS = [
     ModelConf(architecture="qwen3", config={"num_hidden_layers": 0, "hidden_size": 64}),
     ModelConf(architecture="gpt2", config={"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}),
     ModelConf(architecture="gpt2", config={"n_embd": 32, "n_layer": 2, "n_head": 2, "n_inner": 40}),
+    NativeConf(depth=2),
+    NativeConf(depth=2, width=32, heads=4, kv_heads=2, head_size=12, inner=40, qk_norm=True, tie_embeddings=False),
 ]
 
 
 @pytest.mark.parametrize("conf", MODELS)
-def test_counted_parameters_are_those_of_the_built_model(conf: ModelConf) -> None:
+def test_counted_parameters_are_those_of_the_built_model(conf: NetworkConf) -> None:
     from tasks.pretrain.model import build
 
     network = build(conf, vocab_size=96, eos_id=0, seq_len=16, seed=0)
