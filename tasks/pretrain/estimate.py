@@ -121,11 +121,16 @@ def host_memory_gb() -> float:
     return total / 1e9
 
 
-def on_cpu(device: str) -> bool:
-    """Whether training runs on the CPU: asked for, or `auto` where no NVIDIA or ROCm driver shows a device."""
+def shows_a_gpu() -> bool:
+    """Whether an NVIDIA or ROCm driver shows a device, asked of the file system: a plan has no time for torch."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
     drivers = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-    return device == "cpu" or (device == "auto" and (hidden or not any(Path(path).exists() for path in drivers)))
+    return not hidden and any(Path(path).exists() for path in drivers)
+
+
+def on_cpu(device: str) -> bool:
+    """Whether training runs on the CPU: asked for, or `auto` where there is no GPU."""
+    return device == "cpu" or (device == "auto" and not shows_a_gpu())
 
 
 def refuse_if_too_large(conf: PretrainConf, vocab_size: int) -> None:
