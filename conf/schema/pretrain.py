@@ -35,8 +35,9 @@ class SegmentConf(Conf):
     mixture: dict[str, float] | None = None
     """Weight of each source (the shard's name without its number); None takes all tokens alike."""
     epochs: dict[str, float] | None = None
-    """In place of `mixture`: how often each source is read, 0.5 for half of it. The budget `tokens` may be less than
-    that, and then reads as much less of each; more is refused before training."""
+    """In place of `mixture`: how often each source is read, 0.5 for half of it, with the documents that data.upsample
+    repeats in each reading. The budget `tokens` may be less than that, and then reads as much less of each; more is
+    refused before training."""
     export: Literal["last", "best"] = "last"
     """Which weights become the model: the last, or those of the checkpoint with the least valid loss."""
 
