@@ -31,6 +31,7 @@ class Data:
 def prepare(recipe: Recipe) -> Data:
     """observe → fetch → validate → split → clean → dedup → decontaminate → contract → tokenize (→ repeat)."""
     name, data = recipe.name, recipe.data
+    finder = clean.recogniser(data.clean.names)
     shards = observe(f"shards/{name}", sources, data)
     confs = [data.sources[shard["source"]] for shard in shards]
     fetched = collect.fetch_shard.map(shards, conf=confs)
@@ -44,7 +45,7 @@ def prepare(recipe: Recipe) -> Data:
     taken = observe(takedown.REF, takedown.concerning, fetched)
     admitted = [data.admission(shard["source"]) for shard in shards]
     split = clean.split_shard.map(fetched, taken, judged, conf=admitted)
-    cleaned = clean.clean_shard.map(split, conf=data.clean)
+    cleaned = clean.clean_shard.map(split, finder, conf=data.clean)
     signed = clean.sign_shard.map(cleaned, conf=data.dedup)
     clusters = clean.cluster.chained(f"dedup/{name}", tuple(signed), conf=data.dedup)
     filtered = clean.filter_shard.map(cleaned, [clusters.part(shard) for shard in names], conf=data.dedup)

@@ -11,6 +11,7 @@ from conf.schema.language import LanguageConf
 from conf.schema.rules import RulesConf
 
 PiiKind = Literal["secret", "email", "iban", "card", "phone", "ip"]
+NameKind = Literal["person", "place"]
 
 Licences = Annotated[tuple[str, ...], Field(min_length=1)]
 """Licences as documents name them, in upper or lower case; * stands for any characters."""
@@ -69,6 +70,17 @@ class NormaliseConf(Conf):
     """Longest run of blank lines that is kept, in lines."""
 
 
+class NamesConf(Conf):
+    """Names, found by a spaCy model through Presidio. It needs presidio-analyzer and a model, and some
+    20 s of a core for each MB of text."""
+
+    kinds: tuple[NameKind, ...] = Field(("person", "place"), min_length=1)
+    """Kinds of names that are replaced by a placeholder, <PERSON> or <PLACE>; places are countries, cities, rivers."""
+    model: str = Field("en_core_web_sm", min_length=1)
+    """spaCy's model, of one language: an installed package, or a folder that holds one. Of its pipeline only what
+    names need is run (no tagger, parser or lemmatizer)."""
+
+
 class CleanConf(Conf):
     """Repair, scrubbing of personal data, language and quality rules, in this order."""
 
@@ -82,6 +94,8 @@ class CleanConf(Conf):
     """Languages by which documents are marked and kept; None leaves languages alone."""
     pii: tuple[PiiKind, ...] = ("secret", "email", "iban", "card", "phone", "ip")
     """Kinds of personal data that are replaced by a placeholder such as <EMAIL>; empty for none."""
+    names: NamesConf | None = None
+    """Names that are replaced after these, by a model; None leaves names alone."""
 
 
 class DedupConf(Conf):

@@ -36,15 +36,24 @@ class Cleaner:
         """The cleaned documents that pass, and the whole batch's rows that do not, with reason and detail."""
         pieces = _pieces(batch)
         texts, repaired = normalise(pieces["piece"], self.conf.normalise)
-        texts, placeholders = scrub(texts, self.conf.pii)
+        texts = self._scrub(texts)
         pieces = self._edit(pieces.with_columns(texts.alias("piece")), batch["source"])
         cleaned = self._identify(_reassemble(batch, pieces))
         verdicts = self._judge(cleaned)
         kept = verdicts["reason"].is_null()
         self.repaired += repaired
-        self.placeholders.update(placeholders)
         columns = [*batch.columns, *(LANGUAGE if self.conf.language else ())]
         return cleaned.filter(kept).select(columns), pl.concat([batch, verdicts], how="horizontal").filter(~kept)
+
+    def _scrub(self, texts: pl.Series) -> pl.Series:
+        texts, placeholders = scrub(texts, self.conf.pii)
+        self.placeholders.update(placeholders)
+        if self.conf.names:
+            from tasks.clean.names import scrub_names
+
+            texts, placeholders = scrub_names(texts, self.conf.names)
+            self.placeholders.update(placeholders)
+        return texts
 
     def _rules(self, source: object) -> RulesConf:
         return self.conf.rules_by_source.get(str(source), self.conf.rules)
@@ -132,7 +141,8 @@ def clean_parts(
     cleaners = {part: Cleaner(conf) for part in PARTS}
     added = LANGUAGE if conf.language else None
     stats = sift(docs, out, rejects, ((part, cleaner.clean) for part, cleaner in cleaners.items()), added)
-    placeholders = {kind: sum(cleaner.placeholders[kind] for cleaner in cleaners.values()) for kind in conf.pii}
+    kinds = (*conf.pii, *(conf.names.kinds if conf.names else ()))
+    placeholders = {kind: sum(cleaner.placeholders[kind] for cleaner in cleaners.values()) for kind in kinds}
     lines = sum((cleaner.lines for cleaner in cleaners.values()), Counter())
     repaired = sum(cleaner.repaired for cleaner in cleaners.values())
     return {**stats, "repaired": repaired, "placeholders": placeholders, "lines_removed": dict(sorted(lines.items()))}

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf, EvalsetConf
+from tasks.clean.recogniser import recogniser
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, Workdir, step
+
+__all__ = [
+    "clean_shard",
+    "cluster",
+    "decontaminate_shard",
+    "filter_shard",
+    "freeze_evalset",
+    "recogniser",
+    "sign_shard",
+    "split_shard",
+    "strike_evalset",
+]
 
 _TABLES = ("polars", "pyarrow", "numpy")
 
@@ -31,8 +44,11 @@ def split_shard(docs: Artifact, taken: Sequence[str], judged: Artifact | None, c
 
 
 @step(resources=Cpu(1, 2), libraries=(*_TABLES, "ftfy", "numba", "py3langid"))
-def clean_shard(split: Artifact, conf: CleanConf, work: Workdir) -> Stats:
-    """Repair and scrub documents, drop poor and foreign ones.  PART/docs.parquet in → the same out, rejects beside."""
+def clean_shard(split: Artifact, finder: Mapping[str, str] | None, conf: CleanConf, work: Workdir) -> Stats:
+    """Repair and scrub documents, drop poor and foreign ones; `finder` is what `recogniser` gave.
+
+    PART/docs.parquet in → the same out, rejects beside.
+    """
     from tasks.clean.clean import clean_parts
 
     return clean_parts(

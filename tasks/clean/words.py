@@ -60,7 +60,8 @@ def _powers(base: int, count: int) -> Hashes:
 
 def collapse(texts: pl.Series) -> pl.Series:
     """Every run of white space becomes one space; none at the ends."""
-    return texts.str.replace_all(r"\s+", " ").str.strip_chars(" ")
+    # Single spaces, nearly all there is, are left alone: it takes half the time of replacing every run.
+    return texts.str.replace_all(r"\s{2,}|[^\S ]", " ").str.strip_chars(" ")
 
 
 def plain_spaces(texts: pl.Series) -> pl.Series:
@@ -124,14 +125,17 @@ def ngrams(words: Runs, size: int) -> Runs:
     counts = words.lengths
     grams = np.where(counts >= size, counts - size + 1, np.minimum(counts, 1))
     starts = np.concatenate(([0], np.cumsum(grams)))
-    owners = np.repeat(np.arange(len(counts)), grams)
-    first = words.starts[:-1][owners] + np.arange(starts[-1]) - starts[:-1][owners]
-    padded = np.concatenate((words.values, np.zeros(size, np.uint64)))
-    total = np.zeros(len(first), np.uint64)
-    short = counts[owners] < size
-    for place, weight in enumerate(_powers(_BASE, size + 1)[1:]):
-        value = padded[first + place]
-        total += np.where(short & (place >= counts[owners]), np.uint64(0), value) * weight
+    weights = _powers(_BASE, size + 1)[1:]
+    rolled = np.zeros(len(words.values), np.uint64)
+    for place, weight in enumerate(weights):
+        rolled[: max(0, len(rolled) - place)] += words.values[place:] * weight
+    total = rolled[np.arange(starts[-1]) + np.repeat(words.starts[:-1] - starts[:-1], grams)]
+    short = np.flatnonzero((counts > 0) & (counts < size))
+    if len(short):
+        begins = np.cumsum(counts[short]) - counts[short]
+        place = np.arange(int(counts[short].sum())) - np.repeat(begins, counts[short])
+        value = words.values[np.repeat(words.starts[short], counts[short]) + place]
+        total[starts[short]] = np.add.reduceat(value * weights[place], begins)
     return Runs(mix(total), starts)
 
 

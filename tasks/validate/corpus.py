@@ -11,7 +11,7 @@ from conf.schema.validate import DriftConf, ExpectationConf, QuarantineConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import DataError
 from tasks.core.step import Stats, Workdir
-from tasks.validate import distribution, drift, expectations, in_full, pages, quarantine, tables, verdict
+from tasks.validate import distribution, drift, expectations, in_full, languages, pages, quarantine, tables, verdict
 from tasks.validate.outcomes import Outcome
 
 TITLE = "Validation of the collected documents"
@@ -29,6 +29,8 @@ class Look:
     outcomes: list[Outcome]
     results: dict[str, Any]
     corpus: dict[str, Any]
+    languages: dict[str, str]
+    """Of the sampled rows of each source."""
 
 
 class Corpus:
@@ -48,10 +50,11 @@ class Corpus:
         self.wanted = [*suite, *(drift.expected(DriftConf(**rules["drift"])) if previous else ())]
         self.statistics = tables.statistics_of(profiles)
         kinds = dict(self.statistics.select("shard", "kind").iter_rows())
+        marked = any(wanted.column == languages.COLUMN for wanted in suite)
         self.in_full = {}
         for docs in full:
             shard = docs.shard or docs.key
-            rows = tables.rows_of(docs / "docs.parquet", shard, kinds[shard])
+            rows = tables.rows_of(docs / "docs.parquet", shard, kinds[shard], marked)
             self.in_full[shard] = in_full.check(suite, shard, kinds[shard], rows)
 
     def look(self, without: Sequence[str] = ()) -> Look:
@@ -61,7 +64,7 @@ class Corpus:
         found = {"statistics": statistics, "sample": sample, "corpus": tables.one_row(corpus)}
         outcomes, results = expectations.run(self.wanted, found)
         rows = [outcome for shard, some in self.in_full.items() if shard not in without for outcome in some]
-        return Look([*outcomes, *rows], results, corpus)
+        return Look([*outcomes, *rows], results, corpus, languages.by_source(sample))
 
     def distribution(self, without: Sequence[str]) -> Any:
         """The distribution of the shards but some."""
@@ -98,7 +101,7 @@ def judge(
         last = corpus.look(tuple(aside))
     outcomes = [quarantine.released(outcome, conf) for outcome in last.outcomes]
     before = {f"before_{name}": result for name, result in first.results.items()} if aside else {}
-    index = pages.write(work.aux / "data_docs", TITLE, outcomes, {**last.results, **before}, aside)
+    index = pages.write(work.aux / "data_docs", TITLE, outcomes, {**last.results, **before}, aside, last.languages)
     critical = [outcome for outcome in outcomes if outcome.stops]
     if critical:
         raise DataError(verdict.refusal(TITLE, critical, index, too_many or GO_ON))

@@ -30,11 +30,12 @@ def write(
     outcomes: Sequence[Outcome],
     results: Mapping[str, Any],
     aside: Mapping[str, Sequence[str]] | None = None,
+    languages: Mapping[str, str] | None = None,
 ) -> Path:
     """Write index.html, with every outcome, and one page for each table as Great Expectations renders it.
 
-    `aside` says why each shard was set aside. The pages load nothing and run nothing: what a row of data holds cannot
-    act in them. Returns the index page.
+    `aside` says why each shard was set aside, `languages` those of each source. The pages load nothing and run nothing:
+    what a row of data holds cannot act in them. Returns the index page.
     """
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
@@ -45,7 +46,8 @@ def write(
         page = view.render(ValidationResultsPageRenderer().render(result))
         (folder / f"{name}.html").write_text(_still(page), encoding="utf-8")
     index = folder / "index.html"
-    index.write_text(_index(title, outcomes, results, aside or {}), encoding="utf-8")
+    before = _aside(aside or {}) + _languages(languages or {})
+    index.write_text(_index(title, outcomes, results, before), encoding="utf-8")
     return index
 
 
@@ -54,9 +56,7 @@ def _still(page: str) -> str:
     return re.sub(r"<head>", f"<head>\n{_HEAD}", page, count=1)
 
 
-def _index(
-    title: str, outcomes: Sequence[Outcome], results: Mapping[str, Any], aside: Mapping[str, Sequence[str]]
-) -> str:
+def _index(title: str, outcomes: Sequence[Outcome], results: Mapping[str, Any], before: str) -> str:
     rows = "\n".join(_row(outcome) for outcome in sorted(outcomes, key=lambda o: (o.success, o.severity)))
     pages = " · ".join(f'<a href="{name}.html">{name}</a>' for name in results)
     passed = sum(outcome.success for outcome in outcomes)
@@ -64,7 +64,7 @@ def _index(
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
 {_HEAD}</head><body><h1>{html.escape(title)}</h1>
 <p>{passed} of {len(outcomes)} expectations are met. Pages by table: {pages}</p>
-{_aside(aside)}<table><tr><th>Outcome<th>Severity<th>Expectation<th>Column<th>Table<th>Expected<th>Observed<th>Shards</tr>
+{before}<table><tr><th>Outcome<th>Severity<th>Expectation<th>Column<th>Table<th>Expected<th>Observed<th>Shards</tr>
 {rows}
 </table></body></html>
 """
@@ -79,6 +79,18 @@ def _aside(aside: Mapping[str, Sequence[str]]) -> str:
     return f"""<h2>Set aside</h2>
 <p>These shards failed and are left out; what follows is about the others. The pages before_… are about all.</p>
 <table><tr><th>Shard<th>Why</tr>
+{rows}
+</table>
+"""
+
+
+def _languages(languages: Mapping[str, str]) -> str:
+    if not languages:
+        return ""
+    rows = "\n".join(f"<tr><td>{html.escape(source)}<td>{html.escape(said)}</tr>" for source, said in languages.items())
+    return f"""<h2>Languages</h2>
+<p>Of the sampled rows of each source, as shares.</p>
+<table><tr><th>Source<th>Languages</tr>
 {rows}
 </table>
 """

@@ -16,24 +16,26 @@ PARTS = ("train", "valid")
 GX = ("great_expectations", "pandas", "polars")
 
 
-@step(resources=Cpu(1, memory_gb=1.0), libraries=("polars", "pyarrow", "numpy"))
+@step(resources=Cpu(1, memory_gb=1.0), libraries=("polars", "pyarrow", "numpy", "py3langid"))
 def profile_shard(docs: Artifact, origin: Mapping[str, str], conf: ProfileConf, work: Workdir) -> Stats:
     """Measure one shard; `origin` is its source and its kind.
 
-    docs.parquet → profile.parquet (one row of statistics), sample.parquet, distribution.npy.
+    docs.parquet → profile.parquet (one row of statistics), sample.parquet (rows with their language), distribution.npy.
     """
-    from tasks.validate import distribution, statistics, tables
+    from tasks.validate import distribution, languages, statistics, tables
 
     path = docs / "docs.parquet"
+    sampled = languages.marked(statistics.sample(path, conf.sample_rows))
     measured = statistics.profile(path, docs.shard or docs.key, origin["source"], origin["kind"])
+    measured = measured.hstack(languages.statistics(sampled))
     measured.write_parquet(work / "profile.parquet", compression="zstd")
-    statistics.sample(path, conf.sample_rows).write_parquet(work / "sample.parquet", compression="zstd")
+    sampled.write_parquet(work / "sample.parquet", compression="zstd")
     texts = (batch["text"] for batch in tables.batches(path, ["text"]))
     distribution.write(work / distribution.FILE, distribution.count(texts))
     return dict(measured.row(0, named=True))
 
 
-@step(blocks=True, resources=Cpu(1, memory_gb=1.5), libraries=(*GX, "pyarrow", "numpy"))
+@step(blocks=True, resources=Cpu(1, memory_gb=1.5), libraries=(*GX, "pyarrow", "numpy", "py3langid"))
 def validate_corpus(
     profiles: tuple[Artifact, ...],
     full: tuple[Artifact, ...],

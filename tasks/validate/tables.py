@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.artifact import Artifact
-from tasks.validate import statistics
+from tasks.validate import languages, statistics
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,10 +33,11 @@ def batches(docs: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
             yield pl.DataFrame(batch)
 
 
-def rows_of(docs: Path, shard: str, kind: str) -> Iterator[pl.DataFrame]:
-    """All rows of a shard in batches, with the columns of the sample."""
-    for batch in batches(docs, COLUMNS):
-        yield batch.with_columns(_beside(shard, kind))
+def rows_of(docs: Path, shard: str, kind: str, lang: bool = False) -> Iterator[pl.DataFrame]:
+    """All rows of a shard in batches, with the columns of the sample; `lang`, which takes longest, if asked for."""
+    for batch in batches(docs, (*COLUMNS, "messages") if lang else COLUMNS):
+        rows = languages.marked(batch).drop("messages") if lang else batch
+        yield rows.with_columns(_beside(shard, kind))
 
 
 def _beside(shard: str, kind: str) -> list[pl.Expr]:
@@ -59,7 +60,7 @@ def statistics_of(profiles: Sequence[Artifact]) -> pl.DataFrame:
 def of_profiles(profiles: Sequence[Artifact], max_rows: int) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
     """(statistics: a row per shard, sample: at most `max_rows` rows, corpus: the row for the whole), by shard.
 
-    The sample has the documents' columns but messages, and shard, kind and length (characters) beside them.
+    The sample has the documents' columns but messages, and lang, shard, kind and length (characters) beside them.
     """
     import polars as pl
 
@@ -67,7 +68,10 @@ def of_profiles(profiles: Sequence[Artifact], max_rows: int) -> tuple[pl.DataFra
     share = max(1, max_rows // max(1, len(ordered)))
     table = statistics_of(ordered)
     samples = [
-        pl.scan_parquet(profile / "sample.parquet").head(share).select(COLUMNS).with_columns(_beside(shard, kind))
+        pl.scan_parquet(profile / "sample.parquet")
+        .head(share)
+        .select(*COLUMNS, languages.COLUMN)
+        .with_columns(_beside(shard, kind))
         for profile, (shard, kind) in zip(ordered, table.select("shard", "kind").iter_rows(), strict=True)
     ][:max_rows]
     return table, pl.concat(samples).collect(), statistics.corpus(table)

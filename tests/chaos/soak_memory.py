@@ -111,7 +111,7 @@ def carry_out(stage: str, folder: Path, shards: Sequence[int], count: int) -> di
                 docs = Artifact("fetch", "", "", shard=f"{shard:04d}", root=folder / f"{shard:04d}")
                 steps.split_shard.function(docs, (), None, AdmitConf(), work(stage, shard))
             elif stage == "clean":
-                steps.clean_shard.function(artifact("split", shard), CleanConf(), work(stage, shard))
+                steps.clean_shard.function(artifact("split", shard), None, CleanConf(), work(stage, shard))
             elif stage == "sign":
                 steps.sign_shard.function(artifact("clean", shard), DedupConf(), work(stage, shard))
             else:

@@ -14,7 +14,9 @@ import pytest
 
 from conf.compose import compose
 from flows.data import prepare
+from tasks.core.errors import HostError
 from tasks.core.local import LocalBackend
+from tasks.core.plan import Planner
 from tasks.core.step import interpreted_by
 from tasks.core.store import Store
 from tests.in_process import InProcess
@@ -130,3 +132,12 @@ def test_a_second_intake_evicts_nothing_touches_no_old_shard_and_counts_what_rec
     assert changed["dropped"] >= 3 and changed["accepted"] >= 3
     again = prepared(tmp_path / "run", tmp_path / "texts", 0.02)
     assert not again.made and again.survivors == second.survivors
+
+
+def test_a_model_of_names_that_is_not_there_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    write(tmp_path / "texts", {"a.jsonl": ["one"]})
+    (tmp_path / "one.yaml").write_text(RECIPE.format(texts=tmp_path / "texts/*.jsonl", shard_mb=8))
+    planner = Planner(Store(LocalBackend(tmp_path / "store")))
+    with interpreted_by(planner), pytest.raises(HostError, match="no spaCy model nobody"):
+        prepare(compose(str(tmp_path / "one.yaml"), ("data.clean.names.model=nobody",)))
+    assert planner.rows == []

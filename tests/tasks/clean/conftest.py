@@ -100,3 +100,25 @@ def run_twice(tmp_path: Path) -> Callable[..., Artifact]:
         return made[0]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def names_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A spaCy model that finds names by rules, with parts beside that names do without."""
+    import spacy
+    from spacy.training import Example
+
+    folder = tmp_path_factory.mktemp("model") / "names"
+    nlp = spacy.blank("en")
+    for name in ("tok2vec", "senter"):
+        nlp.add_pipe(name)
+    example = Example.from_dict(nlp.make_doc("Ada met Bob."), {"sent_starts": [1, 0, 0, 0]})
+    nlp.initialize(lambda: [example])
+    ada = [{"ORTH": "Ada"}, {"IS_ALPHA": False, "OP": "*"}, {"ORTH": "EMAIL", "OP": "?"}]
+    ada += [{"ORTH": ">", "OP": "?"}, {"ORTH": "Lovelace"}]
+    people = [{"label": "PERSON", "pattern": pattern} for pattern in (ada, "Bob", "EMAIL", "> Lovelace")]
+    places = [{"label": "GPE", "pattern": "London"}, {"label": "LOC", "pattern": "Thames"}]
+    others = [{"label": "DATE", "pattern": "12 May"}, {"label": "ORG", "pattern": "Acme"}]
+    nlp.add_pipe("entity_ruler").add_patterns([*people, *places, *others])
+    nlp.to_disk(folder)
+    return folder

@@ -43,7 +43,7 @@ def ids(artifact, part: str) -> set[str]:
 
 def test_the_stage_gives_equal_bytes_twice_and_leaks_nothing(run_twice, shards) -> None:
     split = [run_twice(steps.split_shard, docs, (), None, conf=SPLIT, shard=docs.shard) for docs in shards]
-    cleaned = [run_twice(steps.clean_shard, docs, conf=CleanConf(), shard=docs.shard) for docs in split]
+    cleaned = [run_twice(steps.clean_shard, docs, None, conf=CleanConf(), shard=docs.shard) for docs in split]
     signed = [run_twice(steps.sign_shard, docs, conf=DedupConf(), shard=docs.shard) for docs in cleaned]
     clusters = run_twice(steps.cluster, tuple(signed), None, conf=DedupConf())
     dropped = [clusters.part(docs.shard) for docs in cleaned]
@@ -136,7 +136,7 @@ def test_a_shard_that_was_set_aside_is_empty_all_the_way_and_its_documents_are_r
     rejects = pl.read_parquet(split[0].aux / "rejects.parquet")
     assert set(rejects["id"]) == set(rows["id"]) and set(rejects["detail"]) == {"null_text: 1"}
 
-    cleaned = [run_twice(steps.clean_shard, docs, conf=CleanConf(), shard=docs.shard) for docs in split]
+    cleaned = [run_twice(steps.clean_shard, docs, None, conf=CleanConf(), shard=docs.shard) for docs in split]
     signed = [run_twice(steps.sign_shard, docs, conf=DedupConf(), shard=docs.shard) for docs in cleaned]
     clusters = run_twice(steps.cluster, tuple(signed), None, conf=DedupConf())
     filtered = [

@@ -28,7 +28,7 @@ def test_an_empty_place_fails_nothing_and_nothing_is_left_in_it(tmp_path: Path) 
     checks = {check.name: check for check in examine(tmp_path / "home")}
     assert {"python", "torch", "prefect", "mlflow", "transformers", "memory", "disk", "cores", "gpu", "bf16", "home",
             "prefect's database", "mlflow's database", "clock", "prefect server", "port 4200", "port 5000", "git",
-            "chromium", "seaweedfs"} <= checks.keys()  # fmt: skip
+            "chromium", "seaweedfs", "presidio"} <= checks.keys()  # fmt: skip
     assert [check for check in checks.values() if check.state == "fail"] == []
     assert checks["torch"].found == version("torch")
     assert list(tmp_path.iterdir()) == []
