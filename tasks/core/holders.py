@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SOURCE, LAST = "fetch_shard", "decontaminate_shard"
 """Where documents come in, and the last step that lets documents out before training."""
+VERDICT = "cluster"
+"""The step whose artifact has a part for each shard: which documents leave it, and how often others were duplicated.
+Nothing of a document's text gets into what is made from such a part."""
 PARTS = ("train", "valid", "test")
 TRAINING = ("train", "valid")
 TABLES = ("docs.parquet", "test.parquet")
@@ -197,6 +200,8 @@ def _made_from(
     users: dict[Place, list[tuple[Place, str | None]]] = {}
     for place, manifest in manifests.items():
         for ref in manifest.inputs if place not in documents else ():
+            if ref["step"] == VERDICT and ref["part"]:
+                continue
             users.setdefault((ref["step"], ref["key"]), []).append((place, ref["part"]))
     reached: dict[Place, set[str]] = {}
     for sight in sights:

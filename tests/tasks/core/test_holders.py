@@ -56,3 +56,21 @@ def test_a_document_that_was_held_out_or_dropped_is_in_no_model(store: Store) ->
         "evaluate_lm": {"test"}
     }
     assert [(one["id"], one["reason"]) for one in found.duplicates] == [(E, "overlaps_evalset")]
+
+
+def test_repeats_are_made_of_what_is_trained_on_and_not_of_what_only_counted_among_duplicates(tmp_path: Path) -> None:
+    chain(tmp_path)
+    made = Made(tmp_path)
+    (signed,), (tokens,) = made.store.manifests("sign_shard"), made.store.manifests("tokenize_shard")
+    clusters = made.add("cluster", {}, signed)
+    repeats = made.link("repeat_shard", (tokens, "train"), (clusters, "s-000"))
+    made.link("train_again", (repeats, "pass-2"))
+
+    def sides(doc: str, step: str) -> list[set[str]]:
+        found = holders.look(made.store, [doc])
+        return [sides for (name, _), (_, sides) in found.made.items() if name == step]
+
+    assert sides(A, "repeat_shard") == sides(A, "train_again") == [{"train"}]
+    for doc in (B, C, D):
+        assert sides(doc, "repeat_shard") == sides(doc, "train_again") == []
+    assert sides(B, "cluster") == [{"test"}]
