@@ -25,6 +25,14 @@ def test_a_document_is_named_by_its_id_the_start_of_it_or_its_uri(store: Store) 
             holders.resolve(store, doc)
 
 
+def test_a_page_of_a_web_archive_is_named_by_its_web_address_too(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    uris = ["a.warc!http://x/a#0", "b.warc!http://x/a#9", "a.warc!http://x/ab#40", "http://x/a/b"]
+    found = [row | {"uri": uri} for row, uri in zip(rows(A, B, C, D), uris, strict=True)]
+    made.add("fetch_shard", {"content/docs.parquet": found})
+    assert [one["id"] for one in holders.resolve(made.store, "http://x/a")] == sorted([A, B])
+
+
 def test_a_start_that_two_ids_share_is_refused_and_a_uri_means_all_that_it_held(tmp_path: Path) -> None:
     twins = Made(tmp_path)
     first, second = "abcdef" + "0" * 26, "abcdef" + "1" * 26
