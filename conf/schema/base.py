@@ -15,7 +15,7 @@ class Conf(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     later: ClassVar[frozenset[str]] = frozenset()
-    """Fields that were added once there were artifacts: at their default, which changes nothing, they are not in keys."""
+    """Fields that were added later: at their default, which changes nothing, they are in no key."""
 
     def for_key(self) -> dict[str, Any]:
         """The options that enter an artifact's key, as plain JSON values."""

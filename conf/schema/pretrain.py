@@ -121,8 +121,8 @@ class OptimizerConf(Conf):
     eps: float = Field(1e-8, gt=0)
     """Added to the root of the second moment."""
     weight_decay: float = Field(0.1, ge=0)
-    """Weight decay of matrices; vectors (norms, biases) have none. Decoupled with adamw and muon; adam and sgd add it to
-    the gradient, an L2 penalty (there 1e-4 is usual)."""
+    """Weight decay of matrices; vectors (norms, biases) have none. Decoupled with adamw and muon; adam and sgd add it
+    to the gradient, an L2 penalty (there 1e-4 is usual)."""
     momentum: float = Field(0.95, ge=0, lt=1)
     """Momentum of sgd and muon, per step; 0 switches it off (sgd)."""
     nesterov: bool = False
