@@ -50,7 +50,7 @@ def test_no_sequence_comes_twice_in_an_epoch_and_none_is_missed(
         for half, reader in zip(halves, (order, Order((size,), (batch,), seed, (0,))), strict=True)
         for step in half
         for rank in range(world)
-        for pick in reader.share(step, rank, world)
+        for pick in reader.share([step], rank, world)
     ]
     for epoch in range(len(seen) // size):
         assert sorted(seen[epoch * size : (epoch + 1) * size]) == [(0, block) for block in range(size)]
@@ -60,7 +60,7 @@ def test_no_sequence_comes_twice_in_an_epoch_and_none_is_missed(
 def test_a_change_of_world_size_keeps_the_global_batches(sizes: list[int], seed: int, step: int, scale: int) -> None:
     order = Order(tuple(sizes), (4 * scale,) * len(sizes), seed, (0,) * len(sizes))
     for world in (1, 2, 4):
-        joined = list(itertools.chain(*(order.share(step, rank, world) for rank in range(world))))
+        joined = list(itertools.chain(*(order.share([step], rank, world) for rank in range(world))))
         assert joined == order.batch(step)
 
 
@@ -128,8 +128,8 @@ def test_each_block_is_read_as_often_as_its_source_is_asked_for(
     resume = data.draw(st.integers(0, steps))
     later = Passes(tuple(sizes), counts, seed, (0,), names, 8, sequences=batch).after(order.record(resume))
     assert later.start == (resume * batch,)
-    read = [order.share(step, rank, world) for step in range(resume) for rank in range(world)]
-    read += [later.share(step, rank, world) for step in range(steps - resume) for rank in range(world)]
+    read = [order.share([step], rank, world) for step in range(resume) for rank in range(world)]
+    read += [later.share([step], rank, world) for step in range(steps - resume) for rank in range(world)]
     seen = Counter(list(itertools.chain(*read))[: order.total])
     for source, (size, count) in enumerate(zip(sizes, counts, strict=True)):
         times = [seen[source, block] for block in range(size)]
