@@ -74,6 +74,10 @@ def fill(recipe: Recipe, places: list[Place]) -> None:
         raise ConfigError(
             f"{places[0]}={AUTO} follows the depth of a native model: choose one (model=native), or give a number"
         )
+    if (kind := recipe.pretrain.optimizer.kind) in ("adam", "sgd"):
+        raise ConfigError(
+            f"{places[0]}={AUTO}: the rules are AdamW's, not those of optimizer.kind={kind}: give a number"
+        )
     parameters = count_parameters(recipe.model, recipe.tokenizer.vocab_size) or 1
     segments = recipe.pretrain.segments
     found = {

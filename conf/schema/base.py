@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,13 +14,16 @@ class Conf(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that were added later: at their default, which changes nothing, they are in no key."""
 
     def for_key(self) -> dict[str, Any]:
         """The options that enter an artifact's key, as plain JSON values."""
         return {
             name: _plain(value)
-            for name in type(self).model_fields
+            for name, field in type(self).model_fields.items()
             if not isinstance(value := getattr(self, name), RunConf)
+            and not (name in self.later and value == field.get_default(call_default_factory=True))
         }
 
 

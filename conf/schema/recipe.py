@@ -14,7 +14,7 @@ from conf.schema.model import NativeConf, NetworkConf
 from conf.schema.pretrain import PretrainRecipe
 from conf.schema.release import ReleaseConf
 from conf.schema.store import LocalStoreConf, StoreConf
-from conf.schema.tokenize import TokenizerConf
+from conf.schema.tokenize import TokenizerConf, UpsampleConf
 from conf.schema.validate import ContractConf, ValidateConf
 
 
@@ -37,6 +37,8 @@ class DataConf(CollectConf):
     """Overlap with the evaluation set."""
     contract: ContractConf = ContractConf()
     """What cleaned documents and tokens must be like."""
+    upsample: UpsampleConf | None = None
+    """Which training documents are seen more than once, by how often they were duplicated; None for none."""
 
     @model_validator(mode="after")
     def _licences_are_of_known_sources(self) -> DataConf:

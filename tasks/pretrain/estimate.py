@@ -93,20 +93,25 @@ def estimate(conf: PretrainConf, vocab_size: int) -> dict[str, float | int | Non
     """
     parameters = count_parameters(conf.model, vocab_size)
     flops = flops_per_token(conf.model, vocab_size, conf.segment.seq_len)
-    tokens = conf.segment.steps * conf.segment.batch_tokens
+    tokens = conf.segment.tokens_after(conf.segment.steps)
     known = parameters is not None and flops is not None
+    optimizer = conf.optimizer
+    moments = {"sgd": int(optimizer.momentum > 0)}.get(optimizer.kind, 2)
+    kept = 1 + moments + int(conf.segment.ema is not None)
     copies = 1 if conf.run.parallel == "fsdp" else conf.run.processes
     return {
         "parameters": parameters,
         "tokens": tokens,
         "flops": flops * tokens if flops is not None else None,
-        # Weights, gradients and two moments in fp32, the copy that a checkpoint is written from, and torch itself.
+        # Weights, gradients and moments in fp32, the copy that a checkpoint is written from, and torch itself.
         "memory_gb": round(
-            (28 * parameters * copies + conf.run.processes * (_activation_bytes(conf, vocab_size) + 5e8)) / 1e9, 2
+            ((8 * kept + 4) * parameters * copies + conf.run.processes * (_activation_bytes(conf, vocab_size) + 5e8))
+            / 1e9,
+            2,
         )
         if parameters is not None
         else None,
-        "checkpoint_mb": round(12 * parameters / 1e6, 1) if known and parameters is not None else None,
+        "checkpoint_mb": round(4 * kept * parameters / 1e6, 1) if known and parameters is not None else None,
     }
 
 

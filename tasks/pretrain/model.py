@@ -73,10 +73,10 @@ def has_plain_head(network: Any) -> bool:
 class Trainee(nn.Module):
     """A causal language model that returns sums of losses, so that shares of a batch add up exactly."""
 
-    def __init__(self, model: Any, z_loss: bool) -> None:
+    def __init__(self, model: Any, z_loss: bool, smoothing: float = 0.0) -> None:
         super().__init__()
         self.model = model
-        self.z_loss = z_loss
+        self.z_loss, self.smoothing = z_loss, smoothing
         self.plain = has_plain_head(model) and not z_loss
 
     def forward(self, ids: Tensor, positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,17 +85,17 @@ class Trainee(nn.Module):
         Documents do not see each other: transformers finds their borders where the positions restart.
         """
         targets = labels.flatten()
+        shape: dict[str, Any] = {"reduction": "sum", "ignore_index": IGNORE}
+        shape["label_smoothing"] = self.smoothing if self.training else 0.0
         if self.plain:
             hidden = self.model.base_model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
             flat = hidden.flatten(0, 1)
             head = self.model.get_output_embeddings()
             options = torch.nn.LinearCrossEntropyOptions() if flat.is_cuda and self.training else None
-            nats = F.linear_cross_entropy(
-                flat, head.weight.to(flat.dtype), targets, reduction="sum", ignore_index=IGNORE, options=options
-            )
+            nats = F.linear_cross_entropy(flat, head.weight.to(flat.dtype), targets, options=options, **shape)
             return nats.float(), nats.new_zeros(())
         logits = self.model(input_ids=ids, position_ids=positions, use_cache=False).logits.flatten(0, 1).float()
-        nats = F.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORE)
+        nats = F.cross_entropy(logits, targets, **shape)
         normaliser = logits.logsumexp(1)[targets != IGNORE].square().sum() if self.z_loss else nats.new_zeros(())
         return nats, normaliser
 
@@ -139,6 +139,12 @@ def inner(module: nn.Module) -> Trainee:
     found = module.module if isinstance(module, DistributedDataParallel) else module
     assert isinstance(found, Trainee)
     return found
+
+
+def looked_up(trainee: Trainee) -> list[nn.Parameter]:
+    """The matrices of the embeddings and of the output layer."""
+    tables = [module for module in trainee.modules() if isinstance(module, nn.Embedding)]
+    return [parameter for part in (*tables, trainee.model.get_output_embeddings()) for parameter in part.parameters()]
 
 
 def parameters(trainee: Trainee) -> dict[str, nn.Parameter]:

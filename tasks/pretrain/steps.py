@@ -34,7 +34,7 @@ def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dic
     refuse_if_impossible(conf.model)
     vocab_size = tokenizer.stats.get("vocab_size")
     if vocab_size is None:
-        return {"tokens": conf.segment.steps * conf.segment.batch_tokens}
+        return {"tokens": conf.segment.tokens_after(conf.segment.steps)}
     refuse_if_too_large(conf, int(vocab_size))
     return {name: value for name, value in estimate(conf, vocab_size).items() if value is not None}
 

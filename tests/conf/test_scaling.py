@@ -12,6 +12,7 @@ from conf.scaling import numbers
 from conf.schema.model import NativeConf
 from conf.schema.pretrain import SegmentConf
 from conf.schema.recipe import Recipe
+from tasks.core.errors import ConfigError
 
 MINE = "data.sources.mine.paths=[README.md]"
 ALL = {"tokens", "batch_tokens", "peak_lr"}
@@ -74,6 +75,11 @@ def test_each_segment_has_numbers_of_its_own_and_the_first_decides_on_the_weight
     first, second = recipe.pretrain.segments["main"], recipe.pretrain.segments["next"]
     assert first.batch_tokens > second.batch_tokens
     assert recipe.pretrain.optimizer.weight_decay == depth(4).pretrain.optimizer.weight_decay
+
+
+def test_an_optimizer_that_the_rules_are_not_for_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"tokens=auto: the rules are AdamW's, not those of optimizer\.kind=sgd"):
+        depth(2, "pretrain.optimizer.kind=sgd")
 
 
 def test_the_key_sees_numbers_and_no_auto() -> None:
