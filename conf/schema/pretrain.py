@@ -163,6 +163,9 @@ class PretrainRun(RunConf):
     """With several processes: whole copies (ddp) or shards (fsdp) of the weights; auto: fsdp on cuda, ddp on cpu."""
     micro_batch: int = Field(16, ge=1)
     """Sequences in one forward pass of one process; gradients are accumulated over the passes of a step."""
+    recompute: Literal["none", "selective", "full"] = "none"
+    """What the backward pass computes again in place of keeping it: full, all inside the network's layers (a third more
+    work, least memory); selective, all but matrix products and attention. The weights are the same to the bit."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the device computes in it (it is asked), else fp32."""
     compile: bool | None = None

@@ -76,14 +76,15 @@ def flops_per_token(conf: NetworkConf, vocab_size: int, seq_len: int) -> int | N
 
 def _activation_bytes(conf: PretrainConf, vocab_size: int) -> int:
     """fp32 activations kept for one backward pass of one process: about 34 numbers a token, layer and unit of width
-    (Korthikanti et al., 2022) and three copies of the logits."""
+    (Korthikanti et al., 2022), less where they are computed again, and three copies of the logits."""
     model = as_transformers(conf.model)
     o = _options(model)
     gpt = model.architecture == "gpt2"
     layers, width = (o["n_layer"], o["n_embd"]) if gpt else (o["num_hidden_layers"], o["hidden_size"])
     processes = conf.run.processes
     rows = min(conf.run.micro_batch, -(-conf.segment.sequences // processes))
-    return int(rows * conf.segment.seq_len * 4 * (34 * layers * width + 3 * vocab_size))
+    kept = {"none": 34 * layers, "selective": 12 * layers + 34, "full": layers + 34}[conf.run.recompute]
+    return int(rows * conf.segment.seq_len * 4 * (kept * width + 3 * vocab_size))
 
 
 def estimate(conf: PretrainConf, vocab_size: int) -> dict[str, float | int | None]:
