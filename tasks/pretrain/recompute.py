@@ -32,7 +32,7 @@ def install(blocks: Iterable[nn.Module], mode: str) -> None:
     if mode == "selective":
         options["context_fn"] = partial(create_selective_checkpoint_contexts, _keep)
     for block in blocks:
-        block.forward = partial(checkpoint, block.forward, **options)  # type: ignore[method-assign]
+        block.forward = partial(checkpoint, block.forward, **options)
 
 
 def _keep(context: Any, operation: Any, *_: Any, **__: Any) -> CheckpointPolicy:

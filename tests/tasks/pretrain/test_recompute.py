@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conf.schema.model import ModelConf, NativeConf
