@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from conf.schema.base import Conf, RunConf
-from conf.schema.model import ModelConf
+from conf.schema.model import NetworkConf
 
 
 class SegmentConf(Conf):
@@ -24,8 +24,9 @@ class SegmentConf(Conf):
     some padding (which counts towards the budget). Positions restart at each document in both."""
     peak_lr: float = Field(3e-3, gt=0)
     """Learning rate after warm-up, per optimizer step."""
-    schedule: Literal["wsd", "cosine"] = "wsd"
-    """wsd: warm-up, stable, linear decay; cosine: warm-up, then half a cosine."""
+    schedule: Literal["wsd", "cosine", "linear"] = "wsd"
+    """wsd: warm-up, stable, linear decay; cosine: warm-up, then half a cosine; linear: warm-up, then falling to the
+    end."""
     warmup: float = Field(0.05, ge=0, le=1)
     """Share of the steps in which the rate rises linearly from 0."""
     decay: float = Field(0.3, ge=0, le=1)
@@ -35,10 +36,25 @@ class SegmentConf(Conf):
     mixture: dict[str, float] | None = None
     """Weight of each source (the shard's name without its number); None takes all tokens alike."""
     epochs: dict[str, float] | None = None
-    """In place of `mixture`: how often each source is read, 0.5 for half of it. The budget `tokens` may be less than
-    that, and then reads as much less of each; more is refused before training."""
+    """In place of `mixture`: how often each source is read, 0.5 for half of it, with the documents that data.upsample
+    repeats in each reading. The budget `tokens` may be less than that, and then reads as much less of each; more is
+    refused before training."""
     export: Literal["last", "best"] = "last"
     """Which weights become the model: the last, or those of the checkpoint with the least valid loss."""
+    first_batch_tokens: int | None = Field(None, gt=0)
+    """Tokens of the first optimizer steps, a divisor of batch_tokens and a multiple of seq_len: the batch grows by as
+    many at a time, each size for an equal part of `ramp`. None: all batches have batch_tokens."""
+    ramp: float = Field(0.1, gt=0, le=1)
+    """Share of the budget in which the batch grows, where first_batch_tokens is set."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of each label that is spread over the vocabulary in training's loss (Szegedy et al. 2016)."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay, per step, of an exponential moving average of the weights, which then is what is looked at on valid tokens
+    and becomes the model; a segment that follows starts from it. None: the weights themselves."""
+    patience: int | None = Field(None, ge=1)
+    """Stop before the budget is used up after so many looks at the valid tokens in a row without a lower loss; None:
+    never. `export: best` takes the weights of the lowest."""
+    later: ClassVar[frozenset[str]] = frozenset({"first_batch_tokens", "ramp", "label_smoothing", "ema", "patience"})
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -52,22 +68,53 @@ class SegmentConf(Conf):
             raise ValueError("epochs needs at least one source, each read more than 0 times: leave unused sources out")
         if self.epochs is not None and self.mixture is not None:
             raise ValueError("mixture and epochs both say how much of each source is read: set one of them to null")
+        first = self.first_batch_tokens
+        if first is not None and (self.batch_tokens % first or first % self.seq_len):
+            raise ValueError(
+                f"first_batch_tokens={first} must divide batch_tokens={self.batch_tokens} and be a multiple of "
+                f"seq_len={self.seq_len}"
+            )
         return self
 
     @property
     def sequences(self) -> int:
-        """Sequences in one optimizer step, over all processes."""
-        return self.batch_tokens // self.seq_len
+        """Sequences in one of the smallest steps, over all processes: those of all steps without a ramp."""
+        return (self.first_batch_tokens or self.batch_tokens) // self.seq_len
 
     @property
     def steps(self) -> int:
         """Optimizer steps that the budget pays for."""
-        return max(1, self.tokens // self.batch_tokens)
+        growing = self.growth
+        spent = sum((size + 1) * count for size, count in enumerate(growing)) * self.sequences * self.seq_len
+        return max(1, sum(growing) + max(0, self.tokens - spent) // self.batch_tokens)
+
+    @property
+    def growth(self) -> tuple[int, ...]:
+        """How many steps have once, twice, … the sequences of the smallest one, before all have batch_tokens."""
+        if self.first_batch_tokens is None:
+            return ()
+        sizes = range(1, self.batch_tokens // self.first_batch_tokens)
+        each = self.ramp * self.tokens / max(1, len(sizes))
+        return tuple(max(1, round(each / (size * self.first_batch_tokens))) for size in sizes)
+
+    def units(self, step: int) -> int:
+        """How many of the smallest steps the first `step` steps come to."""
+        done, taken = 0, 0
+        for size, count in enumerate(self.growth, 1):
+            some = min(count, step - taken)
+            done, taken = done + some * size, taken + some
+        return done + (step - taken) * (self.batch_tokens // (self.first_batch_tokens or self.batch_tokens))
+
+    def tokens_after(self, step: int) -> int:
+        """Tokens that the first `step` steps read."""
+        return self.units(step) * self.sequences * self.seq_len
 
 
 class OptimizerConf(Conf):
-    """AdamW and what guards it."""
+    """The optimizer and what guards it."""
 
+    kind: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
+    """adamw, adam, sgd, or muon for the matrices of hidden layers with adamw for everything else, at one rate."""
     beta1: float = Field(0.9, ge=0, lt=1)
     """Decay of the running mean of gradients, per step."""
     beta2: float = Field(0.95, ge=0, lt=1)
@@ -75,7 +122,14 @@ class OptimizerConf(Conf):
     eps: float = Field(1e-8, gt=0)
     """Added to the root of the second moment."""
     weight_decay: float = Field(0.1, ge=0)
-    """Decoupled weight decay of matrices; vectors (norms, biases) have none."""
+    """Weight decay of matrices; vectors (norms, biases) have none. Decoupled with adamw and muon; adam and sgd add it
+    to the gradient, an L2 penalty (there 1e-4 is usual)."""
+    momentum: float = Field(0.95, ge=0, lt=1)
+    """Momentum of sgd and muon, per step; 0 switches it off (sgd)."""
+    nesterov: bool = False
+    """Nesterov's momentum (sgd; muon always has it)."""
+    l1: float = Field(0.0, ge=0)
+    """Weight of the sum of the absolute values of matrices, added to the loss."""
     clip: float = Field(1.0, gt=0)
     """Largest norm of the whole gradient."""
     z_loss: float = Field(0.0, ge=0)
@@ -84,6 +138,13 @@ class OptimizerConf(Conf):
     """Steps that the spike guard remembers; it acts once so many have been seen."""
     guard_sigma: float = Field(6.0, gt=0)
     """Standard deviations above the mean at which loss or gradient norm count as a spike."""
+    later: ClassVar[frozenset[str]] = frozenset({"kind", "momentum", "nesterov", "l1"})
+
+    @model_validator(mode="after")
+    def _suits_the_kind(self) -> Self:
+        if self.nesterov and not (self.kind == "sgd" and self.momentum):
+            raise ValueError("nesterov is for kind=sgd with a momentum above 0: leave it out")
+        return self
 
 
 class PretrainRun(RunConf):
@@ -102,6 +163,9 @@ class PretrainRun(RunConf):
     """With several processes: whole copies (ddp) or shards (fsdp) of the weights; auto: fsdp on cuda, ddp on cpu."""
     micro_batch: int = Field(16, ge=1)
     """Sequences in one forward pass of one process; gradients are accumulated over the passes of a step."""
+    recompute: Literal["none", "selective", "full"] = "none"
+    """What the backward pass computes again in place of keeping it: full, all inside the network's layers (a third more
+    work, least memory); selective, all but matrix products and attention. The weights are the same to the bit."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the device computes in it (it is asked), else fp32."""
     compile: bool | None = None
@@ -121,12 +185,12 @@ class PretrainRun(RunConf):
 class PretrainConf(Conf):
     """What one pretraining step gets: the network, one segment and everything around it."""
 
-    model: ModelConf
+    model: NetworkConf
     """The network; a segment that starts from another must name the same one."""
     segment: SegmentConf
     """Budget, schedule and mixture."""
     optimizer: OptimizerConf = OptimizerConf()
-    """AdamW and its guard."""
+    """The optimizer and its guard."""
     seed: int = Field(0, ge=0)
     """Seed of the weights, of the order of the data and of dropout."""
     valid_every: int = Field(200, ge=1)
@@ -143,7 +207,7 @@ class PretrainRecipe(Conf):
     segments: dict[str, SegmentConf] = Field(min_length=1)
     """Segments by name, in order."""
     optimizer: OptimizerConf = OptimizerConf()
-    """AdamW and its guard."""
+    """The optimizer and its guard."""
     seed: int = Field(0, ge=0)
     """Seed of the weights, of the order of the data and of dropout."""
     valid_every: int = Field(200, ge=1)
@@ -153,7 +217,7 @@ class PretrainRecipe(Conf):
     run: PretrainRun = PretrainRun()
     """How it is run."""
 
-    def chain(self, model: ModelConf) -> list[PretrainConf]:
+    def chain(self, model: NetworkConf) -> list[PretrainConf]:
         """One config for each segment, in order."""
         return [
             PretrainConf(

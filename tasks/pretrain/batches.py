@@ -137,9 +137,9 @@ class Order:
         sources = np.repeat(np.arange(len(self.counts)), self.counts)
         return np.broadcast_to(sources, (steps, len(sources))), np.concatenate(found, axis=1)
 
-    def share(self, step: int, rank: int, world: int) -> list[tuple[int, int]]:
-        """The part of a step's batch that process `rank` of `world` computes."""
-        picks = self.batch(step)
+    def share(self, steps: Iterable[int], rank: int, world: int) -> list[tuple[int, int]]:
+        """The part that process `rank` of `world` computes of a batch, that of one step or of several together."""
+        picks = [pick for step in steps for pick in self.batch(step)]
         size = len(picks) // world
         return picks[rank * size : (rank + 1) * size]
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from conf.schema.model import ModelConf
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import HostError
 from tasks.pretrain import encoders
@@ -27,12 +27,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 """transformers' own defaults, for the fields that the count needs."""
 
 
+def as_transformers(conf: NetworkConf) -> ModelConf:
+    """The network as transformers has it, which is how its sizes are counted here."""
+    return conf.in_transformers() if isinstance(conf, NativeConf) else conf
+
+
 def _options(conf: ModelConf) -> dict[str, Any]:
     return {**DEFAULTS[conf.architecture], **conf.config}
 
 
-def count_parameters(conf: ModelConf, vocab_size: int) -> int | None:
+def count_parameters(conf: NetworkConf, vocab_size: int) -> int | None:
     """Parameters of the network, tied ones once; None for an architecture whose count is not known here."""
+    conf = as_transformers(conf)
     if conf.architecture not in DEFAULTS:
         return None
     if conf.architecture in encoders.DEFAULTS:
@@ -55,9 +61,10 @@ def count_parameters(conf: ModelConf, vocab_size: int) -> int | None:
     return int((1 + head) * vocab_size * width + o["num_hidden_layers"] * (attention + mlp + norms) + width)
 
 
-def flops_per_token(conf: ModelConf, vocab_size: int, seq_len: int) -> int | None:
+def flops_per_token(conf: NetworkConf, vocab_size: int, seq_len: int) -> int | None:
     """Forward and backward FLOPs of one token: 6 per weight that is multiplied, and 12 layers·width·seq_len of
     attention (torchtitan's formula; Chowdhery et al., PaLM, 2022, appendix B)."""
+    conf = as_transformers(conf)
     parameters = count_parameters(conf, vocab_size)
     if parameters is None:
         return None
@@ -83,11 +90,12 @@ def _shape(conf: ModelConf) -> tuple[int, int]:
 
 def _activation_bytes(conf: PretrainConf, vocab_size: int) -> int:
     """fp32 activations kept for one backward pass of one process: about 34 numbers a token, layer and unit of width
-    (Korthikanti et al., 2022) and three copies of the logits."""
-    layers, width = _shape(conf.model)
+    (Korthikanti et al., 2022), less where they are computed again, and three copies of the logits."""
+    layers, width = _shape(as_transformers(conf.model))
     processes = conf.run.processes
     rows = min(conf.run.micro_batch, -(-conf.segment.sequences // processes))
-    return int(rows * conf.segment.seq_len * 4 * (34 * layers * width + 3 * vocab_size))
+    kept = {"none": 34 * layers, "selective": 12 * layers + 34, "full": layers + 34}[conf.run.recompute]
+    return int(rows * conf.segment.seq_len * 4 * (kept * width + 3 * vocab_size))
 
 
 def estimate(conf: PretrainConf, vocab_size: int) -> dict[str, float | int | None]:
@@ -97,20 +105,25 @@ def estimate(conf: PretrainConf, vocab_size: int) -> dict[str, float | int | Non
     """
     parameters = count_parameters(conf.model, vocab_size)
     flops = flops_per_token(conf.model, vocab_size, conf.segment.seq_len)
-    tokens = conf.segment.steps * conf.segment.batch_tokens
+    tokens = conf.segment.tokens_after(conf.segment.steps)
     known = parameters is not None and flops is not None
+    optimizer = conf.optimizer
+    moments = {"sgd": int(optimizer.momentum > 0)}.get(optimizer.kind, 2)
+    kept = 1 + moments + int(conf.segment.ema is not None)
     copies = 1 if conf.run.parallel == "fsdp" else conf.run.processes
     return {
         "parameters": parameters,
         "tokens": tokens,
         "flops": flops * tokens if flops is not None else None,
-        # Weights, gradients and two moments in fp32, the copy that a checkpoint is written from, and torch itself.
+        # Weights, gradients and moments in fp32, the copy that a checkpoint is written from, and torch itself.
         "memory_gb": round(
-            (28 * parameters * copies + conf.run.processes * (_activation_bytes(conf, vocab_size) + 5e8)) / 1e9, 2
+            ((8 * kept + 4) * parameters * copies + conf.run.processes * (_activation_bytes(conf, vocab_size) + 5e8))
+            / 1e9,
+            2,
         )
         if parameters is not None
         else None,
-        "checkpoint_mb": round(12 * parameters / 1e6, 1) if known and parameters is not None else None,
+        "checkpoint_mb": round(4 * kept * parameters / 1e6, 1) if known and parameters is not None else None,
     }
 
 
@@ -125,11 +138,16 @@ def host_memory_gb() -> float:
     return total / 1e9
 
 
-def on_cpu(device: str) -> bool:
-    """Whether training runs on the CPU: asked for, or `auto` where no NVIDIA or ROCm driver shows a device."""
+def shows_a_gpu() -> bool:
+    """Whether an NVIDIA or ROCm driver shows a device, asked of the file system: a plan has no time for torch."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
     drivers = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-    return device == "cpu" or (device == "auto" and (hidden or not any(Path(path).exists() for path in drivers)))
+    return not hidden and any(Path(path).exists() for path in drivers)
+
+
+def on_cpu(device: str) -> bool:
+    """Whether training runs on the CPU: asked for, or `auto` where there is no GPU."""
+    return device == "cpu" or (device == "auto" and not shows_a_gpu())
 
 
 def refuse_if_too_large(conf: PretrainConf, vocab_size: int) -> None:
@@ -137,9 +155,10 @@ def refuse_if_too_large(conf: PretrainConf, vocab_size: int) -> None:
     needed, there = estimate(conf, vocab_size)["memory_gb"], host_memory_gb()
     if on_cpu(conf.run.device) and needed is not None and needed > there:
         parameters = count_parameters(conf.model, vocab_size) or 0
+        sizes = "model.depth" if isinstance(conf.model, NativeConf) else "the sizes in model.config"
         raise HostError(
             f"pretrain.segments.{conf.run.segment}: training {parameters / 1e6:,.0f} M parameters takes about "
             f"{needed:,.1f} GB of memory and this machine has {there:.1f}: lower pretrain.run.micro_batch (now "
             f"{conf.run.micro_batch}), pretrain.segments.{conf.run.segment}.seq_len ({conf.segment.seq_len}), "
-            f"tokenizer.vocab_size ({vocab_size}) or the sizes in model.config"
+            f"tokenizer.vocab_size ({vocab_size}) or {sizes}"
         )

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from tasks.core.errors import ArtifactError
-from tasks.pretrain import model, optimizer
+from tasks.pretrain import model
 from tasks.pretrain.trainer import Trainer
 
 
@@ -36,7 +36,7 @@ def load_moments(trainer: Trainer, folder: Path) -> None:
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     with safe_open(folder / "state" / "optimizer.safetensors", framework="pt") as file:
-        for name, target in optimizer.moments(trainer.optimizer, trainer.named).items():
+        for name, target in trainer.optimizer.moments(trainer.named).items():
             saved = file.get_tensor(name)
             if isinstance(target, DTensor):
                 saved = distribute_tensor(saved.to(target.device), target.device_mesh, target.placements)
@@ -44,8 +44,9 @@ def load_moments(trainer: Trainer, folder: Path) -> None:
 
 
 def write_model(trainer: Trainer, tokenizer: Path, folder: Path) -> None:
-    """Write config, weights (safetensors) and the tokenizer's files; the same bytes for the same weights."""
-    weights = {name: trainer.full(parameter) for name, parameter in trainer.named.items()}
+    """Write config, weights (safetensors; their average where one is kept) and the tokenizer's files; the same bytes
+    for the same weights."""
+    weights = {name: trainer.full(value) for name, value in (trainer.ema or trainer.named).items()}
     weights |= {name: trainer.full(value) for name, value in model.buffers(trainer.trainee).items()}
     if trainer.place.rank:
         return
@@ -53,7 +54,7 @@ def write_model(trainer: Trainer, tokenizer: Path, folder: Path) -> None:
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     folder.mkdir(parents=True, exist_ok=True)
-    trainer.trainee.model.save_pretrained(folder, state_dict=weights)
+    model.stored_as(trainer.trainee.model).save_pretrained(folder, state_dict=weights)
     for path in sorted(tokenizer.iterdir()):
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
@@ -63,7 +64,7 @@ def write_state(trainer: Trainer, folder: Path, record: dict[str, Any]) -> None:
     """Write the optimizer's moments and `record`: all that a following segment needs beside the weights."""
     from safetensors.torch import save_file
 
-    tensors = {name: trainer.full(value) for name, value in optimizer.moments(trainer.optimizer, trainer.named).items()}
+    tensors = {name: trainer.full(value) for name, value in trainer.optimizer.moments(trainer.named).items()}
     if trainer.place.rank:
         return
     folder.mkdir(parents=True, exist_ok=True)

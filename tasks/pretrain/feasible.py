@@ -8,7 +8,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from conf.schema.model import ModelConf
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from tasks.core.errors import ConfigError, nearest
 from tasks.pretrain.estimate import DEFAULTS
 
@@ -18,8 +18,10 @@ MAPPINGS = {"causal": "CAUSAL_LM", "masked": "MASKED_LM", "span": "SEQ_TO_SEQ_CA
 """transformers' name for each objective."""
 
 
-def refuse_if_impossible(conf: ModelConf) -> None:
+def refuse_if_impossible(conf: NetworkConf) -> None:
     """Raise `ConfigError` for an unknown architecture, a misspelt field, and sizes that do not divide."""
+    if isinstance(conf, NativeConf):  # nothing is left to ask: its own model checks its sizes
+        return
     known = models(conf.aim)
     if known and conf.architecture not in known:
         kind = "" if conf.objective is None else f" for model.objective={conf.objective}"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conf.schema.model import ModelConf
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from tasks.core.errors import ConfigError
 from tasks.pretrain.denoising import HEADS, TRAINEES
 from tasks.pretrain.model import PLAIN_HEADS
@@ -22,13 +22,13 @@ CLOSE = 1e-5
 """What rounding may change of a loss, as a share of it."""
 
 
-def refuse_if_leaking(network: Any, conf: ModelConf) -> None:
+def refuse_if_leaking(network: Any, conf: NetworkConf) -> None:
     """Raise `ConfigError` if a network that is not known to cannot be trained as its objective wants it.
 
     It is so if a forward pass fails, if what stands in one document changes the loss of another in the same sequence,
     or if a causal network (or a decoder) sees what it is to write.
     """
-    if conf.architecture in PROVEN[conf.aim]:
+    if isinstance(conf, NativeConf) or conf.architecture in PROVEN[conf.aim]:
         return
     where = f"model.architecture={conf.architecture} cannot be trained with the objective {conf.aim}"
     try:

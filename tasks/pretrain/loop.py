@@ -41,9 +41,10 @@ class Loop:
         self.trainer = make_trainer(job, place)
         self.valid, self.valid_picks = choose_valid(job)
         self.checkpoints = Checkpoints(job.work.scratch / "checkpoints", self._progress, self.journal.say)
-        self.losses: dict[str, float | None] = {"loss": None, "valid_loss": None, "best": None}
+        self.losses: dict[str, float | None] = {"loss": None, "valid_loss": None, "best": None, "worse": 0}
         self.seconds = 0.0
         self._resume()
+        self._end_early()
         self.began = self.logged_at = self.saved_at = time.monotonic()
         self.logged_step = self.trainer.step
 
@@ -79,6 +80,7 @@ class Loop:
             figures = self.trainer.update(stop.asked, due and self.place.rank == 0)
             stopped, clock = figures.flags
             self._look(figures)
+            self._end_early()
             step = self.trainer.step
             if stopped or clock or step == self.steps or step % self.conf.run.checkpoint_steps == 0:
                 self.save()
@@ -88,6 +90,13 @@ class Loop:
                 return False
         self.checkpoints.wait()
         return True
+
+    def _end_early(self) -> None:
+        """Let the present step be the last one if the valid loss has not become lower for long enough."""
+        patience = self.conf.segment.patience
+        if patience is not None and (self.losses.get("worse") or 0) >= patience and self.trainer.step < self.steps:
+            self.steps = self.trainer.step
+            self.journal.say(f"step {self.steps}: no lower valid loss in {patience} looks: ending before the budget")
 
     def _look(self, figures: Figures) -> None:
         """Valid loss, metrics and progress, each when it is due."""
@@ -104,20 +113,21 @@ class Loop:
     def _validate(self) -> float:
         loss = self.trainer.evaluate(self.valid_picks, self.valid)
         best = self.losses["best"]
-        self.losses["valid_loss"] = loss
-        if best is None or loss < best:
+        better = best is None or loss < best
+        self.losses |= {"valid_loss": loss, "worse": 0 if better else (self.losses.get("worse") or 0) + 1}
+        if better:
             self.losses["best"] = loss
             if self.conf.segment.export == "best":
                 self.save()
         return loss
 
     def _log(self, step: int, values: dict[str, float]) -> None:
-        batch, now = self.conf.segment.batch_tokens, time.monotonic()
-        speed = (step - self.logged_step) * batch / max(now - self.logged_at, 1e-9)
+        tokens, now = self.conf.segment.tokens_after, time.monotonic()
+        speed = (tokens(step) - tokens(self.logged_step)) / max(now - self.logged_at, 1e-9)
         self.logged_at, self.logged_step = now, step
-        values |= {"tokens": step * batch, "tokens_per_second": speed, "skipped_updates": self.trainer.skipped}
+        values |= {"tokens": tokens(step), "tokens_per_second": speed, "skipped_updates": self.trainer.skipped}
         self.journal.row(step, values)
-        left = (self.steps - step) * batch / max(speed, 1e-9)
+        left = (tokens(self.steps) - tokens(step)) / max(speed, 1e-9)
         valid = f"  valid {values['valid_loss']:.4f}" if "valid_loss" in values else ""
         self.journal.say(
             f"step {step}/{self.steps}  loss {values['loss']:.4f}{valid}  {speed:,.0f} tokens/s  "
@@ -129,16 +139,19 @@ class Loop:
         trainer = self.trainer
         record = {
             "step": trainer.step,
-            "tokens": trainer.step * self.conf.segment.batch_tokens,
+            "tokens": self.conf.segment.tokens_after(trainer.step),
             "skipped": trainer.skipped,
             "guard": trainer.guard.state(),
             "losses": self.losses,
             "seconds": self.elapsed(),
             "world": self.place.world,
-            "loader": trainer.order.record(trainer.step),
+            "loader": self._loader(trainer.step),
         }
         self.checkpoints.save(trainer.step, trainer.tensors(), record)
         self.saved_at = time.monotonic()
+
+    def _loader(self, steps: int) -> dict[str, Any]:
+        return self.trainer.order.record(self.conf.segment.units(steps))
 
     def elapsed(self) -> float:
         """Seconds of training so far, earlier processes included."""
@@ -149,14 +162,14 @@ class Loop:
         if self.conf.segment.export == "best" and (best := self.checkpoints.best()) is not None:
             self.load(best)
         export.write_model(self.trainer, Path(self.job.tokenizer), self.job.work / "model")
-        tokens = self.steps * self.conf.segment.batch_tokens
+        tokens = self.conf.segment.tokens_after(self.steps)
         before = export.read_state(Path(self.job.start))["tokens"] if self.job.start else 0
-        record = {"loader": self.trainer.order.record(self.steps), "steps": self.steps, "tokens": before + tokens}
+        record = {"loader": self._loader(self.steps), "steps": self.steps, "tokens": before + tokens}
         export.write_state(self.trainer, self.job.work / "state", record)
 
     def stats(self) -> dict[str, Any]:
         """What the manifest says of the run."""
-        tokens, seconds = self.steps * self.conf.segment.batch_tokens, self.elapsed()
+        tokens, seconds = self.conf.segment.tokens_after(self.steps), self.elapsed()
         metrics = {"loss": self.losses["loss"], "valid_loss": self.losses["valid_loss"]}
         return {
             "tokens": tokens,

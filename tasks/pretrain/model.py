@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conf.schema.model import ModelConf
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from tasks.core.errors import ConfigError
+from tasks.pretrain import native
 from tasks.pretrain.packing import IGNORE
 
 PLAIN_HEADS = frozenset({"llama", "gpt2", "qwen2", "qwen3", "mistral", "phi3"})
@@ -29,25 +30,18 @@ def first_position(config: Any) -> int:
     return config.pad_token_id + 1 if config.model_type in AFTER_PADDING else 0
 
 
-def build(conf: ModelConf, vocab_size: int, eos_id: int, seq_len: int, seed: int, pad_id: int | None = None) -> Any:
+def build(conf: NetworkConf, vocab_size: int, eos_id: int, seq_len: int, seed: int, pad_id: int | None = None) -> Any:
     """A new language model for the objective of `conf` in fp32, its weights drawn from `seed`.
 
     A decoder that is not all of the model begins to write with `pad_id`. Raises `ConfigError` when transformers does
     not know the architecture or refuses its config.
     """
+    if isinstance(conf, NativeConf):
+        return native.build(conf, vocab_size, eos_id, seed)
     import transformers
 
-    given = {
-        "bos_token_id": eos_id,
-        "eos_token_id": eos_id,
-        "pad_token_id": pad_id,
-        "tie_word_embeddings": conf.tie_embeddings,
-        **({"decoder_start_token_id": pad_id} if conf.aim == "span" else {}),
-        **conf.config,
-        "vocab_size": vocab_size,
-    }
     try:
-        config = transformers.AutoConfig.for_model(conf.architecture, **given)
+        config = config_of(conf, vocab_size, eos_id, pad_id)
         longest, first = getattr(config, "max_position_embeddings", None), first_position(config)
         if longest is not None and longest < seq_len + first:
             begin = f", whose positions begin at {first}" if first else ""
@@ -61,14 +55,47 @@ def build(conf: ModelConf, vocab_size: int, eos_id: int, seq_len: int, seed: int
         raise ConfigError(f"model: no {conf.architecture!r} can be built from {conf.config}: {error}") from error
 
 
+def config_of(conf: ModelConf, vocab_size: int, eos_id: int, pad_id: int | None = None) -> Any:
+    """transformers' config of a network; raises what transformers raises for one that it refuses."""
+    from transformers import AutoConfig
+
+    given = {
+        "bos_token_id": eos_id,
+        "eos_token_id": eos_id,
+        "pad_token_id": pad_id,
+        "tie_word_embeddings": conf.tie_embeddings,
+        **({"decoder_start_token_id": pad_id} if conf.aim == "span" else {}),
+        **conf.config,
+        "vocab_size": vocab_size,
+    }
+    return AutoConfig.for_model(conf.architecture, **given)
+
+
+def stored_as(network: Any) -> Any:
+    """The transformers model whose directory a network is stored as: itself, or a native one's twin without weights."""
+    if not isinstance(network, native.Native):
+        return network
+    from transformers import AutoModelForCausalLM
+
+    config = config_of(network.conf.in_transformers(), network.vocab_size, network.eos_id)
+    create: Any = AutoModelForCausalLM.from_config
+    with torch.device("meta"):
+        return create(config, dtype=torch.float32)
+
+
+def has_plain_head(network: Any) -> bool:
+    """Whether the logits are the last hidden state times the output matrix, and nothing else."""
+    return isinstance(network, native.Native) or network.config.model_type in PLAIN_HEADS
+
+
 class Trainee(nn.Module):
     """A causal language model that returns sums of losses, so that shares of a batch add up exactly."""
 
-    def __init__(self, model: Any, z_loss: bool) -> None:
+    def __init__(self, model: Any, z_loss: bool, smoothing: float = 0.0) -> None:
         super().__init__()
         self.model = model
-        self.z_loss = z_loss
-        self.plain = model.config.model_type in PLAIN_HEADS and not z_loss
+        self.z_loss, self.smoothing = z_loss, smoothing
+        self.plain = has_plain_head(model) and not z_loss
 
     def forward(self, ids: Tensor, positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """ids, positions, labels [batch, seq_len] → (sum of nats over labelled positions, sum of squared normalisers).
@@ -81,24 +108,35 @@ class Trainee(nn.Module):
             flat = hidden.flatten(0, 1)
             head = self.model.get_output_embeddings()
             options = torch.nn.LinearCrossEntropyOptions() if flat.is_cuda and self.training else None
-            nats = F.linear_cross_entropy(
-                flat, head.weight.to(flat.dtype), targets, reduction="sum", ignore_index=IGNORE, options=options
-            )
+            nats = F.linear_cross_entropy(flat, head.weight.to(flat.dtype), targets, options=options, **self._shape)
             return nats.float(), nats.new_zeros(())
         return self.sums(
             self.model(input_ids=ids, position_ids=positions, use_cache=False).logits.flatten(0, 1), targets
         )
 
+    @property
+    def _shape(self) -> dict[str, Any]:
+        """The options of the loss."""
+        smoothing = self.smoothing if self.training else 0.0
+        return {"reduction": "sum", "ignore_index": IGNORE, "label_smoothing": smoothing}
+
     def sums(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """logits [n, tokens], targets [n] → (sum of nats, sum of squared normalisers) over labelled places."""
         logits = logits.float()
-        nats = F.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORE)
+        nats = F.cross_entropy(logits, targets, **self._shape)
         normaliser = logits.logsumexp(1)[targets != IGNORE].square().sum() if self.z_loss else nats.new_zeros(())
         return nats, normaliser
 
 
 def blocks(model: Any) -> nn.ModuleList:
-    """The list of a transformer's layers: its longest ModuleList; empty if it has none."""
+    """The list of a transformer's layers: its longest ModuleList; empty if it has none.
+
+    Of an encoder with a decoder those of both, each the outermost list of its half.
+    """
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        halves = (model.get_encoder(), model.get_decoder())
+        outermost = (next((m for m in half.modules() if isinstance(m, nn.ModuleList)), ()) for half in halves)
+        return nn.ModuleList([block for found in outermost for block in found])
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     return max(lists, key=len, default=nn.ModuleList())
 
@@ -136,6 +174,12 @@ def inner(module: nn.Module) -> Trainee:
     found = module.module if isinstance(module, DistributedDataParallel) else module
     assert isinstance(found, Trainee)
     return found
+
+
+def looked_up(trainee: Trainee) -> list[nn.Parameter]:
+    """The matrices of the embeddings and of the output layer."""
+    tables = [module for module in trainee.modules() if isinstance(module, nn.Embedding)]
+    return [parameter for part in (*tables, trainee.model.get_output_embeddings()) for parameter in part.parameters()]
 
 
 def parameters(trainee: Trainee) -> dict[str, nn.Parameter]:

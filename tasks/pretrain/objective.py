@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from conf.schema.model import ModelConf, NoiseConf
+from conf.schema.model import NativeConf, NetworkConf, NoiseConf
 from tasks.pretrain import vocabulary
 from tasks.pretrain.batches import Words, mix
 from tasks.pretrain.packing import IGNORE, Batch, Ints
@@ -239,12 +239,12 @@ def shifted(labels: Ints, documents: Ints, start: int) -> tuple[Ints, Ints]:
 Objective = Causal | Masked | Span
 
 
-def choose(conf: ModelConf, seed: int, seq_len: int, tokenizer: Path, size: int, eos: int) -> Objective:
+def choose(conf: NetworkConf, seed: int, seq_len: int, tokenizer: Path, size: int, eos: int) -> Objective:
     """The objective of a model over the `size` tokens of the tokenizer in a folder.
 
     Raises `ConfigError` if the tokenizer lacks a token that it needs.
     """
-    if conf.aim == "causal":
+    if isinstance(conf, NativeConf) or conf.aim == "causal":
         return Causal()
     known = vocabulary.read(tokenizer, size, eos)
     known.check(conf, seq_len)

@@ -45,8 +45,8 @@ def order_of(sources: dict[str, Source], segment: SegmentConf, seed: int) -> Ord
         return Order(counts=tuple(counts[name] for name in sources), start=(0,) * len(sources), **read)
     blocks = tuple(max(1, round(segment.epochs[name] * source.blocks)) for name, source in sources.items())
     passes = Passes(counts=blocks, start=(0,), sequences=segment.sequences, **read)
-    if segment.steps * segment.sequences > passes.total:
-        most = passes.total // segment.sequences * segment.batch_tokens
+    if segment.units(segment.steps) * segment.sequences > passes.total:
+        most = passes.total // segment.sequences * segment.sequences * segment.seq_len
         raise ConfigError(
             f"segment.tokens={segment.tokens:,} is more than segment.epochs gives of these sources, {most:,} tokens in "
             "whole batches: lower tokens, or raise epochs"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import ConfigError
-from tasks.pretrain import model, optimizer
+from tasks.pretrain import model, optimizer, recompute
 from tasks.pretrain.batches import Order, Source
 from tasks.pretrain.denoising import TRAINEES
 from tasks.pretrain.device import Place
@@ -51,21 +51,27 @@ class Trainer:
         order: Order,
         objective: Objective,
     ) -> None:
+        option = "first_batch_tokens" if conf.segment.first_batch_tokens else "batch_tokens"
         if conf.segment.sequences % place.world:
             raise ConfigError(
-                f"segment.batch_tokens={conf.segment.batch_tokens} makes {conf.segment.sequences} sequences, "
-                f"which {place.world} processes cannot share evenly: change batch_tokens, seq_len or run.processes"
+                f"segment.{option}={conf.segment.sequences * conf.segment.seq_len} makes {conf.segment.sequences} "
+                f"sequences, which {place.world} processes cannot share evenly: change {option}, seq_len or "
+                "run.processes"
             )
         self.conf, self.place, self.sources, self.order, self.objective = conf, place, sources, order, objective
-        trainee = TRAINEES[conf.model.aim](network, conf.optimizer.z_loss > 0)
+        trainee = TRAINEES[conf.model.aim](network, conf.optimizer.z_loss > 0, conf.segment.label_smoothing)
         trainee.train()
+        recompute.install(model.blocks(network), conf.run.recompute)
         if place.compile:
             for block in model.blocks(network):
                 block.compile()
         self.module = model.spread(trainee, place.parallel, place.world, place.device, place.deterministic)
         self.trainee = model.inner(self.module)
         self.named = model.parameters(self.trainee)
-        self.optimizer = optimizer.make(self.named, conf.optimizer)
+        self.optimizer = optimizer.make(self.named, conf.optimizer, model.looked_up(self.trainee))
+        averaged = self.named.items() if conf.segment.ema else ()
+        self.ema = {name: parameter.detach().clone() for name, parameter in averaged}
+        """The average of the weights by name, where one is kept."""
         self.guard = Guard(conf.optimizer.guard_window, conf.optimizer.guard_sigma)
         self.step = self.skipped = 0
         self.seed_rng(0)
@@ -78,7 +84,8 @@ class Trainer:
         """Everything that a checkpoint holds as tensors, by name; views that loading fills in place."""
         state = {f"model.{name}": parameter.detach() for name, parameter in self.named.items()}
         state |= {f"buffer.{name}": value for name, value in model.buffers(self.trainee).items()}
-        state |= {f"optimizer.{name}": value for name, value in optimizer.moments(self.optimizer, self.named).items()}
+        state |= {f"optimizer.{name}": value for name, value in self.optimizer.moments(self.named).items()}
+        state |= {f"ema.{name}": value for name, value in self.ema.items()}
         if rng:
             state[f"rng.{self.place.rank}"] = torch.get_rng_state()
             if self.place.device.type == "cuda":
@@ -93,21 +100,25 @@ class Trainer:
 
     def update(self, *flags: bool) -> Figures:
         """Make one optimizer step; `flags` are shared with all processes on the way."""
-        picks = self.order.share(self.step, self.place.rank, self.place.world)
-        done = self.step * self.conf.segment.sequences
-        rows = self._read(picks, self.sources, done + self.place.rank * len(picks))
+        first, last = self.conf.segment.units(self.step), self.conf.segment.units(self.step + 1)
+        picks = self.order.share(range(first, last), self.place.rank, self.place.world)
+        before = first * self.conf.segment.sequences + self.place.rank * len(picks)
+        rows = self._read(picks, self.sources, before)
         labelled = self._sum([float((rows[-1] != IGNORE).sum())])[0]
         nats, squares = self._accumulate(rows, max(labelled, 1.0))
         total = self._sum([nats, squares, *map(float, flags)])
         loss = (total[0] + self.conf.optimizer.z_loss * total[1]) / max(labelled, 1.0)
         parameters = [parameter for parameter in self.named.values() if parameter.grad is not None]
+        self.optimizer.penalise(parameters)
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         skip = self._sum([float(self.guard.judge(loss, float(norm)))])[0] > 0
         torch.nn.utils.clip_grads_with_norm_(parameters, self.conf.optimizer.clip, norm)
         rate = learning_rate(self.step + 1, self.conf.segment)
-        optimizer.update(self.optimizer, rate, skip, self.place.device)
-        self.optimizer.zero_grad(set_to_none=True)
+        if not skip:
+            self.optimizer.update(rate)
+            self._average()
+        self.optimizer.zero_grad()
         self.step += 1
         self.skipped += skip
         flagged = tuple(flag > 0 for flag in total[2:])
@@ -127,6 +138,23 @@ class Trainer:
         return float(nats), float(squares)
 
     @torch.no_grad()
+    def _average(self) -> None:
+        for name, value in self.ema.items():
+            value.lerp_(self.named[name].detach(), 1 - float(self.conf.segment.ema or 0))
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The average in the place of the weights, where one is kept."""
+        kept = {name: self.named[name].detach().clone() for name in self.ema}
+        for name, value in self.ema.items():
+            self.named[name].copy_(value)
+        yield
+        if kept and self.place.parallel == "fsdp" and self.place.world > 1:
+            self.module.reshard()  # type: ignore[operator]  # else the next pass would still compute on the average
+        for name, value in kept.items():
+            self.named[name].copy_(value)
+
+    @torch.no_grad()
     def evaluate(self, blocks: Sequence[tuple[int, int]], sources: Sequence[Source]) -> float:
         """Nats per labelled token of these blocks, the work shared by all processes."""
         # FSDP gathers weights in every forward pass: all processes make equally many, the spare ones with no labels.
@@ -136,7 +164,7 @@ class Trainer:
         rows = self._read(mine + [blocks[0]] * (width - len(mine)), sources)
         rows[-1][len(mine) :] = IGNORE
         self.trainee.eval()
-        with self._precision():
+        with self._averaged(), self._precision():
             nats = sum(float(self.trainee(*piece)[0]) for piece in self._pieces(rows))
         self.trainee.train()
         total = self._sum([nats, float((rows[-1] != IGNORE).sum())])

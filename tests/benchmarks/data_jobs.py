@@ -50,7 +50,7 @@ def load(folder: Path, out: Path) -> dict[str, Any]:
     order = Order((source.blocks,), (BATCH,), 0, (0,))
     tokens = 0
     for step in range(source.blocks // BATCH):
-        ids, _, _ = source.batch([block for _, block in order.share(step, 0, 1)])
+        ids, _, _ = source.batch([block for _, block in order.share([step], 0, 1)])
         tokens += ids.size
     return {"tokens": tokens}
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conf.schema.model import ModelConf
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.pretrain import OptimizerConf, PretrainConf, PretrainRun, SegmentConf
 from tasks.core.step import Workdir
 from tasks.pretrain.job import Job
@@ -24,6 +24,7 @@ GPT2 = ModelConf(
     architecture="gpt2",
     config={"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "attn_pdrop": 0.1, "resid_pdrop": 0.1},
 )
+NATIVE = NativeConf(depth=2, width=16, heads=4, kv_heads=2, inner=32, qk_norm=True, tie_embeddings=False)
 
 
 def write_shard(folder: Path, lengths: list[int], seed: int = 0) -> Path:
@@ -55,7 +56,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_job(shards: Path, tmp_path: Path) -> Callable[..., Job]:
     """A job in a work directory of its own; options go to the segment, `run` and `optimizer` to theirs."""
 
-    def make(name: str = "work", model: ModelConf = LLAMA, **options: Any) -> Job:
+    def make(name: str = "work", model: NetworkConf = LLAMA, **options: Any) -> Job:
         work = Workdir(tmp_path / name)
         work.make()
         run = {"device": "cpu", "threads": 1, "log_every": 1, "malloc": False, "precision": "fp32"}

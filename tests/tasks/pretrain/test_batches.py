@@ -50,7 +50,7 @@ def test_no_sequence_comes_twice_in_an_epoch_and_none_is_missed(
         for half, reader in zip(halves, (order, Order((size,), (batch,), seed, (0,))), strict=True)
         for step in half
         for rank in range(world)
-        for pick in reader.share(step, rank, world)
+        for pick in reader.share([step], rank, world)
     ]
     for epoch in range(len(seen) // size):
         assert sorted(seen[epoch * size : (epoch + 1) * size]) == [(0, block) for block in range(size)]
@@ -60,7 +60,7 @@ def test_no_sequence_comes_twice_in_an_epoch_and_none_is_missed(
 def test_a_change_of_world_size_keeps_the_global_batches(sizes: list[int], seed: int, step: int, scale: int) -> None:
     order = Order(tuple(sizes), (4 * scale,) * len(sizes), seed, (0,) * len(sizes))
     for world in (1, 2, 4):
-        joined = list(itertools.chain(*(order.share(step, rank, world) for rank in range(world))))
+        joined = list(itertools.chain(*(order.share([step], rank, world) for rank in range(world))))
         assert joined == order.batch(step)
 
 
@@ -128,8 +128,8 @@ def test_each_block_is_read_as_often_as_its_source_is_asked_for(
     resume = data.draw(st.integers(0, steps))
     later = Passes(tuple(sizes), counts, seed, (0,), names, 8, sequences=batch).after(order.record(resume))
     assert later.start == (resume * batch,)
-    read = [order.share(step, rank, world) for step in range(resume) for rank in range(world)]
-    read += [later.share(step, rank, world) for step in range(steps - resume) for rank in range(world)]
+    read = [order.share([step], rank, world) for step in range(resume) for rank in range(world)]
+    read += [later.share([step], rank, world) for step in range(steps - resume) for rank in range(world)]
     seen = Counter(list(itertools.chain(*read))[: order.total])
     for source, (size, count) in enumerate(zip(sizes, counts, strict=True)):
         times = [seen[source, block] for block in range(size)]
@@ -142,3 +142,27 @@ def test_passes_go_on_only_after_the_same_passes() -> None:
     order = Order((50, 7), (3, 1), 5, (0, 0), ("a", "b"), 16)
     assert order.after(passes.record(4)).start == (0, 0) and passes.after(order.record(4)).start == (0,)
     assert replace(passes, counts=(50, 7)).after(passes.record(4)).start == (0,)
+
+
+@pytest.mark.parametrize("packing", ["concat", "best_fit"])
+def test_a_document_in_several_passes_is_read_as_often_in_an_epoch_and_never_twice_in_a_block(
+    tmp_path: Path, packing: str
+) -> None:
+    times = {document: 1 + document % 4 for document in range(1, 31)}
+    folders = []
+    for number in range(1, 5):
+        chosen = [document for document, often in times.items() if often >= number]
+        folder = write_shard(tmp_path / str(number), [2 + document % 7 for document in chosen])
+        # Each begins with a token of its own, goes on with 40 and ends with eos.
+        np.concatenate([[n, *[40] * (n % 7), 0] for n in chosen]).astype("<u2").tofile(folder / "tokens.bin")
+        folders.append(folder)
+    source = open_sources({"all": folders}, 16, packing)["all"]
+    order = Order((source.blocks,), (1,), 5, (0,))
+    for epoch in range(2):
+        seen: Counter[int] = Counter()
+        for step in range(epoch * source.blocks, (epoch + 1) * source.blocks):
+            ids = source.batch([block for _, block in order.batch(step)])[0]
+            here = Counter(ids[(ids > 0) & (ids < 40)].tolist())
+            assert not here or max(here.values()) == 1
+            seen += here
+        assert seen == Counter(times)

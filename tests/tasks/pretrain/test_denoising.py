@@ -19,6 +19,7 @@ from tasks.core.errors import ConfigError
 from tasks.pretrain.device import settle
 from tasks.pretrain.job import Job
 from tasks.pretrain.loop import Loop, Stop
+from tasks.pretrain.model import blocks
 from tasks.pretrain.objective import Masked, Span
 from tasks.pretrain.packing import IGNORE
 from tasks.pretrain.setup import choose_valid, make_trainer
@@ -138,6 +139,19 @@ def test_a_resumed_run_has_the_bits_of_one_that_never_stopped_and_exports_equal_
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "whole" / "content" / "model")
     assert loaded.config.pad_token_id == tokenizer.pad_token_id and tokenizer.mask_token == "[MASK]"
     assert model.architecture != "t5" or loaded.config.decoder_start_token_id == tokenizer.pad_token_id
+
+
+@pytest.mark.parametrize("mode", ["selective", "full"])
+@pytest.mark.parametrize("model", [texts.BERT, texts.T5], ids=name)
+def test_layers_of_both_halves_are_computed_again_to_the_same_bits(
+    model: ModelConf, mode: str, root: Path, tmp_path: Path
+) -> None:
+    losses = []
+    for which in ("none", mode):
+        trainer = trainer_of(texts.job(root, tmp_path / which, model, run={"recompute": which}))
+        assert len(blocks(trainer.trainee.model)) == 2
+        losses.append([trainer.update().loss for _ in range(3)])
+    assert losses[0] == losses[1]
 
 
 def test_an_untied_t5_loads_with_equal_logits_too(root: Path, tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conf.schema.model import ModelConf
+from conf.schema.model import NetworkConf
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ChildKilled, DataError
 from tasks.pretrain.job import Job
 from tasks.pretrain.torchrun import environment, launch
-from tests.tasks.pretrain.conftest import GPT2, LLAMA
+from tests.tasks.pretrain.conftest import GPT2, LLAMA, NATIVE
 
 MakeJob = Callable[..., Job]
 STEPS = 200
@@ -111,9 +111,9 @@ def test_one_process_killed_with_its_body_or_its_agent_ends_with_the_undisturbed
     check_curve(job, whole)
 
 
-@pytest.mark.parametrize(("parallel", "model"), [("ddp", LLAMA), ("fsdp", LLAMA)])
+@pytest.mark.parametrize(("parallel", "model"), [("ddp", LLAMA), ("fsdp", NATIVE)])
 def test_two_processes_killed_then_interrupted_end_with_the_undisturbed_weights(
-    make_job: MakeJob, parallel: str, model: ModelConf
+    make_job: MakeJob, parallel: str, model: NetworkConf
 ) -> None:
     both = {**options(2), "run": {"processes": 2, "checkpoint_steps": 7, "parallel": parallel}}
     whole, job = make_job("whole", model, **both), make_job("killed", model, **both)
