@@ -15,12 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conf.schema.model import ModelConf
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ChildKilled, DataError
 from tasks.pretrain.job import Job
 from tasks.pretrain.torchrun import environment, launch
-from tests.tasks.pretrain.conftest import GPT2, LLAMA
+from tests.tasks.pretrain.conftest import GPT2
 
 MakeJob = Callable[..., Job]
 STEPS = 200
@@ -55,13 +54,32 @@ class Body:
         self.job = job
         job.work.make()
         command = [sys.executable, "-c", BODY, str(job.write())]
-        self.process = subprocess.Popen(command, env=environment(job), start_new_session=True, stderr=subprocess.PIPE)
+        self.log = job.work.root / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, env=environment(job), start_new_session=True, stdout=log, stderr=subprocess.PIPE
+            )
 
     def reach(self, step: int) -> list[psutil.Process]:
         """Wait for a step and a checkpoint, which is written beside it; returns torchrun and the workers."""
         wait_for(lambda: bool(rows(self.job)) and rows(self.job)[-1]["step"] >= step, f"step {step} never came")
         wait_for(lambda: self.job.work.progress > 0, "no checkpoint ever came")
         return psutil.Process(self.process.pid).children(recursive=True)
+
+    def replaced(self, workers: list[psutil.Process]) -> list[psutil.Process]:
+        """Wait for as many other workers in the place of these; the new ones, in the order of their ranks."""
+        found: list[psutil.Process] = []
+
+        def others() -> bool:
+            found[:] = psutil.Process(self.process.pid).children(recursive=True)[1:]
+            return len(found) == len(workers) and not set(found) & set(workers)
+
+        wait_for(others, "the workers were never replaced")
+        return found
+
+    def out(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(errors="replace")
 
     def said(self) -> str:
         """Wait for the end; what it wrote as its error."""
@@ -111,33 +129,58 @@ def test_one_process_killed_with_its_body_or_its_agent_ends_with_the_undisturbed
     check_curve(job, whole)
 
 
-@pytest.mark.parametrize(("parallel", "model"), [("ddp", LLAMA), ("fsdp", LLAMA)])
-def test_two_processes_killed_then_interrupted_end_with_the_undisturbed_weights(
-    make_job: MakeJob, parallel: str, model: ModelConf
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_killed_stopped_and_interrupted_end_with_the_undisturbed_weights(
+    make_job: MakeJob, parallel: str
 ) -> None:
-    both = {**options(2), "run": {"processes": 2, "checkpoint_steps": 7, "parallel": parallel}}
-    whole, job = make_job("whole", model, **both), make_job("killed", model, **both)
+    run = {"processes": 2, "checkpoint_steps": 7, "parallel": parallel, "max_restarts": 20, "hang_seconds": 6.0}
+    both = {**options(2), "run": run}
+    whole, job = make_job("whole", **both), make_job("disturbed", **both)
     assert launch(whole)["world_size"] == 2
     body = Body(job)
-    body.reach(random.randint(8, 40))[-1].kill()
-    body.said()
-    body = Body(job)
+    _, *first = body.reach(random.randint(8, 40))
+    random.choice(first).kill()
+    second = body.replaced(first)
     body.reach(random.randint(60, 90))
-    os.killpg(body.process.pid, signal.SIGTERM)
+    victim = random.choice(second)
+    victim.suspend()
+    third = body.replaced(second)
+    rank = second.index(victim)
+    assert f"rank {rank}, process {victim.pid}, " in body.out()
+    assert "it is stopped by a signal, so there are no stacks" in body.out()
+    assert "in update\n" in body.out(), "the other one says where it waits"
+    assert f"training hangs: nothing done in 6 s (rank {rank} is stopped by a signal)" in body.out()
+    body.reach(random.randint(100, 130))
+    random.choice(third).send_signal(signal.SIGUSR1)  # to one of the two only
     message = body.said()
-    assert "ChildKilled: interrupted: saved at step" in message
-    assert f"saved at step {job.work.progress} of" in message
-    launch(job)
+    assert f"ChildKilled: interrupted: saved at step {job.work.progress} of {STEPS}" in message
+    Body(job).said()
     assert outcome(job) == outcome(whole)
     check_curve(job, whole)
 
 
-def test_bad_tokens_are_a_data_error_of_the_worker_and_not_a_killed_child(make_job: MakeJob, tmp_path: Path) -> None:
+def test_what_dies_after_an_interrupt_is_not_started_again(make_job: MakeJob) -> None:
+    job = make_job(run={"checkpoint_steps": 7, "max_restarts": 20}, tokens=STEPS * 128)
+    body = Body(job)
+    _, worker = body.reach(10)
+    worker.suspend()
+    wait_for(lambda: worker.status() == psutil.STATUS_STOPPED, "it did not stop")
+    body.process.send_signal(signal.SIGTERM)
+    wait_for(job.stop_file.exists, "the interrupt never came")
+    worker.kill()
+    assert "ChildKilled: the trainer was interrupted" in body.said()
+    assert "starting all again" not in body.out()
+
+
+def test_bad_tokens_are_a_data_error_of_the_worker_and_not_a_killed_child(
+    make_job: MakeJob, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     job = make_job()
     (tmp_path / "empty").mkdir()
     broken = Job(**{**vars(job), "train": {"news": [str(tmp_path / "empty")]}})
     with pytest.raises(DataError, match="empty is not a shard"):
         launch(broken)
+    assert "starting all again" not in capfd.readouterr().out, "a restart cannot mend the data"
 
 
 def test_a_worker_that_dies_without_a_word_is_a_killed_child(
