@@ -10,6 +10,8 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from conf import scaling
+from conf.schema.model import ModelConf, NativeConf
 from conf.schema.recipe import Recipe
 from tasks.core.errors import ConfigError, nearest
 
@@ -18,12 +20,16 @@ FOLDER = Path(__file__).parent
 GROUPS = ("data", "tokenizer", "model", "pretrain", "finetune", "evaluate", "release", "engine", "store")
 KINDS = {
     "data.sources": ("files", "http", "hub", "warc", "sql", "python_packages", "chitchat"),
+    "model": ("transformers", "native"),
     "store": ("local", "s3"),
     "schedule": ("cron", "interval", "rrule"),
 }
 """Where there are discriminated unions, and their kinds."""
 TAGS = tuple(kind for kinds in KINDS.values() for kind in kinds)
 """The kinds of discriminated unions, which pydantic puts into the paths of its messages."""
+
+NETWORKS: dict[str, type[BaseModel]] = {"transformers": ModelConf, "native": NativeConf}
+"""What each kind of `model` may be told."""
 
 SHORT = re.compile(r"^(\+*data\.clean\.rules(?:_by_source\.[^.=]+)?)=(?=[^{]+$)(?!null$)")
 """An override that names sets of rules and nothing else: spelled out, it can be followed by single thresholds."""
@@ -59,7 +65,27 @@ def compose(recipe: str, overrides: tuple[str, ...] = ()) -> Recipe:
     for override in overrides:
         _check_override(override)
     overrides = tuple(SHORT.sub(r"\1.published=", override) for override in overrides)
-    return _checked(Recipe, _compose(base, groups, own, overrides), recipe)
+    values = _compose(base, groups, own, overrides)
+    _take_kind(values, {*_names_in(own.get("model")), *(override.partition("=")[0] for override in overrides)})
+    places = scaling.set_aside(values)
+    checked = _checked(Recipe, values, recipe)
+    if not places:
+        return checked
+    scaling.fill(checked, places)
+    return _checked(Recipe, values, recipe)
+
+
+def _names_in(model: Any) -> list[str]:
+    return [f"model.{name}" for name in model] if isinstance(model, dict) else []
+
+
+def _take_kind(values: Any, given: set[str]) -> None:
+    """Of a model whose kind is not that of the recipe's base, let go what the base had to say and this kind does not
+    know; what is `given` (model.NAME) stays, to be refused."""
+    model = values.get("model")
+    if isinstance(model, dict) and (network := NETWORKS.get(str(model.get("kind")))):
+        for name in [name for name in model if name not in network.model_fields and f"model.{name}" not in given]:
+            del model[name]
 
 
 def _compose(base: str, groups: list[str], own: dict[str, Any], overrides: tuple[str, ...]) -> Any:
@@ -216,7 +242,8 @@ def _checked(model: type[M], values: Any, where: str) -> M:
         return model.model_validate(values)
     except ValidationError as error:
         lines = []
-        for problem in error.errors():
+        # A value that follows from a wrong one is no error of its own.
+        for problem in (p for p in error.errors() if p["type"] != "default_factory_not_called"):
             path = ".".join(map(str, _without_tags(problem["loc"])))
             lines.append(f"  {_said(path or 'all', problem)}")
         raise ConfigError(f"{where} is not valid:\n" + "\n".join(lines)) from None
@@ -244,6 +271,9 @@ def _said(path: str, problem: Any) -> str:
     if kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
         return f"{path}.kind: there is no {context['tag']!r}{nearest(context['tag'], tags)}"
+    if kind == "extra_forbidden" and path.startswith("model."):
+        knowing = [k for k, network in NETWORKS.items() if path.split(".")[1] in network.model_fields]
+        return f"{path} is an option of another kind of model: give model.kind={'|'.join(knowing)}, or leave it out"
     if kind == "missing":
         return f"{path} is missing: give {path}=…"
     if kind == "string_pattern_mismatch":

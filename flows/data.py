@@ -24,10 +24,12 @@ class Data:
     evalset: Any
     tokenizer: Any
     tokens: tuple[Any, ...]
+    """One artifact per shard, and one per shard and pass of what is seen more than once; with the parts train and
+    valid."""
 
 
 def prepare(recipe: Recipe) -> Data:
-    """observe → fetch → validate → split → clean → dedup → decontaminate → contract → tokenize."""
+    """observe → fetch → validate → split → clean → dedup → decontaminate → contract → tokenize (→ repeat)."""
     name, data = recipe.name, recipe.data
     finder = clean.recogniser(data.clean.names)
     shards = observe(f"shards/{name}", sources, data)
@@ -58,6 +60,10 @@ def prepare(recipe: Recipe) -> Data:
     train = tuple(shard.part("train") for shard in documents)
     tokenizer = tokenize.train_tokenizer.pinned(f"tokenizer/{name}", train, conf=recipe.tokenizer)
     tokens = tuple(tokenize.tokenize_shard.map(list(documents), tokenizer, conf=recipe.tokenizer))
+    if data.upsample:
+        once, sizes = [shard.part("train") for shard in tokens], [clusters.part(shard) for shard in names]
+        repeats = tokenize.repeat_shard.map(once, list(train), sizes, conf=data.upsample)
+        tokens += tuple(shard.part(name) for name in data.upsample.passes for shard in repeats)
     validate.check_tokens(tokens, tokenizer, conf=data.contract)
     return Data(documents, evalset, tokenizer, tokens)
 

@@ -19,6 +19,7 @@ from tasks.core.plan import Planner, Reached
 from tasks.core.step import interpreted_by
 from tasks.core.store import Store, home, open_store
 from tasks.pages.book import Book
+from tasks.pretrain import steps as pretrain
 from tasks.register import steps as register
 
 if TYPE_CHECKING:
@@ -122,8 +123,10 @@ def run_inside(
 
 
 def announced_plan(recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...], until: str | None) -> Planner:
-    """The plan, its counts said."""
+    """The plan, its counts said; raises `HostError` if it trains on a GPU that is not here."""
     planned = plan(recipe, refresh, until)
+    if any(row.step == "pretrain" and row.action != "hit" for row in planned.rows):
+        pretrain.check_device(recipe.pretrain.run)
     counts = {action: sum(row.action == action for row in planned.rows) for action in ("hit", "run", "wait")}
     terminal.say(f"{recipe.name}: {counts['hit']} hits, {counts['run']} to run, {counts['wait']} wait on those")
     terminal.expect((planned.steps[row.step].stage, row.step) for row in planned.rows)

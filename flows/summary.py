@@ -42,6 +42,8 @@ def summarise(console: Console, record: dict[str, Any], outcomes: list[Any]) -> 
         for shard, found in aside.items():
             console.print(f"  {shard}: {'; '.join(found['failed'])}", markup=False)
         console.print("  fromzero rejects last --reason quarantine   shows their documents", markup=False)
+    if repeated := funnel.again([outcome.stats for outcome in outcomes if outcome.step == "repeat_shard"]):
+        console.print(f"\n{repeated}", markup=False)
     name = record["models"][0]["name"] if record["models"] else None
     console.print(f"\n{record['state']} in {figures.seconds(record['seconds'])}  run {record['run']}")
     console.print("look further:")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from conf.schema.base import Conf, RunConf
 
@@ -17,7 +18,7 @@ class FinetuneRun(RunConf):
     threads: int = Field(2, ge=1)
     """CPU threads of one training process. Sums in another order round differently: the last bits depend on it."""
     log_every: int = Field(10, ge=1)
-    """Optimizer steps between two logged losses."""
+    """Optimizer steps between two logged losses, batches between two lines about translating."""
     checkpoint_every: int = Field(50, ge=1)
     """Optimizer steps between two checkpoints."""
 
@@ -71,6 +72,72 @@ class ChatConf(TuneConf):
     """The adapters."""
 
 
+class TranslatorConf(Conf):
+    """A sequence-to-sequence model of transformers, with weights in safetensors."""
+
+    model: str = Field(min_length=1)
+    """A local folder as /path or ./path (from the folder of the command), or OWNER/NAME on the Hugging Face hub."""
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    """The commit on the hub, all 40 digits; a local folder has none, it is known by its files."""
+    prefix: str = ""
+    """What stands before each text, as "translate English to German: " for T5."""
+    source_language: str | None = None
+    """The texts' language as the tokenizer of a model for many languages names it (eng_Latn for NLLB)."""
+    target_language: str | None = None
+    """The translations' language, likewise."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the model is a folder of this machine."""
+        return self.model.startswith("/")
+
+    def for_key(self) -> dict[str, Any]:
+        """All but where the model lies: which one it is comes in as an observation."""
+        return {name: value for name, value in super().for_key().items() if name not in ("model", "revision")}
+
+    @field_validator("model")
+    @classmethod
+    def _absolute(cls, model: str) -> str:
+        # a step may run in another folder than the one from which the command names the model
+        return str(Path(model).expanduser().absolute()) if model.startswith(("/", ".", "~")) else model
+
+    @model_validator(mode="after")
+    def _is_pinned(self) -> TranslatorConf:
+        if self.is_local and self.revision:
+            raise ValueError("a local folder has no revision: leave it out, the folder is known by its files")
+        if not self.is_local and not self.revision:
+            raise ValueError(
+                f"{self.model} is a name on the hub, where branches move: say which commit by revision=…, 40 hex "
+                "digits, or name a local folder as ./path"
+            )
+        return self
+
+
+class BackTranslationConf(Conf):
+    """Copies made by translation and back (Sennrich et al. 2016; as augmentation: Xie et al. 2019)."""
+
+    there: TranslatorConf
+    """From the language of the examples."""
+    back: TranslatorConf
+    """Back to it."""
+    share: float = Field(1.0, gt=0, le=1)
+    """How likely a copy is translated; the others are changed by synonyms, swaps and deletions."""
+    temperature: float = Field(0.8, ge=0, le=2)
+    """Tokens are drawn from the model's probabilities at this temperature; 0 takes the likeliest translation."""
+    beams: int = Field(1, ge=1)
+    """Beams of the search for the likeliest translation, at temperature 0."""
+    max_tokens: int = Field(256, ge=8)
+    """Most tokens of a text that are translated, and of its translation; the rest is cut off."""
+    batch: int = Field(32, ge=1)
+    """Texts translated at once. Sums round differently in other batches, which may change a drawn token."""
+
+    @model_validator(mode="after")
+    def _draws_or_searches(self) -> BackTranslationConf:
+        if self.beams > 1 and self.temperature:
+            raise ValueError("beams search for the likeliest translation, nothing is drawn then: set temperature=0 too")
+        return self
+
+
 class AugmentConf(Conf):
     """Changed copies of a classifier's training examples (EDA: Wei and Zou 2019), drawn by the seed of fine-tuning.
 
@@ -87,6 +154,20 @@ class AugmentConf(Conf):
     """Swaps of two words, as a share of the words."""
     delete: float = Field(0.1, ge=0, lt=1)
     """How likely a word is left out."""
+    translate: BackTranslationConf | None = None
+    """Copies made by translation and back in place of such changes; None for none."""
+
+    def for_key(self) -> dict[str, Any]:
+        """All but how copies are translated: the translated ones are an input of fine-tuning."""
+        return {name: value for name, value in super().for_key().items() if name != "translate"}
+
+    @model_validator(mode="after")
+    def _copies_differ(self) -> AugmentConf:
+        if self.translate and not self.translate.temperature and self.copies > 1:
+            raise ValueError(
+                "the likeliest translation is the same for every copy: set copies=1, or draw with translate.temperature"
+            )
+        return self
 
 
 class ClassifyConf(TuneConf):
@@ -110,6 +191,26 @@ class ClassifyConf(TuneConf):
     """Further words to hide: import names and nicknames."""
     mask: str = Field("LIB", min_length=1)
     """What stands in a hidden word's place."""
+
+
+class TranslateConf(Conf):
+    """The step that translates copies: of a classifier's options those that decide on what is translated, and how."""
+
+    classify: ClassifyConf
+    """The classifier's options; `augment.translate` is set."""
+
+    @property
+    def translate(self) -> BackTranslationConf:
+        """How copies are translated."""
+        assert self.classify.augment and self.classify.augment.translate
+        return self.classify.augment.translate
+
+    def for_key(self) -> dict[str, Any]:
+        """Without what only training looks at, so that another learning rate translates nothing again."""
+        names = ("max_per_class", "min_per_class", "balance", "mask_labels", "masked_words", "mask", "seed")
+        whole = self.classify.for_key()
+        copies = self.classify.augment.copies if self.classify.augment else 0
+        return {**{name: whole[name] for name in names}, "copies": copies, "translate": self.translate.for_key()}
 
 
 class FinetuneConf(Conf):

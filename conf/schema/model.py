@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from conf.schema.base import Conf
+
+ASPECT = 64
+"""Width for each layer of depth (as GPT-2, and nanochat); the loss hardly depends on it (Kaplan et al., 2020)."""
+HEAD_SIZE = 64
+"""Width of an attention head where nothing else is said (as GPT-2, Llama 3.2 1B)."""
+INNER = 8 / 3
+"""Width of the feed-forward part for each unit of width: SwiGLU's three matrices are then as large as the two of a
+plain one of four times the width (Shazeer, 2020)."""
 
 
 class ModelConf(Conf):
@@ -20,3 +28,67 @@ class ModelConf(Conf):
     """Fields of the architecture's config (hidden_size, num_hidden_layers, …); the vocabulary is the tokenizer's."""
     tie_embeddings: bool = True
     """Use one matrix for the token embedding and the output layer."""
+
+
+class NativeConf(Conf):
+    """A decoder of our own (RoPE, RMSNorm, SwiGLU); it is stored as transformers' llama, or qwen3 with QK-norm.
+
+    `depth` sets all sizes; each can be given itself, and those that follow from it follow.
+    """
+
+    kind: Literal["native"] = "native"
+    """Always native."""
+    depth: int = Field(gt=0)
+    """Number of layers."""
+    width: int = Field(default_factory=lambda given: ASPECT * given["depth"], gt=0)
+    """Size of a token's vector between layers; 64 for each layer unless given."""
+    heads: int = Field(default_factory=lambda given: max(1, given["width"] // HEAD_SIZE), gt=0)
+    """Attention heads, a divisor of width; one for each 64 of width unless given."""
+    kv_heads: int = Field(default_factory=lambda given: given["heads"], gt=0)
+    """Heads of keys and values, a divisor of heads; fewer is grouped-query attention. All heads unless given."""
+    head_size: int = Field(default_factory=lambda given: given["width"] // given["heads"], gt=0, multiple_of=2)
+    """Width of a head; width / heads unless given."""
+    inner: int = Field(default_factory=lambda given: -(-int(INNER * given["width"]) // 64) * 64, gt=0)
+    """Width inside the feed-forward part; 8/3 of width, rounded up to a multiple of 64, unless given."""
+    qk_norm: bool = False
+    """Normalise queries and keys in each head, which bears higher learning rates (Dehghani et al., 2023)."""
+    tie_embeddings: bool = True
+    """Use one matrix for the token embedding and the output layer."""
+    rope_theta: float = Field(10_000.0, gt=0)
+    """Base of the rotary positions' wavelengths; larger for longer sequences."""
+    max_positions: int = Field(4096, ge=2)
+    """Longest sequence that the stored model promises to take, in tokens; no segment's seq_len may be larger."""
+    norm_eps: float = Field(1e-5, gt=0)
+    """Added to the mean square in RMSNorm."""
+    init_std: float = Field(0.02, gt=0)
+    """Standard deviation of new weights; divided by sqrt(2 depth) in the two matrices of a layer that write to its
+    output (Radford et al., GPT-2, 2019)."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width={self.width} is not a multiple of heads={self.heads}: change one of them")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads={self.heads} is not a multiple of kv_heads={self.kv_heads}: change one of them")
+        return self
+
+    def in_transformers(self) -> ModelConf:
+        """The same network as transformers has it."""
+        config: dict[str, Any] = {
+            "hidden_size": self.width,
+            "intermediate_size": self.inner,
+            "num_hidden_layers": self.depth,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_size,
+            "max_position_embeddings": self.max_positions,
+            "rope_theta": self.rope_theta,
+            "rms_norm_eps": self.norm_eps,
+            "initializer_range": self.init_std,
+        }
+        return ModelConf(
+            architecture="qwen3" if self.qk_norm else "llama", config=config, tie_embeddings=self.tie_embeddings
+        )
+
+
+NetworkConf = Annotated[ModelConf | NativeConf, Field(discriminator="kind")]

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from conf.schema.base import Conf, RunConf
-from conf.schema.model import ModelConf
+from conf.schema.model import NetworkConf
 
 
 class SegmentConf(Conf):
@@ -36,8 +36,9 @@ class SegmentConf(Conf):
     mixture: dict[str, float] | None = None
     """Weight of each source (the shard's name without its number); None takes all tokens alike."""
     epochs: dict[str, float] | None = None
-    """In place of `mixture`: how often each source is read, 0.5 for half of it. The budget `tokens` may be less than
-    that, and then reads as much less of each; more is refused before training."""
+    """In place of `mixture`: how often each source is read, 0.5 for half of it, with the documents that data.upsample
+    repeats in each reading. The budget `tokens` may be less than that, and then reads as much less of each; more is
+    refused before training."""
     export: Literal["last", "best"] = "last"
     """Which weights become the model: the last, or those of the checkpoint with the least valid loss."""
     first_batch_tokens: int | None = Field(None, gt=0)
@@ -170,6 +171,9 @@ class PretrainRun(RunConf):
     """With several processes: whole copies (ddp) or shards (fsdp) of the weights; auto: fsdp on cuda, ddp on cpu."""
     micro_batch: int = Field(16, ge=1)
     """Sequences in one forward pass of one process; gradients are accumulated over the passes of a step."""
+    recompute: Literal["none", "selective", "full"] = "none"
+    """What the backward pass computes again in place of keeping it: full, all inside the network's layers (a third more
+    work, least memory); selective, all but matrix products and attention. The weights are the same to the bit."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the device computes in it (it is asked), else fp32."""
     compile: bool | None = None
@@ -195,7 +199,7 @@ class PretrainRun(RunConf):
 class PretrainConf(Conf):
     """What one pretraining step gets: the network, one segment and everything around it."""
 
-    model: ModelConf
+    model: NetworkConf
     """The network; a segment that starts from another must name the same one."""
     segment: SegmentConf
     """Budget, schedule and mixture."""
@@ -227,7 +231,7 @@ class PretrainRecipe(Conf):
     run: PretrainRun = PretrainRun()
     """How it is run."""
 
-    def chain(self, model: ModelConf) -> list[PretrainConf]:
+    def chain(self, model: NetworkConf) -> list[PretrainConf]:
         """One config for each segment, in order."""
         return [
             PretrainConf(

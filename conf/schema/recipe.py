@@ -10,11 +10,11 @@ from conf.schema.data import CollectConf
 from conf.schema.engine import EngineConf
 from conf.schema.evaluate import EvaluateConf
 from conf.schema.finetune import ChatConf, ClassifyConf
-from conf.schema.model import ModelConf
+from conf.schema.model import NativeConf, NetworkConf
 from conf.schema.pretrain import PretrainRecipe
 from conf.schema.release import ReleaseConf
 from conf.schema.store import LocalStoreConf, StoreConf
-from conf.schema.tokenize import TokenizerConf
+from conf.schema.tokenize import TokenizerConf, UpsampleConf
 from conf.schema.validate import ContractConf, ValidateConf
 
 
@@ -37,6 +37,8 @@ class DataConf(CollectConf):
     """Overlap with the evaluation set."""
     contract: ContractConf = ContractConf()
     """What cleaned documents and tokens must be like."""
+    upsample: UpsampleConf | None = None
+    """Which training documents are seen more than once, by how often they were duplicated; None for none."""
 
     @model_validator(mode="after")
     def _licences_are_of_known_sources(self) -> DataConf:
@@ -74,7 +76,7 @@ class Recipe(Conf):
     """Sources and data stages."""
     tokenizer: TokenizerConf = TokenizerConf()
     """The tokenizer, trained once and pinned."""
-    model: ModelConf
+    model: NetworkConf
     """The architecture that is pretrained."""
     pretrain: PretrainRecipe
     """The chain of pretraining segments."""
@@ -95,6 +97,13 @@ class Recipe(Conf):
             raise ValueError("release.chat names a model, but finetune.chat is not set")
         if self.release.classifier and not self.finetune.classify:
             raise ValueError("release.classifier names a model, but finetune.classify is not set")
+        if isinstance(self.model, NativeConf):
+            for name, segment in self.pretrain.segments.items():
+                if segment.seq_len > self.model.max_positions:
+                    raise ValueError(
+                        f"pretrain.segments.{name}.seq_len={segment.seq_len} is more than model.max_positions="
+                        f"{self.model.max_positions}: raise that, or lower seq_len"
+                    )
         if self.tokenizer.kind == "wordpiece" and (self.release.base or self.release.chat):
             raise ValueError(
                 "tokenizer.kind=wordpiece forgets white space and may forget capitals, so the bits per byte that "

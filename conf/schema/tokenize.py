@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from string import punctuation
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from conf.schema.base import Conf, RunConf
 
@@ -70,3 +70,32 @@ class TokenizerConf(Conf):
         if self.chat_template and not {"user", "assistant"} <= set(self.roles):
             raise ValueError("chat_template needs the roles user and assistant: add them or set chat_template to null")
         return self
+
+
+class UpsampleConf(Conf):
+    """Training documents that are seen more than once, by the size of their cluster of duplicates; what is held out
+    never is. Seeing one again costs the disk space of its tokens."""
+
+    times: dict[int, Annotated[int, Field(ge=1, le=16)]] = Field(min_length=1)
+    """How often a document is seen in one reading of its source (1 to 16), from which size of its cluster on: of
+    {2: 2, 5: 3, 1000: 1} one from a cluster of 2 to 4 documents twice, of 5 to 999 three times, of more once.
+
+    A size (2 or more) is the number of different documents that the cluster had when this one was accepted, itself
+    included; one that repeats another of its source to the letter is the same document. All others are seen once."""
+
+    @field_validator("times")
+    @classmethod
+    def _repeats_duplicates(cls, times: dict[int, int]) -> dict[int, int]:
+        if min(times) < 2:
+            raise ValueError(
+                f"{min(times)} is no size of a cluster of duplicates: give sizes from 2 on (how often everything is "
+                "read, pretrain.segments.NAME.epochs says)"
+            )
+        if max(times.values()) == 1:
+            raise ValueError("nothing would be seen more than once: give a size more than 1, or set upsample to null")
+        return dict(sorted(times.items()))
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """The parts of a shard's repeats: pass-2 to pass-N, where N is how often a document is seen at most."""
+        return tuple(f"pass-{number}" for number in range(2, max(self.times.values()) + 1))

@@ -20,7 +20,8 @@ from flows.commands.options import AS_JSON, open_home
 def takedown(doc: str | None, yes: bool, duplicates: bool, undo: bool, as_json: bool) -> None:
     """Run without a document. Which artifacts and models contain it; with --yes later runs leave it out.
 
-    DOC is a document's id, the start of one, or its uri; without it, what is taken down is listed.
+    DOC is a document's id, the start of one, its uri, or the web address of a page from a web archive; without it, what
+    is taken down is listed.
 
     \b
     fromzero takedown 9f3c21

@@ -60,6 +60,7 @@ def _rules(conf: LinesConf) -> dict[str, pl.Expr]:
 def _with_longer_words(lines: pl.Series, limit: int) -> pl.Series:
     """Whether a line has a word of more characters; only lines of more bytes are cut into words."""
     found = (lines.str.len_bytes() > limit).to_numpy().copy()
-    words = lines.filter(pl.Series(found)).str.split(r"\s+", literal=False)
-    found[found] = words.list.eval(pl.element().str.len_chars()).list.max().to_numpy() > limit
+    words = _LINE.str.split(r"\s+", literal=False).list.eval(pl.element().str.len_chars())
+    longest = pl.DataFrame({"line": lines.filter(pl.Series(found))}).select(words.list.max())["line"]
+    found[found] = longest.to_numpy() > limit
     return pl.Series(found)

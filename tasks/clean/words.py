@@ -133,9 +133,9 @@ def ngrams(words: Runs, size: int) -> Runs:
     short = np.flatnonzero((counts > 0) & (counts < size))
     if len(short):
         begins = np.cumsum(counts[short]) - counts[short]
-        place = np.arange(int(counts[short].sum())) - np.repeat(begins, counts[short])
-        value = words.values[np.repeat(words.starts[short], counts[short]) + place]
-        total[starts[short]] = np.add.reduceat(value * weights[place], begins)
+        inside = np.arange(int(counts[short].sum())) - np.repeat(begins, counts[short])
+        value = words.values[np.repeat(words.starts[short], counts[short]) + inside]
+        total[starts[short]] = np.add.reduceat(value * weights[inside], begins)
     return Runs(mix(total), starts)
 
 

@@ -13,15 +13,18 @@ WEB_ARCHIVE = ".warc"
 FORMATS = (*DOCUMENTS, ".csv", ".tsv", ".jsonl", *TABLES, WEB_ARCHIVE)
 ARCHIVES = (".zip", ".tar")
 """Hold files of the formats above."""
+JSON = (".json", ".ndjson")
+"""Of datasets alone: elsewhere most such files are settings and the like, no text."""
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 SHORT = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".txz": ".tar.xz"}
 KNOWN = ", ".join((*FORMATS, *ARCHIVES)) + " (each also .gz, .zst, .bz2 or .xz)"
 
 
-def split(name: str) -> tuple[str, str] | None:
+def split(name: str, more: tuple[str, ...] = ()) -> tuple[str, str] | None:
     """(format, compression or "") of a file name or URL, or None if its ending is not known; case does not matter.
 
-    The last part of a URL need have none: it is a web page.
+    `more` are endings that count as known beside those of `FORMATS` and `ARCHIVES`. The last part of a URL need have
+    none: it is a web page.
     """
     name = name.lower()
     if name.startswith(("http://", "https://")):
@@ -30,5 +33,6 @@ def split(name: str) -> tuple[str, str] | None:
     short = next((ending for ending in SHORT if name.endswith(ending)), None)
     name = name.removesuffix(short) + SHORT[short] if short else name
     compression = next((ending for ending in COMPRESSIONS if name.endswith(ending)), "")
-    form = next((ending for ending in (*FORMATS, *ARCHIVES) if name.removesuffix(compression).endswith(ending)), None)
+    bare, known = name.removesuffix(compression), (*FORMATS, *ARCHIVES, *more)
+    form = next((ending for ending in known if bare.endswith(ending)), None)
     return (form, compression) if form else None

@@ -23,13 +23,13 @@ def collect(entry: dict[str, Any], conf: ReadSource, documents: Documents, scrat
     """
     try:
         with _local_copy(entry, conf, scratch) as path:
-            form, compression = endings.split(entry["uri"]) or ("", "")
+            form, compression = _form(entry["uri"], conf)
             if form not in endings.ARCHIVES:
                 _read(path, entry, conf, documents, scratch)
                 return
             with (
                 _seekable(path, compression if form == ".zip" else "", entry["uri"], scratch) as packed,
-                unpack.archive(packed, form, compression, entry["uri"]) as members,
+                unpack.archive(packed, form, compression, entry["uri"], _more(conf)) as members,
             ):
                 for member in members:
                     inside = {key: f"{entry[key]}!{member.name}" for key in ("uri", "name")}
@@ -39,6 +39,14 @@ def collect(entry: dict[str, Any], conf: ReadSource, documents: Documents, scrat
                         _read(member.file, inside, conf, documents, scratch)
     except DataError as error:
         raise DataError(f"{error} (the source is data.sources.{documents.source})") from error
+
+
+def _form(name: str, conf: ReadSource) -> tuple[str, str]:
+    return endings.split(name, _more(conf)) or ("", "")
+
+
+def _more(conf: ReadSource) -> tuple[str, ...]:
+    return endings.JSON if isinstance(conf, HubSource) else ()
 
 
 def _read(file: Path | IO[bytes], entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path) -> None:
@@ -81,7 +89,7 @@ def _check_unchanged(entry: dict[str, Any]) -> None:
 
 
 def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, scratch: Path) -> Iterator[Row]:
-    form, compression = endings.split(name) or ("", "")
+    form, compression = _form(name, conf)
     limit = conf.max_document_mb * 1_000_000
     wanted = [conf.messages or conf.text, *([conf.label] if conf.label else [])]
     if form in endings.TABLES:
@@ -97,6 +105,8 @@ def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, scratch: Path) ->
     with unpack.opened(file, compression, name) as plain:
         if form == ".jsonl":
             yield from formats.json_lines(plain, name, conf.encoding, limit)
+        elif form in endings.JSON:
+            yield from formats.json_values(plain, name, conf.encoding, limit)
         elif form in (".csv", ".tsv"):
             delimiter = "," if form == ".csv" else "\t"
             yield from formats.separated(plain, name, conf.encoding, limit, wanted, delimiter)

@@ -1,4 +1,4 @@
-"""Readers of text, CSV and JSON lines: a stream of rows, never the whole file."""
+"""Readers of text, CSV, JSON and JSON lines: a stream of rows, never the whole file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from tasks.core.errors import DataError
 
@@ -20,6 +20,12 @@ BOMS = {
 }
 
 
+CHUNK = 1 << 16
+"""Characters of a JSON file that are read at once; more where one value has more."""
+NEAR_END = 16
+"""Characters before the end of what was read within which a value that breaks off need not be damaged."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row as it stands in a file, or why it cannot be read."""
@@ -27,8 +33,8 @@ class Row:
     position: str
     values: dict[str, Any] | None
     reason: str = ""
-    uri: str = ""
-    """The document's own address, where it has one; its field is then "text"."""
+    address: str = ""
+    """The page's own address in a web archive; its field is then "text"."""
 
 
 def whole(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Iterator[Row]:
@@ -63,10 +69,92 @@ def json_lines(file: io.BufferedReader, name: str, encoding: str, limit: int) ->
             yield Row(where, value if found else None, "" if found else f"holds {kind_of(value)}, not a JSON object")
 
 
+def json_values(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Iterator[Row]:
+    """One row for each object of a JSON file: of its list, or one after another, on a line each or not.
+
+    A list may hold texts instead, as `datasets` takes them: each is the field "text" of a row. Anything else is a row
+    with a reason. Raises `DataError` for what is no JSON, and for a value beyond the limit.
+    """
+    _refuse_bom(file.peek(4)[:4], name, encoding)
+    text = io.TextIOWrapper(file, encoding=_with_signature(encoding))
+    try:
+        for number, (value, listed) in enumerate(_values(text, name, limit), 1):
+            value = {"text": value} if listed and isinstance(value, str) else value
+            found = isinstance(value, dict)
+            wrong = "" if found else f"holds {kind_of(value)}, not a JSON object"
+            yield Row(f"row {number}", value if found else None, wrong)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: {_not_decoded(error)}") from error
+
+
+def _values(text: TextIO, name: str, limit: int) -> Iterator[tuple[Any, bool]]:
+    """(value, whether it is a list's) for each."""
+    window, number = _Window(text), 0
+    listed = window.first() == "["
+    if listed:
+        window.skip()
+    while (char := window.first()) and not (listed and char == "]"):
+        number += 1
+        yield window.value(f"{name}, row {number}", limit), listed
+        if listed and window.first() == ",":
+            window.skip()
+        elif listed and window.first() != "]":
+            raise DataError(f"{name}, after row {number}: its list is cut off or damaged: mend it, or make it again")
+    if listed and not char:
+        raise DataError(f"{name}, after row {number}: its list is cut off: make the file again")
+    if listed:
+        window.skip()
+        if window.first():
+            raise DataError(f"{name}, after row {number}: something follows its list: mend it, or make it again")
+
+
+class _Window:
+    """What was read of a JSON file and not taken yet."""
+
+    def __init__(self, text: TextIO) -> None:
+        self.text, self.held, self.ended = text, "", False
+        self.decoder = json.JSONDecoder()
+
+    def first(self) -> str:
+        """The next character that is no white space; empty at the file's end."""
+        self.held = self.held.lstrip()
+        while not self.held and not self.ended:
+            self._read()
+        return self.held[:1]
+
+    def skip(self) -> None:
+        self.held = self.held[1:]
+
+    def value(self, where: str, limit: int) -> Any:
+        """The value that begins here; raises `DataError` if it is none or is beyond the limit."""
+        while True:
+            try:
+                value, end = self.decoder.raw_decode(self.held)
+                if end < len(self.held) or self.ended:  # a number may go on in what is not read yet
+                    self.held = self.held[end:]
+                    return value
+            except RecursionError as error:
+                raise DataError(f"{where}: is no JSON that can be read: it is nested too deep") from error
+            except json.JSONDecodeError as error:
+                breaks_off = error.msg.startswith("Unterminated") or error.pos > len(self.held) - NEAR_END
+                if self.ended or not breaks_off:
+                    raise DataError(f"{where}: is no JSON: {error.msg}: mend it, or make the file again") from error
+            if len(self.held) > limit:
+                raise DataError(too_large(where, limit))
+            self._read()
+
+    def _read(self) -> None:
+        piece = self.text.read(max(CHUNK, len(self.held)))  # twice as much each time, for a value is parsed anew
+        self.held, self.ended = (self.held + piece).lstrip(), not piece
+
+
 def separated(
     file: io.BufferedReader, name: str, encoding: str, limit: int, wanted: list[str], delimiter: str
 ) -> Iterator[Row]:
-    """One row for each record below the header line; raises `DataError` for a wanted column that is not there."""
+    """One row for each record below the header line, at the line where it begins.
+
+    Raises `DataError` for a wanted column that is not there and for what is no CSV.
+    """
     csv.field_size_limit(limit)
     reader = csv.reader(_decoded(file, name, encoding, limit), delimiter=delimiter, strict=True)
     try:
@@ -74,8 +162,9 @@ def separated(
         if header is None:
             return
         require(wanted, header, name)
+        begin = reader.line_num + 1
         for fields in reader:
-            where = f"line {reader.line_num}"
+            where, begin = f"line {begin}", reader.line_num + 1
             if len(fields) == len(header):
                 yield Row(where, dict(zip(header, fields, strict=True)))
             elif fields:

@@ -24,7 +24,7 @@ def entries(source: str, conf: HubSource) -> list[dict[str, Any]]:
     """
     try:
         with _in_words(conf):
-            return _in_folder(source, conf) if _is_local(conf) else _on_hub(conf)
+            return _in_folder(conf) if _is_local(conf) else _on_hub(conf)
     except (ConfigError, DataError, Transient) as error:
         raise type(error)(f"{error} (data.sources.{source})") from error
 
@@ -52,7 +52,7 @@ def _is_local(conf: HubSource) -> bool:
     return conf.dataset.startswith(("/", ".", "~"))
 
 
-def _in_folder(source: str, conf: HubSource) -> list[dict[str, Any]]:
+def _in_folder(conf: HubSource) -> list[dict[str, Any]]:
     root = Path(conf.dataset).expanduser().resolve()
     if not root.is_dir():
         raise DataError(f"{conf.dataset}: there is no such folder, seen from {Path.cwd()}: name one that exists")
@@ -61,10 +61,7 @@ def _in_folder(source: str, conf: HubSource) -> list[dict[str, Any]]:
             f"{conf.dataset} was written by save_to_disk, which is no dataset's layout: read its files with `kind: "
             f"files` and paths: [{root}/**/*.arrow], or write it with to_parquet"
         )
-    files = _resolved(str(root), conf)
-    _refuse_unknown([file for file in files if not endings.split(file)])
-    there = {entry["uri"]: entry for entry in places.entries(source, [str(root)])}
-    return [there[file] for file in files]
+    return [places.described(Path(file), root) for file in _resolved(str(root), conf)]
 
 
 def _on_hub(conf: HubSource) -> list[dict[str, Any]]:
@@ -73,9 +70,7 @@ def _on_hub(conf: HubSource) -> list[dict[str, Any]]:
     if conf.dataset.count("/") != 1:
         raise ConfigError(f"{conf.dataset} is no name on the hub: write OWNER/NAME, or a local folder as ./path")
     system, found = HfFileSystem(), []
-    files = _resolved(SCHEME + conf.dataset, conf)
-    _refuse_unknown([file for file in files if not endings.split(file)])
-    for file in files:
+    for file in _resolved(SCHEME + conf.dataset, conf):
         about = system.info(file)
         name = file.removeprefix(SCHEME).split("/", 2)[2]
         stamp = about["lfs"]["sha256"] if about.get("lfs") else about["blob_id"]
@@ -85,22 +80,26 @@ def _on_hub(conf: HubSource) -> list[dict[str, Any]]:
 
 
 def _resolved(path: str, conf: HubSource) -> list[str]:
-    """The files of the split, at the commit that the revision names now."""
+    """The files of the split, at the commit that the revision names now, all of endings that are read."""
     from datasets import load_dataset_builder
 
     builder = load_dataset_builder(path, conf.config, revision=None if _is_local(conf) else conf.revision)
     splits = {str(split): files for split, files in (builder.config.data_files or {}).items()}
     if conf.split not in splits:
         raise ConfigError(f"{conf.dataset} has no split {conf.split!r}{nearest(conf.split, splits)}")
-    return [str(file) for file in splits[conf.split]]
-
-
-def _refuse_unknown(files: list[str]) -> None:
-    if files:
+    files = [str(file) for file in splits[conf.split]]
+    for file in files:
+        if not endings.split(file, endings.JSON):
+            raise ConfigError(
+                f"{file}: files of this ending are not read; known are {', '.join(endings.JSON)}, {endings.KNOWN}: "
+                "choose another config, or the revision refs/convert/parquet of the dataset"
+            )
+    if field := getattr(builder.config, "field", None):
         raise ConfigError(
-            f"{files[0]}: files of this ending are not read; known are {endings.KNOWN}: choose another config, or the "
-            "revision refs/convert/parquet of the dataset"
+            f"{files[0]}: the configuration takes the rows from the field {field!r} of each file, which is not done: "
+            "write them as JSON lines, or choose the revision refs/convert/parquet of the dataset"
         )
+    return files
 
 
 @contextmanager

@@ -35,6 +35,17 @@ def entries(source: str, paths: Iterable[str]) -> list[Entry]:
     return list(found.values())
 
 
+def described(file: Path, root: Path) -> Entry:
+    """The entry of one file, whatever its ending."""
+    at = file.stat()
+    return {
+        "uri": str(file),
+        "name": file.relative_to(root).as_posix(),
+        "size": at.st_size,
+        "stamp": str(at.st_mtime_ns),
+    }
+
+
 def has_magic(path: str) -> bool:
     """Whether a path is a glob."""
     return bool(re.search(r"[*?\[]", path))
@@ -132,13 +143,7 @@ def _entry(file: Path, root: Path) -> Entry:
     if _kind(file) == "folder":
         _refuse_folder_named_like_a_file(file)
     _check_ending(str(file))
-    at = file.stat()
-    return {
-        "uri": str(file),
-        "name": file.relative_to(root).as_posix(),
-        "size": at.st_size,
-        "stamp": str(at.st_mtime_ns),
-    }
+    return described(file, root)
 
 
 def _in_bucket(path: str) -> Iterator[Entry]:

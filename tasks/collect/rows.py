@@ -1,4 +1,8 @@
-"""Rows as documents: the columns of text, label and conversation, and what is unfit set aside."""
+"""Rows as documents: the columns of text, label and conversation, and what is unfit set aside.
+
+A document's uri is FILE, FILE#PLACE or FILE!INSIDE#PLACE: the entry's name, what in it was read (a member of an
+archive, a page of a web archive), and where: line, row, key, or byte at which a record begins.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +30,9 @@ def _add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents)
     if row.values is None:
         documents.set_aside(entry["uri"], row.position, row.reason)
         return
-    whole = row.position == "file" or bool(row.uri)
-    uri = row.uri or entry["name"] + ("" if whole else f"#{row.position.partition(' ')[2]}")
+    whole = row.position == "file" or bool(row.address)
+    inside = f"!{row.address}" if row.address else ""
+    place = "" if row.position == "file" else f"#{row.position.partition(' ')[2]}"
     messages = None
     try:
         if conf.messages and not whole:
@@ -39,7 +44,7 @@ def _add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents)
         return
     if len(text) > conf.max_document_mb * 1_000_000:
         raise DataError(formats.too_large(f"{entry['uri']}, {row.position}", conf.max_document_mb * 1_000_000))
-    documents.add(text, uri, conf.licence, label, messages)
+    documents.add(text, entry["name"] + inside + place, conf.licence, label, messages)
 
 
 def _text(values: dict[str, Any], field: str) -> str:

@@ -58,8 +58,10 @@ def opened(packed: Path | IO[bytes], compression: str, name: str) -> Iterator[io
 
 
 @contextmanager
-def archive(packed: Path, form: str, compression: str, name: str) -> Iterator[Iterator[Member]]:
-    """The files of known endings in an archive, in its order.
+def archive(
+    packed: Path, form: str, compression: str, name: str, more: tuple[str, ...] = ()
+) -> Iterator[Iterator[Member]]:
+    """The files of known endings, `more` among them, in an archive, in its order.
 
     Links, devices, encrypted files and archives in the archive come with a reason in place of their bytes. Raises
     `DataError` for an archive that is cut off or damaged, also while its members are read.
@@ -67,10 +69,10 @@ def archive(packed: Path, form: str, compression: str, name: str) -> Iterator[It
     try:
         if form == ".zip":
             with _zip_file(packed) as zipped:
-                yield _zipped(zipped)
+                yield _zipped(zipped, more)
         else:
             with opened(packed, compression, name) as file, tarfile.open(fileobj=file, mode="r|") as tarred:
-                yield _tarred(tarred)
+                yield _tarred(tarred, more)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         raise DataError(f"{name}: the archive is cut off or damaged ({error}): make it again") from error
 
@@ -82,9 +84,9 @@ def _zip_file(packed: Path) -> zipfile.ZipFile:
         raise zipfile.BadZipFile(str(error)) from error
 
 
-def _zipped(zipped: zipfile.ZipFile) -> Iterator[Member]:
+def _zipped(zipped: zipfile.ZipFile, more: tuple[str, ...]) -> Iterator[Member]:
     for info in zipped.infolist():
-        if info.is_dir() or not endings.split(info.filename):
+        if info.is_dir() or not endings.split(info.filename, more):
             continue
         why = _why_not(info.filename, regular=not stat.S_ISLNK(info.external_attr >> 16))
         if info.flag_bits & 1:
@@ -99,9 +101,9 @@ def _zipped(zipped: zipfile.ZipFile) -> Iterator[Member]:
             raise zipfile.BadZipFile(f"{info.filename} begins before the archive") from error
 
 
-def _tarred(tarred: tarfile.TarFile) -> Iterator[Member]:
+def _tarred(tarred: tarfile.TarFile, more: tuple[str, ...]) -> Iterator[Member]:
     for info in tarred:
-        if info.isdir() or not endings.split(info.name):
+        if info.isdir() or not endings.split(info.name, more):
             continue
         why = _why_not(info.name, regular=info.isreg())
         yield Member(info.name, None, why) if why else Member(info.name, tarred.extractfile(info))

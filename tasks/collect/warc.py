@@ -32,7 +32,7 @@ class _Damaged(ValueError):
 
 
 def rows(path: Path, packed: bool, name: str, chosen: WebRecords, encoding: str, limit: int) -> Iterator[Row]:
-    """One row for each chosen record: its main text, its address as `uri`, "byte N" as its position in the file.
+    """One row for each chosen record: its main text, the page's `address`, "byte N" as its position in the file.
 
     `packed` is a file that is gzipped record by record. A damaged record, and one of more than `limit` bytes, is a row
     with a reason; reading goes on where the next one begins. Raises `DataError` for a file gzipped as a whole.
@@ -154,7 +154,7 @@ def _page(block: bytes, size: int, position: str, chosen: WebRecords, encoding: 
     except (ArchiveLoadFailed, StatusAndHeadersParserException, EOFError, UnicodeError, zlib.error) as error:
         raise _Damaged(f"the record cannot be read ({str(error).strip() or type(error).__name__})") from error
     text = web.decoded(raw, kind, encoding)
-    row = Row(position, {"text": text}, uri=address[1].decode(errors="replace"))
+    row = Row(position, {"text": text}, address=address[1].decode(errors="replace"))
     return row if mime == "text/plain" else web.main_text(row)
 
 

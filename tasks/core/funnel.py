@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.figures import count, plural
+from tasks.core.figures import count, plural, share
 
 DROPPING = {
     "split_shard": "admit",
@@ -97,6 +97,23 @@ def anew(clustered: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"Deduplicating all anew (--refresh cluster) would drop {plural(dropped, 'document')} that earlier intakes "
         f"accepted and accept {count(accepted)} in their place."
+    )
+
+
+def again(repeated: Sequence[Mapping[str, Any]]) -> str:
+    """How many documents are seen more than once, and what that adds, by the statistics of `repeat_shard`; empty
+    without any."""
+    repeated = [one for one in repeated if one]
+    if not repeated:
+        return ""
+    documents, tokens = total(repeated, "repeated"), total(repeated, "tokens")
+    most = max((int(n) for one in repeated for n in one["times"]), default=1)
+    whole = total([one["once"] for one in repeated], "tokens")
+    return (
+        f"{plural(documents, 'training document')} seen more than once, by the size of the cluster of duplicates, and "
+        f"{count(most)} times at most: {plural(tokens, 'token')} beside {count(whole)} ({share(tokens, whole)} more)."
+        if documents
+        else "No training document is seen more than once: none has a cluster of duplicates of a size in data.upsample."
     )
 
 

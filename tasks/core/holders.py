@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from tasks.core.artifact import FileEntry, Manifest
 from tasks.core.errors import ConfigError
 from tasks.core.store import Store
-from tasks.core.takedown import SHORTEST
+from tasks.core.takedown import SHORTEST, page
 
 if TYPE_CHECKING:
     import polars as pl
 
 SOURCE, LAST = "fetch_shard", "decontaminate_shard"
 """Where documents come in, and the last step that lets documents out before training."""
+VERDICT = "cluster"
+"""The step whose artifact has a part for each shard: which documents leave it, and how often others were duplicated.
+Nothing of a document's text gets into what is made from such a part."""
 PARTS = ("train", "valid", "test")
 TRAINING = ("train", "valid")
 TABLES = ("docs.parquet", "test.parquet")
@@ -96,7 +99,8 @@ def _named(manifest: Manifest) -> dict[str, Any]:
 
 
 def resolve(store: Store, doc: str) -> list[dict[str, str]]:
-    """id, source and uri of the documents that an id, the start of one, or a uri names.
+    """id, source and uri of the documents that an id, the start of one, a uri, or the web address of a page in a web
+    archive names.
 
     A uri may name several: what it held at several times. Raises `ConfigError` for what is not there, or a start that
     several ids share.
@@ -105,6 +109,8 @@ def resolve(store: Store, doc: str) -> list[dict[str, str]]:
 
     short = re.fullmatch(rf"[0-9a-f]{{{SHORTEST},32}}", doc)
     wanted = pl.col("uri") == doc
+    if inside := page(doc):
+        wanted = wanted | pl.col("uri").str.contains(inside, literal=True)
     wanted = wanted | pl.col("id").str.starts_with(doc) if short else wanted
     by_step = [[SOURCE], [step for step in store.steps() if step != SOURCE]]
     for steps in by_step:  # the raw text is in one place; what came of it in many
@@ -197,6 +203,8 @@ def _made_from(
     users: dict[Place, list[tuple[Place, str | None]]] = {}
     for place, manifest in manifests.items():
         for ref in manifest.inputs if place not in documents else ():
+            if ref["step"] == VERDICT and ref["part"]:
+                continue
             users.setdefault((ref["step"], ref["key"]), []).append((place, ref["part"]))
     reached: dict[Place, set[str]] = {}
     for sight in sights:

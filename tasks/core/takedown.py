@@ -42,6 +42,11 @@ def _ids(digest: str | None, memory: Memory | None) -> tuple[str, ...]:
     return tuple(sorted(told))
 
 
+def page(doc: str) -> str | None:
+    """What the uris hold of the pages that web archives have under an address; None for what is no web address."""
+    return f"!{doc}#" if doc.startswith(("http://", "https://")) else None
+
+
 def in_force(memory: Memory | None) -> list[dict[str, Any]]:
     """The documents that are taken down now, in the order in which they were."""
     return [document for document in (memory or {}).get("documents", ()) if not document["undone"]]
@@ -71,13 +76,17 @@ def record(
 
 
 def undo(store: Store, doc: str) -> list[dict[str, Any]]:
-    """Let documents come back that a start of an id, or a uri, names; returns them.
+    """Let documents come back that a start of an id, a uri, or a page's web address names; returns them.
 
     Raises `ConfigError` if none of those that are taken down is meant.
     """
-    start = doc if len(doc) >= SHORTEST else None
+    start, inside = doc if len(doc) >= SHORTEST else None, page(doc)
     now = in_force(store.get_ref(REF)[0])
-    back = [one for one in now if one["uri"] == doc or (start and one["id"].startswith(start))]
+    back = [
+        one
+        for one in now
+        if one["uri"] == doc or (inside and inside in one["uri"]) or (start and one["id"].startswith(start))
+    ]
     if not back:
         raise ConfigError(f"{doc!r} is not taken down; `fromzero takedown` lists what is")
     ids, at = {one["id"] for one in back}, _now()

@@ -235,9 +235,10 @@ def datasets_of(inputs: Sequence[Any]) -> dict[str, dict[str, Any]]:
 
 def _dataset(found: Sequence[Artifact]) -> dict[str, Any]:
     one = found[0]
-    counted: dict[str, Any] = {"artifacts": len(found)}
+    whole = {(artifact.key, artifact.shard): artifact for artifact in found}.values()  # parts have one's statistics
+    counted: dict[str, Any] = {"artifacts": len(whole)}
     for name in COUNTED:
-        values = [artifact.stats[name] for artifact in found if isinstance(artifact.stats.get(name), int)]
+        values = [artifact.stats[name] for artifact in whole if isinstance(artifact.stats.get(name), int)]
         counted |= {name: sum(values)} if values else {}
     digest = one.digest if len(found) == 1 else sha256([artifact.digest for artifact in found])
     return {"digest": digest, "uri": f"{one.step}/{one.key}" if len(found) == 1 else one.step, "profile": counted}

@@ -13,18 +13,27 @@ from conf.schema.finetune import AugmentConf
 _GAP = re.compile(r"(\s+)")
 
 
-def copies(table: pl.DataFrame, conf: AugmentConf, seed: int) -> pl.DataFrame:
+def numbered(table: pl.DataFrame, copies: int) -> pl.DataFrame:
+    """Each row (id, text, label) `copies` times, with "number": how often its id came before."""
+    copied = table[np.repeat(np.arange(table.height), copies)]
+    return copied.with_columns(number=pl.int_range(pl.len()).over("id"))
+
+
+def copies(table: pl.DataFrame, conf: AugmentConf, seed: int, translated: pl.DataFrame | None = None) -> pl.DataFrame:
     """`conf.copies` changed copies of each row (id, text, label), row by row.
 
     What becomes of a row depends on its id, how often that came before, the copy's number and the seed alone.
+    `translated` (id, number, text) are copies that are there already; one whose text is empty is left out.
     """
-    copied = table[np.repeat(np.arange(table.height), conf.copies)]
-    numbers = copied.select(pl.int_range(pl.len()).over("id")).to_series()
+    copied = numbered(table, conf.copies)
+    ready = {(id_, number): text for id_, number, text in translated.iter_rows()} if translated is not None else {}
+    which = copied.select("id", "number").rows()
     texts = [
-        changed(text, conf, random.Random(f"{seed}/{id_}/{number}"))
-        for id_, text, number in zip(copied["id"], copied["text"], numbers, strict=True)
+        ready[id_, number] if (id_, number) in ready else changed(text, conf, random.Random(f"{seed}/{id_}/{number}"))
+        for (id_, number), text in zip(which, copied["text"], strict=True)
     ]
-    return copied.with_columns(pl.Series("text", texts, dtype=pl.String))
+    made = copied.drop("number").with_columns(pl.Series("text", texts, dtype=pl.String))
+    return made.filter(pl.Series([one not in ready or bool(ready[one]) for one in which], dtype=pl.Boolean))
 
 
 def changed(text: str, conf: AugmentConf, draw: random.Random) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,38 @@ def classes(train_table: pl.DataFrame, least: int) -> tuple[list[str], dict[str,
             "collect labelled documents or lower min_per_class"
         )
     return kept, {label: count for label, count in counts.items() if label not in kept}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a classifier is trained on, before any copies are made."""
+
+    table: pl.DataFrame
+    """(id, text, label), balanced: an example may come more than once."""
+    names: list[str]
+    """The labels that are told apart, sorted."""
+    found: dict[str, int]
+    """Documents of each of them."""
+    left_out: dict[str, int]
+    """Documents of each of the others."""
+    pattern: str
+    """What is hidden: the names of all labels, and more."""
+
+    def hidden(self, conf: ClassifyConf) -> pl.DataFrame:
+        """The table with names hidden."""
+        texts = [re.sub(self.pattern, conf.mask, text) for text in self.table["text"]]
+        return self.table.with_columns(pl.Series("text", texts, dtype=pl.String))
+
+
+def examples(docs: Iterable[Path], conf: ClassifyConf) -> Examples:
+    """The training examples in the train parts of `docs`; raises `DataError` where there are not two classes."""
+    table = labelled([doc / "train" / "docs.parquet" for doc in docs], conf.max_per_class)
+    names, left_out = classes(table, conf.min_per_class)
+    pattern = mask_pattern(table["label"].unique().sort(), conf)
+    table = table.filter(pl.col("label").is_in(names))
+    found = _sizes(table, names)
+    table = table[balanced([names.index(label) for label in table["label"]], conf)]
+    return Examples(table, names, found, left_out, pattern)
 
 
 def prefix(tokenizer: PreTrainedTokenizerFast) -> list[int]:
@@ -117,33 +150,33 @@ def balanced(labels: Sequence[int], conf: ClassifyConf) -> list[int]:
     return np.repeat(np.arange(len(classes)), times).tolist()
 
 
-def run(model: Path, docs: Sequence[Path], conf: ClassifyConf, work: Workdir) -> Stats:
-    """Fine-tune a sequence classifier from the causal model in `model` on the train parts of `docs`; write model/."""
+def run(
+    model: Path, docs: Sequence[Path], conf: ClassifyConf, work: Workdir, translated: pl.DataFrame | None = None
+) -> Stats:
+    """Fine-tune a sequence classifier from the causal model in `model` on the train parts of `docs`; write model/.
+
+    `translated` are copies of examples as `augment.copies` takes them.
+    """
     export.check_context(model, conf.max_length)
     settle(conf)
     tokenizer = export.load_tokenizer(model)
-    table = labelled([doc / "train" / "docs.parquet" for doc in docs], conf.max_per_class)
-    names, dropped = classes(table, conf.min_per_class)
-    pattern = mask_pattern(table["label"].unique().sort(), conf)
-    encode = encoder(tokenizer, pattern, conf)
-    table = table.filter(pl.col("label").is_in(names))
+    chosen = examples(docs, conf)
+    names, table = chosen.names, chosen.table
+    encode = encoder(tokenizer, chosen.pattern, conf)
     valid = _rows(labelled([doc / "valid" / "docs.parquet" for doc in docs], None), names, encode)
     if not valid:
         raise DataError(f"the valid part holds no document labelled with one of {names}: early stopping needs some")
     network = build(model, names, export.pad_id(tokenizer))
-    found = _sizes(table, names)
-    table = table[balanced([names.index(label) for label in table["label"]], conf)]
     if conf.augment:
-        hidden = table.with_columns(pl.Series("text", [re.sub(pattern, conf.mask, text) for text in table["text"]]))
-        table = pl.concat([table, copies(hidden, conf.augment, conf.seed)])
+        table = pl.concat([table, copies(chosen.hidden(conf), conf.augment, conf.seed, translated)])
     rows = _rows(table, names, encode)
-    loss, collate = weighted_loss([*found.values()], conf), collate_with(export.pad_id(tokenizer))
+    loss, collate = weighted_loss([*chosen.found.values()], conf), collate_with(export.pad_id(tokenizer))
     outcome = train(network, rows, valid[: conf.max_valid], collate, conf, work, loss, conf.patience)
     network.load_state_dict(load_file(outcome.chosen / "model.safetensors"))
     task = {
         "kind": "classification",
         "labels": names,
-        "mask_pattern": pattern,
+        "mask_pattern": chosen.pattern,
         "mask": conf.mask,
         "prefix": prefix(tokenizer),
         "max_length": conf.max_length,
@@ -151,10 +184,10 @@ def run(model: Path, docs: Sequence[Path], conf: ClassifyConf, work: Workdir) ->
     }
     export.save(network.cpu(), model, work / "model", task)
     return {
-        "documents": sum(found.values()),
-        "classes": found,
+        "documents": sum(chosen.found.values()),
+        "classes": chosen.found,
         "examples": _sizes(table, names),
-        "left_out_labels": dropped,
+        "left_out_labels": chosen.left_out,
         "steps": outcome.steps,
         "best_step": int(outcome.chosen.name.rpartition("-")[2]),
         "metrics": {"valid_loss": outcome.valid_loss},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from conf.schema.finetune import ChatConf, ClassifyConf
+from conf.schema.finetune import ChatConf, ClassifyConf, TranslateConf
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Retry, Stats, Workdir, step
+from tasks.finetune.translators import Identity, observe_translators
+
+__all__ = ["finetune_chat", "finetune_classifier", "observe_translators", "translate_examples"]
 
 NEEDS = ("torch", "transformers", "peft", "accelerate", "safetensors", "polars", "numpy")
 
@@ -18,8 +21,30 @@ def finetune_chat(model: Artifact, docs: tuple[Artifact, ...], conf: ChatConf, w
 
 
 @step(version="1", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
-def finetune_classifier(model: Artifact, docs: tuple[Artifact, ...], conf: ClassifyConf, work: Workdir) -> Stats:
-    """Teach the model to tell labels apart: pretrained model, labelled documents → model/ with a head."""
+def finetune_classifier(
+    model: Artifact, docs: tuple[Artifact, ...], *copies: Artifact, conf: ClassifyConf, work: Workdir
+) -> Stats:
+    """Teach the model to tell labels apart: pretrained model, labelled documents → model/ with a head.
+
+    One more input may be what `translate_examples` made of the same documents.
+    """
+    import polars as pl
+
     from tasks.finetune import classify
 
-    return classify.run(model.path, [doc.path for doc in docs], conf, work)
+    translated = pl.concat([pl.read_parquet(made.path / "copies.parquet") for made in copies]) if copies else None
+    return classify.run(model.path, [doc.path for doc in docs], conf, work, translated)
+
+
+@step(version="1", resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
+def translate_examples(
+    docs: tuple[Artifact, ...], models: dict[str, Identity], conf: TranslateConf, work: Workdir
+) -> Stats:
+    """Copies of a classifier's examples, translated there and back: labelled documents → copies.parquet.
+
+    `models` is what `observe_translators` found. Raises `ConfigError` for a model that cannot be used, `DataError` for
+    one that has changed since.
+    """
+    from tasks.finetune import translate
+
+    return translate.run([doc.path for doc in docs], models, conf, work)

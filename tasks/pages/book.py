@@ -57,7 +57,8 @@ class Book:
         return Page(key(run.recipe, _name(made)), write(run, made), models.short(made.about.get("ref", made.label)))
 
     def stages(self, run: Run, step: str, outcomes: Sequence[Outcome]) -> list[Page]:
-        """Sources after fetching, the funnel after the last stage that drops, the tokenizer after tokenizing."""
+        """Sources after fetching, the funnel after the last stage that drops, the tokenizer after tokenizing, and
+        upsampling."""
 
         def new(*steps: str) -> bool:
             return any(outcome.state == "completed" for outcome in outcomes if outcome.step in steps)
@@ -73,6 +74,8 @@ class Book:
         if step == "tokenize_shard" and new("train_tokenizer", "tokenize_shard"):
             trained = data.of_step(outcomes, "train_tokenizer")
             return page("tokenizer", data.tokenizer(trained[-1], data.of_step(outcomes, step)))
+        if step == "repeat_shard" and new("repeat_shard"):
+            return page("upsampling", data.upsampling(data.of_step(outcomes, step)))
         return []
 
     def summary(self, run: Run, state: str, outcomes: Sequence[Outcome]) -> Page:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks.core.bench import Outcome
 from tasks.core.figures import count, plural, share, size
-from tasks.core.funnel import ASIDE, anew, funnel, parts_of, sentence, set_aside, total, unmatched, without
+from tasks.core.funnel import ASIDE, again, anew, funnel, parts_of, sentence, set_aside, total, unmatched, without
 from tasks.core.pages import Made
 from tasks.pages.markdown import bar, code, file_link, join, said, table
 
@@ -187,6 +188,30 @@ def tokenizer(trained: Outcome, tokenized: Sequence[Outcome]) -> str:
         table(fertility),
         "## Tokens" if rows else None,
         table([{**row, "": bar(row["tokens"], tokens)} for row in rows]),
+    )
+
+
+def upsampling(repeated: Sequence[Outcome]) -> str:
+    """How many training documents are seen how often, and by source what that adds."""
+    stats = [outcome.stats for outcome in repeated]
+    seen: Counter[int] = Counter()
+    for one in stats:
+        seen.update({int(times): documents for times, documents in one["times"].items()})
+    seen[1] = total([one["once"] for one in stats], "documents") - seen.total()
+    rows = []
+    for name in sorted({source_of(outcome.shard) for outcome in repeated}):
+        own = [outcome.stats for outcome in repeated if source_of(outcome.shard) == name]
+        added, whole = total(own, "tokens"), total([one["once"] for one in own], "tokens")
+        rows.append({"source": name, "documents seen again": total(own, "repeated"), "tokens": whole})
+        rows[-1] |= {"added": added, "text": size(total(own, "bytes")), "of its tokens": share(added, whole)}
+    return join(
+        "# Upsampling",
+        f"**{again(stats)}**",
+        "The number of documents is that of one reading of all sources; those held out are seen once.",
+        table([{"seen": f"{times} ×", "documents": seen[times]} for times in sorted(seen)]),
+        "## What it adds",
+        table(rows),
+        "Which ones these are: `fromzero show repeat_shard/KEY`.",
     )
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from conf.schema.model import ModelConf
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import HostError
 
@@ -25,12 +25,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 """transformers' own defaults, for the fields that the count needs."""
 
 
+def as_transformers(conf: NetworkConf) -> ModelConf:
+    """The network as transformers has it, which is how its sizes are counted here."""
+    return conf.in_transformers() if isinstance(conf, NativeConf) else conf
+
+
 def _options(conf: ModelConf) -> dict[str, Any]:
     return {**DEFAULTS[conf.architecture], **conf.config}
 
 
-def count_parameters(conf: ModelConf, vocab_size: int) -> int | None:
+def count_parameters(conf: NetworkConf, vocab_size: int) -> int | None:
     """Parameters of the network, tied ones once; None for an architecture whose count is not known here."""
+    conf = as_transformers(conf)
     if conf.architecture not in DEFAULTS:
         return None
     o = _options(conf)
@@ -51,9 +57,10 @@ def count_parameters(conf: ModelConf, vocab_size: int) -> int | None:
     return int((1 + head) * vocab_size * width + o["num_hidden_layers"] * (attention + mlp + norms) + width)
 
 
-def flops_per_token(conf: ModelConf, vocab_size: int, seq_len: int) -> int | None:
+def flops_per_token(conf: NetworkConf, vocab_size: int, seq_len: int) -> int | None:
     """Forward and backward FLOPs of one token: 6 per weight that is multiplied, and 12 layers·width·seq_len of
     attention (torchtitan's formula; Chowdhery et al., PaLM, 2022, appendix B)."""
+    conf = as_transformers(conf)
     parameters = count_parameters(conf, vocab_size)
     if parameters is None:
         return None
@@ -69,13 +76,15 @@ def flops_per_token(conf: ModelConf, vocab_size: int, seq_len: int) -> int | Non
 
 def _activation_bytes(conf: PretrainConf, vocab_size: int) -> int:
     """fp32 activations kept for one backward pass of one process: about 34 numbers a token, layer and unit of width
-    (Korthikanti et al., 2022) and three copies of the logits."""
-    o = _options(conf.model)
-    gpt = conf.model.architecture == "gpt2"
+    (Korthikanti et al., 2022), less where they are computed again, and three copies of the logits."""
+    model = as_transformers(conf.model)
+    o = _options(model)
+    gpt = model.architecture == "gpt2"
     layers, width = (o["n_layer"], o["n_embd"]) if gpt else (o["num_hidden_layers"], o["hidden_size"])
     processes = conf.run.processes
     rows = min(conf.run.micro_batch, -(-conf.segment.sequences // processes))
-    return int(rows * conf.segment.seq_len * 4 * (34 * layers * width + 3 * vocab_size))
+    kept = {"none": 34 * layers, "selective": 12 * layers + 34, "full": layers + 34}[conf.run.recompute]
+    return int(rows * conf.segment.seq_len * 4 * (kept * width + 3 * vocab_size))
 
 
 def estimate(conf: PretrainConf, vocab_size: int) -> dict[str, float | int | None]:
@@ -118,11 +127,16 @@ def host_memory_gb() -> float:
     return total / 1e9
 
 
-def on_cpu(device: str) -> bool:
-    """Whether training runs on the CPU: asked for, or `auto` where no NVIDIA or ROCm driver shows a device."""
+def shows_a_gpu() -> bool:
+    """Whether an NVIDIA or ROCm driver shows a device, asked of the file system: a plan has no time for torch."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
     drivers = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-    return device == "cpu" or (device == "auto" and (hidden or not any(Path(path).exists() for path in drivers)))
+    return not hidden and any(Path(path).exists() for path in drivers)
+
+
+def on_cpu(device: str) -> bool:
+    """Whether training runs on the CPU: asked for, or `auto` where there is no GPU."""
+    return device == "cpu" or (device == "auto" and not shows_a_gpu())
 
 
 def refuse_if_too_large(conf: PretrainConf, vocab_size: int) -> None:
@@ -130,9 +144,10 @@ def refuse_if_too_large(conf: PretrainConf, vocab_size: int) -> None:
     needed, there = estimate(conf, vocab_size)["memory_gb"], host_memory_gb()
     if on_cpu(conf.run.device) and needed is not None and needed > there:
         parameters = count_parameters(conf.model, vocab_size) or 0
+        sizes = "model.depth" if isinstance(conf.model, NativeConf) else "the sizes in model.config"
         raise HostError(
             f"pretrain.segments.{conf.run.segment}: training {parameters / 1e6:,.0f} M parameters takes about "
             f"{needed:,.1f} GB of memory and this machine has {there:.1f}: lower pretrain.run.micro_batch (now "
             f"{conf.run.micro_batch}), pretrain.segments.{conf.run.segment}.seq_len ({conf.segment.seq_len}), "
-            f"tokenizer.vocab_size ({vocab_size}) or the sizes in model.config"
+            f"tokenizer.vocab_size ({vocab_size}) or {sizes}"
         )

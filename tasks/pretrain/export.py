@@ -54,7 +54,7 @@ def write_model(trainer: Trainer, tokenizer: Path, folder: Path) -> None:
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     folder.mkdir(parents=True, exist_ok=True)
-    trainer.trainee.model.save_pretrained(folder, state_dict=weights)
+    model.stored_as(trainer.trainee.model).save_pretrained(folder, state_dict=weights)
     for path in sorted(tokenizer.iterdir()):
         if path.is_file():
             shutil.copyfile(path, folder / path.name)

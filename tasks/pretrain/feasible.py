@@ -8,13 +8,15 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from conf.schema.model import ModelConf
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from tasks.core.errors import ConfigError, nearest
 from tasks.pretrain.estimate import DEFAULTS
 
 
-def refuse_if_impossible(conf: ModelConf) -> None:
+def refuse_if_impossible(conf: NetworkConf) -> None:
     """Raise `ConfigError` for an unknown architecture, a misspelt field, and sizes that do not divide."""
+    if isinstance(conf, NativeConf):  # nothing is left to ask: its own model checks its sizes
+        return
     known = causal_models()
     if known and conf.architecture not in known:
         raise ConfigError(f"model.architecture: there is no {conf.architecture!r}{nearest(conf.architecture, known)}")

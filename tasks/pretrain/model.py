@@ -8,31 +8,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conf.schema.model import ModelConf
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from tasks.core.errors import ConfigError
+from tasks.pretrain import native
 from tasks.pretrain.packing import IGNORE
 
 PLAIN_HEADS = frozenset({"llama", "gpt2", "qwen2", "qwen3", "mistral", "phi3"})
 """Architectures whose logits are the last hidden state times the output matrix, and nothing else."""
 
 
-def build(conf: ModelConf, vocab_size: int, eos_id: int, seq_len: int, seed: int) -> Any:
+def build(conf: NetworkConf, vocab_size: int, eos_id: int, seq_len: int, seed: int) -> Any:
     """A new causal language model in fp32, its weights drawn from `seed`.
 
     Raises `ConfigError` when transformers does not know the architecture or refuses its config.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    if isinstance(conf, NativeConf):
+        return native.build(conf, vocab_size, eos_id, seed)
+    from transformers import AutoModelForCausalLM
 
-    given = {
-        "bos_token_id": eos_id,
-        "eos_token_id": eos_id,
-        "pad_token_id": None,
-        "tie_word_embeddings": conf.tie_embeddings,
-        **conf.config,
-        "vocab_size": vocab_size,
-    }
     try:
-        config = AutoConfig.for_model(conf.architecture, **given)
+        config = config_of(conf, vocab_size, eos_id)
         longest = getattr(config, "max_position_embeddings", None)
         if longest is not None and longest < seq_len:
             raise ValueError(f"max_position_embeddings={longest} is less than the segment's seq_len={seq_len}")
@@ -43,6 +38,38 @@ def build(conf: ModelConf, vocab_size: int, eos_id: int, seq_len: int, seed: int
         raise ConfigError(f"model: no {conf.architecture!r} can be built from {conf.config}: {error}") from error
 
 
+def config_of(conf: ModelConf, vocab_size: int, eos_id: int) -> Any:
+    """transformers' config of a network; raises what transformers raises for one that it refuses."""
+    from transformers import AutoConfig
+
+    given = {
+        "bos_token_id": eos_id,
+        "eos_token_id": eos_id,
+        "pad_token_id": None,
+        "tie_word_embeddings": conf.tie_embeddings,
+        **conf.config,
+        "vocab_size": vocab_size,
+    }
+    return AutoConfig.for_model(conf.architecture, **given)
+
+
+def stored_as(network: Any) -> Any:
+    """The transformers model whose directory a network is stored as: itself, or a native one's twin without weights."""
+    if not isinstance(network, native.Native):
+        return network
+    from transformers import AutoModelForCausalLM
+
+    config = config_of(network.conf.in_transformers(), network.vocab_size, network.eos_id)
+    create: Any = AutoModelForCausalLM.from_config
+    with torch.device("meta"):
+        return create(config, dtype=torch.float32)
+
+
+def has_plain_head(network: Any) -> bool:
+    """Whether the logits are the last hidden state times the output matrix, and nothing else."""
+    return isinstance(network, native.Native) or network.config.model_type in PLAIN_HEADS
+
+
 class Trainee(nn.Module):
     """A causal language model that returns sums of losses, so that shares of a batch add up exactly."""
 
@@ -50,7 +77,7 @@ class Trainee(nn.Module):
         super().__init__()
         self.model = model
         self.z_loss, self.smoothing = z_loss, smoothing
-        self.plain = model.config.model_type in PLAIN_HEADS and not z_loss
+        self.plain = has_plain_head(model) and not z_loss
 
     def forward(self, ids: Tensor, positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """ids, positions, labels [batch, seq_len] → (sum of nats over labelled positions, sum of squared normalisers).

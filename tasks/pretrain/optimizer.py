@@ -13,8 +13,10 @@ from conf.schema.pretrain import OptimizerConf
 
 Named = Mapping[str, nn.Parameter]
 
-KEPT = {"AdamW": ("exp_avg", "exp_avg_sq", "step"), "Adam": ("exp_avg", "exp_avg_sq", "step")}
-KEPT |= {"SGD": ("momentum_buffer",), "Muon": ("momentum_buffer",)}
+_ADAM = ("exp_avg", "exp_avg_sq", "step")
+KEPT: dict[str, tuple[str, ...]] = {
+    "AdamW": _ADAM, "Adam": _ADAM, "SGD": ("momentum_buffer",), "Muon": ("momentum_buffer",),
+}  # fmt: skip
 """What torch's optimizers keep for each parameter."""
 
 

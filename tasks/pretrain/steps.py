@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from conf.schema.pretrain import PretrainConf
+from conf.schema.pretrain import PretrainConf, PretrainRun
 from tasks.core.artifact import Artifact
+from tasks.core.errors import HostError
 from tasks.core.step import Cpu, Retry, Stats, Workdir, step
 
 
@@ -36,6 +37,17 @@ def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dic
         return {"tokens": conf.segment.tokens_after(conf.segment.steps)}
     refuse_if_too_large(conf, int(vocab_size))
     return {name: value for name, value in estimate(conf, vocab_size).items() if value is not None}
+
+
+def check_device(run: PretrainRun) -> None:
+    """Raise `HostError` if this machine lacks the GPU that training asks for; a plan may be made without it."""
+    from tasks.pretrain.estimate import shows_a_gpu
+
+    if run.device == "cuda" and not shows_a_gpu():
+        raise HostError(
+            "pretrain.run.device=cuda, and this machine shows no GPU: run it on one that has, stop before it "
+            "(--until check_tokens), or give pretrain.run.device=cpu"
+        )
 
 
 @step(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import ConfigError
-from tasks.pretrain import model, optimizer
+from tasks.pretrain import model, optimizer, recompute
 from tasks.pretrain.batches import Order, Source
 from tasks.pretrain.device import Place
 from tasks.pretrain.guard import Guard
@@ -51,6 +51,7 @@ class Trainer:
         self.conf, self.place, self.sources, self.order = conf, place, sources, order
         trainee = model.Trainee(network, conf.optimizer.z_loss > 0, conf.segment.label_smoothing)
         trainee.train()
+        recompute.install(model.blocks(network), conf.run.recompute)
         if place.compile:
             for block in model.blocks(network):
                 block.compile()

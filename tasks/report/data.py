@@ -142,6 +142,8 @@ def tokenizer(run: Run) -> dict[str, Any] | None:
     parts: Counter[str] = Counter()
     for manifest in run.of("tokenize_shard"):
         parts.update({name: int(part["tokens"]) for name, part in manifest.stats.get("parts", {}).items()})
+    for manifest in run.of("repeat_shard"):
+        parts["seen again"] += int(manifest.stats["tokens"])
     return {
         "vocab_size": stats.get("vocab_size"),
         "rows": _fertility(stats),

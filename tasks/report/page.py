@@ -17,7 +17,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.core import figures
-from tasks.core.funnel import Stage, anew, funnel, sentence, set_aside, without
+from tasks.core.funnel import Stage, again, anew, funnel, sentence, set_aside, without
 from tasks.core.look import DARK, LIGHT, SERIES, SERIES_DARK, most_frequent
 from tasks.core.plan import flat
 from tasks.core.store import Store, home
@@ -111,6 +111,7 @@ def _context(run: Run) -> dict[str, Any]:
         "stages": stages,
         "way": sentence(stages),
         "anew": anew([manifest.stats for manifest in run.of("cluster")]),
+        "repeated": again([manifest.stats for manifest in run.of("repeat_shard")]),
         "funnel": _funnel(stages),
         "examples": data.examples(run),
         "sources": data.sources(run),

@@ -1,10 +1,10 @@
-"""The steps of the stage tokenize: train a tokenizer, turn shards into token files."""
+"""The steps of the stage tokenize: train a tokenizer, turn shards into token files, repeat documents."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from conf.schema.tokenize import TokenizerConf
+from conf.schema.tokenize import TokenizerConf, UpsampleConf
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, Workdir, step
 
@@ -31,3 +31,13 @@ def tokenize_shard(docs: Artifact, tokenizer: Artifact, conf: TokenizerConf, wor
     from tasks.tokenize import shards
 
     return shards.write_shard(docs.path, tokenizer.path, work.__truediv__, conf)
+
+
+@step(resources=Cpu(1, 1), libraries=("polars", "numpy"))
+def repeat_shard(tokens: Artifact, docs: Artifact, clusters: Artifact, conf: UpsampleConf, work: Workdir) -> Stats:
+    """Repeat training documents by the size of their cluster.  train parts of a shard's tokens and documents, and
+    sizes.parquet in → pass-N/train and pass-N/valid (empty), as tokenize_shard writes them, and repeated.parquet out.
+    """
+    from tasks.tokenize import repeats
+
+    return repeats.write_repeats(tokens.path, docs / "docs.parquet", clusters / "sizes.parquet", work.__truediv__, conf)

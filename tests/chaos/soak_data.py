@@ -24,7 +24,7 @@ def main(kills: int = 50, seed: int | None = None) -> None:
         calm = many(Path(folder, "calm"), member.url())
         calm.run("--until", LAST)
         wild = elsewhere(calm, Path(folder, "wild"))
-        run = Disturbance(wild, random.Random(seed), pause=3.0)
+        run = Disturbance(wild, random.Random(seed), pause=12.0)
         run.go(kills)
         wild.whole()
         expected, found = tokens(calm), tokens(wild)

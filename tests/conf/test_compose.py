@@ -11,9 +11,10 @@ from typing import get_args
 import pytest
 from click.testing import CliRunner
 
-from conf.compose import FOLDER, GROUPS, KINDS, compose, recipes
+from conf.compose import FOLDER, GROUPS, KINDS, NETWORKS, compose, recipes
 from conf.schema.base import Conf, RunConf
 from conf.schema.data import SourceConf
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.recipe import Recipe
 from conf.schema.rules import published
 from flows.cli import main
@@ -27,6 +28,7 @@ NEEDED = {("data", "text"): "data.sources.mine.paths=[README.md]"}
 def test_every_shipped_group_loads_through_the_command(group: str, option: str, home: Path) -> None:
     words = ["plan", "demo", "--json", f"{group}={option}", "--until", "fetch_shard"]
     words += [NEEDED[group, option]] if (group, option) in NEEDED else []
+    words += ["model=native"] if (group, option) == ("pretrain", "auto") else []
     words += ["release.base=null", "release.chat=null"] if option == "wordpiece_4k" else []
     words += ["release=base"] if (group, option) == ("finetune", "none") else []
     if (group, option) == ("store", "s3"):
@@ -39,7 +41,7 @@ def test_every_shipped_group_loads_through_the_command(group: str, option: str, 
 
 @pytest.mark.parametrize("name", recipes())
 def test_every_shipped_recipe_loads(name: str) -> None:
-    needed = ("data.sources.mine.paths=[README.md]",) if name == "text" else ()
+    needed = ("data.sources.mine.paths=[README.md]",) if name != "demo" else ()
     assert compose(name, needed).name == name
 
 
@@ -61,6 +63,10 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         ("data.sources={shop: {kind: sql, text: 3}}", "data.sources.shop.text: Input should be a valid str"),
         ("data=text", "data.sources.mine.paths has no default: give data.sources.mine.paths="),
         ("finetune.chat=null", "release.chat names a model, but finetune.chat is not set"),
+        ("model.depth=4", "model.depth is an option of another kind of model: give model.kind=native, or leave it out"),
+        ("model.kind=nativ", "model.kind: there is no 'nativ'; did you mean native?"),
+        ("pretrain=auto", "pretrain.segments.main.tokens=auto follows the depth of a native model: choose one"),
+        ("pretrain.optimizer.weight_decay=auto", "pretrain.optimizer.weight_decay=auto follows the depth"),
         ("tokenizer=wordpiece_4k", "so the bits per byte that promote a base or chat model would count too little"),
     ],
 )
@@ -76,6 +82,42 @@ def test_a_wrong_override_is_named_with_its_mend(override: str, message: str, ho
 def test_the_kinds_that_messages_tell_are_those_of_the_sources() -> None:
     union, _ = get_args(SourceConf)
     assert set(KINDS["data.sources"]) == {get_args(m.model_fields["kind"].annotation)[0] for m in get_args(union)}
+
+
+def test_the_kinds_of_models_are_those_of_the_union() -> None:
+    union, _ = get_args(NetworkConf)
+    assert set(NETWORKS.values()) == set(get_args(union))
+    assert tuple(NETWORKS) == KINDS["model"]
+    assert all(get_args(network.model_fields["kind"].annotation) == (kind,) for kind, network in NETWORKS.items())
+
+
+def test_another_kind_of_model_takes_nothing_over_and_is_still_told_what_it_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: demo\nmodel: {kind: native, depth: 3}\n")
+    for found in (compose("demo", ("model.kind=native", "model.depth=3")), compose(str(path))):
+        assert found.model == NativeConf(depth=3)
+    assert compose("demo", ("model=native", "model.kind=transformers")).model == ModelConf()
+    for overrides in (("model.kind=native", "model.depth=3", "model.architecture=gpt2"), ("model.kind=native",)):
+        with pytest.raises(ConfigError, match=r"model\.architecture is an option of another|model\.depth is missing"):
+            compose("demo", overrides)
+
+
+def test_a_wrong_depth_is_the_only_thing_that_is_said() -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose("demo", ("model=native", "pretrain=auto", "model.depth=many"))
+    assert str(caught.value).splitlines()[1:] == [
+        "  model.depth: Input should be a valid integer, unable to parse string as an integer (given: 'many')"
+    ]
+
+
+def test_sizes_of_a_native_model_that_do_not_divide_are_refused_with_both() -> None:
+    with pytest.raises(ConfigError, match="model: width=256 is not a multiple of heads=3"):
+        compose("demo", ("model=native", "model.heads=3"))
+
+
+def test_a_sequence_longer_than_a_native_model_takes_is_refused_with_both_options() -> None:
+    with pytest.raises(ConfigError, match=r"main\.seq_len=256 is more than model\.max_positions=128"):
+        compose("demo", ("model=native", "model.max_positions=128"))
 
 
 def test_a_recipe_file_need_not_call_its_source_as_the_recipe_does_that_it_extends(tmp_path: Path) -> None:

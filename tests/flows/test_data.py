@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,13 @@ import pytest
 
 from conf.compose import compose
 from flows.data import prepare
+from tasks.core.artifact import Artifact
 from tasks.core.errors import HostError
 from tasks.core.local import LocalBackend
 from tasks.core.plan import Planner
 from tasks.core.step import interpreted_by
 from tasks.core.store import Store
+from tasks.tokenize.shards import TokenShard
 from tests.in_process import InProcess
 from tests.pipeline_process import WORDS
 
@@ -65,15 +68,19 @@ class Prepared:
     stats: dict[str, Any]
     """Of the search for duplicates."""
     made: list[str]
+    sizes: dict[str, int]
+    """Of the clusters of accepted documents that have duplicates, by id."""
+    seen: dict[str, dict[str, int]]
+    """By part, how often training sees each document."""
 
 
-def prepared(folder: Path, texts: Path, shard_mb: float = 8) -> Prepared:
+def prepared(folder: Path, texts: Path, shard_mb: float = 8, *options: str) -> Prepared:
     """Run the data's way on a store in a folder."""
     folder.mkdir(exist_ok=True)
     (folder / "one.yaml").write_text(RECIPE.format(texts=texts, shard_mb=shard_mb))
     here = InProcess(Store(LocalBackend(folder / "store")), skip=VALIDATION)
     with interpreted_by(here):
-        data = prepare(compose(str(folder / "one.yaml")))
+        data = prepare(compose(str(folder / "one.yaml"), options))
     documents, evalset = [here.bring(shard) for shard in data.documents], here.bring(data.evalset)
     survivors = {
         part: {id_ for shard in documents for id_ in pl.read_parquet(shard / f"{part}/docs.parquet")["id"]}
@@ -81,11 +88,27 @@ def prepared(folder: Path, texts: Path, shard_mb: float = 8) -> Prepared:
     }
     survivors["test"] = set(pl.read_parquet(evalset / "test.parquet")["id"])
     last = max(here.store.manifests("cluster"), key=lambda manifest: len(manifest.inputs))
-    digests = {
-        str(shard.shard): (shard.digest, tokens.digest) for shard, tokens in zip(documents, data.tokens, strict=True)
+    once = data.tokens[: len(documents)]
+    digests = {str(shard.shard): (shard.digest, own.digest) for shard, own in zip(documents, once, strict=True)}
+    clusters = here.store.artifact(last)
+    accepted = pl.read_parquet(clusters / "accepted/documents.parquet")
+    sized = pl.concat([pl.read_parquet(clusters / f"{shard}/sizes.parquet") for shard in digests])
+    tokens = [here.bring(shard) for shard in data.tokens]
+    seen = {part: seen_in(part, documents, tokens) for part in ("train", "valid")}
+    return Prepared(survivors, set(accepted["id"]), digests, last.stats, here.made, dict(sized.rows()), seen)
+
+
+def seen_in(part: str, documents: list[Artifact], tokens: list[Artifact]) -> dict[str, int]:
+    """How often each document of a part is in what training reads, by its tokens in the first artifact of its shard."""
+    shards = [TokenShard.open(shard / part) for shard in tokens]
+    counts = Counter(shard[n].tobytes() for shard in shards for n in range(len(shard)))
+    ids = [pl.read_parquet(shard / f"{part}/docs.parquet")["id"].to_list() for shard in documents]
+    first = [[shard[n].tobytes() for n in range(len(shard))] for shard in shards[: len(ids)]]
+    seen = {
+        id_: counts[text] for own, texts in zip(ids, first, strict=True) for id_, text in zip(own, texts, strict=True)
     }
-    accepted = set(pl.read_parquet(here.store.artifact(last) / "accepted/documents.parquet")["id"])
-    return Prepared(survivors, accepted, digests, last.stats, here.made)
+    assert sum(seen.values()) == counts.total()
+    return seen
 
 
 TEXTS = corpus(seed=1, count=240)
@@ -141,3 +164,38 @@ def test_a_model_of_names_that_is_not_there_is_refused_before_anything_runs(tmp_
     with interpreted_by(planner), pytest.raises(HostError, match="no spaCy model nobody"):
         prepare(compose(str(tmp_path / "one.yaml"), ("data.clean.names.model=nobody",)))
     assert planner.rows == []
+
+
+UPSAMPLE = "data.upsample.times={2:2,3:4,7:1}"
+
+
+def test_a_document_is_seen_by_the_size_of_its_cluster_however_the_corpus_is_cut(
+    whole: Prepared, tmp_path: Path
+) -> None:
+    assert set(whole.seen["train"].values()) == {1}
+    shuffled = random.Random(3).sample(TEXTS, len(TEXTS))
+    write(tmp_path / "texts", {f"{n}.jsonl": shuffled[n::8] for n in range(8)})
+    found = prepared(tmp_path / "run", tmp_path / "texts", 0.02, UPSAMPLE)
+    assert len(found.digests) >= 4 and found.sizes == whole.sizes
+    times = {id_: 1 if size >= 7 else 2 if size < 3 else 4 for id_, size in whole.sizes.items()}
+    assert found.seen["train"] == {id_: times.get(id_, 1) for id_ in whole.survivors["train"]}
+    assert Counter(found.seen["train"].values()).keys() == {1, 2, 4}
+    assert times.keys() & found.survivors["valid"] and times.keys() & found.survivors["test"]
+    assert set(found.seen["valid"].values()) == {1}, "held-out documents that have duplicates are seen once"
+
+
+def test_upsampling_makes_nothing_again_but_the_repeats(tmp_path: Path) -> None:
+    write(tmp_path / "texts", {f"{n}.jsonl": TEXTS[n * 40 : (n + 1) * 40] for n in range(3)})
+    plain = prepared(tmp_path / "run", tmp_path / "texts", 0.02)
+    repeats = [f"repeat_shard[{shard}]" for shard in plain.digests]
+    assert not [label for label in plain.made if label.startswith("repeat_shard")]
+    for options in ((UPSAMPLE,), ("data.upsample.times={2:3}",)):
+        found = prepared(tmp_path / "run", tmp_path / "texts", 0.02, *options)
+        assert found.made == repeats and found.digests == plain.digests
+    planner = Planner(Store(LocalBackend(tmp_path / "run" / "store")))
+    with interpreted_by(planner):
+        prepare(compose(str(tmp_path / "run" / "one.yaml"), ("data.upsample.times={2:4}",)))
+    to_run = [row for row in planner.rows if row.action == "run" and row.step not in VALIDATION]
+    assert [f"{row.step}[{row.shard}]" for row in to_run] == repeats
+    assert {row.reason for row in to_run} == {"times.2: 3 → 4"}
+    assert not prepared(tmp_path / "run", tmp_path / "texts", 0.02).made

@@ -10,6 +10,19 @@ from flows.summary import summarise
 from tasks.core.bench import Outcome
 
 
+def test_how_many_documents_are_seen_more_than_once_is_told() -> None:
+    record = {"metrics": {}, "samples": {}, "models": [], "state": "reached", "seconds": 2.0, "run": "r", "urls": {}}
+    stats = {"tokens": 500, "repeated": 3, "times": {"2": 3}, "once": {"documents": 9, "tokens": 1000}}
+    console = Console(file=io.StringIO(), width=200)
+    outcomes = [
+        Outcome("repeat_shard", "a-000", "completed", key="k", stats=stats),
+        Outcome("repeat_shard", "a-001", "failed"),
+    ]
+    summarise(console, record, outcomes)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\n3 training documents seen more than once" in said and "500 tokens beside 1,000 (50.0 % more)" in said
+
+
 def test_what_validation_set_aside_is_told_with_its_reason_and_where_to_look() -> None:
     aside = {"mine-001": {"documents": 40, "failed": ["rows: 0", "[text]: 3"]}}
     record = {"metrics": {}, "samples": {}, "models": [], "state": "reached", "seconds": 2.0, "run": "r", "urls": {}}

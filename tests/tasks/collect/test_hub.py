@@ -66,19 +66,45 @@ def test_what_is_not_there_or_not_read_is_named_with_the_mend(tmp_path: Path) ->
     for name in ("saved", "json", "empty"):
         (tmp_path / name).mkdir()
     (tmp_path / "saved" / "state.json").write_text("{}")
-    (tmp_path / "json" / "a.json").write_text('{"text": "x"}')
+    (tmp_path / "json" / "a.json").write_text('{"data": [{"text": "x"}]}')
+    (tmp_path / "json" / "README.md").write_text(
+        "---\nconfigs:\n- {config_name: default, data_files: a.json, field: data}\n---\n"
+    )
+    (tmp_path / "sound").mkdir()
+    (tmp_path / "sound" / "a.wav").write_bytes(b"RIFF")
     cases: list[tuple[dict[str, str], type[Exception], str]] = [
         ({"dataset": whole, "split": "tests"}, ConfigError, r"has no split 'tests'; did you mean test\?"),
         ({"dataset": whole, "config": "long"}, ConfigError, "'long' not found. Available: .*'short', 'tables'"),
         ({"dataset": str(tmp_path / "none")}, DataError, "there is no such folder"),
         ({"dataset": str(tmp_path / "empty")}, DataError, "doesn't contain any data files"),
         ({"dataset": str(tmp_path / "saved")}, ConfigError, r"written by save_to_disk.*\*\*/\*\.arrow"),
-        ({"dataset": str(tmp_path / "json")}, ConfigError, r"a\.json: files of this ending are not read"),
+        ({"dataset": str(tmp_path / "json")}, ConfigError, r"a\.json: .*from the field 'data'.*JSON lines"),
+        ({"dataset": str(tmp_path / "sound")}, ConfigError, r"a\.wav: files of this ending are not read.*\.ndjson"),
         ({"dataset": "owner/name"}, ConfigError, "the hub is not asked while HF_HUB_OFFLINE is set: unset it"),
     ]
     for options, kind, message in cases:
         with pytest.raises(kind, match=f"{message}.*data.sources.own"):
             Fetched(tmp_path / "w", kind="hub", **options)
+
+
+def test_json_files_give_the_rows_that_datasets_finds_in_them(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    rows = [{"text": f"{n} " + word, "n": n} for n, word in enumerate(["one", "é\u2028", "[3]", '"4"'])]
+    forms = {
+        "list": json.dumps(rows),
+        "pretty": json.dumps(rows, indent=2, ensure_ascii=False) + "\n",
+        "lines": "\n".join(map(json.dumps, rows)),
+        "texts": json.dumps([row["text"] for row in rows]),
+    }
+    for form, written in forms.items():
+        folder = tmp_path / form
+        folder.mkdir()
+        (folder / "train.json").write_text(written, encoding="utf-8")
+        theirs = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))["text"]
+        fetched = Fetched(tmp_path / "w" / form, kind="hub", dataset=str(folder))
+        assert fetched.texts == list(theirs) == [row["text"] for row in rows]
+        assert [row["uri"] for row in fetched.rows] == [f"train.json#{n}" for n in range(1, 5)]
 
 
 SHA = "0123456789abcdef0123456789abcdef01234567"

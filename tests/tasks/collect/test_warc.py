@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import tempfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,7 +52,9 @@ def titles(fetched: Fetched) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
-def test_answers_with_pages_become_documents_under_their_own_address(tmp_path: Path, name: str) -> None:
+def test_pages_become_documents_under_file_address_and_the_byte_where_their_record_begins(
+    tmp_path: Path, name: str
+) -> None:
     records = [
         record("http://x/", b"", type="request"),
         record("http://x/a", page("Grüße")),
@@ -64,9 +67,15 @@ def test_answers_with_pages_become_documents_under_their_own_address(tmp_path: P
         record("http://x/f", b"5\r\n<html\r\n" + b"%x\r\n%s\r\n0\r\n\r\n" % (len(page("cut")) - 5, page("cut")[5:]),
                more="Transfer-Encoding: chunked\r\n"),
     ]  # fmt: skip
-    fetched = Fetched(tmp_path, kind="warc", paths=[str(written(tmp_path / name, records))], text="ignored")
+    path = written(tmp_path / name, records)
+    fetched = Fetched(tmp_path, kind="warc", paths=[str(path)], text="ignored")
     assert titles(fetched) == ["Grüße", "plain", "packed", "Straße", "meta é", "cut"]
-    assert [row["uri"] for row in fetched.rows] == [f"http://x/{last}" for last in ("a", "b.txt", "c", "d", "e", "f")]
+    places = [row["uri"].removeprefix(f"{name}!").rpartition("#") for row in fetched.rows]
+    assert [address for address, _, _ in places] == [f"http://x/{last}" for last in ("a", "b.txt", "c", "d", "e", "f")]
+    for address, _, offset in places:
+        begins = path.read_bytes()[int(offset) :]
+        record_ = zlib.decompressobj(31).decompress(begins) if name.endswith(".gz") else begins
+        assert f"WARC-Target-URI: {address}\r\n".encode() in record_.partition(b"\r\n\r\n")[0]
     assert all("Cart" not in text for text in fetched.texts)
 
 
@@ -118,7 +127,9 @@ def test_web_archives_in_other_packings_and_archives_are_read_by_files_too(tmp_p
     (tmp_path / "a.warc.zst").write_bytes(zstandard.compress(raw))
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as zipped:
         zipped.writestr("b.warc.gz", gzip.compress(record("http://x/b", page("zip"))))
-    assert titles(Fetched(tmp_path / "w", kind="files", paths=[f"{tmp_path}/*.z*"])) == ["zst", "zip"]
+    fetched = Fetched(tmp_path / "w", kind="files", paths=[f"{tmp_path}/*.z*"])
+    assert titles(fetched) == ["zst", "zip"]
+    assert [row["uri"] for row in fetched.rows] == ["a.warc.zst!http://x/a#0", "b.zip!b.warc.gz!http://x/b#0"]
 
 
 RECORDS = [record(f"http://x/{n}", page(f"page {n}")) for n in range(3)]

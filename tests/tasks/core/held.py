@@ -28,13 +28,24 @@ class Made:
     def add(
         self, step: str, tables: Mapping[str, list[dict[str, Any]]], *inputs: Manifest, part: str | None = None
     ) -> Manifest:
-        key = hashlib.sha256(f"{step}{part}{[one.key for one in inputs]}".encode()).hexdigest()
+        return self.link(step, *((one, part) for one in inputs), tables=tables)
+
+    def link(
+        self,
+        step: str,
+        *inputs: tuple[Manifest, str | None],
+        tables: Mapping[str, list[dict[str, Any]]] | None = None,
+    ) -> Manifest:
+        """An artifact made from these parts of others."""
+        key = hashlib.sha256(f"{step}{[(one.key, part) for one, part in inputs]}".encode()).hexdigest()
         work = Workdir(self.folder / "work" / key)
         work.make()
         for name, rows in (tables or {"content/weights.parquet": [{"w": 1}]}).items():
             (work.root / name).parent.mkdir(parents=True, exist_ok=True)
             pl.DataFrame(rows, schema=None if rows else COLUMNS).write_parquet(work.root / name)
-        refs = tuple({"step": m.step, "key": m.key, "digest": m.digest, "part": part, "shard": "s-000"} for m in inputs)
+        refs = tuple(
+            {"step": m.step, "key": m.key, "digest": m.digest, "part": part, "shard": "s-000"} for m, part in inputs
+        )
         return self.store.publish(work, Manifest(step, key, {}, "", "", (), {}, refs, {}, "s-000"))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.funnel import anew, funnel, sentence, set_aside, unmatched, without
+from tasks.core.funnel import again, anew, funnel, sentence, set_aside, unmatched, without
 
 PARTS = ("train", "valid", "test")
 
@@ -90,3 +90,14 @@ def test_what_deduplicating_all_anew_would_change_is_said_only_if_it_is_somethin
     said = anew([{"recomputed": {"dropped": 1, "accepted": 1200}}])
     assert "--refresh cluster" in said
     assert "drop 1 document that earlier intakes accepted and accept 1,200 in their place" in said
+
+
+def test_what_upsampling_adds_is_counted_over_all_shards_and_said_only_where_it_was_asked_for() -> None:
+    assert again([]) == again([{}]) == ""
+    once = {"documents": 100, "tokens": 10_000}
+    none: dict[str, Any] = {"documents": 0, "tokens": 0, "bytes": 0, "repeated": 0, "times": {}, "once": once}
+    some = none | {"documents": 9, "tokens": 1_500, "repeated": 4, "times": {"2": 2, "11": 2}}
+    assert again([none]).startswith("No training document is seen more than once")
+    said = again([some, none, some | {"times": {"3": 4}}])
+    assert said.startswith("8 training documents seen more than once, ") and " 11 times at most: " in said
+    assert said.endswith(": 3,000 tokens beside 30,000 (10.0 % more).")

@@ -25,6 +25,14 @@ def test_a_document_is_named_by_its_id_the_start_of_it_or_its_uri(store: Store) 
             holders.resolve(store, doc)
 
 
+def test_a_page_of_a_web_archive_is_named_by_its_web_address_too(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    uris = ["a.warc!http://x/a#0", "b.warc!http://x/a#9", "a.warc!http://x/ab#40", "http://x/a/b"]
+    found = [row | {"uri": uri} for row, uri in zip(rows(A, B, C, D), uris, strict=True)]
+    made.add("fetch_shard", {"content/docs.parquet": found})
+    assert [one["id"] for one in holders.resolve(made.store, "http://x/a")] == sorted([A, B])
+
+
 def test_a_start_that_two_ids_share_is_refused_and_a_uri_means_all_that_it_held(tmp_path: Path) -> None:
     twins = Made(tmp_path)
     first, second = "abcdef" + "0" * 26, "abcdef" + "1" * 26
@@ -56,3 +64,21 @@ def test_a_document_that_was_held_out_or_dropped_is_in_no_model(store: Store) ->
         "evaluate_lm": {"test"}
     }
     assert [(one["id"], one["reason"]) for one in found.duplicates] == [(E, "overlaps_evalset")]
+
+
+def test_repeats_are_made_of_what_is_trained_on_and_not_of_what_only_counted_among_duplicates(tmp_path: Path) -> None:
+    chain(tmp_path)
+    made = Made(tmp_path)
+    (signed,), (tokens,) = made.store.manifests("sign_shard"), made.store.manifests("tokenize_shard")
+    clusters = made.add("cluster", {}, signed)
+    repeats = made.link("repeat_shard", (tokens, "train"), (clusters, "s-000"))
+    made.link("train_again", (repeats, "pass-2"))
+
+    def sides(doc: str, step: str) -> list[set[str]]:
+        found = holders.look(made.store, [doc])
+        return [sides for (name, _), (_, sides) in found.made.items() if name == step]
+
+    assert sides(A, "repeat_shard") == sides(A, "train_again") == [{"train"}]
+    for doc in (B, C, D):
+        assert sides(doc, "repeat_shard") == sides(doc, "train_again") == []
+    assert sides(B, "cluster") == [{"test"}]

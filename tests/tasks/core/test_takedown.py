@@ -65,6 +65,8 @@ def test_a_document_comes_back_and_may_be_taken_down_again(store: Store) -> None
             takedown.undo(store, doc)
     takedown.record(store, [document("aa")], {"aa": ["d1"]}, ["d1"])
     assert told(store, "d1") == [("aa", "ab")]
+    takedown.record(store, [document("ac") | {"uri": "w.warc!http://x/a#7"}], {"ac": ["d1"]}, ["d1"])
+    assert [one["id"] for one in takedown.undo(store, "http://x/a")] == ["ac"]
 
 
 def test_of_two_at_once_none_is_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

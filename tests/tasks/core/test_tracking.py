@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,12 @@ def test_the_runs_of_a_killed_pipeline_are_ended_by_one_that_makes_nothing(home:
     ended = {name: run.info.status for name, run in runs(client(home)).items()}
     assert ended == {"killed": "KILLED", "pretrain": "KILLED"}
     assert list((home / "mlflow" / "unsent").iterdir()) == []
+
+
+def test_parts_of_one_artifact_are_counted_once() -> None:
+    whole = Artifact("repeat_shard", "k", "d", {"tokens": 5}, "a-000")
+    found = datasets_of((tuple(replace(whole, part_name=name, digest=name) for name in ("pass-2", "pass-3")),))
+    assert found["repeat_shard"]["profile"] == {"artifacts": 1, "tokens": 5}
 
 
 def test_shards_of_one_step_are_one_dataset_with_their_counts_added() -> None:

@@ -28,7 +28,7 @@ def run(step: str, conf: str, model: Path, docs: Path, work: Path) -> Stats:
     declared, kind = STEPS[step]
     folder = Workdir(work)
     folder.make()
-    return declared.function(published(model), (published(docs),), kind.model_validate_json(conf), folder)
+    return declared.function(published(model), (published(docs),), conf=kind.model_validate_json(conf), work=folder)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,20 @@ def test_pages_of_stages_are_made_once_after_their_last_step_and_only_if_somethi
     assert book.stages(RUN, "decontaminate_shard", chain("cached")) == []
 
 
+def test_upsampling_says_how_many_documents_are_seen_how_often_and_what_that_adds_to_each_source() -> None:
+    once = {"documents": 50, "tokens": 1000}
+    some = {"documents": 5, "tokens": 100, "bytes": 400, "repeated": 4, "times": {"2": 3, "3": 1}, "once": once}
+    none = {"documents": 0, "tokens": 0, "bytes": 0, "repeated": 0, "times": {}, "once": once}
+    repeats = [outcome("repeat_shard", name, **stats) for name, stats in (("web-000", some), ("web-001", some))]
+    repeats.append(outcome("repeat_shard", "code-000", **none))
+    (page,) = Book(None, {}).stages(RUN, "repeat_shard", repeats)  # type: ignore[arg-type]
+    assert page.key == "demo-upsampling" and "**8 training documents seen more than once" in page.markdown
+    cells = rows(page.markdown)
+    assert cells[:4] == [["seen", "documents"], ["1 ×", "142"], ["2 ×", "6"], ["3 ×", "2"]]
+    assert cells[5] == ["code", "0", "1,000", "0", "0 B", "0.0 %"]
+    assert cells[6] == ["web", "8", "2,000", "200", "800 B", "10.0 %"]
+
+
 def test_a_refused_gate_says_so_first_with_its_interval() -> None:
     decision = {
         "accepted": False, "first": False, "rule": "superior", "metric": "bits_per_byte", "margin": 0.0, "items": 40,

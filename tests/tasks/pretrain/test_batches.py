@@ -142,3 +142,27 @@ def test_passes_go_on_only_after_the_same_passes() -> None:
     order = Order((50, 7), (3, 1), 5, (0, 0), ("a", "b"), 16)
     assert order.after(passes.record(4)).start == (0, 0) and passes.after(order.record(4)).start == (0,)
     assert replace(passes, counts=(50, 7)).after(passes.record(4)).start == (0,)
+
+
+@pytest.mark.parametrize("packing", ["concat", "best_fit"])
+def test_a_document_in_several_passes_is_read_as_often_in_an_epoch_and_never_twice_in_a_block(
+    tmp_path: Path, packing: str
+) -> None:
+    times = {document: 1 + document % 4 for document in range(1, 31)}
+    folders = []
+    for number in range(1, 5):
+        chosen = [document for document, often in times.items() if often >= number]
+        folder = write_shard(tmp_path / str(number), [2 + document % 7 for document in chosen])
+        # Each begins with a token of its own, goes on with 40 and ends with eos.
+        np.concatenate([[n, *[40] * (n % 7), 0] for n in chosen]).astype("<u2").tofile(folder / "tokens.bin")
+        folders.append(folder)
+    source = open_sources({"all": folders}, 16, packing)["all"]
+    order = Order((source.blocks,), (1,), 5, (0,))
+    for epoch in range(2):
+        seen: Counter[int] = Counter()
+        for step in range(epoch * source.blocks, (epoch + 1) * source.blocks):
+            ids = source.batch([block for _, block in order.batch(step)])[0]
+            here = Counter(ids[(ids > 0) & (ids < 40)].tolist())
+            assert not here or max(here.values()) == 1
+            seen += here
+        assert seen == Counter(times)

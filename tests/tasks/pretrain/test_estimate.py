@@ -4,11 +4,15 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from conf.schema.model import ModelConf
+from conf.compose import compose
+from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.pretrain import PretrainConf, PretrainRun, SegmentConf
 from tasks.core.errors import HostError
 from tasks.pretrain import estimate
+from tasks.pretrain.model import build, config_of
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
 MODELS = [
@@ -21,15 +25,45 @@ MODELS = [
     ModelConf(architecture="qwen3", config={"num_hidden_layers": 0, "hidden_size": 64}),
     ModelConf(architecture="gpt2", config={"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}),
     ModelConf(architecture="gpt2", config={"n_embd": 32, "n_layer": 2, "n_head": 2, "n_inner": 40}),
+    NativeConf(depth=2),
+    NativeConf(depth=2, width=32, heads=4, kv_heads=2, head_size=12, inner=40, qk_norm=True, tie_embeddings=False),
 ]
 
 
 @pytest.mark.parametrize("conf", MODELS)
-def test_counted_parameters_are_those_of_the_built_model(conf: ModelConf) -> None:
-    from tasks.pretrain.model import build
-
+def test_counted_parameters_are_those_of_the_built_model(conf: NetworkConf) -> None:
     network = build(conf, vocab_size=96, eos_id=0, seq_len=16, seed=0)
     assert estimate.count_parameters(conf, 96) == sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "millions"), [("gpt2_124m", 124), ("llama_350m", 351), ("llama_1b", 1074), ("llama_8b", 8030)]
+)
+def test_a_shipped_recipe_has_the_size_in_its_name_and_the_flops_of_its_matrices(recipe: str, millions: int) -> None:
+    conf = compose(recipe, ("data.sources.mine.paths=[README.md]",))
+    vocab, (segment,) = conf.tokenizer.vocab_size, conf.pretrain.chain(conf.model)
+    seq_len = segment.segment.seq_len
+    network = on_meta(conf.model, vocab)
+    found = estimate.estimate(segment, vocab)
+    assert found["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    assert round((found["parameters"] or 0) / 1e6) == millions
+    with FlopCounterMode(display=False) as counter:
+        ids = torch.zeros((1, seq_len), dtype=torch.int64, device="meta")
+        # A mask of its own, for on this device transformers cannot look for the borders of documents.
+        mask = torch.ones((1, 1, seq_len, seq_len), dtype=torch.bool, device="meta")
+        network(input_ids=ids, attention_mask=mask, use_cache=False)
+    forward = counter.get_total_flops() / seq_len
+    assert (found["flops"] or 0) / (found["tokens"] or 1) == pytest.approx(3 * forward, rel=0.01)
+    assert 19 < (found["tokens"] or 0) / (found["parameters"] or 1) < 21
+
+
+def on_meta(conf: NetworkConf, vocab: int) -> torch.nn.Module:
+    """The network as transformers has it, without memory."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        found: torch.nn.Module = AutoModelForCausalLM.from_config(config_of(estimate.as_transformers(conf), vocab, 0))
+    return found
 
 
 def small(**run: object) -> PretrainConf:

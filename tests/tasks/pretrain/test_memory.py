@@ -22,12 +22,12 @@ def test_what_torch_says_of_a_tensor_that_does_not_fit_is_recognised() -> None:
 @pytest.mark.parametrize(
     ("run", "cuda", "wanted"),
     [
-        ({}, True, ["micro_batch=8", "parallel=fsdp", "seq_len"]),
-        ({"processes": 4}, True, ["micro_batch=8", "seq_len", "model.config"]),
-        ({"micro_batch": 1}, False, ["malloc=false", "seq_len", "model.config"]),
+        ({}, True, ["micro_batch=8", "recompute=full", "parallel=fsdp"]),
+        ({"processes": 4, "recompute": "full"}, True, ["micro_batch=8", "seq_len", "model.config"]),
+        ({"micro_batch": 1}, False, ["recompute=full", "malloc=false", "seq_len"]),
     ],
 )
-def test_the_three_options_are_those_that_still_can_help(run: dict[str, int], cuda: bool, wanted: list[str]) -> None:
+def test_the_three_options_are_those_that_still_can_help(run: dict[str, object], cuda: bool, wanted: list[str]) -> None:
     message = out_of_memory("memory", PretrainRun.model_validate(run), cuda=cuda)
     parts = message.split(": ", 1)[1].split("; ")
     places = [message.index(word) for word in wanted]

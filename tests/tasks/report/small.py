@@ -75,6 +75,10 @@ def chain(folder: Path) -> Made:
         "decontaminate_shard", cleaned, shard="s-000", parts={"train": {**COUNTS, "reasons": {}}},
         files={"content/train/docs.parquet": docs},
     )  # fmt: skip
+    made.add(
+        "repeat_shard", ready, shard="s-000", documents=1, tokens=250, bytes=900, repeated=1, times={"2": 1},
+        once={"documents": 8, "tokens": 2000},
+    )  # fmt: skip
     tokenizer = made.add(
         "train_tokenizer", ready, vocab_size=300, sources={"s": FERTILITY}, languages={"s": {"en": FERTILITY}},
         files={"content/tokenizer.json": {"added_tokens": [{"content": EVIL}], "model": {"vocab": {"Ġthe": 0}}}},

@@ -128,6 +128,8 @@ def test_data_training_and_effort_are_counted_in_tables(made: Made) -> None:
     assert "clean 10 8 80.0 % 5.0 kB 4.0 kB too_short 2" in tree.words
     assert "Of 12 documents 8 are left; 4 were dropped, 0 held out for evaluation." in tree.words
     assert "would drop 3 documents that earlier intakes accepted and accept 2 in their place." in tree.words
+    assert "1 training document seen more than once" in tree.words and "Tokens, seen again 250" in tree.words
+    assert "2 times at most: 250 tokens beside 2,000 (12.5 % more)." in tree.words
     assert "MIT 3 100.0 %" in tree.words and "Vocabulary 300 tokens" in tree.words
     assert "pretrain 7200.0 14400.0 144.000 Wh 2.00000" in tree.words and "36 W per core" in tree.words
     assert "no price set" not in tree.words and "here cpu" in tree.words and "polars 2.1.0" in tree.words

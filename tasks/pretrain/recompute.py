@@ -1,0 +1,39 @@
+"""Activation checkpointing (Chen et al. 2016): layers whose insides the backward pass computes again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+_aten = torch.ops.aten
+KEPT = frozenset(
+    {
+        *(_aten.mm.default, _aten.addmm.default, _aten.bmm.default, _aten.baddbmm.default),
+        _aten._scaled_dot_product_flash_attention.default,
+        _aten._scaled_dot_product_flash_attention_for_cpu.default,
+        _aten._scaled_dot_product_efficient_attention.default,
+        _aten._scaled_dot_product_cudnn_attention.default,
+        _aten._scaled_dot_product_attention_math.default,
+    }
+)
+"""What `selective` keeps: the operations that take long to do again."""
+
+
+def install(blocks: Iterable[nn.Module], mode: str) -> None:
+    """Let the backward pass of each block compute again what `mode` (none, selective, full) says; dropout included."""
+    if mode == "none":
+        return
+    options: dict[str, Any] = {"use_reentrant": False}
+    if mode == "selective":
+        options["context_fn"] = partial(create_selective_checkpoint_contexts, _keep)
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, **options)
+
+
+def _keep(context: Any, operation: Any, *_: Any, **__: Any) -> CheckpointPolicy:
+    return CheckpointPolicy.MUST_SAVE if operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
