@@ -37,9 +37,10 @@ bench-data: setup  ## the data stages beside their peers, on 100 MB of Debian do
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r infra/requirements-bench.txt
 	$(PY) -m tests.benchmarks.data .bench .venv-bench/bin/python
 
-soak: setup  ## the demo and the data's way, killed again and again, until they end with the undisturbed weights and tokens
+soak: setup  ## the demo, the data's way and pretraining, killed again and again, until they end as if undisturbed
 	$(PY) -m tests.chaos.soak
 	$(PY) -m tests.chaos.soak_data
+	$(PY) -m tests.chaos.soak_pretrain
 
 soak-memory: setup  ## 10 million short documents: at most 16 bytes of memory for each beyond a fixed part
 	OMP_NUM_THREADS=1 $(PY) -m tests.chaos.soak_memory

@@ -138,12 +138,20 @@ class OptimizerConf(Conf):
     """Steps that the spike guard remembers; it acts once so many have been seen."""
     guard_sigma: float = Field(6.0, gt=0)
     """Standard deviations above the mean at which loss or gradient norm count as a spike."""
-    later: ClassVar[frozenset[str]] = frozenset({"kind", "momentum", "nesterov", "l1"})
+    guard_patience: int | None = Field(None, ge=1)
+    """Skipped updates in a row after which training takes back the weights and moments of an earlier checkpoint, and
+    goes on with the data that follow: the steps in between are not made again. None: never."""
+    guard_back: int = Field(200, ge=1)
+    """Steps between the checkpoints that `guard_patience` goes back to, counted from 0; the last one before the first
+    skipped update is taken. At least guard_patience."""
+    later: ClassVar[frozenset[str]] = frozenset({"kind", "momentum", "nesterov", "l1", "guard_patience", "guard_back"})
 
     @model_validator(mode="after")
     def _suits_the_kind(self) -> Self:
         if self.nesterov and not (self.kind == "sgd" and self.momentum):
             raise ValueError("nesterov is for kind=sgd with a momentum above 0: leave it out")
+        if self.guard_patience is not None and self.guard_patience > self.guard_back:
+            raise ValueError(f"guard_patience={self.guard_patience} exceeds guard_back={self.guard_back}: raise it")
         return self
 
 
@@ -180,6 +188,12 @@ class PretrainRun(RunConf):
     """Optimizer steps between two checkpoints."""
     checkpoint_minutes: float = Field(5.0, gt=0)
     """Minutes after which a checkpoint is made all the same."""
+    max_restarts: int = Field(3, ge=0)
+    """How often training processes that died or hang are started again from the newest checkpoint, in one attempt."""
+    hang_seconds: float | None = Field(300.0, gt=0)
+    """Seconds in which a training process gets nothing done (no forward pass, no step) before all are taken to hang,
+    and are killed and started again; counted from the first finished step on, and not while a checkpoint is waited for.
+    None: never."""
 
 
 class PretrainConf(Conf):

@@ -66,6 +66,12 @@ class Source:
             ids[rows], positions[rows], labels[rows] = self._of(file, numbers[rows])
         return ids, positions, labels
 
+    def whose(self, number: int) -> tuple[Path, int, Ints]:
+        """Of a block: the folder of its file, its number there, and its documents' numbers there."""
+        file = int(np.searchsorted(self.ends, number, side="right"))
+        inside = number - (int(self.ends[file - 1]) if file else 0)
+        return self.files[file].folder, inside, self.packed[file].documents(inside)
+
     def _of(self, file: int, numbers: Ints) -> Batch:
         return self.packed[file].batch(numbers - (int(self.ends[file - 1]) if file else 0))
 

@@ -10,8 +10,9 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,8 @@ class Checkpoints:
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.pending: Future[None] | None = None
         self.newest = -1
+        self.beat: Callable[[], None] = lambda: None
+        """Called every second in which a checkpoint is waited for: slow storage is no hang."""
         if self.rank == 0:
             root.mkdir(parents=True, exist_ok=True)
 
@@ -116,8 +119,13 @@ class Checkpoints:
         """Where the checkpoint of a step lies."""
         return self.root / f"step-{step:08d}"
 
-    def save(self, step: int, state: dict[str, torch.Tensor], trainer: dict[str, Any]) -> None:
-        """Copy the state and write it in the background; waits first for the checkpoint before."""
+    def save(
+        self, step: int, state: dict[str, torch.Tensor], trainer: dict[str, Any], keep: Collection[int] = ()
+    ) -> None:
+        """Copy the state and write it in the background; waits first for the checkpoint before.
+
+        Once it is whole, older ones are removed, but for those of the steps in `keep`.
+        """
         self.wait()
         if step == self.newest:
             return
@@ -125,9 +133,9 @@ class Checkpoints:
         writer = FileSystemWriter(self.folder(step))
         written = async_save(dict(state), storage_writer=writer, process_group=self.group)
         assert isinstance(written, Future)
-        self.pending = self.thread.submit(self._complete, written, step, json.dumps(trainer).encode())
+        self.pending = self.thread.submit(self._complete, written, step, json.dumps(trainer).encode(), frozenset(keep))
 
-    def _complete(self, written: Future[Any], step: int, trainer: bytes) -> None:
+    def _complete(self, written: Future[Any], step: int, trainer: bytes, keep: frozenset[int]) -> None:
         written.result()
         if self.rank:
             return
@@ -139,14 +147,14 @@ class Checkpoints:
             os.fsync(descriptor)
             os.close(descriptor)
         self.progress(step)
-        self._prune()
+        self._prune(keep)
 
-    def _prune(self) -> None:
-        """Keep the newest two and the one with the least valid loss."""
+    def _prune(self, keep: frozenset[int]) -> None:
+        """Keep the newest two, the one with the least valid loss, and those of the steps in `keep`."""
         whole = sorted((path for path in self.root.glob("step-*") if (path / COMPLETE).exists()), key=step_of)
         best = self._best(whole)
         for folder in whole[:-KEEP]:
-            if folder != best:
+            if folder != best and step_of(folder) not in keep:
                 (folder / COMPLETE).unlink()
                 shutil.rmtree(folder)
 
@@ -164,6 +172,8 @@ class Checkpoints:
         """Wait for the checkpoint in the background to be whole."""
         if self.pending is not None:
             pending, self.pending = self.pending, None
+            while wait_for([pending], timeout=1.0).not_done:
+                self.beat()
             pending.result()
 
     def latest(self) -> Path | None:
@@ -177,6 +187,10 @@ class Checkpoints:
                 self.say(f"checkpoint {folder.name} is not whole: taking the one before it")
                 shutil.rmtree(folder)
         return self._agree(found)
+
+    def of(self, step: int) -> Path | None:
+        """The checkpoint of a step, None unless it is whole. The same answer on all processes."""
+        return self._agree(self.folder(step) if self.rank == 0 and is_whole(self.folder(step)) else None)
 
     def best(self) -> Path | None:
         """The whole checkpoint with the least valid loss. The same answer on all processes."""

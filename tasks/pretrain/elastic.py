@@ -1,4 +1,4 @@
-"""torchrun, ended by the kernel when the process that started it is gone."""
+"""torchrun with our agent, ended by the kernel when the process that started it is gone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from tasks.pretrain.lifeline import PARENT, die_with_parent
 if __name__ == "__main__":
     die_with_parent()
     os.environ[PARENT] = str(os.getpid())
-    from torch.distributed.run import main
+    from tasks.pretrain.agent import run
 
-    main(sys.argv[1:])
+    run(sys.argv[1:])

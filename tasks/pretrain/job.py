@@ -50,6 +50,11 @@ class Job:
         return self.work.scratch / "status.json"
 
     @property
+    def stop_file(self) -> Path:
+        """There once training was asked to stop: from then on nothing is started again."""
+        return self.work.scratch / "stop"
+
+    @property
     def config_file(self) -> Path:
         """This job as JSON."""
         return self.work.scratch / "job.json"

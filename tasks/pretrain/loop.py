@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from pathlib import Path
@@ -9,13 +10,17 @@ from typing import Any
 
 import torch.distributed as dist
 
+from tasks.core.errors import ArtifactError
 from tasks.pretrain import export
 from tasks.pretrain.batches import padding
 from tasks.pretrain.checkpoint import Checkpoints
 from tasks.pretrain.device import Place, describe, settle
 from tasks.pretrain.job import Job
 from tasks.pretrain.journal import Journal
+from tasks.pretrain.pulse import Pulse
+from tasks.pretrain.retreat import Retreat
 from tasks.pretrain.setup import choose_valid, make_trainer
+from tasks.pretrain.suspects import in_words, samples, sources_of
 from tasks.pretrain.trainer import Figures
 
 
@@ -41,12 +46,18 @@ class Loop:
         self.trainer = make_trainer(job, place)
         self.valid, self.valid_picks = choose_valid(job)
         self.checkpoints = Checkpoints(job.work.scratch / "checkpoints", self._progress, self.journal.say)
+        self.pulse = Pulse.here()
+        self.trainer.beat = self.checkpoints.beat = self.pulse.beat
+        self.retreat = Retreat(job.conf.optimizer.guard_patience, job.conf.optimizer.guard_back)
         self.losses: dict[str, float | None] = {"loss": None, "valid_loss": None, "best": None, "worse": 0}
         self.seconds = 0.0
         self._resume()
         self._end_early()
         self.began = self.logged_at = self.saved_at = time.monotonic()
         self.logged_step = self.trainer.step
+        self.validated = False
+        if self.trainer.step == 0 and self.retreat.due(0):
+            self.save()
 
     def _progress(self, step: int) -> None:
         self.job.work.progress = step
@@ -59,6 +70,8 @@ class Loop:
         trainer = self.trainer
         trainer.step, trainer.skipped = int(record["step"]), int(record["skipped"])
         trainer.guard.restore(record["guard"])
+        if "retreat" in record:  # it is not in a checkpoint of an earlier fromzero
+            self.retreat.restore(record["retreat"])
         self.seconds, self.losses = float(record["seconds"]), dict(record["losses"])
         self.journal.say(f"resuming from the checkpoint of step {trainer.step}")
 
@@ -79,10 +92,12 @@ class Loop:
             due = time.monotonic() - self.saved_at > 60 * self.conf.run.checkpoint_minutes
             figures = self.trainer.update(stop.asked, due and self.place.rank == 0)
             stopped, clock = figures.flags
+            step = self.trainer.step
+            self.pulse.finished(step)
+            kept = self._went_back(figures) or self.retreat.due(step)
             self._look(figures)
             self._end_early()
-            step = self.trainer.step
-            if stopped or clock or step == self.steps or step % self.conf.run.checkpoint_steps == 0:
+            if stopped or clock or kept or step == self.steps or step % self.conf.run.checkpoint_steps == 0:
                 self.save()
             self.checkpoints.poll()
             if stopped and step < self.steps:
@@ -90,6 +105,40 @@ class Loop:
                 return False
         self.checkpoints.wait()
         return True
+
+    def _went_back(self, figures: Figures) -> bool:
+        """Report a skipped update; after too many in a row, go back to the weights of an earlier checkpoint."""
+        step, trainer = self.trainer.step, self.trainer
+        if figures.skipped:
+            self._report(step, figures)
+        point = self.retreat.judge(step, figures.skipped)
+        if point is None:
+            return False
+        with self.pulse.paused():
+            self.checkpoints.wait()
+            folder = self.checkpoints.of(point)
+            if folder is None:
+                raise ArtifactError(
+                    f"the checkpoint of step {point}, to go back to after {self.retreat.row} skipped updates, is gone "
+                    "or broken: set optimizer.guard_patience=null, or run from the beginning (--refresh pretrain)"
+                )
+            trainer.guard.restore(self.checkpoints.load(folder, trainer.tensors(rng=False))["guard"])
+        self.retreat.went_back(point, step)
+        self.journal.say(f"step {step}: too many skipped updates: back to the weights of step {point}, with new data")
+        return True
+
+    def _report(self, step: int, figures: Figures) -> None:
+        """Say and list which data a skipped update was made from."""
+        if not self.journal.writes:
+            return
+        units = range(self.conf.segment.units(step - 1), self.conf.segment.units(step))
+        found = samples(self.trainer.order, self.trainer.sources, units, sources_of(self.job.train))
+        about = {"loss": str(figures.loss), "grad_norm": str(figures.norm), "samples": found}
+        self.journal.skipped(step, about)
+        self.journal.say(
+            f"step {step}: loss {figures.loss:.4g}, gradient norm {figures.norm:.4g}: update skipped; it was of "
+            f"{in_words(found)}"
+        )
 
     def _end_early(self) -> None:
         """Let the present step be the last one if the valid loss has not become lower for long enough."""
@@ -105,13 +154,14 @@ class Loop:
         values = {"loss": figures.loss, "grad_norm": figures.norm, "learning_rate": figures.rate}
         if self.valid_picks and (last or step % self.conf.valid_every == 0):
             values["valid_loss"] = self._validate()
-        if figures.skipped:
-            self.journal.say(f"step {step}: loss {figures.loss:.4g}, gradient norm {figures.norm:.4g}: update skipped")
         if last or "valid_loss" in values or step % self.conf.run.log_every == 0:
             self._log(step, values)
 
     def _validate(self) -> float:
-        loss = self.trainer.evaluate(self.valid_picks, self.valid)
+        # The first look may compile the network anew, for as long as that takes.
+        with contextlib.nullcontext() if self.validated else self.pulse.paused():
+            loss = self.trainer.evaluate(self.valid_picks, self.valid)
+        self.validated = True
         best = self.losses["best"]
         better = best is None or loss < best
         self.losses |= {"valid_loss": loss, "worse": 0 if better else (self.losses.get("worse") or 0) + 1}
@@ -146,8 +196,9 @@ class Loop:
             "seconds": self.elapsed(),
             "world": self.place.world,
             "loader": self._loader(trainer.step),
+            "retreat": self.retreat.state(),
         }
-        self.checkpoints.save(trainer.step, trainer.tensors(), record)
+        self.checkpoints.save(trainer.step, trainer.tensors(), record, keep=self.retreat.points)
         self.saved_at = time.monotonic()
 
     def _loader(self, steps: int) -> dict[str, Any]:
@@ -179,6 +230,7 @@ class Loop:
             "padding": round(padding(self.trainer.sources), 6),
             "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
             "skipped_updates": self.trainer.skipped,
+            "went_back": len(self.retreat.windows),
             "device": describe(self.place.device),
             "world_size": self.place.world,
             "metrics": {name: value for name, value in metrics.items() if value is not None},
@@ -191,6 +243,7 @@ def train(job: Job) -> dict[str, Any] | None:
     place = settle(job.conf.run)
     loop = Loop(job, place)
     done = loop.run(stop)
+    loop.pulse.rest()
     stats = loop.stats() if done else {}
     if done:
         loop.export()

@@ -69,6 +69,9 @@ class Blocks(Protocol):
     def batch(self, numbers: Ints) -> Batch:
         """Blocks `numbers`, stacked."""
 
+    def documents(self, number: int) -> Ints:
+        """The documents that block `number` has tokens of, counted from 0 in the file."""
+
 
 @dataclass(frozen=True)
 class Concatenated:
@@ -105,6 +108,12 @@ class Concatenated:
         sizes = np.diff(starts, append=ids.size)
         positions: Ints = (np.arange(ids.size) - np.repeat(starts, sizes)).reshape(ids.shape)
         return ids, positions, labels
+
+    def documents(self, number: int) -> Ints:
+        """The documents that block `number` has tokens of, the label after its last one included."""
+        first, last = number * self.seq_len, min((number + 1) * self.seq_len, len(self.file.tokens) - 1)
+        begins, ends = np.searchsorted(self.file.index, [first, last], side="right") - 1
+        return np.arange(begins, ends + 1)
 
 
 def best_fit(lengths: Ints, capacity: int) -> tuple[Ints, int]:
@@ -201,6 +210,13 @@ class BestFit:
             padded = slice(self.seq_len - int(padding[row]), None)
             ids[row, padded], positions[row, padded], labels[row, padded] = self.file.eos_id, 0, IGNORE
         return ids, positions, labels
+
+    def documents(self, number: int) -> Ints:
+        """The documents that block `number` has tokens of."""
+        starts, sizes, before = self._pieces
+        pieces = slice(before[number], before[number + 1])
+        starts = starts[pieces][sizes[pieces] > 0][: before[number + 1] - before[number] - 1]
+        return np.sort(np.searchsorted(self.file.index, starts, side="right") - 1)
 
 
 PACKINGS: dict[str, type[Concatenated] | type[BestFit]] = {"concat": Concatenated, "best_fit": BestFit}

@@ -15,6 +15,7 @@ from typing import Any
 from tasks.core.errors import KINDS, ChildKilled, FromzeroError, HostError, StepError
 from tasks.pretrain.job import Job
 from tasks.pretrain.lifeline import PARENT
+from tasks.pretrain.memory import kernel_kills, out_of_memory
 
 MALLOC = {
     "MALLOC_MMAP_MAX_": "0",
@@ -24,13 +25,12 @@ MALLOC = {
 }
 GRACE = 20
 """Seconds that torchrun gives its processes to save after a signal."""
-CGROUP = Path("/sys/fs/cgroup/memory.events")
 
 
 def command(job: Job) -> list[str]:
     """The command line of the trainer."""
     run = job.conf.run
-    elastic = ["--standalone", "--nproc-per-node", str(run.processes), "--max-restarts", "0"]
+    elastic = ["--standalone", "--nproc-per-node", str(run.processes), "--max-restarts", str(run.max_restarts)]
     # The agent looks after its processes this often: its default would add a tenth of a second to short runs.
     elastic += ["--monitor-interval", "0.05", "--shutdown-timeout", str(GRACE), "-m", "tasks.pretrain.worker"]
     return [sys.executable, "-m", "tasks.pretrain.elastic", *elastic, str(job.config_file)]
@@ -47,29 +47,26 @@ def environment(job: Job) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        # Else torchrun keeps one store for all restarts (2.13), where a new process may read the address of a dead one.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     }
     return {**os.environ, **extra, **(MALLOC if run.malloc and sys.platform == "linux" else {})}
 
 
-def _oom_kills() -> int:
-    """How many processes the kernel has killed for memory in this container; 0 where it does not say."""
-    try:
-        words = dict(line.split() for line in CGROUP.read_text().splitlines())
-        return int(words.get("oom_kill", 0))
-    except (OSError, ValueError):
-        return 0
-
-
 @contextmanager
-def _patient(trainer: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Outlive a signal until the trainer has saved, passing it on; yields the signals that came."""
+def _patient(trainer: subprocess.Popen[bytes], stop_file: Path) -> Iterator[list[int]]:
+    """Outlive a signal until the trainer has saved, passing it on; yields the signals that came.
+
+    The file says to torchrun's agent that what dies from now on is not to be started again.
+    """
     import psutil
 
     came: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:
         came.append(number)
+        stop_file.touch()
         # Not to torchrun, which has it already if the whole group was meant, and dies of a second one; its processes
         # take any number.
         try:
@@ -92,20 +89,18 @@ def launch(job: Job) -> dict[str, Any]:
     Raises what the status file says: `ChildKilled` when interrupted or gone without a word, `HostError` out of memory,
     `Transient` when the processes lost each other, else the error of the training code.
     """
-    job.status_file.unlink(missing_ok=True)
+    for file in (job.status_file, job.stop_file):
+        file.unlink(missing_ok=True)
     job.write()
-    kills = _oom_kills()
+    kills = kernel_kills()
     trainer = subprocess.Popen(command(job), env=environment(job))
-    with _patient(trainer) as signals:
+    with _patient(trainer, job.stop_file) as signals:
         trainer.wait()
     try:
         status = json.loads(job.status_file.read_bytes())
     except FileNotFoundError:
-        if _oom_kills() > kills:
-            raise HostError(
-                "the kernel ended training for lack of memory: lower run.micro_batch first (accumulation keeps the "
-                "batch), then run.malloc=false, then segment.seq_len or model.config (hidden_size, num_hidden_layers)"
-            ) from None
+        if kernel_kills() > kills:
+            raise HostError(out_of_memory("memory: the kernel has ended it", job.conf.run, cuda=False)) from None
         cause = "interrupted" if signals else "ended by a signal or lost"
         raise ChildKilled(f"the trainer was {cause}; its newest checkpoint is of step {job.work.progress}") from None
     if status["ok"]:

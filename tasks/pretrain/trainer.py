@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -74,6 +74,8 @@ class Trainer:
         """The average of the weights by name, where one is kept."""
         self.guard = Guard(conf.optimizer.guard_window, conf.optimizer.guard_sigma)
         self.step = self.skipped = 0
+        self.beat: Callable[[], None] = lambda: None
+        """Called before each forward pass: a sign of life."""
         self.seed_rng(0)
 
     def seed_rng(self, step: int) -> None:
@@ -181,6 +183,7 @@ class Trainer:
     def _pieces(self, rows: Inputs) -> Iterator[list[Tensor]]:
         size = self.conf.run.micro_batch
         for start in range(0, len(rows[0]), size):
+            self.beat()
             yield [torch.from_numpy(part[start : start + size]).to(self.place.device) for part in rows]
 
     @contextlib.contextmanager

@@ -11,27 +11,29 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from conf.schema.pretrain import PretrainRun
 from tasks.core.artifact import canonical
 from tasks.core.errors import FromzeroError, HostError, Transient, from_exception
 from tasks.pretrain.job import Job
 from tasks.pretrain.lifeline import die_with_parent, lock_trainer
+from tasks.pretrain.memory import lacks_device_memory, lacks_host_memory, out_of_memory
+from tasks.pretrain.pulse import show_stacks_when_asked
 
 CONNECTION = ("gloo", "nccl", "connection closed by peer", "connection reset", "timed out", "rendezvous")
-OUT_OF_MEMORY = "training ran out of {what}: lower run.micro_batch first (accumulation keeps the batch), then {then}"
-HOST_OPTIONS = "segment.seq_len, or model.config (hidden_size, num_hidden_layers)"
 
 
-def sort_error(error: BaseException) -> FromzeroError:
+def sort_error(error: BaseException, run: PretrainRun) -> FromzeroError:
     """A training error as one of ours: memory is the host's, a broken connection may be tried again."""
     failures = getattr(error, "failures", None)  # torch's CheckpointException: {rank: (exception, stack)}
     if isinstance(failures, dict) and failures:
-        return sort_error(next(iter(failures.values()))[0])
+        return sort_error(next(iter(failures.values()))[0], run)
+    if isinstance(error, FromzeroError):
+        return error
+    if lacks_device_memory(error):
+        return HostError(out_of_memory("the device's memory", run, cuda=True))
+    if lacks_host_memory(error):
+        return HostError(out_of_memory("memory", run, cuda=False))
     text = str(error).lower()
-    if type(error).__name__ == "OutOfMemoryError":
-        then = f"shard the weights (run.parallel=fsdp with more run.processes), then {HOST_OPTIONS}"
-        return HostError(OUT_OF_MEMORY.format(what="GPU memory", then=then))
-    if isinstance(error, MemoryError) or "can't allocate memory" in text or "not enough memory" in text:
-        return HostError(OUT_OF_MEMORY.format(what="memory", then=f"run.malloc=false, then {HOST_OPTIONS}"))
     distributed = type(error).__name__.startswith("Dist") or isinstance(error, RuntimeError)
     if distributed and any(word in text for word in CONNECTION):
         return Transient(f"the training processes lost each other: {error}")
@@ -65,7 +67,7 @@ def main(path: Path) -> int:
             lock.close()
         return 0
     except BaseException as error:
-        ours, trace = sort_error(error), traceback.format_exc()[-20_000:]
+        ours, trace = sort_error(error, job.conf.run), traceback.format_exc()[-20_000:]
         about = {"kind": type(ours).__name__, "message": str(ours), "traceback": trace, "step": job.work.progress}
         write_status(job.status_file, ok=False, **about)
         return 1
@@ -73,6 +75,7 @@ def main(path: Path) -> int:
 
 if __name__ == "__main__":
     die_with_parent()
+    show_stacks_when_asked()
     code = main(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()

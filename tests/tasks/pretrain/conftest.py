@@ -40,10 +40,8 @@ def write_shard(folder: Path, lengths: list[int], seed: int = 0) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_shards(root: Path) -> Path:
     """news-000, talk-000 with train and valid parts, and a tokenizer's folder."""
-    root = tmp_path_factory.mktemp("shards")
     for number, name in enumerate(("news-000", "talk-000")):
         write_shard(root / name / "train", [5, 9, 70, 1, 33, 12] * 20, seed=number)
         write_shard(root / name / "valid", [20, 7, 40], seed=10 + number)
@@ -52,25 +50,36 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def job_of(shards: Path, folder: Path, model: NetworkConf = LLAMA, **options: Any) -> Job:
+    """A job with its work directory in `folder`; options go to the segment, `run` and `optimizer` to theirs."""
+    work = Workdir(folder)
+    work.make()
+    run = {"device": "cpu", "threads": 1, "log_every": 1, "malloc": False, "precision": "fp32"}
+    segment = {"tokens": 20 * 128, "batch_tokens": 128, "seq_len": 16, "peak_lr": 0.01}
+    conf = PretrainConf(
+        model=model,
+        optimizer=OptimizerConf(**options.pop("optimizer", {})),
+        run=PretrainRun(**{**run, **options.pop("run", {})}),
+        valid_every=options.pop("valid_every", 10),
+        seed=options.pop("seed", 0),
+        segment=SegmentConf(**{**segment, **{k: v for k, v in options.items() if k != "start"}}),
+    )
+    train = {source: [str(shards / f"{source}-000" / "train")] for source in ("news", "talk")}
+    valid = [str(shards / "news-000" / "valid")]
+    return Job(conf, train, valid, str(shards / "tokenizer"), options.get("start"), str(work.root))
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards and a tokenizer, not to be changed."""
+    return write_shards(tmp_path_factory.mktemp("shards"))
+
+
 @pytest.fixture
 def make_job(shards: Path, tmp_path: Path) -> Callable[..., Job]:
-    """A job in a work directory of its own; options go to the segment, `run` and `optimizer` to theirs."""
+    """A job in a work directory of its own, by name; options as in `job_of`."""
 
     def make(name: str = "work", model: NetworkConf = LLAMA, **options: Any) -> Job:
-        work = Workdir(tmp_path / name)
-        work.make()
-        run = {"device": "cpu", "threads": 1, "log_every": 1, "malloc": False, "precision": "fp32"}
-        segment = {"tokens": 20 * 128, "batch_tokens": 128, "seq_len": 16, "peak_lr": 0.01}
-        conf = PretrainConf(
-            model=model,
-            optimizer=OptimizerConf(**options.pop("optimizer", {})),
-            run=PretrainRun(**{**run, **options.pop("run", {})}),
-            valid_every=options.pop("valid_every", 10),
-            seed=options.pop("seed", 0),
-            segment=SegmentConf(**{**segment, **{k: v for k, v in options.items() if k != "start"}}),
-        )
-        train = {source: [str(shards / f"{source}-000" / "train")] for source in ("news", "talk")}
-        valid = [str(shards / "news-000" / "valid")]
-        return Job(conf, train, valid, str(shards / "tokenizer"), options.get("start"), str(work.root))
+        return job_of(shards, tmp_path / name, model, **options)
 
     return make

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import math
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 
+from tasks.core.errors import StepError
 from tasks.pretrain.device import settle
 from tasks.pretrain.job import Job
+from tasks.pretrain.journal import skipped_file
 from tasks.pretrain.loop import Loop
 
 MakeJob = Callable[..., Job]
@@ -41,23 +45,35 @@ def alone() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def train(job: Job, *stops: int) -> tuple[Loop, list[float]]:
-    """Train to the end, with a new loop after each stop; the last loop and all losses."""
+def poison(loop: Loop, steps: Collection[int]) -> None:
+    """Make the gradients of these steps (from 1) NaN."""
+    parameter = next(iter(loop.trainer.named.values()))
+    parameter.register_hook(lambda gradient: gradient * (math.nan if loop.trainer.step + 1 in steps else 1.0))
+
+
+def train_until(job: Job, step: int, bad: Collection[int] = ()) -> tuple[Loop, list[float]]:
+    """Train in a new loop until it is asked to stop at a step, or with -1 to the end; the loop and its losses."""
     losses: list[float] = []
-    for step in (*stops, -1):
-        stop = StopAt(step)
-        stop.loop = loop = Loop(job, settle(job.conf.run))
-        update = loop.trainer.update
+    stop = StopAt(step)
+    stop.loop = loop = Loop(job, settle(job.conf.run))
+    update = loop.trainer.update
+    poison(loop, bad)
 
-        def noted(*flags: bool, update: Any = update) -> Any:
-            figures = update(*flags)
-            losses.append(figures.loss)
-            return figures
+    def noted(*flags: bool) -> Any:
+        figures = update(*flags)
+        losses.append(figures.loss)
+        return figures
 
-        loop.trainer.update = noted  # type: ignore[method-assign]
-        assert loop.run(stop) == (step == -1)  # type: ignore[arg-type]
-        loop.checkpoints.close()
+    loop.trainer.update = noted  # type: ignore[method-assign]
+    assert loop.run(stop) == (step == -1)  # type: ignore[arg-type]
+    loop.checkpoints.close()
     return loop, losses
+
+
+def train(job: Job, *stops: int, bad: Collection[int] = ()) -> tuple[Loop, list[float]]:
+    """Train to the end, with a new loop after each stop; the last loop and all losses."""
+    parts = [train_until(job, step, bad) for step in (*stops, -1)]
+    return parts[-1][0], [loss for _, losses in parts for loss in losses]
 
 
 @pytest.mark.parametrize("options", KEPT)
@@ -103,3 +119,48 @@ def test_the_average_of_the_weights_is_what_is_looked_at_and_exported(make_job: 
         trainer.named[name].data.copy_(value)
     trainer.ema = {}
     assert trainer.evaluate(loop.valid_picks, loop.valid) == averaged
+
+
+BACK: dict[str, Any] = {
+    "tokens": 20 * 128,
+    "valid_every": 4,
+    "run": {"checkpoint_steps": 3},
+    "optimizer": {"guard_patience": 3, "guard_back": 4},
+}
+BAD = (7, 8, 9, 15)
+
+
+@pytest.mark.parametrize("stops", [(2, 8), (9, 10), (7, 13)])
+def test_too_many_skipped_updates_take_back_earlier_weights_and_a_stop_at_any_moment_changes_nothing(
+    make_job: MakeJob, stops: tuple[int, ...]
+) -> None:
+    calm, wanted = train(make_job("calm", **BACK), bad=BAD)
+    again, found = train(make_job("again", **BACK), *stops, bad=BAD)
+    assert found == wanted
+    assert calm.retreat.windows == again.retreat.windows == [(4, 9)]
+    assert calm.stats()["went_back"] == 1 and calm.stats()["skipped_updates"] == again.stats()["skipped_updates"] == 4
+    tensors = again.trainer.tensors()
+    assert all(torch.equal(value, tensors[name]) for name, value in calm.trainer.tensors().items())
+
+
+def test_going_back_restores_weights_and_moments_and_leaves_out_the_data_between(make_job: MakeJob) -> None:
+    job = make_job(**BACK)
+    before = {name: value.clone() for name, value in train_until(job, 4, BAD)[0].trainer.tensors(rng=False).items()}
+    loop, _ = train_until(job, 9, BAD)
+    assert all(torch.equal(value, before[name]) for name, value in loop.trainer.tensors(rng=False).items())
+    assert loop.trainer.step == 9 and loop._loader(9)["taken"] == {"all": 9 * 8}
+    assert train_until(job, 10, BAD)[0].trainer.step == 10
+
+
+def test_a_return_that_does_not_help_is_an_error(make_job: MakeJob) -> None:
+    with pytest.raises(StepError, match="every update since the return of step 9 to step 4"):
+        train(make_job(**BACK), bad=range(7, 20))
+
+
+def test_every_skipped_update_is_listed_once_with_its_documents(make_job: MakeJob) -> None:
+    job = make_job(tokens=12 * 128, run={"checkpoint_steps": 3})
+    train(job, 6, bad=(4, 6))
+    rows = [json.loads(line) for line in skipped_file(job.work).read_text().splitlines()]
+    assert [row["step"] for row in rows] == [4, 6]
+    assert [len(row["samples"]) for row in rows] == [8, 8]
+    assert all(sample["documents"] and sample["source"] in ("news", "talk") for sample in rows[0]["samples"])

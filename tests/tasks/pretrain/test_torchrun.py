@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,73 +13,15 @@ import psutil
 import pytest
 
 from conf.schema.model import NetworkConf
-from tasks.core.artifact import hash_file
 from tasks.core.errors import ChildKilled, DataError
 from tasks.pretrain.job import Job
-from tasks.pretrain.torchrun import environment, launch
+from tasks.pretrain.torchrun import launch
 from tests.tasks.pretrain.conftest import GPT2, LLAMA, NATIVE
+from tests.trainer_process import Body, curve, gone, outcome, wait_for
 
 MakeJob = Callable[..., Job]
 STEPS = 200
 """Many more than are waited for: a trainer must not have ended when it is to be killed."""
-BODY = """
-import sys
-from pathlib import Path
-from tasks.pretrain.job import Job
-from tasks.pretrain.torchrun import launch
-launch(Job.read(Path(sys.argv[1])))
-"""
-PATIENCE = 600
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.002)
-
-
-def rows(job: Job) -> list[dict[str, float]]:
-    if not job.work.metrics_file.exists():
-        return []
-    return [json.loads(line) for line in job.work.metrics_file.read_bytes().rpartition(b"\n")[0].splitlines()]
-
-
-class Body:
-    """A step's body in a process group of its own, as the engine starts it."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        job.work.make()
-        command = [sys.executable, "-c", BODY, str(job.write())]
-        self.process = subprocess.Popen(command, env=environment(job), start_new_session=True, stderr=subprocess.PIPE)
-
-    def reach(self, step: int) -> list[psutil.Process]:
-        """Wait for a step and a checkpoint, which is written beside it; returns torchrun and the workers."""
-        wait_for(lambda: bool(rows(self.job)) and rows(self.job)[-1]["step"] >= step, f"step {step} never came")
-        wait_for(lambda: self.job.work.progress > 0, "no checkpoint ever came")
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def said(self) -> str:
-        """Wait for the end; what it wrote as its error."""
-        return self.process.communicate(timeout=PATIENCE)[1].decode()
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
-
-
-def outcome(job: Job) -> tuple[str, str]:
-    content = job.work.content
-    return hash_file(content / "model" / "model.safetensors"), hash_file(content / "state" / "optimizer.safetensors")
-
-
-def check_curve(job: Job, undisturbed: Job) -> None:
-    """Every step once, with the numbers of the run that nobody disturbed."""
-    found, wanted = rows(job), rows(undisturbed)
-    assert [row["step"] for row in found] == list(range(1, STEPS + 1))
-    names = ("loss", "grad_norm", "learning_rate", "skipped_updates", "valid_loss")
-    assert [[row.get(n) for n in names] for row in found] == [[row.get(n) for n in names] for row in wanted]
 
 
 def options(processes: int) -> dict[str, object]:
@@ -93,6 +32,7 @@ def options(processes: int) -> dict[str, object]:
 def test_one_process_killed_with_its_body_or_its_agent_ends_with_the_undisturbed_weights(make_job: MakeJob) -> None:
     whole, job = make_job("whole", GPT2, **options(1)), make_job("killed", GPT2, **options(1))
     stats = launch(whole)
+    assert [row[0] for row in curve(whole)] == list(range(1, STEPS + 1))
     assert stats["steps"] == STEPS and stats["tokens"] == STEPS * 128 and stats["world_size"] == 1
     body = Body(job)
     trainers = body.reach(random.randint(8, 40))
@@ -108,36 +48,61 @@ def test_one_process_killed_with_its_body_or_its_agent_ends_with_the_undisturbed
     assert "ChildKilled: the trainer was ended by a signal" in body.said()
     launch(job)
     assert outcome(job) == outcome(whole)
-    check_curve(job, whole)
+    assert curve(job) == curve(whole)
 
 
 @pytest.mark.parametrize(("parallel", "model"), [("ddp", LLAMA), ("fsdp", NATIVE)])
-def test_two_processes_killed_then_interrupted_end_with_the_undisturbed_weights(
+def test_two_processes_killed_stopped_and_interrupted_end_with_the_undisturbed_weights(
     make_job: MakeJob, parallel: str, model: NetworkConf
 ) -> None:
-    both = {**options(2), "run": {"processes": 2, "checkpoint_steps": 7, "parallel": parallel}}
-    whole, job = make_job("whole", model, **both), make_job("killed", model, **both)
+    run = {"processes": 2, "checkpoint_steps": 7, "parallel": parallel, "max_restarts": 20, "hang_seconds": 6.0}
+    both = {**options(2), "run": run}
+    whole, job = make_job("whole", model, **both), make_job("disturbed", model, **both)
     assert launch(whole)["world_size"] == 2
     body = Body(job)
-    body.reach(random.randint(8, 40))[-1].kill()
-    body.said()
-    body = Body(job)
+    _, *first = body.reach(random.randint(8, 40))
+    random.choice(first).kill()
+    second = body.replaced(first)
     body.reach(random.randint(60, 90))
-    os.killpg(body.process.pid, signal.SIGTERM)
+    victim = random.choice(second)
+    victim.suspend()
+    third = body.replaced(second)
+    rank = second.index(victim)
+    assert f"rank {rank}, process {victim.pid}, " in body.out()
+    assert "it is stopped by a signal, so there are no stacks" in body.out()
+    assert "in update\n" in body.out(), "the other one says where it waits"
+    assert f"training hangs: nothing done in 6 s (rank {rank} is stopped by a signal)" in body.out()
+    body.reach(random.randint(100, 130))
+    random.choice(third).send_signal(signal.SIGUSR1)  # to one of the two only
     message = body.said()
-    assert "ChildKilled: interrupted: saved at step" in message
-    assert f"saved at step {job.work.progress} of" in message
-    launch(job)
+    assert f"ChildKilled: interrupted: saved at step {job.work.progress} of {STEPS}" in message
+    Body(job).said()
     assert outcome(job) == outcome(whole)
-    check_curve(job, whole)
+    assert curve(job) == curve(whole)
 
 
-def test_bad_tokens_are_a_data_error_of_the_worker_and_not_a_killed_child(make_job: MakeJob, tmp_path: Path) -> None:
+def test_what_dies_after_an_interrupt_is_not_started_again(make_job: MakeJob) -> None:
+    job = make_job(run={"checkpoint_steps": 7, "max_restarts": 20}, tokens=STEPS * 128)
+    body = Body(job)
+    _, worker = body.reach(10)
+    worker.suspend()
+    wait_for(lambda: worker.status() == psutil.STATUS_STOPPED, "it did not stop")
+    body.process.send_signal(signal.SIGTERM)
+    wait_for(job.stop_file.exists, "the interrupt never came")
+    worker.kill()
+    assert "ChildKilled: the trainer was interrupted" in body.said()
+    assert "starting all again" not in body.out()
+
+
+def test_bad_tokens_are_a_data_error_of_the_worker_and_not_a_killed_child(
+    make_job: MakeJob, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     job = make_job()
     (tmp_path / "empty").mkdir()
     broken = Job(**{**vars(job), "train": {"news": [str(tmp_path / "empty")]}})
     with pytest.raises(DataError, match="empty is not a shard"):
         launch(broken)
+    assert "starting all again" not in capfd.readouterr().out, "a restart cannot mend the data"
 
 
 def test_a_worker_that_dies_without_a_word_is_a_killed_child(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from conf.schema.pretrain import PretrainRun
 from tasks.core.errors import DataError, FromzeroError, HostError, StepError, Transient
 from tasks.pretrain.worker import sort_error, write_status
 
@@ -22,7 +23,7 @@ class DistBackendError(RuntimeError):
     ("error", "kind", "words"),
     [
         (OutOfMemoryError("CUDA out of memory"), HostError, "fsdp"),
-        (MemoryError(), HostError, "run.micro_batch"),
+        (MemoryError(), HostError, "run.micro_batch=8"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), HostError, "run.malloc=false"),
         (DistBackendError("NCCL error: unhandled system error"), Transient, "lost each other"),
         (RuntimeError("[gloo/pair.cc] Connection closed by peer [127.0.0.1]"), Transient, "lost each other"),
@@ -33,7 +34,7 @@ class DistBackendError(RuntimeError):
 def test_errors_of_training_are_sorted_into_the_tree(
     error: BaseException, kind: type[FromzeroError], words: str
 ) -> None:
-    found = sort_error(error)
+    found = sort_error(error, PretrainRun())
     assert type(found) is kind
     assert words in str(found)
 
@@ -42,7 +43,7 @@ def test_a_full_disk_while_a_checkpoint_is_written_is_the_hosts_fault() -> None:
     from torch.distributed.checkpoint.api import CheckpointException
 
     full = OSError(errno.ENOSPC, "No space left on device", "step-00000007/__0_0.distcp")
-    found = sort_error(CheckpointException("write", {0: (full, None)}))
+    found = sort_error(CheckpointException("write", {0: (full, None)}), PretrainRun())
     assert isinstance(found, HostError) and "disk is full" in str(found)
 
 

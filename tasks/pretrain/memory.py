@@ -1,0 +1,51 @@
+"""Out of memory: how it is recognised, and what helps most against it."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from conf.schema.pretrain import PretrainRun
+
+CGROUP = Path("/sys/fs/cgroup/memory.events")
+DEVICE_WORDS = ("cuda out of memory", "cuda error: out of memory", "alloc_failed", "cuda out of resources")
+HOST_WORDS = ("can't allocate memory", "not enough memory", "cannot allocate memory", "std::bad_alloc")
+
+
+def kernel_kills() -> int:
+    """How many processes the kernel has killed for memory in this container; 0 where it does not say."""
+    try:
+        words = dict(line.split() for line in CGROUP.read_text().splitlines())
+        return int(words.get("oom_kill", 0))
+    except (OSError, ValueError):
+        return 0
+
+
+def lacks_device_memory(error: BaseException) -> bool:
+    """Whether an error says that the device's memory is used up."""
+    return type(error).__name__ == "OutOfMemoryError" or any(word in str(error).lower() for word in DEVICE_WORDS)
+
+
+def lacks_host_memory(error: BaseException) -> bool:
+    """Whether an error says that the machine's memory is used up."""
+    full = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return full or isinstance(error, MemoryError) or any(word in str(error).lower() for word in HOST_WORDS)
+
+
+def out_of_memory(what: str, run: PretrainRun, *, cuda: bool) -> str:
+    """What to say when `what` was not enough: the three options that help most, as they stand now."""
+    options = []
+    if run.micro_batch > 1:
+        options.append(
+            f"pretrain.run.micro_batch={max(1, run.micro_batch // 2)} (it is {run.micro_batch}; the batch stays the "
+            "same by accumulation)"
+        )
+    if run.recompute != "full":
+        options.append(f"pretrain.run.recompute=full (it is {run.recompute}; a third more work, least activations)")
+    if cuda and not (run.processes > 1 and run.parallel != "ddp"):
+        options.append("pretrain.run.parallel=fsdp with more pretrain.run.processes, which share the weights")
+    if not cuda and run.malloc:
+        options.append("pretrain.run.malloc=false (freed memory is given back)")
+    options += ["a shorter seq_len of the segment", "a smaller model.config (hidden_size, num_hidden_layers)"]
+    first, second, third = options[:3]
+    return f"training ran out of {what}. What helps most, in this order: {first}; {second}; {third}"
