@@ -17,8 +17,8 @@ from tasks.pretrain import export, native
 from tasks.pretrain.job import Job
 from tasks.pretrain.torchrun import launch
 from tests.tasks.pretrain.conftest import VOCAB
-from tests.tasks.pretrain.test_torchrun import rows
 from tests.tasks.pretrain.test_trainer import trainer_of
+from tests.trainer_process import rows
 
 MakeJob = Callable[..., Job]
 SMALL: dict[str, Any] = {"depth": 2, "width": 16, "heads": 4, "inner": 24, "max_positions": 64}
