@@ -128,5 +128,5 @@ def missing_part(distribution: str) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known ones, else all of them."""
     names = list(known)
-    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    near = get_close_matches(name, names, n=3, cutoff=0.6) or get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else f"; there are: {', '.join(names) or 'none'}"

@@ -26,5 +26,7 @@ def test_an_exception_is_sorted_by_who_can_mend_it(case: str) -> None:
 
 def test_an_unknown_name_is_answered_with_the_nearest_else_with_all() -> None:
     assert nearest("demmo", ["demo", "text"]) == "; did you mean demo?"
+    assert nearest("dem", ["demo", "depth"]) == "; did you mean demo?"  # a faint likeness beside a good one is noise
+    assert nearest("c5", ["c4", "gopher"]) == "; did you mean c4?"
     assert nearest("zzz", ["demo", "text"]) == "; there are: demo, text"
     assert nearest("zzz", []) == "; there are: none"
