@@ -184,6 +184,13 @@ class PretrainRun(RunConf):
     """Let glibc keep freed memory (about 15 % faster on CPUs, with more memory)."""
     log_every: int = Field(10, ge=1)
     """Optimizer steps between two lines of progress and rows of metrics."""
+    sample_every: int | None = Field(None, ge=1)
+    """Optimizer steps between two looks at what the network writes after `sample_prompts` (causal models only), the
+    likeliest token each time; None: none."""
+    sample_prompts: tuple[str, ...] = ("", "The")
+    """What it goes on with; an empty text is the beginning of a document."""
+    sample_tokens: int = Field(40, ge=1)
+    """Tokens that it writes each time; fewer where a document ends."""
     checkpoint_steps: int = Field(200, ge=1)
     """Optimizer steps between two checkpoints."""
     checkpoint_minutes: float = Field(5.0, gt=0)

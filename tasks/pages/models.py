@@ -44,10 +44,22 @@ def training(run: Run, made: Made) -> str:
         pictures(made.folder),
         "## Curve" if rows else None,
         table(_thinned(rows)),
+        *_samples(read_rows(made.folder / "aux" / "samples.jsonl")),
         "## Figures",
         table([{"": name.replace("_", " "), "value": value} for name, value in plain_stats.items()]),
         footer(run, made),
     )
+
+
+def _samples(rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """What the network wrote at first, half-way and at last."""
+    chosen = [rows[n] for n in sorted({0, len(rows) // 2, len(rows) - 1})] if rows else []
+    said = [
+        {"step": row["step"], "prompt": plain(one["prompt"], 120), "the model writes": plain(one["text"])}
+        for row in chosen
+        for one in row["samples"]
+    ]
+    return ["## Samples", table(said)] if said else []
 
 
 def _thinned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -60,14 +60,14 @@ def pretrain(
     """Train one segment.  shards of tokens (and the segment before) → model/ and state/; metrics kept beside."""
     from tasks.pretrain.estimate import refuse_if_too_large
     from tasks.pretrain.job import Job
-    from tasks.pretrain.journal import skipped_file
+    from tasks.pretrain.journal import samples_file, skipped_file
     from tasks.pretrain.torchrun import launch
 
     train, valid = _folders(tokens)
     job = Job(conf, train, valid, str(tokenizer.path), str(start.path) if start else None, str(work.root))
     refuse_if_too_large(conf, job.vocab_size)
     stats = launch(job)
-    for file in (work.metrics_file, skipped_file(work)):
+    for file in (work.metrics_file, skipped_file(work), samples_file(work)):
         if file.exists():
             (work.aux / file.name).write_bytes(file.read_bytes())
     return stats

@@ -76,6 +76,8 @@ class Trainer:
         self.step = self.skipped = 0
         self.beat: Callable[[], None] = lambda: None
         """Called before each forward pass: a sign of life."""
+        self.reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+        """Entered while the data of a step are read, for whoever measures."""
         self.seed_rng(0)
 
     def seed_rng(self, step: int) -> None:
@@ -103,9 +105,10 @@ class Trainer:
     def update(self, *flags: bool) -> Figures:
         """Make one optimizer step; `flags` are shared with all processes on the way."""
         first, last = self.conf.segment.units(self.step), self.conf.segment.units(self.step + 1)
-        picks = self.order.share(range(first, last), self.place.rank, self.place.world)
-        before = first * self.conf.segment.sequences + self.place.rank * len(picks)
-        rows = self._read(picks, self.sources, before)
+        with self.reading():
+            picks = self.order.share(range(first, last), self.place.rank, self.place.world)
+            before = first * self.conf.segment.sequences + self.place.rank * len(picks)
+            rows = self._read(picks, self.sources, before)
         labelled = self._sum([float((rows[-1] != IGNORE).sum())])[0]
         nats, squares = self._accumulate(rows, max(labelled, 1.0))
         total = self._sum([nats, squares, *map(float, flags)])
@@ -156,7 +159,14 @@ class Trainer:
         for name, value in kept.items():
             self.named[name].copy_(value)
 
-    @torch.no_grad()
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        """The network as it is judged (no dropout, the average of the weights where one is kept), without gradients."""
+        self.trainee.eval()
+        with torch.no_grad(), self._averaged(), self._precision():
+            yield
+        self.trainee.train()
+
     def evaluate(self, blocks: Sequence[tuple[int, int]], sources: Sequence[Source]) -> float:
         """Nats per labelled token of these blocks, the work shared by all processes."""
         # FSDP gathers weights in every forward pass: all processes make equally many, the spare ones with no labels.
@@ -165,10 +175,8 @@ class Trainer:
         mine = list(blocks[rank * width : (rank + 1) * width])
         rows = self._read(mine + [blocks[0]] * (width - len(mine)), sources)
         rows[-1][len(mine) :] = IGNORE
-        self.trainee.eval()
-        with self._averaged(), self._precision():
+        with self.looking():
             nats = sum(float(self.trainee(*piece)[0]) for piece in self._pieces(rows))
-        self.trainee.train()
         total = self._sum([nats, float((rows[-1] != IGNORE).sum())])
         return total[0] / max(total[1], 1.0)
 
