@@ -17,6 +17,7 @@ from rich.text import Text
 
 from flows.progress import Board
 from tasks.core import figures
+from tasks.core.costs import Prices
 from tasks.core.errors import ConfigError
 from tasks.core.plan import Row
 
@@ -130,10 +131,11 @@ class Terminal:
                 self._live.start()
 
 
-def plan_table(rows: Iterable[Row], width: int) -> Table:
+def plan_table(rows: Iterable[Row], width: int, currency: str = "") -> Table:
     """The plan as a table: what hits, what runs and why, what waits; shards of one fate are one row.
 
-    Below `ROOMY` columns the estimate is the first of its quantities, so that the reason has room.
+    Costs are in `currency`. Below `ROOMY` columns the estimate is the first of its quantities, so that the reason has
+    room.
     """
     table = Table(box=None, pad_edge=False)
     for name in ("step", "shard", "action", "reason", "estimate"):
@@ -146,8 +148,8 @@ def plan_table(rows: Iterable[Row], width: int) -> Table:
         names = dict.fromkeys(name for row in group for name in row.estimate)
         shown = list(names) if width >= ROOMY else list(names)[:1]
         sums = {name: sum(row.estimate.get(name, 0) for row in group) for name in shown}
-        estimate = ", ".join(_quantity(name, value) for name, value in sums.items()) if action != "hit" else ""
-        table.add_row(*(Text(cell) for cell in (step, shard, action, reason, estimate)))
+        told = [_quantity(name, value, currency) for name, value in sums.items()] if action != "hit" else []
+        table.add_row(*(Text(cell) for cell in (step, shard, action, reason, ", ".join(told))))
     return table
 
 
@@ -177,7 +179,9 @@ def _made(group: list[Any]) -> str:
     return ""
 
 
-def _quantity(name: str, value: float) -> str:
+def _quantity(name: str, value: float, currency: str) -> str:
+    if name == "cost":
+        return f"costs {Prices(currency=currency).said(value)}"
     if name == "seconds":
         return figures.seconds(value)
     if name == "vocab_size":

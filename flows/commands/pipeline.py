@@ -34,7 +34,7 @@ def plan(recipe: Recipe, until: str | None, refresh: tuple[str, ...], as_json: b
         click.echo(json.dumps({"steps": [asdict(row) for row in rows]}))
     else:
         screen = console()
-        screen.print(plan_table(rows, screen.width))
+        screen.print(plan_table(rows, screen.width, recipe.engine.currency))
 
 
 @click.command()

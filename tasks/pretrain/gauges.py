@@ -1,4 +1,4 @@
-"""What the machine tells while a process trains: its memory, heat and power, and what its device does at best."""
+"""What the machine tells while a process trains: its memory, heat and power."""
 
 from __future__ import annotations
 
@@ -12,19 +12,7 @@ from pathlib import Path
 
 import torch
 
-PEAK_TFLOPS: dict[str, float] = {
-    "A10": 125, "A100": 312, "L4": 121, "L40S": 362, "H100 NVL": 835, "H100 PCIe": 756, "H100": 989, "H200": 989,
-    "GH200": 989, "B200": 2250, "MI250X": 191.5, "MI300X": 1300, "MI325X": 1300, "MI355X": 2500,
-}  # fmt: skip
-"""Dense bf16 matrix products at best, by a part of the device's name (torchtitan's `get_peak_flops`; for A10, L4 and
-GH200 NVIDIA's data sheets, halved where those count with sparsity)."""
 SYSTEM = Path("/sys/class")
-
-
-def peak_flops(name: str) -> float | None:
-    """FLOPs per second in bf16 of the device with this name at best; None for one that is not known here."""
-    found = [part for part in PEAK_TFLOPS if re.search(rf"\b{part}\b", name)]
-    return 1e12 * PEAK_TFLOPS[max(found, key=len)] if found else None
 
 
 class Gauges:

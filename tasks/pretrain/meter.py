@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from conf.schema.pretrain import SegmentConf
 from tasks.pretrain.device import Place, describe
-from tasks.pretrain.gauges import Gauges, peak_flops
+from tasks.pretrain.gauges import Gauges
+from tasks.pretrain.hardware import peak_flops
 
 WORTH_SAYING = 0.01
 """The share of the time from which on waiting is in the line."""

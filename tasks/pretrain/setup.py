@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from conf.schema.pretrain import SegmentConf
 from tasks.core.errors import ConfigError
 from tasks.pretrain import export, isolation, model, objective, vocabulary
 from tasks.pretrain.batches import Order, Passes, Source, apportion, open_sources
 from tasks.pretrain.device import Place
-from tasks.pretrain.estimate import flops_per_token
+from tasks.pretrain.estimate import flops_per_token, in_words, refuse_if_too_large
 from tasks.pretrain.job import Job
+from tasks.pretrain.journal import Journal
 from tasks.pretrain.meter import Meter
 from tasks.pretrain.packing import IGNORE
 from tasks.pretrain.trainer import Trainer
@@ -84,6 +86,14 @@ def bits_per_byte(job: Job, valid: list[Source], picks: list[tuple[int, int]]) -
     labels = labels[labels != IGNORE]
     size = int(lengths[labels].sum())
     return len(labels) / size / math.log(2) if size else None
+
+
+def announce(job: Job, place: Place, journal: Journal) -> None:
+    """Say what training will take; raises `HostError` if that is more than the GPU of this process has."""
+    if place.device.type == "cuda":
+        total = torch.cuda.get_device_properties(place.device).total_memory
+        refuse_if_too_large(job.conf, job.vocab_size, total / 1e9)
+    journal.say(in_words(job.conf, job.vocab_size))
 
 
 def make_meter(job: Job, place: Place, step: int) -> Meter:

@@ -74,6 +74,8 @@ class Trainer:
         """The average of the weights by name, where one is kept."""
         self.guard = Guard(conf.optimizer.guard_window, conf.optimizer.guard_sigma)
         self.step = self.skipped = 0
+        self.micro_batch = conf.run.micro_batch
+        """Sequences in one forward pass."""
         self.beat: Callable[[], None] = lambda: None
         """Called before each forward pass: a sign of life."""
         self.reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
@@ -128,6 +130,14 @@ class Trainer:
         self.skipped += skip
         flagged = tuple(flag > 0 for flag in total[2:])
         return Figures(total[0] / max(labelled, 1.0), float(norm), rate, skip, flagged)
+
+    def rehearse(self, size: int) -> None:
+        """Gradients of `size` sequences in one pass, to see whether they fit; the caller forgets them."""
+        usual, self.micro_batch = self.micro_batch, size
+        try:
+            self._accumulate(self._read((self.order.batch(0) * size)[:size], self.sources, 0), 1.0)
+        finally:
+            self.micro_batch = usual
 
     def _accumulate(self, rows: Inputs, labelled: float) -> tuple[float, float]:
         """Gradients of the share of this process, synchronised once, with the last pass; (nats, squares) summed."""
@@ -189,7 +199,7 @@ class Trainer:
         return self.objective.inputs((ids, positions, labels), picks, first)
 
     def _pieces(self, rows: Inputs) -> Iterator[list[Tensor]]:
-        size = self.conf.run.micro_batch
+        size = self.micro_batch
         for start in range(0, len(rows[0]), size):
             self.beat()
             yield [torch.from_numpy(part[start : start + size]).to(self.place.device) for part in rows]

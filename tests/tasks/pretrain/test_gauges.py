@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.pretrain.gauges import Gauges, asked, peak_flops
+from tasks.pretrain.gauges import Gauges, asked
 
 CPU = torch.device("cpu")
 
@@ -13,17 +13,6 @@ CPU = torch.device("cpu")
 def write(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{value}\n")
-
-
-@pytest.mark.parametrize(
-    ("name", "tflops"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA H100 NVL", 835), ("NVIDIA L4", 121),
-        ("NVIDIA L40S", 362), ("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA A10", 125), ("NVIDIA A10G", None), ("cpu", None),
-    ],
-)  # fmt: skip
-def test_a_device_is_known_by_a_part_of_its_name(name: str, tflops: float | None) -> None:
-    assert peak_flops(name) == (None if tflops is None else 1e12 * tflops)
 
 
 def test_memory_grows_with_what_is_held_and_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
