@@ -17,6 +17,8 @@ from tasks.pages.plots import read_rows
 LARGEST = 80_000
 """Bytes of pictures that a page carries within itself."""
 ROWS, SAMPLES = 12, 5
+UNSHOWN = ("time", "skipped_updates", "tokens_per_second_per_device", "seconds_left")
+"""What a page's curve leaves out: of use while it is drawn, or the same as another column."""
 BASELINES = ("majority", "naive_bayes")
 
 
@@ -64,7 +66,7 @@ def _samples(rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
 
 def _thinned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """At most `ROWS` rows of a curve, the first and the last among them; a measure made rarely keeps its rows."""
-    names = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in ("time", "skipped_updates")]
+    names = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in UNSHOWN]
     every = max(1, (len(rows) + ROWS - 2) // (ROWS - 1))
     rare = [n for n, row in enumerate(rows) if "valid_loss" in row]
     chosen = sorted({*range(0, len(rows), every), *rare[:: max(1, len(rare) // ROWS)], len(rows) - 1} - {-1})
