@@ -171,6 +171,10 @@ class PretrainRun(RunConf):
     """With several processes: whole copies (ddp) or shards (fsdp) of the weights; auto: fsdp on cuda, ddp on cpu."""
     micro_batch: int = Field(16, ge=1)
     """Sequences in one forward pass of one process; gradients are accumulated over the passes of a step."""
+    probe: bool = False
+    """Before the first step, look for the largest micro_batch that fits (a power of two) and use it in place of
+    `micro_batch`: on cuda by trying, on the CPU by the estimate and the memory that is free. It is kept with the
+    checkpoints, for another one would round otherwise."""
     recompute: Literal["none", "selective", "full"] = "none"
     """What the backward pass computes again in place of keeping it: full, all inside the network's layers (a third more
     work, least memory); selective, all but matrix products and attention. The weights are the same to the bit."""
@@ -184,6 +188,13 @@ class PretrainRun(RunConf):
     """Let glibc keep freed memory (about 15 % faster on CPUs, with more memory)."""
     log_every: int = Field(10, ge=1)
     """Optimizer steps between two lines of progress and rows of metrics."""
+    sample_every: int | None = Field(None, ge=1)
+    """Optimizer steps between two looks at what the network writes after `sample_prompts` (causal models only), the
+    likeliest token each time; None: none."""
+    sample_prompts: tuple[str, ...] = ("", "The")
+    """What it goes on with; an empty text is the beginning of a document."""
+    sample_tokens: int = Field(40, ge=1)
+    """Tokens that it writes each time; fewer where a document ends."""
     checkpoint_steps: int = Field(200, ge=1)
     """Optimizer steps between two checkpoints."""
     checkpoint_minutes: float = Field(5.0, gt=0)

@@ -135,6 +135,7 @@ class Recipe(Conf):
             "release.chat": self.release.chat,
             "finetune.chat": self.finetune.chat,
             "finetune.classify": self.finetune.classify,
+            "pretrain.run.sample_every": self.pretrain.run.sample_every,
         }
         if named := [name for name, part in parts.items() if part]:
             raise ValueError(

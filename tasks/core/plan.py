@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.core.artifact import FORMAT, Artifact, Manifest, sha256
 from tasks.core.code import code_of, library_version
+from tasks.core.costs import Prices
 from tasks.core.errors import ConfigError, Conflict, nearest
 from tasks.core.step import Call, Step
 from tasks.core.store import Listing, Miss, Store
@@ -223,10 +224,15 @@ class Planner(Interpretation):
     """The interpreter that looks and never runs: it needs no server and lists the store once per step."""
 
     def __init__(
-        self, store: Store, refresh: tuple[str, ...] = (), until: str | None = None, on_code_change: str = "ask"
+        self,
+        store: Store,
+        refresh: tuple[str, ...] = (),
+        until: str | None = None,
+        on_code_change: str = "ask",
+        prices: Prices | None = None,
     ) -> None:
         super().__init__(store, refresh, until)
-        self.on_code_change = on_code_change
+        self.on_code_change, self.prices = on_code_change, prices or Prices()
         self.rows: list[Row] = []
         self._listings: dict[str, Listing] = {}
         self._past: dict[str, list[Manifest]] = {}
@@ -298,17 +304,25 @@ class Planner(Interpretation):
         return "; ".join(nearest) or "not made yet"
 
     def _estimate(self, call: Call) -> dict[str, float]:
-        """Seconds and bytes as the newest artifact of the step took them, and what the step itself foretells.
+        """Seconds (by the FLOPs, where both are known), their cost, and bytes as the newest artifact of the step took
+        them, and what the step itself foretells.
 
         Raises `HostError` if a library that the step needs is missing, and what the step's own foretelling raises.
         """
         check_parts(call.step)
+        own = call.step.estimate(*call.inputs, conf=call.conf) if call.step.estimate else {}
         past = self._history(call.step.name)
         last = next((m for m in reversed(past) if m.shard == call.shard), past[-1] if past else None)
         found: dict[str, float] = {}
         if last is not None:
-            found = {"seconds": last.made_by.get("seconds", 0.0), "bytes": sum(file.size for file in last.files)}
-        return found | (call.step.estimate(*call.inputs, conf=call.conf) if call.step.estimate else {})
+            work = own.get("flops", 0) / last.stats["flops"] if own.get("flops") and last.stats.get("flops") else 1
+            found = {"seconds": round(last.made_by.get("seconds", 0.0) * work, 3)}
+            cost = self.prices.cost(found["seconds"], last.made_by)
+            found |= {"cost": round(cost, 6)} if cost is not None else {}
+            found["bytes"] = sum(file.size for file in last.files)
+        elif (hours := own.get("device_hours")) and self.prices.per_device_hour is not None:
+            found["cost"] = round(hours * self.prices.per_device_hour, 6)
+        return found | {name: value for name, value in own.items() if name not in found}
 
 
 def check_parts(step: Step) -> None:

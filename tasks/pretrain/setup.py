@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from conf.schema.pretrain import SegmentConf
 from tasks.core.errors import ConfigError
-from tasks.pretrain import export, isolation, model, objective
+from tasks.pretrain import export, isolation, model, objective, vocabulary
 from tasks.pretrain.batches import Order, Passes, Source, apportion, open_sources
 from tasks.pretrain.device import Place
+from tasks.pretrain.estimate import flops_per_token, in_words, refuse_if_too_large
 from tasks.pretrain.job import Job
+from tasks.pretrain.journal import Journal
+from tasks.pretrain.meter import Meter
+from tasks.pretrain.packing import IGNORE
 from tasks.pretrain.trainer import Trainer
 
 EVERYTHING = "all"
@@ -64,6 +70,36 @@ def choose_valid(job: Job) -> tuple[list[Source], list[tuple[int, int]]]:
     wanted = min(max(1, job.conf.valid_tokens // segment.seq_len), source.blocks)
     chosen = np.unique(np.linspace(0, source.blocks - 1, wanted).astype(np.int64))
     return [source], [(0, int(block)) for block in chosen]
+
+
+def bits_per_byte(job: Job, valid: list[Source], picks: list[tuple[int, int]]) -> float | None:
+    """What the valid loss, in nats per token, is multiplied by to be bits per byte of the text.
+
+    None without valid tokens, for a network that does not continue text, and for a tokenizer that is not on bytes.
+    """
+    if not picks or job.conf.model.aim != "causal":
+        return None
+    lengths = vocabulary.byte_lengths(Path(job.tokenizer), job.vocab_size)
+    if lengths is None:
+        return None
+    labels = valid[0].batch([block for _, block in picks])[-1]
+    labels = labels[labels != IGNORE]
+    size = int(lengths[labels].sum())
+    return len(labels) / size / math.log(2) if size else None
+
+
+def announce(job: Job, place: Place, journal: Journal) -> None:
+    """Say what training will take; raises `HostError` if that is more than the GPU of this process has."""
+    if place.device.type == "cuda":
+        total = torch.cuda.get_device_properties(place.device).total_memory
+        refuse_if_too_large(job.conf, job.vocab_size, total / 1e9)
+    journal.say(in_words(job.conf, job.vocab_size))
+
+
+def make_meter(job: Job, place: Place, step: int) -> Meter:
+    """What measures a run of `job` that begins at `step`."""
+    segment = job.conf.segment
+    return Meter(segment, place, flops_per_token(job.conf.model, job.vocab_size, segment.seq_len), step)
 
 
 def make_trainer(job: Job, place: Place) -> Trainer:
