@@ -164,7 +164,14 @@ class PretrainRun(RunConf):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where there is one."""
     processes: int = Field(1, ge=1)
-    """Training processes on this machine; one for each GPU."""
+    """Training processes on each machine; one for each GPU."""
+    nodes: int = Field(1, ge=1)
+    """Machines that train together. This one runs the step; on each of the others `fromzero train-node` takes part,
+    with the same FROMZERO_HOME on a file system that all share."""
+    rendezvous: str | None = Field(None, pattern=r"^[\w.-]+:\d{1,5}$")
+    """HOST:PORT of this machine at which the other nodes meet it; None: its name and 29400."""
+    node_seconds: float = Field(600.0, ge=1)
+    """Seconds in which all nodes must be there at the start, and again after one was lost."""
     threads: int = Field(2, ge=1)
     """CPU threads of each process."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
@@ -194,6 +201,11 @@ class PretrainRun(RunConf):
     """Seconds in which a training process gets nothing done (no forward pass, no step) before all are taken to hang,
     and are killed and started again; counted from the first finished step on, and not while a checkpoint is waited for.
     None: never."""
+
+    @property
+    def world(self) -> int:
+        """Training processes on all machines."""
+        return self.nodes * self.processes
 
 
 class PretrainConf(Conf):

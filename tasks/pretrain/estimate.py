@@ -92,14 +92,13 @@ def _activation_bytes(conf: PretrainConf, vocab_size: int) -> int:
     """fp32 activations kept for one backward pass of one process: about 34 numbers a token, layer and unit of width
     (Korthikanti et al., 2022), less where they are computed again, and three copies of the logits."""
     layers, width = _shape(as_transformers(conf.model))
-    processes = conf.run.processes
-    rows = min(conf.run.micro_batch, -(-conf.segment.sequences // processes))
+    rows = min(conf.run.micro_batch, -(-conf.segment.sequences // conf.run.world))
     kept = {"none": 34 * layers, "selective": 12 * layers + 34, "full": layers + 34}[conf.run.recompute]
     return int(rows * conf.segment.seq_len * 4 * (kept * width + 3 * vocab_size))
 
 
 def estimate(conf: PretrainConf, vocab_size: int) -> dict[str, float | int | None]:
-    """What one segment takes: parameters, tokens, flops, memory_gb (all processes), checkpoint_mb (one of them).
+    """What one segment takes: parameters, tokens, flops, memory_gb (of this machine), checkpoint_mb (one of them).
 
     Numbers that depend on an architecture not known here are None.
     """
@@ -110,7 +109,7 @@ def estimate(conf: PretrainConf, vocab_size: int) -> dict[str, float | int | Non
     optimizer = conf.optimizer
     moments = {"sgd": int(optimizer.momentum > 0)}.get(optimizer.kind, 2)
     kept = 1 + moments + int(conf.segment.ema is not None)
-    copies = 1 if conf.run.parallel == "fsdp" else conf.run.processes
+    copies = 1 / conf.run.nodes if conf.run.parallel == "fsdp" else conf.run.processes
     return {
         "parameters": parameters,
         "tokens": tokens,

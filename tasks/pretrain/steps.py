@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from conf.schema.pretrain import PretrainConf, PretrainRun
 from tasks.core.artifact import Artifact
-from tasks.core.errors import HostError
+from tasks.core.errors import ConfigError, HostError
 from tasks.core.step import Cpu, Retry, Stats, Workdir, step
 
 
@@ -71,3 +71,20 @@ def pretrain(
         if file.exists():
             (work.aux / file.name).write_bytes(file.read_bytes())
     return stats
+
+
+def take_part(say: Callable[[str], None], endpoint: str | None = None) -> None:
+    """Take part in every training by several nodes that another machine starts on this store, until a signal comes;
+    only in those that meet at `endpoint` (HOST:PORT), if it is given.
+
+    Raises `ConfigError` if the store is not a folder.
+    """
+    from tasks.core.lease import FileLease
+    from tasks.core.local import LocalBackend
+    from tasks.core.store import open_store
+    from tasks.pretrain.node import serve
+
+    backend = open_store().backend
+    if not isinstance(backend, LocalBackend):
+        raise ConfigError("training by several nodes needs a store in a folder that all of them share: store=local")
+    serve(backend.open_work(pretrain.name, FileLease(0)).root, say, endpoint)

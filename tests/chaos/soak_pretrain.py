@@ -35,16 +35,16 @@ NETWORKS: dict[str, NetworkConf] = {
 SPREADS = [("ddp", 1), ("ddp", 2), ("fsdp", 2)]
 
 
-def job_for(data: Path, work: Path, network: NetworkConf, run: dict[str, Any]) -> Job:
-    """A job of `STEPS` steps: over real text where words are hidden, which takes a tokenizer, else over numbers.
+def job_for(data: Path, work: Path, network: NetworkConf, run: dict[str, Any], steps: int = STEPS) -> Job:
+    """A job of so many steps: over real text where words are hidden, which takes a tokenizer, else over numbers.
 
     `data` is a folder that this function fills once, `work` the job's own.
     """
     if isinstance(network, ModelConf) and network.aim != "causal":
         files = data / "texts"
-        return texts.job(files if files.exists() else texts.write(files), work, network, tokens=STEPS * 512, run=run)
+        return texts.job(files if files.exists() else texts.write(files), work, network, tokens=steps * 512, run=run)
     files = data / "numbers"
-    return job_of(files if files.exists() else write_shards(files), work, network, tokens=STEPS * 128, run=run)
+    return job_of(files if files.exists() else write_shards(files), work, network, tokens=steps * 128, run=run)
 
 
 def finish(job: Job) -> None:
