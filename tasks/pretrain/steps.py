@@ -58,14 +58,18 @@ def pretrain(
     tokens: tuple[Artifact, ...], tokenizer: Artifact, start: Artifact | None, conf: PretrainConf, work: Workdir
 ) -> Stats:
     """Train one segment.  shards of tokens (and the segment before) → model/ and state/; metrics kept beside."""
+    from tasks.pretrain.beginning import folder_of, refuse_other_tokenizer
     from tasks.pretrain.estimate import refuse_if_too_large
     from tasks.pretrain.job import Job
     from tasks.pretrain.journal import skipped_file
     from tasks.pretrain.torchrun import launch
 
     train, valid = _folders(tokens)
-    job = Job(conf, train, valid, str(tokenizer.path), str(start.path) if start else None, str(work.root))
+    begin = folder_of(start) if start else None
+    job = Job(conf, train, valid, str(tokenizer.path), str(begin) if begin else None, str(work.root))
     refuse_if_too_large(conf, job.vocab_size)
+    if begin:
+        refuse_other_tokenizer(begin, tokenizer.path, conf.run.segment)
     stats = launch(job)
     for file in (work.metrics_file, skipped_file(work)):
         if file.exists():
