@@ -13,6 +13,7 @@ import psutil
 from tasks.core.artifact import hash_file
 from tasks.pretrain.job import Job
 from tasks.pretrain.torchrun import environment
+from tests.preloaded import Child, Preloaded
 
 BODY = """
 import sys
@@ -43,14 +44,19 @@ def rows(job: Job) -> list[dict[str, float]]:
 class Body:
     """A step's body in a process group of its own, as the engine starts it."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, loaded: Preloaded | None = None, before: str = "") -> None:
+        """Start it, forked from `loaded` if there is one; `before` is Python that it runs first."""
         self.job = job
         job.work.make()
-        command = [sys.executable, "-c", BODY, str(job.write())]
+        args = ["-c", before + BODY, str(job.write())]
         self.log, self.errors = job.work.root / "log", job.work.root / "errors"
+        self.process: subprocess.Popen[bytes] | Child
+        if loaded is not None:
+            self.process = loaded.start(args, environment(job), self.log, self.errors)
+            return
         with self.log.open("wb") as log, self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                command, env=environment(job), start_new_session=True, stdout=log, stderr=errors
+                [sys.executable, *args], env=environment(job), start_new_session=True, stdout=log, stderr=errors
             )
 
     def reach(self, step: int) -> list[psutil.Process]:

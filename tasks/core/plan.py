@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import signature
+from itertools import zip_longest
 from typing import Any
 
 from tasks.core.artifact import FORMAT, Artifact, Manifest, sha256
@@ -103,8 +105,8 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix.rstrip("."): value}
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """In words, which parts of a key changed, from what to what."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:
+    """In words, which parts of a key changed, from what to what; `names` are the inputs'."""
     said = []
     before, after = flat(old.get("conf") or {}), flat(new.get("conf") or {})
     for name in sorted(before.keys() | after.keys()):
@@ -114,7 +116,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     if changed:
         said.append(f"code of {', '.join(changed)}")
     if old["inputs"] != new["inputs"]:
-        said.append("other input")
+        pairs = zip_longest(names, old["inputs"], new["inputs"])
+        changed_inputs = [str(name) for name, before, after in pairs if before != after and name is not None]
+        said.append(f"other input ({', '.join(changed_inputs)})" if changed_inputs else "other input")
     if old["format"] != new["format"]:
         said.append(f"format {old['format']} → {new['format']}")
     return said
@@ -300,7 +304,8 @@ class Planner(Interpretation):
         past = [manifest for manifest in self._history(call.step.name) if manifest.shard == call.shard]
         if not past:
             return "not made yet"
-        nearest = min((differences(manifest.made_from, parts) for manifest in reversed(past)), key=len)
+        names = tuple(signature(call.step.function).parameters)
+        nearest = min((differences(manifest.made_from, parts, names) for manifest in reversed(past)), key=len)
         return "; ".join(nearest) or "not made yet"
 
     def _estimate(self, call: Call) -> dict[str, float]:

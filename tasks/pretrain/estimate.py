@@ -96,8 +96,7 @@ def _activation_bytes(conf: PretrainConf, vocab_size: int, each: int) -> int:
     """Activations kept for one backward pass of one process: about 34 numbers of `each` bytes a token, layer and unit
     of width (Korthikanti et al., 2022), less where they are computed again, and three copies of the logits."""
     layers, width = _shape(as_transformers(conf.model))
-    processes = conf.run.processes
-    rows = min(conf.run.micro_batch, -(-conf.segment.sequences // processes))
+    rows = min(conf.run.micro_batch, -(-conf.segment.sequences // conf.run.world))
     kept = {"none": 34 * layers, "selective": 12 * layers + 34, "full": layers + 34}[conf.run.recompute]
     return int(rows * conf.segment.seq_len * each * (kept * width + 3 * vocab_size))
 
@@ -121,7 +120,7 @@ def memory(conf: PretrainConf, vocab_size: int, *, gpu: bool) -> dict[str, float
         return None
     half = gpu and run.precision != "fp32"
     sharded = run.parallel == "fsdp" or (run.parallel == "auto" and gpu)
-    own = parameters / run.processes if sharded else parameters
+    own = parameters / run.world if sharded else parameters
     found = {
         "weights": 4 * own + (2 * parameters if half else 0),
         "gradients": 4 * own,
@@ -132,7 +131,7 @@ def memory(conf: PretrainConf, vocab_size: int, *, gpu: bool) -> dict[str, float
 
 
 def estimate(conf: PretrainConf, vocab_size: int) -> dict[str, float | int | None]:
-    """What one segment takes: parameters, tokens, flops, memory_gb (all processes), checkpoint_mb (one of them); and
+    """What one segment takes: parameters, tokens, flops, memory_gb (of this machine), checkpoint_mb (one of them); and
     of each process, or GPU, weights_gb, gradients_gb, optimizer_gb, activations_gb.
 
     Numbers that depend on an architecture not known here are None.
@@ -166,9 +165,9 @@ def in_words(conf: PretrainConf, vocab_size: int) -> str:
 
 
 def foretold_seconds(conf: PretrainConf, flops: float | None, gpu: Gpu | None) -> float | None:
-    """How long `flops` may take on as many such GPUs as there are processes; None where they are not known."""
+    """How long `flops` may take on as many such GPUs as there are processes in all; None where not known."""
     peak = peak_flops(gpu.name) if gpu is not None and not on_cpu(conf.run.device) else None
-    return None if peak is None or flops is None else round(flops / (EXPECTED_MFU * peak * conf.run.processes), 1)
+    return None if peak is None or flops is None else round(flops / (EXPECTED_MFU * peak * conf.run.world), 1)
 
 
 def refuse_if_too_large(conf: PretrainConf, vocab_size: int, device_gb: float | None = None) -> None:

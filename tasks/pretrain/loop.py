@@ -210,7 +210,7 @@ class Loop:
             self.load(best)
         export.write_model(self.trainer, Path(self.job.tokenizer), self.job.work / "model")
         tokens = self.conf.segment.tokens_after(self.steps)
-        before = export.read_state(Path(self.job.start))["tokens"] if self.job.start else 0
+        before = export.read_state(Path(self.job.start)).get("tokens", 0) if self.job.start else 0
         record = {"loader": self._loader(self.steps), "steps": self.steps, "tokens": before + tokens}
         export.write_state(self.trainer, self.job.work / "state", record)
 

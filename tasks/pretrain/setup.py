@@ -13,6 +13,7 @@ from conf.schema.pretrain import SegmentConf
 from tasks.core.errors import ConfigError
 from tasks.pretrain import export, isolation, model, objective, vocabulary
 from tasks.pretrain.batches import Order, Passes, Source, apportion, open_sources
+from tasks.pretrain.beginning import refuse_other_network
 from tasks.pretrain.device import Place
 from tasks.pretrain.estimate import flops_per_token, in_words, refuse_if_too_large
 from tasks.pretrain.job import Job
@@ -103,7 +104,7 @@ def make_meter(job: Job, place: Place, step: int) -> Meter:
 
 
 def make_trainer(job: Job, place: Place) -> Trainer:
-    """Data, network and optimizer, with weights, moments and place in the data of the segment before, if any."""
+    """Data, network and optimizer, with weights, moments and place in the data of what it starts from, if anything."""
     conf, start = job.conf, Path(job.start) if job.start else None
     sources = open_training(job)
     order = order_of(sources, conf.segment, conf.seed)
@@ -112,7 +113,8 @@ def make_trainer(job: Job, place: Place) -> Trainer:
     network = model.build(conf.model, file.vocab_size, file.eos_id, seq_len, conf.seed, aim.pad)
     isolation.refuse_if_leaking(network, conf.model)
     if start:
-        order = order.after(export.read_state(start)["loader"])
+        order = order.after(export.read_state(start).get("loader", {}))
+        refuse_other_network(network, start, conf.run.segment)
         export.load_weights(network, start)
     trainer = Trainer(conf, place, network, list(sources.values()), order, aim)
     if start:

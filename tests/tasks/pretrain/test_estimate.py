@@ -156,6 +156,15 @@ def test_on_a_gpu_time_follows_from_its_speed_and_what_does_not_fit_is_refused_w
         estimate.refuse_if_too_large(small(device="cuda", micro_batch=8), 96, most / 2)
 
 
+def test_of_shards_over_two_machines_each_holds_half() -> None:
+    huge = ModelConf(config={"hidden_size": 65_536, "num_hidden_layers": 200, "num_attention_heads": 64})
+    one, two = (
+        estimate.estimate(small(parallel="fsdp", nodes=nodes).model_copy(update={"model": huge}), 96)["memory_gb"]
+        for nodes in (1, 2)
+    )
+    assert one is not None and two == pytest.approx(one / 2, rel=0.02)
+
+
 def test_declaring_and_estimating_load_nothing_heavy() -> None:
     code = (
         "import sys, tasks.pretrain.steps, tasks.pretrain.estimate, conf.schema.pretrain;"
