@@ -156,7 +156,7 @@ def in_words(conf: PretrainConf, vocab_size: int) -> str:
     found = estimate(conf, vocab_size)
     if found["parameters"] is None:
         return f"to train on {found['tokens']:,} tokens in {conf.segment.steps:,} steps"
-    held = ", ".join(f"{name} {found[f'{name}_gb']:.2f}" for name in PARTS)
+    held = ", ".join(f"{name} {found[f'{name}_gb']:.3g}" for name in PARTS)
     return (
         f"to train {found['parameters'] / 1e6:,.1f} M parameters on {found['tokens']:,} tokens in "
         f"{conf.segment.steps:,} steps: {found['flops'] or 0:.2e} FLOPs; about so many GB in each process: {held}; "

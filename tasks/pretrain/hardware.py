@@ -70,9 +70,11 @@ def host_memory_gb() -> float:
 
 
 def free_memory_gb() -> float:
-    """Memory that is not taken, in GB: of the machine and of the container, whichever has less."""
-    kibibytes = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
-    free = int(kibibytes[1]) * 1024 if kibibytes else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    """Memory that is not taken, in GB: of the machine and of the container, whichever has less; all of it where the
+    system does not say."""
+    told = Path("/proc/meminfo").read_text() if Path("/proc/meminfo").exists() else ""
+    kibibytes = re.search(r"^MemAvailable:\s+(\d+) kB", told, re.M)
+    free = int(kibibytes[1]) * 1024 if kibibytes else int(host_memory_gb() * 1e9)
     limit, taken = (_bytes_in(Path("/sys/fs/cgroup") / f"memory.{name}") for name in ("max", "current"))
     return (free if limit is None or taken is None else min(free, limit - taken)) / 1e9
 

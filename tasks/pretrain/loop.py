@@ -14,13 +14,14 @@ from tasks.pretrain import export, probe, samples, suspects
 from tasks.pretrain.batches import padding
 from tasks.pretrain.checkpoint import Checkpoints
 from tasks.pretrain.device import Place, describe, settle
+from tasks.pretrain.estimate import in_words
 from tasks.pretrain.hardware import free_memory_gb
 from tasks.pretrain.job import Job
 from tasks.pretrain.journal import Journal
 from tasks.pretrain.meter import line
 from tasks.pretrain.pulse import Pulse
 from tasks.pretrain.retreat import Retreat
-from tasks.pretrain.setup import announce, bits_per_byte, choose_valid, make_meter, make_trainer
+from tasks.pretrain.setup import bits_per_byte, choose_valid, make_meter, make_trainer
 from tasks.pretrain.stop import Stop
 from tasks.pretrain.trainer import Figures
 
@@ -32,9 +33,9 @@ class Loop:
         self.job, self.conf, self.place = job, job.conf, place
         self.steps = job.conf.segment.steps
         self.journal = Journal(job.work, place.rank == 0)
-        announce(job, place, self.journal)
         free = free_memory_gb()
         self.trainer = make_trainer(job, place)
+        self.journal.say(in_words(job.conf, job.vocab_size))
         self.trainer.micro_batch = probe.micro_batch(job, self.trainer, free, self.journal.say)
         self.valid, self.valid_picks = choose_valid(job)
         self.bits = bits_per_byte(job, self.valid, self.valid_picks)

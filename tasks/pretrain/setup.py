@@ -15,9 +15,8 @@ from tasks.pretrain import export, isolation, model, objective, vocabulary
 from tasks.pretrain.batches import Order, Passes, Source, apportion, open_sources
 from tasks.pretrain.beginning import refuse_other_network
 from tasks.pretrain.device import Place
-from tasks.pretrain.estimate import flops_per_token, in_words, refuse_if_too_large
+from tasks.pretrain.estimate import flops_per_token, refuse_if_too_large
 from tasks.pretrain.job import Job
-from tasks.pretrain.journal import Journal
 from tasks.pretrain.meter import Meter
 from tasks.pretrain.packing import IGNORE
 from tasks.pretrain.trainer import Trainer
@@ -89,14 +88,6 @@ def bits_per_byte(job: Job, valid: list[Source], picks: list[tuple[int, int]]) -
     return len(labels) / size / math.log(2) if size else None
 
 
-def announce(job: Job, place: Place, journal: Journal) -> None:
-    """Say what training will take; raises `HostError` if that is more than the GPU of this process has."""
-    if place.device.type == "cuda":
-        total = torch.cuda.get_device_properties(place.device).total_memory
-        refuse_if_too_large(job.conf, job.vocab_size, total / 1e9)
-    journal.say(in_words(job.conf, job.vocab_size))
-
-
 def make_meter(job: Job, place: Place, step: int) -> Meter:
     """What measures a run of `job` that begins at `step`."""
     segment = job.conf.segment
@@ -104,12 +95,17 @@ def make_meter(job: Job, place: Place, step: int) -> Meter:
 
 
 def make_trainer(job: Job, place: Place) -> Trainer:
-    """Data, network and optimizer, with weights, moments and place in the data of what it starts from, if anything."""
+    """Data, network and optimizer, with weights, moments and place in the data of what it starts from, if anything.
+
+    Raises `HostError` if they will not fit into the GPU of this process (which has not been run yet).
+    """
     conf, start = job.conf, Path(job.start) if job.start else None
     sources = open_training(job)
     order = order_of(sources, conf.segment, conf.seed)
     file, seq_len = next(iter(sources.values())).files[0], conf.segment.seq_len
     aim = objective.choose(conf.model, conf.seed, seq_len, Path(job.tokenizer), file.vocab_size, file.eos_id)
+    if place.device.type == "cuda":
+        refuse_if_too_large(conf, file.vocab_size, torch.cuda.get_device_properties(place.device).total_memory / 1e9)
     network = model.build(conf.model, file.vocab_size, file.eos_id, seq_len, conf.seed, aim.pad)
     isolation.refuse_if_leaking(network, conf.model)
     if start:
