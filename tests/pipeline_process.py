@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import os
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,12 @@ extends: demo
 name: tiny
 data:
   sources:
-    packages: {distributions: [click, networkx]}
-    chat: {max_conversations: 60}
-    mine: {kind: files, paths: [texts], licence: CC0-1.0}
+    packages: {{distributions: [click, networkx]}}
+    chat: {{max_conversations: 60}}
+    mine: {{kind: files, paths: ["{texts}"], licence: CC0-1.0}}
   shard_mb: 8
-  split: {test: 0.05}
-tokenizer: {vocab_size: 512}
+  split: {{test: 0.05}}
+tokenizer: {{vocab_size: 512}}
 model:
   config:
     hidden_size: 32
@@ -47,24 +46,24 @@ model:
     num_key_value_heads: 1
 pretrain:
   segments:
-    main: {tokens: 122880, batch_tokens: 2048, seq_len: 64}
-  run: {threads: 1, checkpoint_steps: 3, log_every: 1}
+    main: {{tokens: 122880, batch_tokens: 2048, seq_len: 64}}
+  run: {{threads: 1, checkpoint_steps: 3, log_every: 1}}
 finetune:
-  chat: {max_conversations: 40, batch_size: 2, max_length: 64, run: {threads: 1, checkpoint_every: 2, log_every: 1}}
+  chat: {{max_conversations: 40, batch_size: 2, max_length: 64, run: {{threads: 1, checkpoint_every: 2, log_every: 1}}}}
   classify:
     max_per_class: 80
     min_per_class: 10
     epochs: 1
     batch_size: 4
-    run: {threads: 1, checkpoint_every: 4, log_every: 1}
+    run: {{threads: 1, checkpoint_every: 4, log_every: 1}}
 evaluate:
-  lm: {run: {threads: 1}, resamples: 200}
-  chat: {run: {threads: 1}, resamples: 200}
-  classifier: {run: {threads: 1}, resamples: 200}
+  lm: {{run: {{threads: 1}}, resamples: 200}}
+  chat: {{run: {{threads: 1}}, resamples: 200}}
+  classifier: {{run: {{threads: 1}}, resamples: 200}}
   gates:
-    lm: {min_items: 10}
-    chat: {min_items: 2}
-    classifier: {min_items: 10}
+    lm: {{min_items: 10}}
+    chat: {{min_items: 2}}
+    classifier: {{min_items: 10}}
 """
 """The demo's chain, all stages, on little text with a very small model."""
 
@@ -180,11 +179,6 @@ class House:
     url: str | None
     """The Prefect API to use; None: each run starts or joins a server of its own."""
 
-    @property
-    def cwd(self) -> Path:
-        """Where its commands are typed: the recipe names `texts` from here, so that the keys are those of any copy."""
-        return self.texts.parent
-
     def env(self, **more: str) -> dict[str, str]:
         """The environment of a command."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FROMZERO_", "PREFECT_API_"))}
@@ -195,7 +189,7 @@ class House:
         """`fromzero VERB WORDS…`."""
         log = self.folder / f"stderr-{time.monotonic_ns()}"
         command = [sys.executable, "-m", "flows.cli", verb, *words]
-        return Started(command, self.cwd, self.env(**(env or {})), log, **options)
+        return Started(command, self.tree, self.env(**(env or {})), log, **options)
 
     def run(self, *words: str, code: int | None = 0, env: dict[str, str] | None = None) -> Result:
         """`fromzero run RECIPE WORDS… --json`."""
@@ -282,28 +276,17 @@ def copy_tree(target: Path) -> Path:
     return target
 
 
-def _furnished(folder: Path, tree: Path) -> House:
-    """A house with the recipe of its own texts."""
-    recipe = folder / "tiny.yaml"
-    recipe.write_text(RECIPE)
-    return House(folder, folder / "home", tree, recipe, folder / "texts", None)
-
-
 @functools.cache
 def _finished(session: Path) -> tuple[House, Result]:
-    """A house of this process's own; the one that it is a copy of is made once for all workers of pytest-xdist."""
-    made = (session.parent if "PYTEST_XDIST_WORKER" in os.environ else session) / "made"
-    made.mkdir(exist_ok=True)
-    with (made / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (made / "said.json").exists():
-            (made / "texts").mkdir()  # fails, at once, in all tests after one in which the first run has failed
-            write_texts(made / "texts" / "old.jsonl", seed=1)
-            found = _furnished(made, copy_tree(made / "tree")).run()
-            (made / "said.json").write_text(json.dumps(asdict(found)))
-    for part in ("home", "texts"):
-        shutil.copytree(made / part, session / "house" / part)
-    return _furnished(session / "house", made / "tree"), Result(**json.loads((made / "said.json").read_text()))
+    folder = session / "house"
+    folder.mkdir()  # fails, at once, in all tests after one in which the first run has failed
+    texts = folder / "texts"
+    texts.mkdir()
+    write_texts(texts / "old.jsonl", seed=1)
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(RECIPE.format(texts=texts))
+    house = House(folder, folder / "home", copy_tree(folder / "tree"), recipe, texts, None)
+    return house, house.run()
 
 
 def finished(factory: pytest.TempPathFactory, url: str | None = None) -> House:

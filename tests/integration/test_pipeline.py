@@ -155,7 +155,7 @@ def test_the_plan_names_whichever_artifact_is_damaged_and_that_one_only(house: H
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
     command = [sys.executable, "-P", str(ROOT / "tests/plan_damaged.py"), str(house.recipe), str(seed)]
-    ran = subprocess.run(command, cwd=house.cwd, env=house.env(), capture_output=True, text=True, timeout=900)
+    ran = subprocess.run(command, cwd=house.tree, env=house.env(), capture_output=True, text=True, timeout=900)
     assert ran.returncode == 0, ran.stderr[-3000:]
     found = json.loads(ran.stdout)
     assert {entry["step"] for entry in found["damaged"]} == STEPS - {"register_model", "promote_model"}
