@@ -82,7 +82,7 @@ def run(args: list[str], env: dict[str, str] | None, new_session: bool) -> int:
 
 
 def main() -> None:
-    """Load everything, then start what is asked for, one JSON object a line, until stdin ends."""
+    """Load everything, then start what is asked for, one JSON object a line, until stdin ends; then end it."""
     subprocess.Popen = Forked  # before torch takes its name for it
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
     from importlib import import_module
@@ -104,6 +104,8 @@ def main() -> None:
             process = Forked(asked["args"], env=asked["env"], start_new_session=True, stdout=out, stderr=errors)
         started[process.pid] = process
         print(process.pid, flush=True)
+    for process in started.values():  # what a failed test has left
+        process.kill()
 
 
 class Child:
