@@ -46,9 +46,9 @@ def summarise(console: Console, record: dict[str, Any], outcomes: list[Any]) -> 
     if repeated := funnel.again([outcome.stats for outcome in outcomes if outcome.step == "repeat_shard"]):
         console.print(f"\n{repeated}", markup=False)
     name = record["models"][0]["name"] if record["models"] else None
-    engine = record["config"].get("engine") or {}
-    cost = Prices(currency=engine.get("currency", "")).said(record.get("cost"))
-    spent = figures.seconds(record["seconds"]) + (f", at a cost of {cost}" if cost else "")
+    spent = figures.seconds(record["seconds"])
+    if record.get("cost") is not None:
+        spent += f", at a cost of {Prices(currency=record['config']['engine']['currency']).said(record['cost'])}"
     console.print(f"\n{record['state']} in {spent}  run {record['run']}")
     console.print("look further:")
     if name:
