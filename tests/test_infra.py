@@ -53,7 +53,7 @@ def cluster(tmp_path: Path) -> dict[str, str]:
 def test_in_slurm_the_first_node_runs_and_the_others_take_part_until_it_saves_and_goes_back_into_the_queue(
     cluster: dict[str, str], tmp_path: Path
 ) -> None:
-    script = f'SCRIPT=$$; export SCRIPT; . {SLURM} llama_8b "data.sources.mine.paths=[/shared/a corpus]"'
+    script = f'SCRIPT=$$; export SCRIPT; . "{SLURM}" llama_8b "data.sources.mine.paths=[/shared/a corpus]"'
     with (tmp_path / "errors").open("wb") as errors:
         done = subprocess.run(["bash", "-c", script], env=cluster, stdout=errors, stderr=errors, timeout=60)
     assert done.returncode == 130, (tmp_path / "errors").read_text()
