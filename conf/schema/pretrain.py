@@ -168,7 +168,14 @@ class PretrainRun(RunConf):
     threads: int = Field(2, ge=1)
     """CPU threads of each process."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
-    """With several processes: whole copies (ddp) or shards (fsdp) of the weights; auto: fsdp on cuda, ddp on cpu."""
+    """With several processes: whole copies (ddp) or shards (fsdp) of the weights; auto: fsdp on cuda, and where one
+    of the two options below is set, else ddp."""
+    shard_processes: int | None = Field(None, ge=1)
+    """Processes that share one copy of the weights as shards, a divisor of processes / tensor_parallel; the rest hold
+    further copies (hybrid sharding; best the number of GPUs of one machine). None: all share one copy."""
+    tensor_parallel: int = Field(1, ge=1)
+    """Processes that compute each layer together on the same sequences, each with a part of its heads and of its inner
+    width; a divisor of processes."""
     micro_batch: int = Field(16, ge=1)
     """Sequences in one forward pass of one process; gradients are accumulated over the passes of a step."""
     recompute: Literal["none", "selective", "full"] = "none"
@@ -194,6 +201,20 @@ class PretrainRun(RunConf):
     """Seconds in which a training process gets nothing done (no forward pass, no step) before all are taken to hang,
     and are killed and started again; counted from the first finished step on, and not while a checkpoint is waited for.
     None: never."""
+
+    @model_validator(mode="after")
+    def _spreads(self) -> Self:
+        together, shards = self.tensor_parallel, self.shard_processes
+        if self.processes % together:
+            raise ValueError(f"processes={self.processes} is not a multiple of tensor_parallel={together}: change one")
+        if shards is not None and self.processes // together % shards:
+            raise ValueError(
+                f"shard_processes={shards} does not divide processes / tensor_parallel={self.processes // together}: "
+                "change one of them"
+            )
+        if self.parallel == "ddp" and (together > 1 or shards is not None):
+            raise ValueError("shard_processes and tensor_parallel are not for parallel=ddp: set parallel=fsdp")
+        return self
 
 
 class PretrainConf(Conf):

@@ -26,6 +26,20 @@ class Place:
     deterministic: bool
     compile: bool
     parallel: str
+    shards: int
+    """Processes that share one copy of the weights, of those that read different sequences."""
+    tensor: int
+    """Processes that compute each layer together; they have successive ranks."""
+
+    @property
+    def data_rank(self) -> int:
+        """Which share of the sequences this process reads."""
+        return self.rank // self.tensor
+
+    @property
+    def data_world(self) -> int:
+        """How many shares of the sequences there are."""
+        return self.world // self.tensor
 
 
 def settle(run: PretrainRun) -> Place:
@@ -53,6 +67,7 @@ def settle(run: PretrainRun) -> Place:
         alone: dict[str, Any] = {"store": HashStore(), "rank": 0, "world_size": 1} if "RANK" not in os.environ else {}
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(minutes=10), **alone)
     wants_bf16 = run.precision == "bf16" or (run.precision == "auto" and has_bf16(device))
+    spread = run.shard_processes is not None or run.tensor_parallel > 1
     return Place(
         device=device,
         rank=rank,
@@ -60,7 +75,9 @@ def settle(run: PretrainRun) -> Place:
         precision=torch.bfloat16 if wants_bf16 else torch.float32,
         deterministic=deterministic,
         compile=cuda if run.compile is None else run.compile,
-        parallel=("fsdp" if cuda else "ddp") if run.parallel == "auto" else run.parallel,
+        parallel=("fsdp" if cuda or spread else "ddp") if run.parallel == "auto" else run.parallel,
+        shards=run.shard_processes or world // run.tensor_parallel,
+        tensor=run.tensor_parallel,
     )
 
 

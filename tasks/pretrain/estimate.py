@@ -92,7 +92,7 @@ def _activation_bytes(conf: PretrainConf, vocab_size: int) -> int:
     """fp32 activations kept for one backward pass of one process: about 34 numbers a token, layer and unit of width
     (Korthikanti et al., 2022), less where they are computed again, and three copies of the logits."""
     layers, width = _shape(as_transformers(conf.model))
-    processes = conf.run.processes
+    processes = conf.run.processes // conf.run.tensor_parallel
     rows = min(conf.run.micro_batch, -(-conf.segment.sequences // processes))
     kept = {"none": 34 * layers, "selective": 12 * layers + 34, "full": layers + 34}[conf.run.recompute]
     return int(rows * conf.segment.seq_len * 4 * (kept * width + 3 * vocab_size))
@@ -110,7 +110,10 @@ def estimate(conf: PretrainConf, vocab_size: int) -> dict[str, float | int | Non
     optimizer = conf.optimizer
     moments = {"sgd": int(optimizer.momentum > 0)}.get(optimizer.kind, 2)
     kept = 1 + moments + int(conf.segment.ema is not None)
-    copies = 1 if conf.run.parallel == "fsdp" else conf.run.processes
+    run = conf.run
+    sharing = run.tensor_parallel * (run.shard_processes or run.processes // run.tensor_parallel)
+    sharded = run.parallel == "fsdp" or run.shard_processes is not None or run.tensor_parallel > 1
+    copies = run.processes // sharing if sharded else run.processes
     return {
         "parameters": parameters,
         "tokens": tokens,

@@ -77,7 +77,8 @@ class Loop:
 
     def load(self, folder: Path) -> dict[str, Any]:
         """Weights, moments and random state of a checkpoint; with another number of processes, dropout starts anew."""
-        same = self.checkpoints.record(folder)["world"] == self.place.world
+        saved = self.checkpoints.record(folder)
+        same = (saved["world"], saved.get("tensor", 1)) == (self.place.world, self.place.tensor)
         state = self.trainer.tensors(rng=same)
         record = self.checkpoints.load(folder, state)
         if same:
@@ -195,6 +196,7 @@ class Loop:
             "losses": self.losses,
             "seconds": self.elapsed(),
             "world": self.place.world,
+            "tensor": self.place.tensor,
             "loader": self._loader(trainer.step),
             "retreat": self.retreat.state(),
         }
