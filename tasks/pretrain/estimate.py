@@ -94,7 +94,9 @@ def _activation_bytes(conf: PretrainConf, vocab_size: int) -> int:
     layers, width = _shape(as_transformers(conf.model))
     processes = conf.run.processes // conf.run.tensor_parallel
     rows = min(conf.run.micro_batch, -(-conf.segment.sequences // processes))
-    kept = {"none": 34 * layers, "selective": 12 * layers + 34, "full": layers + 34}[conf.run.recompute]
+    most, budget = 34 * layers, conf.run.recompute_budget
+    ways = {"none": most, "selective": 12 * layers + 34, "full": layers + 34, "budget": budget * most + layers + 34}
+    kept = ways[conf.run.recompute]
     return int(rows * conf.segment.seq_len * 4 * (kept * width + 3 * vocab_size))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch.distributed as dist
 
 from tasks.core.errors import ArtifactError
-from tasks.pretrain import export
+from tasks.pretrain import export, native
 from tasks.pretrain.batches import padding
 from tasks.pretrain.checkpoint import Checkpoints
 from tasks.pretrain.device import Place, describe, settle
@@ -44,6 +44,9 @@ class Loop:
         self.steps = job.conf.segment.steps
         self.journal = Journal(job.work, place.rank == 0)
         self.trainer = make_trainer(job, place)
+        network = self.trainer.trainee.model
+        if place.device.type == "cuda" and isinstance(network, native.Native):
+            self.journal.say(native.choose_attention(network, place))
         self.valid, self.valid_picks = choose_valid(job)
         self.checkpoints = Checkpoints(job.work.scratch / "checkpoints", self._progress, self.journal.say)
         self.pulse = Pulse.here()

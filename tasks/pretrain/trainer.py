@@ -16,7 +16,7 @@ from torch import Tensor
 
 from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import ConfigError
-from tasks.pretrain import model, optimizer, recompute, spread, tensor
+from tasks.pretrain import fp8, model, optimizer, recompute, spread, tensor
 from tasks.pretrain.batches import Order, Source
 from tasks.pretrain.denoising import TRAINEES
 from tasks.pretrain.device import Place
@@ -62,7 +62,9 @@ class Trainer:
         self.conf, self.place, self.sources, self.order, self.objective = conf, place, sources, order, objective
         trainee = TRAINEES[conf.model.aim](network, conf.optimizer.z_loss > 0, conf.segment.label_smoothing)
         trainee.train()
-        recompute.install(model.blocks(network), conf.run.recompute)
+        if place.fp8:
+            fp8.convert(model.blocks(network))
+        recompute.install(model.blocks(network), conf.run.recompute, conf.run.recompute_budget)
         if place.compile:
             for block in model.blocks(network):
                 block.compile()
