@@ -7,8 +7,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from conf.schema.base import Conf, RunConf
+from conf.schema.base import Conf
 from conf.schema.model import NetworkConf
+from conf.schema.pretrain_run import PretrainRun as PretrainRun
 
 START = re.compile(r"models:/[^/@\s]+(@[^/@\s]+|/\d+)|store:\w+/[0-9a-f]+")
 
@@ -164,70 +165,6 @@ class OptimizerConf(Conf):
         if self.guard_patience is not None and self.guard_patience > self.guard_back:
             raise ValueError(f"guard_patience={self.guard_patience} exceeds guard_back={self.guard_back}: raise it")
         return self
-
-
-class PretrainRun(RunConf):
-    """How pretraining is run. On one device and number of processes the weights do not depend on it,
-    but for threads, micro_batch, precision and compile, which change the rounding."""
-
-    segment: str = "main"
-    """The segment's name in logs."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: cuda where there is one."""
-    processes: int = Field(1, ge=1)
-    """Training processes on each machine; one for each GPU."""
-    nodes: int = Field(1, ge=1)
-    """Machines that train together. This one runs the step; on each of the others `fromzero train-node` takes part,
-    with the same FROMZERO_HOME on a file system that all share."""
-    rendezvous: str | None = Field(None, pattern=r"^[\w.-]+:\d{1,5}$")
-    """HOST:PORT of this machine at which the other nodes meet it; None: its name and 29400."""
-    node_seconds: float = Field(600.0, ge=1)
-    """Seconds in which all nodes must be there at the start, and again after one was lost."""
-    threads: int = Field(2, ge=1)
-    """CPU threads of each process."""
-    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
-    """With several processes: whole copies (ddp) or shards (fsdp) of the weights; auto: fsdp on cuda, ddp on cpu."""
-    micro_batch: int = Field(16, ge=1)
-    """Sequences in one forward pass of one process; gradients are accumulated over the passes of a step."""
-    probe: bool = False
-    """Before the first step, look for the largest micro_batch that fits (a power of two) and use it in place of
-    `micro_batch`: on cuda by trying, on the CPU by the estimate and the memory that is free. It is kept with the
-    checkpoints, for another one would round otherwise."""
-    recompute: Literal["none", "selective", "full"] = "none"
-    """What the backward pass computes again in place of keeping it: full, all inside the network's layers (a third more
-    work, least memory); selective, all but matrix products and attention. The weights are the same to the bit."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 where the device computes in it (it is asked), else fp32."""
-    compile: bool | None = None
-    """Compile each block of the network; None: on cuda only."""
-    deterministic: bool | None = None
-    """The same bits on every run; None: on cpu only, where it costs nothing."""
-    malloc: bool = True
-    """Let glibc keep freed memory (about 15 % faster on CPUs, with more memory)."""
-    log_every: int = Field(10, ge=1)
-    """Optimizer steps between two lines of progress and rows of metrics."""
-    sample_every: int | None = Field(None, ge=1)
-    """Optimizer steps between two looks at what the network writes after `sample_prompts` (causal models only), the
-    likeliest token each time; None: none."""
-    sample_prompts: tuple[str, ...] = ("", "The")
-    """What it goes on with; an empty text is the beginning of a document."""
-    sample_tokens: int = Field(40, ge=1)
-    """Tokens that it writes each time; fewer where a document ends."""
-    checkpoint_steps: int = Field(200, ge=1)
-    """Optimizer steps between two checkpoints."""
-    checkpoint_minutes: float = Field(5.0, gt=0)
-    """Minutes after which a checkpoint is made all the same."""
-    max_restarts: int = Field(3, ge=0)
-    """How often training processes that died or hang are started again from the newest checkpoint, in one attempt."""
-    hang_seconds: float | None = Field(300.0, gt=0)
-    """Seconds in which a training process gets nothing done (no forward pass, no step) before all are taken to hang,
-    and are killed and started again; counted from the first finished step on, and not while a checkpoint is waited for.
-    None: never."""
-
-    @property
-    def world(self) -> int:
-        """Training processes on all machines."""
-        return self.nodes * self.processes
 
 
 class PretrainConf(Conf):

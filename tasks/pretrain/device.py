@@ -13,6 +13,7 @@ from torch._C._distributed_c10d import HashStore
 
 from conf.schema.pretrain import PretrainRun
 from tasks.core.errors import HostError
+from tasks.pretrain import demands, fp8
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,31 @@ class Place:
     rank: int
     world: int
     precision: torch.dtype
+    fp8: bool
+    """Whether matrix products within layers are in fp8."""
     deterministic: bool
     compile: bool
     parallel: str
+    shards: int
+    """Processes that share one copy of the weights, of those that read different sequences."""
+    tensor: int
+    """Processes that compute each layer together; they have successive ranks."""
+
+    @property
+    def data_rank(self) -> int:
+        """Which share of the sequences this process reads."""
+        return self.rank // self.tensor
+
+    @property
+    def data_world(self) -> int:
+        """How many shares of the sequences there are."""
+        return self.world // self.tensor
 
 
 def settle(run: PretrainRun) -> Place:
     """Choose the device, join the process group (torchrun's environment), fix threads and kernels.
 
-    Raises `HostError` when cuda is asked for and there is none for this process.
+    Raises `HostError` when cuda is asked for and there is none for this process, and for what it cannot do.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -41,10 +58,13 @@ def settle(run: PretrainRun) -> Place:
             f"pretrain.run: process {local} finds {torch.cuda.device_count()} CUDA devices: "
             "set run.device=cpu or lower run.processes"
         )
+    demands.refuse_without(run, cuda=cuda)
     torch.set_num_threads(run.threads)
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
+        if run.precision == "fp8":
+            fp8.refuse_if_unable(device)
     deterministic = not cuda if run.deterministic is None else run.deterministic
     if deterministic:
         torch.use_deterministic_algorithms(True)
@@ -52,15 +72,19 @@ def settle(run: PretrainRun) -> Place:
         # Alone and not under torchrun (a notebook, a test), there is nobody to meet and no address to meet at.
         alone: dict[str, Any] = {"store": HashStore(), "rank": 0, "world_size": 1} if "RANK" not in os.environ else {}
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(minutes=10), **alone)
-    wants_bf16 = run.precision == "bf16" or (run.precision == "auto" and has_bf16(device))
+    wants_bf16 = run.precision in ("bf16", "fp8") or (run.precision == "auto" and has_bf16(device))
+    spread = run.shard_processes is not None or run.tensor_parallel > 1
     return Place(
         device=device,
         rank=rank,
         world=world,
+        fp8=run.precision == "fp8",
         precision=torch.bfloat16 if wants_bf16 else torch.float32,
         deterministic=deterministic,
         compile=cuda if run.compile is None else run.compile,
-        parallel=("fsdp" if cuda else "ddp") if run.parallel == "auto" else run.parallel,
+        parallel=("fsdp" if cuda or spread else "ddp") if run.parallel == "auto" else run.parallel,
+        shards=run.shard_processes or world // run.tensor_parallel,
+        tensor=run.tensor_parallel,
     )
 
 

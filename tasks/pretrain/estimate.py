@@ -96,8 +96,11 @@ def _activation_bytes(conf: PretrainConf, vocab_size: int, each: int) -> int:
     """Activations kept for one backward pass of one process: about 34 numbers of `each` bytes a token, layer and unit
     of width (Korthikanti et al., 2022), less where they are computed again, and three copies of the logits."""
     layers, width = _shape(as_transformers(conf.model))
-    rows = min(conf.run.micro_batch, -(-conf.segment.sequences // conf.run.world))
-    kept = {"none": 34 * layers, "selective": 12 * layers + 34, "full": layers + 34}[conf.run.recompute]
+    processes = conf.run.world // conf.run.tensor_parallel
+    rows = min(conf.run.micro_batch, -(-conf.segment.sequences // processes))
+    most, budget = 34 * layers, conf.run.recompute_budget
+    ways = {"none": most, "selective": 12 * layers + 34, "full": layers + 34, "budget": budget * most + layers + 34}
+    kept = ways[conf.run.recompute]
     return int(rows * conf.segment.seq_len * each * (kept * width + 3 * vocab_size))
 
 
@@ -119,8 +122,10 @@ def memory(conf: PretrainConf, vocab_size: int, *, gpu: bool) -> dict[str, float
     if parameters is None:
         return None
     half = gpu and run.precision != "fp32"
-    sharded = run.parallel == "fsdp" or (run.parallel == "auto" and gpu)
-    own = parameters / run.world if sharded else parameters
+    spread = run.shard_processes is not None or run.tensor_parallel > 1
+    sharded = run.parallel == "fsdp" or (run.parallel == "auto" and (gpu or spread))
+    sharing = run.tensor_parallel * run.shard_processes if run.shard_processes else run.world
+    own = parameters / sharing if sharded else parameters
     found = {
         "weights": 4 * own + (2 * parameters if half else 0),
         "gradients": 4 * own,

@@ -10,7 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 from tasks.core.errors import ArtifactError
-from tasks.pretrain import export, probe, samples, suspects
+from tasks.pretrain import export, native, probe, samples, suspects
 from tasks.pretrain.batches import padding
 from tasks.pretrain.checkpoint import Checkpoints
 from tasks.pretrain.device import Place, describe, settle
@@ -35,6 +35,9 @@ class Loop:
         self.journal = Journal(job.work, place.rank == 0)
         free = free_memory_gb()
         self.trainer = make_trainer(job, place)
+        network = self.trainer.trainee.model
+        if place.device.type == "cuda" and isinstance(network, native.Native):
+            self.journal.say(native.choose_attention(network, place))
         self.journal.say(in_words(job.conf, job.vocab_size))
         self.trainer.micro_batch = probe.micro_batch(job, self.trainer, free, self.journal.say)
         self.valid, self.valid_picks = choose_valid(job)
@@ -73,7 +76,8 @@ class Loop:
 
     def load(self, folder: Path) -> dict[str, Any]:
         """Weights, moments and random state of a checkpoint; with another number of processes, dropout starts anew."""
-        same = self.checkpoints.record(folder)["world"] == self.place.world
+        saved = self.checkpoints.record(folder)
+        same = (saved["world"], saved.get("tensor", 1)) == (self.place.world, self.place.tensor)
         state = self.trainer.tensors(rng=same)
         record = self.checkpoints.load(folder, state)
         if same:
@@ -191,6 +195,7 @@ class Loop:
             "losses": self.losses,
             "seconds": self.elapsed(),
             "world": self.place.world,
+            "tensor": self.place.tensor,
             "loader": self._loader(trainer.step),
             "retreat": self.retreat.state(),
         }

@@ -40,7 +40,9 @@ def out_of_memory(what: str, run: PretrainRun, *, cuda: bool) -> str:
             f"pretrain.run.micro_batch={max(1, run.micro_batch // 2)} (it is {run.micro_batch}; the batch stays the "
             "same by accumulation)"
         )
-    if run.recompute != "full":
+    if run.recompute == "budget":
+        options.append(f"pretrain.run.recompute_budget below {run.recompute_budget:g} (0: least activations)")
+    elif run.recompute != "full":
         options.append(f"pretrain.run.recompute=full (it is {run.recompute}; a third more work, least activations)")
     if cuda and not (run.processes > 1 and run.parallel != "ddp"):
         options.append("pretrain.run.parallel=fsdp with more pretrain.run.processes, which share the weights")

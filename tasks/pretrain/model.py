@@ -1,4 +1,4 @@
-"""The network with its loss, and how it is spread over processes."""
+"""The network with its loss."""
 
 from __future__ import annotations
 
@@ -148,42 +148,6 @@ def blocks(model: Any) -> nn.ModuleList:
         return nn.ModuleList([block for found in outermost for block in found])
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     return max(lists, key=len, default=nn.ModuleList())
-
-
-def spread(trainee: Trainee, parallel: str, world: int, device: torch.device, deterministic: bool) -> nn.Module:
-    """The trainee on `device`, as shards (fsdp) or copies (ddp) over all processes."""
-    if parallel == "fsdp" and world > 1:
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-
-        mesh = init_device_mesh(device.type, (world,))
-        trainee.to(device)
-        for block in blocks(trainee.model):
-            fully_shard(block, mesh=mesh)
-        fully_shard(trainee, mesh=mesh)
-        register_fsdp_forward_method(trainee, "following")
-        return trainee
-    trainee.to(device)
-    if world == 1:
-        return trainee
-    from torch.nn.parallel import DistributedDataParallel
-
-    # Looking for unused parameters keeps the first step's buckets: rebuilt ones would add up in another order after
-    # a resume, and with three processes or more the last bits would differ.
-    return DistributedDataParallel(
-        trainee,
-        device_ids=[device.index] if device.type == "cuda" else None,
-        find_unused_parameters=deterministic and world > 2,
-    )
-
-
-def inner(module: nn.Module) -> Trainee:
-    """The trainee itself, whatever it is wrapped in."""
-    from torch.nn.parallel import DistributedDataParallel
-
-    found = module.module if isinstance(module, DistributedDataParallel) else module
-    assert isinstance(found, Trainee)
-    return found
 
 
 def looked_up(trainee: Trainee) -> list[nn.Parameter]:

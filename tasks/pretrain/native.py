@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from conf.schema.model import NativeConf
+from tasks.pretrain import attention
+from tasks.pretrain.device import Place
 
 
 class Hidden(NamedTuple):
@@ -52,11 +54,16 @@ class Attention(nn.Module):
         self.k_norm = Norm(conf.head_size, conf.norm_eps) if conf.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
-        """x [batch, seq_len, width] → the same; cos and sin [batch, 1, seq_len, head_size]."""
+        """x [batch, seq_len, width] → the same; cos and sin [batch, 1, seq_len, head_size]; mask: see `Decoder`."""
         q, k, v = (project(x).unflatten(-1, (-1, self.size)) for project in (self.q_proj, self.k_proj, self.v_proj))
         q, k, v = self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2), v.transpose(1, 2)
         q, k = rotate(q, cos, sin).type_as(v), rotate(k, cos, sin).type_as(v)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.grouped)
+        if mask is not None and mask.ndim == 1:
+            mixed = attention.within(q, k, v, mask)
+        else:
+            mixed = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.grouped
+            )
         out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -102,11 +109,14 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(vocab_size, conf.width)
         self.layers = nn.ModuleList(Block(conf) for _ in range(conf.depth))
         self.norm = Norm(conf.width, conf.norm_eps)
+        self.by_borders = False
+        """Whether blocks get the borders of documents (see `attention`) in place of a mask; SDPA with a mask if not."""
 
     def forward(self, input_ids: Tensor, position_ids: Tensor, use_cache: bool = False) -> Hidden:
         """ids and positions [batch, seq_len]; a document begins where the position is 0, and sees only itself."""
         cos, sin = rotation(position_ids, self.size, self.theta)
-        mask = same_document(position_ids) if bool((position_ids[:, 1:] == 0).any()) else None
+        separate = attention.borders if self.by_borders else same_document
+        mask = separate(position_ids) if bool((position_ids[:, 1:] == 0).any()) else None
         x = self.embed_tokens(input_ids)
         for block in self.layers:
             x = block(x, cos, sin, mask)
@@ -147,6 +157,14 @@ class Native(nn.Module):
             else:
                 writes = name.endswith(("o_proj.weight", "down_proj.weight"))
                 parameter.normal_(0.0, last if writes else self.conf.init_std)
+
+
+def choose_attention(network: Native, place: Place) -> str:
+    """Let the network use the fastest attention that works here, found by trying; what was chosen, in words."""
+    conf, parts = network.conf, place.tensor
+    found, why = attention.by_borders(place, conf.heads // parts, conf.kv_heads // parts, conf.head_size)
+    network.model.by_borders = found
+    return "attention by the borders of documents (varlen)" if found else f"attention by SDPA with a mask ({why})"
 
 
 def rotation(positions: Tensor, size: int, theta: float) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from conf.schema.pretrain import OptimizerConf
+from tasks.pretrain.tensor import by_mesh
 
 Named = Mapping[str, nn.Parameter]
 
@@ -86,8 +87,11 @@ def make(named: Named, conf: OptimizerConf, looked_up: Iterable[nn.Parameter] = 
 def _plain(named: Named, conf: OptimizerConf) -> torch.optim.Optimizer:
     matrices = [parameter for parameter in named.values() if parameter.ndim >= 2]
     vectors = [parameter for parameter in named.values() if parameter.ndim < 2]
-    decayed = [{"params": matrices, "weight_decay": conf.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    groups: list[dict[str, Any]] = [group for group in decayed if group["params"]]
+    decayed: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": conf.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    groups: list[dict[str, Any]] = [{**group, "params": some} for group in decayed for some in by_mesh(group["params"])]
     if conf.kind == "sgd":
         return torch.optim.SGD(groups, momentum=conf.momentum, nesterov=conf.nesterov, fused=True)
     kind = torch.optim.Adam if conf.kind == "adam" else torch.optim.AdamW

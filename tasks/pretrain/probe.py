@@ -39,7 +39,7 @@ def micro_batch(job: Job, trainer: Trainer, free_gb: float, say: Callable[[str],
     if found := agreed(kept):
         say(f"micro-batch {found}, as found when this was begun")
         return found
-    most = job.conf.segment.batch_tokens // job.conf.segment.seq_len // place.world
+    most = job.conf.segment.batch_tokens // job.conf.segment.seq_len // place.data_world
     on_gpu = place.device.type == "cuda"
     fits = (lambda size: tried(trainer, size)) if on_gpu else (lambda size: foreseen(job, size, free_gb))
     found = agreed(largest(most, fits))

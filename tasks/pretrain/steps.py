@@ -48,14 +48,16 @@ def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dic
 
 
 def check_device(run: PretrainRun) -> None:
-    """Raise `HostError` if this machine lacks the GPU that training asks for; a plan may be made without it."""
-    from tasks.pretrain.hardware import shows_a_gpu
+    """Raise `HostError` (or `ConfigError`) if this machine lacks what training asks for; a plan may do without."""
+    from tasks.pretrain.demands import refuse_without
+    from tasks.pretrain.hardware import on_cpu, shows_a_gpu
 
     if run.device == "cuda" and not shows_a_gpu():
         raise HostError(
             "pretrain.run.device=cuda, and this machine shows no GPU: run it on one that has, stop before it "
             "(--until check_tokens), or give pretrain.run.device=cpu"
         )
+    refuse_without(run, cuda=not on_cpu(run.device))
 
 
 @step(

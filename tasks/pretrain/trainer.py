@@ -16,7 +16,7 @@ from torch import Tensor
 
 from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import ConfigError
-from tasks.pretrain import model, optimizer, recompute
+from tasks.pretrain import fp8, model, optimizer, recompute, spread, tensor
 from tasks.pretrain.batches import Order, Source
 from tasks.pretrain.denoising import TRAINEES
 from tasks.pretrain.device import Place
@@ -52,21 +52,24 @@ class Trainer:
         objective: Objective,
     ) -> None:
         option = "first_batch_tokens" if conf.segment.first_batch_tokens else "batch_tokens"
-        if conf.segment.sequences % place.world:
+        if conf.segment.sequences % place.data_world:
             raise ConfigError(
                 f"segment.{option}={conf.segment.sequences * conf.segment.seq_len} makes {conf.segment.sequences} "
-                f"sequences, which {place.world} processes cannot share evenly: change {option}, seq_len or "
+                f"sequences, which {place.data_world} processes cannot share evenly: change {option}, seq_len or "
                 "run.processes"
             )
+        tensor.refuse_if_indivisible(network, conf)
         self.conf, self.place, self.sources, self.order, self.objective = conf, place, sources, order, objective
         trainee = TRAINEES[conf.model.aim](network, conf.optimizer.z_loss > 0, conf.segment.label_smoothing)
         trainee.train()
-        recompute.install(model.blocks(network), conf.run.recompute)
+        if place.fp8:
+            fp8.convert(model.blocks(network))
+        recompute.install(model.blocks(network), conf.run.recompute, conf.run.recompute_budget)
         if place.compile:
             for block in model.blocks(network):
                 block.compile()
-        self.module = model.spread(trainee, place.parallel, place.world, place.device, place.deterministic)
-        self.trainee = model.inner(self.module)
+        self.module = spread.spread(trainee, place)
+        self.trainee = spread.inner(self.module)
         self.named = model.parameters(self.trainee)
         self.optimizer = optimizer.make(self.named, conf.optimizer, model.looked_up(self.trainee))
         averaged = self.named.items() if conf.segment.ema else ()
@@ -84,7 +87,7 @@ class Trainer:
 
     def seed_rng(self, step: int) -> None:
         """Seed dropout for this process from `step` on, where no saved state says otherwise."""
-        torch.manual_seed((self.conf.seed * 1_000_003 + step) * 1_009 + self.place.rank)
+        torch.manual_seed((self.conf.seed * 1_000_003 + step) * 1_009 + self.place.data_rank)
 
     def tensors(self, *, rng: bool = True) -> dict[str, Tensor]:
         """Everything that a checkpoint holds as tensors, by name; views that loading fills in place."""
@@ -108,19 +111,21 @@ class Trainer:
         """Make one optimizer step; `flags` are shared with all processes on the way."""
         first, last = self.conf.segment.units(self.step), self.conf.segment.units(self.step + 1)
         with self.reading():
-            picks = self.order.share(range(first, last), self.place.rank, self.place.world)
-            before = first * self.conf.segment.sequences + self.place.rank * len(picks)
+            picks = self.order.share(range(first, last), self.place.data_rank, self.place.data_world)
+            before = first * self.conf.segment.sequences + self.place.data_rank * len(picks)
             rows = self._read(picks, self.sources, before)
         labelled = self._sum([float((rows[-1] != IGNORE).sum())])[0]
         nats, squares = self._accumulate(rows, max(labelled, 1.0))
         total = self._sum([nats, squares, *map(float, flags)])
         loss = (total[0] + self.conf.optimizer.z_loss * total[1]) / max(labelled, 1.0)
         parameters = [parameter for parameter in self.named.values() if parameter.grad is not None]
+        tensor.whole_gradients(parameters)
         self.optimizer.penalise(parameters)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        groups = tensor.by_mesh(parameters)
+        norm = tensor.norm_of(groups)
         skip = self._sum([float(self.guard.judge(loss, float(norm)))])[0] > 0
-        torch.nn.utils.clip_grads_with_norm_(parameters, self.conf.optimizer.clip, norm)
+        for group in groups:
+            torch.nn.utils.clip_grads_with_norm_(group, self.conf.optimizer.clip, norm)
         rate = learning_rate(self.step + 1, self.conf.segment)
         if not skip:
             self.optimizer.update(rate)
@@ -147,7 +152,7 @@ class Trainer:
             with self._synchronised(number == len(pieces) - 1), self._precision():
                 loss, square = self.module(*piece)
                 # Both ddp and fsdp average over processes; the sum over all is what the batch's mean is made of.
-                scaled = (loss + self.conf.optimizer.z_loss * square) * (self.place.world / labelled)
+                scaled = (loss + self.conf.optimizer.z_loss * square) * (self.place.data_world / labelled)
                 scaled.backward()
             nats, squares = nats + loss.detach(), squares + square.detach()
         return float(nats), float(squares)
@@ -164,7 +169,7 @@ class Trainer:
         for name, value in self.ema.items():
             self.named[name].copy_(value)
         yield
-        if kept and self.place.parallel == "fsdp" and self.place.world > 1:
+        if kept and self.place.parallel == "fsdp" and self.place.data_world > 1:
             self.module.reshard()  # type: ignore[operator]  # else the next pass would still compute on the average
         for name, value in kept.items():
             self.named[name].copy_(value)
@@ -180,7 +185,7 @@ class Trainer:
     def evaluate(self, blocks: Sequence[tuple[int, int]], sources: Sequence[Source]) -> float:
         """Nats per labelled token of these blocks, the work shared by all processes."""
         # FSDP gathers weights in every forward pass: all processes make equally many, the spare ones with no labels.
-        world, rank = self.place.world, self.place.rank
+        world, rank = self.place.data_world, self.place.data_rank
         width = -(-len(blocks) // world)
         mine = list(blocks[rank * width : (rank + 1) * width])
         rows = self._read(mine + [blocks[0]] * (width - len(mine)), sources)
@@ -206,10 +211,11 @@ class Trainer:
 
     @contextlib.contextmanager
     def _synchronised(self, last: bool) -> Iterator[None]:
-        if self.place.world == 1 or last or self.place.parallel == "ddp":
-            quiet = self.place.world > 1 and not last
+        world = self.place.data_world
+        if world == 1 or last or self.place.parallel == "ddp":
+            quiet = world > 1 and not last
             with self.module.no_sync() if quiet else contextlib.nullcontext():  # type: ignore[operator]
-                if self.place.world > 1 and self.place.parallel == "fsdp":
+                if world > 1 and self.place.parallel == "fsdp":
                     self.module.set_requires_gradient_sync(True)  # type: ignore[operator]
                 yield
         else:
@@ -221,14 +227,14 @@ class Trainer:
         return torch.autocast(self.place.device.type, self.place.precision, enabled=half)
 
     def _sum(self, values: list[float]) -> list[float]:
-        """Sums over all processes, the same bits on each."""
+        """Sums over the processes that read different sequences, the same bits on each."""
         if self.place.world == 1:
             return values
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.place.device)
-        dist.all_reduce(tensor)
-        return [float(value) for value in tensor.tolist()]
+        summed = torch.tensor(values, dtype=torch.float64, device=self.place.device)
+        dist.all_reduce(summed)
+        return [float(value) / self.place.tensor for value in summed.tolist()]
 
-    def full(self, tensor: Tensor) -> Tensor:
+    def full(self, value: Tensor) -> Tensor:
         """A tensor whole and on the CPU, wherever its shards are; to be called on all processes."""
-        whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+        whole = value.full_tensor() if hasattr(value, "full_tensor") else value
         return whole.detach().cpu().contiguous()

@@ -1,0 +1,29 @@
+"""What options of training ask of the machine beyond its memory: no torch, so that a plan can ask too."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from conf.schema.pretrain import PretrainRun
+from tasks.core.errors import ConfigError, HostError
+
+
+def refuse_without(run: PretrainRun, *, cuda: bool) -> None:
+    """Raise `ConfigError` or `HostError` for an option that needs a GPU, the compiler or a package that is not here."""
+    if run.recompute == "budget" and not (cuda if run.compile is None else run.compile):
+        raise ConfigError(
+            "pretrain.run.recompute=budget is the compiler's choice, and nothing is compiled here: set "
+            "pretrain.run.compile=true, or recompute=selective"
+        )
+    if run.precision != "fp8":
+        return
+    if not cuda:
+        raise HostError(
+            "pretrain.run.precision=fp8 needs a GPU of compute capability 8.9 or more (Ada, Hopper), and training here "
+            "is on the CPU: set precision=auto"
+        )
+    if find_spec("torchao") is None:
+        raise HostError(
+            "pretrain.run.precision=fp8 needs torchao: pip install '.[fp8]' (or pip install torchao), or set "
+            "precision=auto"
+        )
