@@ -13,8 +13,8 @@ from tasks.pretrain.device import settle
 from tasks.pretrain.estimate import memory
 from tasks.pretrain.job import Job
 from tasks.pretrain.loop import Loop
-from tasks.pretrain.model import inner
 from tasks.pretrain.probe import SPARED, largest, tried
+from tasks.pretrain.spread import inner
 from tests.tasks.pretrain.conftest import GPT2
 from tests.tasks.pretrain.test_loop import train, train_until
 
