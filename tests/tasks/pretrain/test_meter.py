@@ -27,7 +27,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def meter(world: int = 1, flops: int | None = 6_000_000) -> Meter:
-    place = Place(torch.device("cpu"), 0, world, torch.float32, True, False, "ddp")
+    cpu = {"device": torch.device("cpu"), "precision": torch.float32, "fp8": False, "compile": False}
+    place = Place(rank=0, world=world, deterministic=True, parallel="ddp", shards=world, tensor=1, **cpu)
     return Meter(SEGMENT, place, flops, step=4)
 
 
