@@ -24,7 +24,7 @@ HEADINGS = {
     "Every day": ("init", "plan", "run", "runs", "logs", "cancel", "report"),
     "Models": ("generate", "chat", "compare", "promote", "rollback"),
     "Looking": ("show", "rejects", "lineage", "diff", "takedown", "verify", "gc"),
-    "Machine": ("doctor", "setup", "up", "status", "down", "deploy", "completion"),
+    "Machine": ("doctor", "setup", "up", "status", "down", "deploy", "train-node", "completion"),
 }
 """The commands as --help groups them, each group in the order of use."""
 

@@ -1,4 +1,4 @@
-"""Pretraining: a chain of segments, each from the checkpoint of the one before."""
+"""Pretraining: a chain of segments, each from the checkpoint of the one before, the first perhaps from a model."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 from conf.schema.recipe import Recipe
 from flows.data import Data
 from tasks.pretrain import steps as pretrain
+from tasks.register import steps as register
 
 
 def train(recipe: Recipe, data: Data) -> Any:
     """The pretrained model: the artifact of the last segment."""
-    model = None
+    model = register.starting_point(recipe.pretrain.start) if recipe.pretrain.start else None
     for segment in recipe.pretrain.chain(recipe.model):
         model = pretrain.pretrain(data.tokens, data.tokenizer, model, conf=segment)
     return model

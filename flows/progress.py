@@ -13,7 +13,7 @@ from rich.text import Text
 
 STEP = re.compile(r"\bstep (\d+)/(\d+)\b")
 LEFT = re.compile(r"\b(?:left (\d+) s|ETA (?:(\d+):)?(\d+):(\d+))\b")
-TOLD = re.compile(r"\b(?:valid )?loss [\d.]+|[\d,.]+ (?:tokens|examples)/s")
+TOLD = re.compile(r"\b(?:valid )?loss [\d.]+|[\d,.]+ (?:(?:tokens|examples)/s|bits/byte)|\bmfu \d+ %")
 BAR = 16
 STYLES = {"x": "red", "!": "yellow", "+": "green"}
 

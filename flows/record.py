@@ -13,6 +13,7 @@ from conf.schema.recipe import Recipe
 from flows.terminal import Terminal
 from tasks.core import alive, links
 from tasks.core.artifact import Manifest
+from tasks.core.costs import Prices
 from tasks.core.errors import FromzeroError, from_exception
 from tasks.core.plan import Planner
 from tasks.register import steps as register
@@ -76,6 +77,7 @@ def record_of(recipe: Recipe, engine: Engine, planned: Planner, state: str, star
         "state": state,
         "started": started,
         "seconds": round(time.time() - started, 3),
+        "cost": _cost(recipe, engine),
         "steps": steps,
         "metrics": metrics,
         "samples": _samples(engine),
@@ -85,6 +87,16 @@ def record_of(recipe: Recipe, engine: Engine, planned: Planner, state: str, star
         "command": _command(),
         "config": recipe.model_dump(mode="json"),
     }
+
+
+def _cost(recipe: Recipe, engine: Engine) -> float | None:
+    """What the artifacts cost that this run has made; None without prices."""
+    prices, total = Prices.of(recipe.engine), 0.0
+    for outcome in engine.outcomes if prices.known else ():
+        manifest = engine.store.look(outcome.step, outcome.key) if outcome.digest and outcome.key else None
+        if isinstance(manifest, Manifest) and outcome.state == "completed":
+            total += prices.cost(outcome.seconds, manifest.made_by) or 0.0
+    return round(total, 6) if prices.known else None
 
 
 def _samples(engine: Engine) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from flows import record
 from flows.pipeline import pipeline
 from flows.terminal import Terminal
 from tasks.core import database, server
+from tasks.core.costs import Prices
 from tasks.core.errors import HostError
 from tasks.core.plan import Planner, Reached
 from tasks.core.step import interpreted_by
@@ -60,7 +61,8 @@ def prepare() -> None:
 
 def plan(recipe: Recipe, refresh: tuple[str, ...] = (), until: str | None = None) -> Planner:
     """What a run would do; starts nothing and needs no server."""
-    planner = Planner(open_store(recipe.store), refresh, until, recipe.engine.on_code_change)
+    prices = Prices.of(recipe.engine)
+    planner = Planner(open_store(recipe.store), refresh, until, recipe.engine.on_code_change, prices)
     try:
         with interpreted_by(planner):
             pipeline(recipe)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from flows.terminal import summary_table
 from tasks.core import figures, funnel
+from tasks.core.costs import Prices
 
 SHOWN, LENGTH = 4, 150
 """How many samples of each model are shown, and so many characters of each."""
@@ -45,7 +46,10 @@ def summarise(console: Console, record: dict[str, Any], outcomes: list[Any]) -> 
     if repeated := funnel.again([outcome.stats for outcome in outcomes if outcome.step == "repeat_shard"]):
         console.print(f"\n{repeated}", markup=False)
     name = record["models"][0]["name"] if record["models"] else None
-    console.print(f"\n{record['state']} in {figures.seconds(record['seconds'])}  run {record['run']}")
+    spent = figures.seconds(record["seconds"])
+    if record.get("cost") is not None:
+        spent += f", at a cost of {Prices(currency=record['config']['engine']['currency']).said(record['cost'])}"
+    console.print(f"\n{record['state']} in {spent}  run {record['run']}")
     console.print("look further:")
     if name:
         console.print(f'  fromzero generate {name}@champion "Return the"', markup=False)

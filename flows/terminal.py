@@ -17,13 +17,18 @@ from rich.text import Text
 
 from flows.progress import Board
 from tasks.core import figures
+from tasks.core.costs import Prices
 from tasks.core.errors import ConfigError
 from tasks.core.plan import Row
+from tasks.core.step import labelled
 
 EVERY = 5.0
 """Seconds between two lines of one step where there is no terminal."""
 ROOMY = 170
 """Columns from which on a plan shows all that it estimates."""
+HELD = ("weights_gb", "gradients_gb", "optimizer_gb", "activations_gb")
+BELOW = (*HELD, "device_gb", "device_hours")
+"""Estimates that stand below the plan's table, for they would leave no room in it."""
 LOUD = ("warning:", "attempt ", "resuming from", "going on from")
 """How lines begin that a person is to see whatever is shown."""
 MARKS = {"cached": "=", "completed": "+", "failed": "x", "refused": "!", "waiting": "?", "skipped": "-"}
@@ -130,10 +135,11 @@ class Terminal:
                 self._live.start()
 
 
-def plan_table(rows: Iterable[Row], width: int) -> Table:
+def plan_table(rows: Iterable[Row], width: int, currency: str = "") -> Table:
     """The plan as a table: what hits, what runs and why, what waits; shards of one fate are one row.
 
-    Below `ROOMY` columns the estimate is the first of its quantities, so that the reason has room.
+    Costs are in `currency`. Below `ROOMY` columns the estimate is the first of its quantities, so that the reason has
+    room.
     """
     table = Table(box=None, pad_edge=False)
     for name in ("step", "shard", "action", "reason", "estimate"):
@@ -143,12 +149,29 @@ def plan_table(rows: Iterable[Row], width: int) -> Table:
         folded.setdefault((row.step, row.action, row.reason), []).append(row)
     for (step, action, reason), group in folded.items():
         shard = group[0].shard or "" if len(group) == 1 else f"{len(group)} shards"
-        names = dict.fromkeys(name for row in group for name in row.estimate)
+        names = dict.fromkeys(name for row in group for name in row.estimate if name not in BELOW)
         shown = list(names) if width >= ROOMY else list(names)[:1]
         sums = {name: sum(row.estimate.get(name, 0) for row in group) for name in shown}
-        estimate = ", ".join(_quantity(name, value) for name, value in sums.items()) if action != "hit" else ""
-        table.add_row(*(Text(cell) for cell in (step, shard, action, reason, estimate)))
+        told = [_quantity(name, value, currency) for name, value in sums.items()] if action != "hit" else []
+        table.add_row(*(Text(cell) for cell in (step, shard, action, reason, ", ".join(told))))
     return table
+
+
+def plan_lines(rows: Iterable[Row], currency: str = "") -> Iterable[str]:
+    """What each training that is not made yet will take, for below the plan's table."""
+    for row in rows:
+        found = row.estimate
+        if row.action == "hit" or "weights_gb" not in found:
+            continue
+        work = f", {found['flops']:.3g} FLOPs" if "flops" in found else ""
+        name = labelled(row.step, row.shard)
+        yield f"{name}: {found['parameters'] / 1e6:,.1f} M parameters, {figures.count(found['tokens'])} tokens{work}"
+        held = ", ".join(f"{part[:-3]} {found[part]:.3g}" for part in HELD)
+        there = f", of {found['device_gb']:.3g} that a GPU has" if "device_gb" in found else ""
+        yield f"  memory of each process in GB: {held}{there}; of all {found['memory_gb']:.3g}"
+        spent = f"{figures.seconds(found['seconds'])}" if "seconds" in found else "time not known before a first run"
+        cost = f", {_quantity('cost', found['cost'], currency)}" if "cost" in found else ""
+        yield f"  {spent}{cost}; a checkpoint takes {found['checkpoint_mb']:,.0f} MB"
 
 
 def summary_table(outcomes: Iterable[Any]) -> Table:
@@ -177,7 +200,9 @@ def _made(group: list[Any]) -> str:
     return ""
 
 
-def _quantity(name: str, value: float) -> str:
+def _quantity(name: str, value: float, currency: str) -> str:
+    if name == "cost":
+        return f"costs {Prices(currency=currency).said(value)}"
     if name == "seconds":
         return figures.seconds(value)
     if name == "vocab_size":

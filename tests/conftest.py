@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.pipeline_process import House, copied, finished
+from tests.preloaded import Preloaded, preloaded
 
 for name, value in {
     "DO_NOT_TRACK": "1",
@@ -62,3 +63,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory, prefect_url: str) -> House:
 def house(whole: House, tmp_path: Path) -> House:
     """A copy of the finished house, at another path."""
     return copied(whole, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def loaded() -> Iterator[Preloaded]:
+    """The process that training processes of tests are forked from."""
+    with preloaded() as process:
+        yield process

@@ -69,6 +69,7 @@ def train(joined: Artifact, conf: ToyConf, work: Workdir) -> dict[str, Any]:
     while work.progress < 20:
         time.sleep(conf.run.pause)
         work.progress = work.progress + 1
+        print(f"step {work.progress}/20", flush=True)
         if work.progress == int(os.environ.get("TOY_STAY_AT", "0")):
             signal.pause()
     (work / "model.txt").write_text((joined / "all.txt").read_text() + str(work.progress))

@@ -13,6 +13,7 @@ import psutil
 from tasks.core.artifact import hash_file
 from tasks.pretrain.job import Job
 from tasks.pretrain.torchrun import environment
+from tests.preloaded import Child, Preloaded
 
 BODY = """
 import sys
@@ -40,22 +41,35 @@ def rows(job: Job) -> list[dict[str, float]]:
     return [json.loads(line) for line in job.work.metrics_file.read_bytes().rpartition(b"\n")[0].splitlines()]
 
 
+def newest_step(job: Job) -> int:
+    """The step of the last row of metrics, 0 without one; asked many times a second."""
+    if not job.work.metrics_file.exists():
+        return 0
+    last = job.work.metrics_file.read_bytes().rpartition(b"\n")[0].rpartition(b"\n")[2]
+    return int(json.loads(last)["step"]) if last else 0
+
+
 class Body:
     """A step's body in a process group of its own, as the engine starts it."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, loaded: Preloaded | None = None, before: str = "") -> None:
+        """Start it, forked from `loaded` if there is one; `before` is Python that it runs first."""
         self.job = job
         job.work.make()
-        command = [sys.executable, "-c", BODY, str(job.write())]
+        args = ["-c", before + BODY, str(job.write())]
         self.log, self.errors = job.work.root / "log", job.work.root / "errors"
+        self.process: subprocess.Popen[bytes] | Child
+        if loaded is not None:
+            self.process = loaded.start(args, environment(job), self.log, self.errors)
+            return
         with self.log.open("wb") as log, self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                command, env=environment(job), start_new_session=True, stdout=log, stderr=errors
+                [sys.executable, *args], env=environment(job), start_new_session=True, stdout=log, stderr=errors
             )
 
     def reach(self, step: int) -> list[psutil.Process]:
         """Wait for a step and a checkpoint, which is written beside it; returns torchrun and the workers."""
-        wait_for(lambda: bool(rows(self.job)) and rows(self.job)[-1]["step"] >= step, f"step {step} never came")
+        wait_for(lambda: newest_step(self.job) >= step, f"step {step} never came")
         wait_for(lambda: self.job.work.progress > 0, "no checkpoint ever came")
         return psutil.Process(self.process.pid).children(recursive=True)
 

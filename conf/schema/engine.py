@@ -21,4 +21,8 @@ class EngineConf(RunConf):
     watts_per_core: float = Field(10.0, gt=0)
     """Watts that a busy core draws, its share of memory and power supply included: for the report's energy estimate."""
     price_per_core_hour: float | None = Field(None, ge=0)
-    """What a core costs for an hour, in any currency: for the report's costs; None for no costs."""
+    """What a core costs for an hour, in `currency`: for the costs that plan, summary and report tell; None for none."""
+    price_per_device_hour: float | None = Field(None, ge=0)
+    """What a GPU with its share of the machine costs for an hour, in `currency`; None for no costs."""
+    currency: str = Field("", max_length=12)
+    """Stands behind what something costs, for instance EUR."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from conf.schema.base import Conf, RunConf
 from conf.schema.model import NetworkConf
+
+START = re.compile(r"models:/[^/@\s]+(@[^/@\s]+|/\d+)|store:\w+/[0-9a-f]+")
 
 
 class SegmentConf(Conf):
@@ -54,7 +57,13 @@ class SegmentConf(Conf):
     patience: int | None = Field(None, ge=1)
     """Stop before the budget is used up after so many looks at the valid tokens in a row without a lower loss; None:
     never. `export: best` takes the weights of the lowest."""
-    later: ClassVar[frozenset[str]] = frozenset({"first_batch_tokens", "ramp", "label_smoothing", "ema", "patience"})
+    start: str | None = None
+    """Of the first segment: what it goes on from, models:/NAME@ALIAS, models:/NAME/VERSION or store:STEP/KEY, with the
+    same network and tokenizer; None: new weights. What it means is looked up by every run, and its digest is in the key
+    in place of the name."""
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"first_batch_tokens", "ramp", "label_smoothing", "ema", "patience", "start"}
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -68,6 +77,8 @@ class SegmentConf(Conf):
             raise ValueError("epochs needs at least one source, each read more than 0 times: leave unused sources out")
         if self.epochs is not None and self.mixture is not None:
             raise ValueError("mixture and epochs both say how much of each source is read: set one of them to null")
+        if self.start is not None and not START.fullmatch(self.start):
+            raise ValueError(f"start={self.start} must be models:/NAME@ALIAS, models:/NAME/VERSION or store:STEP/KEY")
         first = self.first_batch_tokens
         if first is not None and (self.batch_tokens % first or first % self.seq_len):
             raise ValueError(
@@ -164,13 +175,24 @@ class PretrainRun(RunConf):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where there is one."""
     processes: int = Field(1, ge=1)
-    """Training processes on this machine; one for each GPU."""
+    """Training processes on each machine; one for each GPU."""
+    nodes: int = Field(1, ge=1)
+    """Machines that train together. This one runs the step; on each of the others `fromzero train-node` takes part,
+    with the same FROMZERO_HOME on a file system that all share."""
+    rendezvous: str | None = Field(None, pattern=r"^[\w.-]+:\d{1,5}$")
+    """HOST:PORT of this machine at which the other nodes meet it; None: its name and 29400."""
+    node_seconds: float = Field(600.0, ge=1)
+    """Seconds in which all nodes must be there at the start, and again after one was lost."""
     threads: int = Field(2, ge=1)
     """CPU threads of each process."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """With several processes: whole copies (ddp) or shards (fsdp) of the weights; auto: fsdp on cuda, ddp on cpu."""
     micro_batch: int = Field(16, ge=1)
     """Sequences in one forward pass of one process; gradients are accumulated over the passes of a step."""
+    probe: bool = False
+    """Before the first step, look for the largest micro_batch that fits (a power of two) and use it in place of
+    `micro_batch`: on cuda by trying, on the CPU by the estimate and the memory that is free. It is kept with the
+    checkpoints, for another one would round otherwise."""
     recompute: Literal["none", "selective", "full"] = "none"
     """What the backward pass computes again in place of keeping it: full, all inside the network's layers (a third more
     work, least memory); selective, all but matrix products and attention. The weights are the same to the bit."""
@@ -184,6 +206,13 @@ class PretrainRun(RunConf):
     """Let glibc keep freed memory (about 15 % faster on CPUs, with more memory)."""
     log_every: int = Field(10, ge=1)
     """Optimizer steps between two lines of progress and rows of metrics."""
+    sample_every: int | None = Field(None, ge=1)
+    """Optimizer steps between two looks at what the network writes after `sample_prompts` (causal models only), the
+    likeliest token each time; None: none."""
+    sample_prompts: tuple[str, ...] = ("", "The")
+    """What it goes on with; an empty text is the beginning of a document."""
+    sample_tokens: int = Field(40, ge=1)
+    """Tokens that it writes each time; fewer where a document ends."""
     checkpoint_steps: int = Field(200, ge=1)
     """Optimizer steps between two checkpoints."""
     checkpoint_minutes: float = Field(5.0, gt=0)
@@ -194,6 +223,11 @@ class PretrainRun(RunConf):
     """Seconds in which a training process gets nothing done (no forward pass, no step) before all are taken to hang,
     and are killed and started again; counted from the first finished step on, and not while a checkpoint is waited for.
     None: never."""
+
+    @property
+    def world(self) -> int:
+        """Training processes on all machines."""
+        return self.nodes * self.processes
 
 
 class PretrainConf(Conf):
@@ -231,12 +265,26 @@ class PretrainRecipe(Conf):
     run: PretrainRun = PretrainRun()
     """How it is run."""
 
+    @model_validator(mode="after")
+    def _starts_once(self) -> Self:
+        if late := [name for name, segment in list(self.segments.items())[1:] if segment.start]:
+            raise ValueError(
+                f"segments.{late[0]}.start: only the first segment, {next(iter(self.segments))}, starts elsewhere; "
+                "each of the others goes on from the one before: leave it out"
+            )
+        return self
+
+    @property
+    def start(self) -> str | None:
+        """What the first segment goes on from."""
+        return next(iter(self.segments.values())).start
+
     def chain(self, model: NetworkConf) -> list[PretrainConf]:
-        """One config for each segment, in order."""
+        """One config for each segment, in order; what the first one starts from goes in as an artifact."""
         return [
             PretrainConf(
                 model=model,
-                segment=segment,
+                segment=segment.model_copy(update={"start": None}),
                 optimizer=self.optimizer,
                 seed=self.seed,
                 valid_every=self.valid_every,

@@ -97,6 +97,11 @@ class Recipe(Conf):
             raise ValueError("release.chat names a model, but finetune.chat is not set")
         if self.release.classifier and not self.finetune.classify:
             raise ValueError("release.classifier names a model, but finetune.classify is not set")
+        if self.pretrain.run.nodes > 1 and self.store.kind != "local":
+            raise ValueError(
+                f"pretrain.run.nodes={self.pretrain.run.nodes}: several machines train from one folder of checkpoints, "
+                "which a bucket is not: use store=local with store.path on a file system that all share"
+            )
         if isinstance(self.model, NativeConf):
             for name, segment in self.pretrain.segments.items():
                 if segment.seq_len > self.model.max_positions:
@@ -135,6 +140,7 @@ class Recipe(Conf):
             "release.chat": self.release.chat,
             "finetune.chat": self.finetune.chat,
             "finetune.classify": self.finetune.classify,
+            "pretrain.run.sample_every": self.pretrain.run.sample_every,
         }
         if named := [name for name, part in parts.items() if part]:
             raise ValueError(

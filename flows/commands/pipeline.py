@@ -26,7 +26,7 @@ def plan(recipe: Recipe, until: str | None, refresh: tuple[str, ...], as_json: b
     from dataclasses import asdict
 
     from flows import running
-    from flows.terminal import console, plan_table
+    from flows.terminal import console, plan_lines, plan_table
 
     running.hand_down(recipe)
     rows = running.plan(recipe, refresh, until).rows
@@ -34,7 +34,9 @@ def plan(recipe: Recipe, until: str | None, refresh: tuple[str, ...], as_json: b
         click.echo(json.dumps({"steps": [asdict(row) for row in rows]}))
     else:
         screen = console()
-        screen.print(plan_table(rows, screen.width))
+        screen.print(plan_table(rows, screen.width, recipe.engine.currency))
+        for line in plan_lines(rows, recipe.engine.currency):
+            screen.print(line, markup=False)
 
 
 @click.command()

@@ -116,6 +116,25 @@ def deploy(files: tuple[Path, ...], dry_run: bool, prune: bool, as_json: bool) -
         deployments.carry_out(changes, conf)
 
 
+@click.command("train-node")
+@click.argument("rendezvous", required=False, metavar="[HOST:PORT]")
+def train_node(rendezvous: str | None) -> None:
+    """Lend this machine to pretraining that another one runs.
+
+    For recipes with pretrain.run.nodes above 1: one machine runs the recipe, each of the others this command, with the
+    same FROMZERO_HOME on a file system that all share. It takes part in one training after another until it is ended;
+    training saves first. HOST:PORT, the recipe's pretrain.run.rendezvous, keeps it to one of several.
+
+    \b
+    fromzero train-node
+    fromzero train-node node-1:29400
+    """
+    from tasks.pretrain import steps as pretrain
+
+    _home()
+    pretrain.take_part(click.echo, rendezvous)
+
+
 def _home() -> Path:
     from tasks.core.store import home
 

@@ -15,6 +15,7 @@ from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.bench import Job
 from tasks.core.code import ROOT, code_of
 from tasks.core.errors import Refused, StepError, Transient
+from tasks.core.headway import Headway
 from tasks.core.lease import Lease, stopping
 from tasks.core.plan import artifacts_in, flat, made_from
 from tasks.core.step import Workdir
@@ -107,12 +108,16 @@ class Bodies:
         engine, label = self.engine, job.call.label
         file = engine.home / "logs" / engine.run_id / f"{label}.log"
 
-        def say(text: str) -> None:
-            with suppress(Exception):  # a log line that Prefect does not take must not end the step
-                log("%s", text)
-            engine.report.line(label, text)
+        with Headway(engine.progress(job)) as headway:
 
-        return engine.bench.run(job, work, lease, file, self._context(job, task), say)
+            def say(text: str) -> None:
+                with suppress(Exception):  # a log line that Prefect does not take must not end the step
+                    log("%s", text)
+                engine.report.line(label, text)
+                if job.call.shard is None:  # one for each shard of many would hide the others
+                    headway.line(text)
+
+            return engine.bench.run(job, work, lease, file, self._context(job, task), say)
 
     def _track(self, job: Job, work: Workdir, task: str) -> Any:
         engine = self.engine

@@ -7,19 +7,21 @@ the store for its results, leases for its locks, keys for its cache keys.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from prefect import Flow, Task, get_client
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State
 from prefect.context import TagsContext, tags
@@ -277,6 +279,19 @@ class Engine(Interpretation):
                 return value
             except Conflict:
                 continue
+
+    def progress(self, job: Job) -> Callable[[float, str], None]:
+        """Shows in Prefect how far the present task run is: an artifact of its own under a key that stays."""
+        key = re.sub(r"[^a-z0-9]+", "-", f"{self.recipe}-{job.call.step.name}-progress".lower()).strip("-")
+        context, made = copy_context(), list[UUID]()
+
+        def show(percent: float, text: str) -> None:
+            if made:
+                context.run(update_progress_artifact, made[0], percent, text)
+            else:
+                made.append(cast("UUID", context.run(create_progress_artifact, percent, key, text)))
+
+        return show
 
     @property
     def run(self) -> Run:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import signature
+from itertools import zip_longest
 from typing import Any
 
 from tasks.core.artifact import FORMAT, Artifact, Manifest, sha256
 from tasks.core.code import code_of, library_version
+from tasks.core.costs import Prices
 from tasks.core.errors import ConfigError, Conflict, nearest
 from tasks.core.step import Call, Step
 from tasks.core.store import Listing, Miss, Store
@@ -102,8 +105,8 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix.rstrip("."): value}
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """In words, which parts of a key changed, from what to what."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:
+    """In words, which parts of a key changed, from what to what; `names` are the inputs'."""
     said = []
     before, after = flat(old.get("conf") or {}), flat(new.get("conf") or {})
     for name in sorted(before.keys() | after.keys()):
@@ -113,7 +116,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     if changed:
         said.append(f"code of {', '.join(changed)}")
     if old["inputs"] != new["inputs"]:
-        said.append("other input")
+        pairs = zip_longest(names, old["inputs"], new["inputs"])
+        changed_inputs = [str(name) for name, before, after in pairs if before != after and name is not None]
+        said.append(f"other input ({', '.join(changed_inputs)})" if changed_inputs else "other input")
     if old["format"] != new["format"]:
         said.append(f"format {old['format']} → {new['format']}")
     return said
@@ -223,10 +228,15 @@ class Planner(Interpretation):
     """The interpreter that looks and never runs: it needs no server and lists the store once per step."""
 
     def __init__(
-        self, store: Store, refresh: tuple[str, ...] = (), until: str | None = None, on_code_change: str = "ask"
+        self,
+        store: Store,
+        refresh: tuple[str, ...] = (),
+        until: str | None = None,
+        on_code_change: str = "ask",
+        prices: Prices | None = None,
     ) -> None:
         super().__init__(store, refresh, until)
-        self.on_code_change = on_code_change
+        self.on_code_change, self.prices = on_code_change, prices or Prices()
         self.rows: list[Row] = []
         self._listings: dict[str, Listing] = {}
         self._past: dict[str, list[Manifest]] = {}
@@ -294,21 +304,30 @@ class Planner(Interpretation):
         past = [manifest for manifest in self._history(call.step.name) if manifest.shard == call.shard]
         if not past:
             return "not made yet"
-        nearest = min((differences(manifest.made_from, parts) for manifest in reversed(past)), key=len)
+        names = tuple(signature(call.step.function).parameters)
+        nearest = min((differences(manifest.made_from, parts, names) for manifest in reversed(past)), key=len)
         return "; ".join(nearest) or "not made yet"
 
     def _estimate(self, call: Call) -> dict[str, float]:
-        """Seconds and bytes as the newest artifact of the step took them, and what the step itself foretells.
+        """Seconds (by the FLOPs, where both are known), their cost, and bytes as the newest artifact of the step took
+        them, and what the step itself foretells.
 
         Raises `HostError` if a library that the step needs is missing, and what the step's own foretelling raises.
         """
         check_parts(call.step)
+        own = call.step.estimate(*call.inputs, conf=call.conf) if call.step.estimate else {}
         past = self._history(call.step.name)
         last = next((m for m in reversed(past) if m.shard == call.shard), past[-1] if past else None)
         found: dict[str, float] = {}
         if last is not None:
-            found = {"seconds": last.made_by.get("seconds", 0.0), "bytes": sum(file.size for file in last.files)}
-        return found | (call.step.estimate(*call.inputs, conf=call.conf) if call.step.estimate else {})
+            work = own.get("flops", 0) / last.stats["flops"] if own.get("flops") and last.stats.get("flops") else 1
+            found = {"seconds": round(last.made_by.get("seconds", 0.0) * work, 3)}
+            cost = self.prices.cost(found["seconds"], last.made_by)
+            found |= {"cost": round(cost, 6)} if cost is not None else {}
+            found["bytes"] = sum(file.size for file in last.files)
+        elif (hours := own.get("device_hours")) and self.prices.per_device_hour is not None:
+            found["cost"] = round(hours * self.prices.per_device_hour, 6)
+        return found | {name: value for name, value in own.items() if name not in found}
 
 
 def check_parts(step: Step) -> None:

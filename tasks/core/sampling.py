@@ -16,7 +16,7 @@ from typing import Any, Self
 
 EVERY = 5.0
 """Seconds between samples; the first comes after one, so that a short step has one too."""
-QUERY = "index,utilization.gpu,memory.used,memory.total,power.draw"
+QUERY = "index,utilization.gpu,memory.used,memory.total,power.draw,temperature.gpu"
 MB = 1e6
 _log = logging.getLogger(__name__)
 
@@ -118,8 +118,9 @@ class Machine:
 
 def gpu_values(row: str) -> Iterator[tuple[str, float]]:
     """Values by name from a row of nvidia-smi (`QUERY`); what a card does not tell is left out."""
-    index, busy, used, total, power = (cell.strip() for cell in row.split(","))
+    index, busy, used, total, power, heat = (cell.strip() for cell in row.split(","))
     named = {"utilization_percentage": busy, "memory_usage_megabytes": used, "power_usage_watts": power}
+    named["temperature_celsius"] = heat
     for name, cell in named.items():
         with suppress(ValueError):
             yield f"gpu_{index}_{name}", float(cell)

@@ -17,6 +17,8 @@ from tasks.pages.plots import read_rows
 LARGEST = 80_000
 """Bytes of pictures that a page carries within itself."""
 ROWS, SAMPLES = 12, 5
+UNSHOWN = ("time", "skipped_updates", "tokens_per_second_per_device", "seconds_left")
+"""What a page's curve leaves out: of use while it is drawn, or the same as another column."""
 BASELINES = ("majority", "naive_bayes")
 
 
@@ -44,15 +46,27 @@ def training(run: Run, made: Made) -> str:
         pictures(made.folder),
         "## Curve" if rows else None,
         table(_thinned(rows)),
+        *_samples(read_rows(made.folder / "aux" / "samples.jsonl")),
         "## Figures",
         table([{"": name.replace("_", " "), "value": value} for name, value in plain_stats.items()]),
         footer(run, made),
     )
 
 
+def _samples(rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """What the network wrote at first, half-way and at last."""
+    chosen = [rows[n] for n in sorted({0, len(rows) // 2, len(rows) - 1})] if rows else []
+    said = [
+        {"step": row["step"], "prompt": plain(one["prompt"], 120), "the model writes": plain(one["text"])}
+        for row in chosen
+        for one in row["samples"]
+    ]
+    return ["## Samples", table(said)] if said else []
+
+
 def _thinned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """At most `ROWS` rows of a curve, the first and the last among them; a measure made rarely keeps its rows."""
-    names = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in ("time", "skipped_updates")]
+    names = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in UNSHOWN]
     every = max(1, (len(rows) + ROWS - 2) // (ROWS - 1))
     rare = [n for n, row in enumerate(rows) if "valid_loss" in row]
     chosen = sorted({*range(0, len(rows), every), *rare[:: max(1, len(rare) // ROWS)], len(rows) - 1} - {-1})

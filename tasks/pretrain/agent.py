@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any, ClassVar
 
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.rendezvous import RendezvousConnectionError, RendezvousTimeoutError
 from torch.distributed.launcher import api
 
 from tasks.pretrain.job import Job
+from tasks.pretrain.meeting import ALONE
 from tasks.pretrain.memory import kernel_kills, out_of_memory
 from tasks.pretrain.pulse import PULSE
 from tasks.pretrain.watch import Watch, state_of
@@ -35,6 +38,14 @@ class Agent(LocalElasticAgent):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.kills = kernel_kills()
+
+    def _initialize_workers(self, worker_group: WorkerGroup) -> None:
+        # What a process of this node wrote when the last round broke off must not be taken for how the next one ends;
+        # all nodes have come this far before it begins.
+        status = read_status(self.job)
+        if status is not None and status["kind"] == "Transient":
+            self.job.status_file.unlink(missing_ok=True)
+        super()._initialize_workers(worker_group)
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         self._end_hang({worker.global_rank: int(worker.id) for worker in worker_group.workers})
@@ -101,4 +112,7 @@ def run(arguments: Sequence[str]) -> None:
         os.environ[PULSE] = folder
         Agent.job, Agent.watch = job, None if limit is None else Watch(Path(folder), limit)
         setattr(api, "LocalElasticAgent", Agent)  # noqa: B010 - torch has no other door for one's own agent
-        main(list(arguments))
+        try:
+            main(list(arguments))
+        except (RendezvousTimeoutError, RendezvousConnectionError):
+            sys.exit(ALONE)

@@ -31,12 +31,20 @@ def load_weights(network: Any, folder: Path) -> None:
 
 
 def load_moments(trainer: Trainer, folder: Path) -> None:
-    """Take over the optimizer's moments in `folder`/state; called on all processes."""
+    """Take over the optimizer's moments in `folder`/state, unless there are none or another optimizer's; called on all
+    processes."""
     from safetensors import safe_open
     from torch.distributed.tensor import DTensor, distribute_tensor
 
+    moments = trainer.optimizer.moments(trainer.named)
+    if not (folder / "state").exists():
+        return
     with safe_open(folder / "state" / "optimizer.safetensors", framework="pt") as file:
-        for name, target in trainer.optimizer.moments(trainer.named).items():
+        if not moments.keys() <= set(file.keys()):
+            if trainer.place.rank == 0:
+                print("the optimizer begins anew: another one trained what this segment starts from", flush=True)
+            return
+        for name, target in moments.items():
             saved = file.get_tensor(name)
             if isinstance(target, DTensor):
                 saved = distribute_tensor(saved.to(target.device), target.device_mesh, target.placements)
@@ -73,7 +81,9 @@ def write_state(trainer: Trainer, folder: Path, record: dict[str, Any]) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The record that `write_state` left in `folder`/state."""
+    """The record that `write_state` left in `folder`/state; an empty one if only weights are there."""
+    if not (folder / "state").exists():
+        return {}
     try:
         record: dict[str, Any] = json.loads((folder / "state" / "state.json").read_text())
     except (OSError, ValueError) as error:

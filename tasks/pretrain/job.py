@@ -55,6 +55,11 @@ class Job:
         return self.work.scratch / "stop"
 
     @property
+    def meeting_file(self) -> Path:
+        """There while other nodes are called to take part."""
+        return self.work.scratch / "meeting.json"
+
+    @property
     def config_file(self) -> Path:
         """This job as JSON."""
         return self.work.scratch / "job.json"

@@ -23,14 +23,18 @@ def skipped_file(work: Workdir) -> Path:
     return work.scratch / "skipped.jsonl"
 
 
+def samples_file(work: Workdir) -> Path:
+    """Where what the network wrote is listed, one JSON object a line."""
+    return work.scratch / "samples.jsonl"
+
+
 class Journal:
     """Rows of metrics and lines of progress; a step that is in the file already is not written again."""
 
     def __init__(self, work: Workdir, writes: bool) -> None:
         self.work, self.writes = work, writes
         self.last = last_step(work.metrics_file) if writes else 0
-        self.skipped_file = skipped_file(work)
-        self.last_skipped = last_step(self.skipped_file) if writes else 0
+        self.listed = {path: last_step(path) for path in (skipped_file(work), samples_file(work)) if writes}
 
     def row(self, step: int, values: dict[str, float]) -> None:
         """Append one row unless the file has come that far."""
@@ -40,10 +44,17 @@ class Journal:
 
     def skipped(self, step: int, about: dict[str, Any]) -> None:
         """Append one row about a skipped update unless the file has come that far."""
-        if self.writes and step > self.last_skipped:
-            whole = self.skipped_file.read_bytes().rpartition(b"\n") if self.skipped_file.exists() else (b"", b"", b"")
-            write_atomically(self.skipped_file, whole[0] + whole[1] + canonical({"step": step, **about}) + b"\n")
-            self.last_skipped = step
+        self._list(skipped_file(self.work), step, about)
+
+    def sampled(self, step: int, samples: list[dict[str, str]]) -> None:
+        """Append one row of what the network wrote unless the file has come that far."""
+        self._list(samples_file(self.work), step, {"samples": samples})
+
+    def _list(self, path: Path, step: int, about: dict[str, Any]) -> None:
+        if self.writes and step > self.listed[path]:
+            whole = path.read_bytes().rpartition(b"\n") if path.exists() else (b"", b"", b"")
+            write_atomically(path, whole[0] + whole[1] + canonical({"step": step, **about}) + b"\n")
+            self.listed[path] = step
 
     def say(self, line: str) -> None:
         """Print one line, on the first process only."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,20 @@ from typing import Any
 import torch.distributed as dist
 
 from tasks.core.errors import ArtifactError
-from tasks.pretrain import export
+from tasks.pretrain import export, probe, samples, suspects
 from tasks.pretrain.batches import padding
 from tasks.pretrain.checkpoint import Checkpoints
 from tasks.pretrain.device import Place, describe, settle
+from tasks.pretrain.estimate import in_words
+from tasks.pretrain.hardware import free_memory_gb
 from tasks.pretrain.job import Job
 from tasks.pretrain.journal import Journal
+from tasks.pretrain.meter import line
 from tasks.pretrain.pulse import Pulse
 from tasks.pretrain.retreat import Retreat
-from tasks.pretrain.setup import choose_valid, make_trainer
-from tasks.pretrain.suspects import in_words, samples, sources_of
+from tasks.pretrain.setup import bits_per_byte, choose_valid, make_meter, make_trainer
+from tasks.pretrain.stop import Stop
 from tasks.pretrain.trainer import Figures
-
-
-class Stop:
-    """Set by SIGTERM, SIGUSR1 or SIGINT; the processes agree on the step at which they heed it."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-            signal.signal(number, self._ask)
-
-    def _ask(self, number: int, frame: object) -> None:
-        self.asked = True
 
 
 class Loop:
@@ -43,8 +33,13 @@ class Loop:
         self.job, self.conf, self.place = job, job.conf, place
         self.steps = job.conf.segment.steps
         self.journal = Journal(job.work, place.rank == 0)
+        free = free_memory_gb()
         self.trainer = make_trainer(job, place)
+        self.journal.say(in_words(job.conf, job.vocab_size))
+        self.trainer.micro_batch = probe.micro_batch(job, self.trainer, free, self.journal.say)
         self.valid, self.valid_picks = choose_valid(job)
+        self.bits = bits_per_byte(job, self.valid, self.valid_picks)
+        self.samples = samples.prepare(job, self.trainer.sources[0].files[0].eos_id)
         self.checkpoints = Checkpoints(job.work.scratch / "checkpoints", self._progress, self.journal.say)
         self.pulse = Pulse.here()
         self.trainer.beat = self.checkpoints.beat = self.pulse.beat
@@ -53,8 +48,9 @@ class Loop:
         self.seconds = 0.0
         self._resume()
         self._end_early()
-        self.began = self.logged_at = self.saved_at = time.monotonic()
-        self.logged_step = self.trainer.step
+        self.began = self.saved_at = time.monotonic()
+        self.meter = make_meter(job, place, self.trainer.step)
+        self.trainer.reading = self.meter.waiting
         self.validated = False
         if self.trainer.step == 0 and self.retreat.due(0):
             self.save()
@@ -132,12 +128,12 @@ class Loop:
         if not self.journal.writes:
             return
         units = range(self.conf.segment.units(step - 1), self.conf.segment.units(step))
-        found = samples(self.trainer.order, self.trainer.sources, units, sources_of(self.job.train))
+        found = suspects.samples(self.trainer.order, self.trainer.sources, units, suspects.sources_of(self.job.train))
         about = {"loss": str(figures.loss), "grad_norm": str(figures.norm), "samples": found}
         self.journal.skipped(step, about)
         self.journal.say(
             f"step {step}: loss {figures.loss:.4g}, gradient norm {figures.norm:.4g}: update skipped; it was of "
-            f"{in_words(found)}"
+            f"{suspects.in_words(found)}"
         )
 
     def _end_early(self) -> None:
@@ -154,6 +150,9 @@ class Loop:
         values = {"loss": figures.loss, "grad_norm": figures.norm, "learning_rate": figures.rate}
         if self.valid_picks and (last or step % self.conf.valid_every == 0):
             values["valid_loss"] = self._validate()
+            values |= self._in_bits()
+        if self.samples is not None and (last or step % (self.conf.run.sample_every or 1) == 0):
+            self.samples.write(self.trainer, self.journal, self.pulse)
         if last or "valid_loss" in values or step % self.conf.run.log_every == 0:
             self._log(step, values)
 
@@ -171,18 +170,15 @@ class Loop:
                 self.save()
         return loss
 
+    def _in_bits(self) -> dict[str, float]:
+        """The newest valid loss in bits per byte, if there is one and the bytes are known."""
+        loss = self.losses["valid_loss"]
+        return {} if loss is None or self.bits is None else {"valid_bits_per_byte": loss * self.bits}
+
     def _log(self, step: int, values: dict[str, float]) -> None:
-        tokens, now = self.conf.segment.tokens_after, time.monotonic()
-        speed = (tokens(step) - tokens(self.logged_step)) / max(now - self.logged_at, 1e-9)
-        self.logged_at, self.logged_step = now, step
-        values |= {"tokens": tokens(step), "tokens_per_second": speed, "skipped_updates": self.trainer.skipped}
+        values |= {**self.meter.read(step, self.steps), "skipped_updates": self.trainer.skipped}
         self.journal.row(step, values)
-        left = (tokens(self.steps) - tokens(step)) / max(speed, 1e-9)
-        valid = f"  valid {values['valid_loss']:.4f}" if "valid_loss" in values else ""
-        self.journal.say(
-            f"step {step}/{self.steps}  loss {values['loss']:.4f}{valid}  {speed:,.0f} tokens/s  "
-            f"lr {values['learning_rate']:.2e}  norm {values['grad_norm']:.2f}  left {left:.0f} s"
-        )
+        self.journal.say(line(step, self.steps, values))
 
     def save(self) -> None:
         """Checkpoint the present step in the background."""
@@ -198,7 +194,8 @@ class Loop:
             "loader": self._loader(trainer.step),
             "retreat": self.retreat.state(),
         }
-        self.checkpoints.save(trainer.step, trainer.tensors(), record, keep=self.retreat.points)
+        with self.meter.stalling():
+            self.checkpoints.save(trainer.step, trainer.tensors(), record, keep=self.retreat.points)
         self.saved_at = time.monotonic()
 
     def _loader(self, steps: int) -> dict[str, Any]:
@@ -214,21 +211,25 @@ class Loop:
             self.load(best)
         export.write_model(self.trainer, Path(self.job.tokenizer), self.job.work / "model")
         tokens = self.conf.segment.tokens_after(self.steps)
-        before = export.read_state(Path(self.job.start))["tokens"] if self.job.start else 0
+        before = export.read_state(Path(self.job.start)).get("tokens", 0) if self.job.start else 0
         record = {"loader": self._loader(self.steps), "steps": self.steps, "tokens": before + tokens}
         export.write_state(self.trainer, self.job.work / "state", record)
 
     def stats(self) -> dict[str, Any]:
         """What the manifest says of the run."""
         tokens, seconds = self.conf.segment.tokens_after(self.steps), self.elapsed()
-        metrics = {"loss": self.losses["loss"], "valid_loss": self.losses["valid_loss"]}
+        metrics = {"loss": self.losses["loss"], "valid_loss": self.losses["valid_loss"], **self._in_bits()}
+        speed, flops = tokens / max(seconds, 1e-9), self.meter.flops
         return {
             "tokens": tokens,
             "steps": self.steps,
             "parameters": sum(parameter.numel() for parameter in self.trainer.named.values()),
             **metrics,
             "padding": round(padding(self.trainer.sources), 6),
-            "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
+            "tokens_per_second": round(speed, 1),
+            "flops": flops * tokens if flops is not None else None,
+            "mfu": self.meter.utilisation(speed),
+            "memory_peak_gb": self.meter.gauges.read()["memory_peak_gb"],
             "skipped_updates": self.trainer.skipped,
             "went_back": len(self.retreat.windows),
             "device": describe(self.place.device),

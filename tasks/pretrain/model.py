@@ -114,6 +114,15 @@ class Trainee(nn.Module):
             self.model(input_ids=ids, position_ids=positions, use_cache=False).logits.flatten(0, 1), targets
         )
 
+    def following(self, ids: Tensor, positions: Tensor, last: Tensor) -> Tensor:
+        """ids, positions [batch, seq_len], last [batch] → logits [batch, tokens] of what comes after place `last`."""
+        given, rows = {"input_ids": ids, "position_ids": positions, "use_cache": False}, torch.arange(len(last))
+        if not has_plain_head(self.model):
+            found: Tensor = self.model(**given).logits[rows, last]
+            return found.float()
+        hidden = self.model.base_model(**given).last_hidden_state[rows, last]
+        return F.linear(hidden, self.model.get_output_embeddings().weight.to(hidden.dtype)).float()
+
     @property
     def _shape(self) -> dict[str, Any]:
         """The options of the loss."""
@@ -145,13 +154,14 @@ def spread(trainee: Trainee, parallel: str, world: int, device: torch.device, de
     """The trainee on `device`, as shards (fsdp) or copies (ddp) over all processes."""
     if parallel == "fsdp" and world > 1:
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
         mesh = init_device_mesh(device.type, (world,))
         trainee.to(device)
         for block in blocks(trainee.model):
             fully_shard(block, mesh=mesh)
         fully_shard(trainee, mesh=mesh)
+        register_fsdp_forward_method(trainee, "following")
         return trainee
     trainee.to(device)
     if world == 1:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from conf.schema.pretrain import SegmentConf
 from tasks.core.errors import ConfigError
-from tasks.pretrain import export, isolation, model, objective
+from tasks.pretrain import export, isolation, model, objective, vocabulary
 from tasks.pretrain.batches import Order, Passes, Source, apportion, open_sources
+from tasks.pretrain.beginning import refuse_other_network
 from tasks.pretrain.device import Place
+from tasks.pretrain.estimate import flops_per_token, refuse_if_too_large
 from tasks.pretrain.job import Job
+from tasks.pretrain.meter import Meter
+from tasks.pretrain.packing import IGNORE
 from tasks.pretrain.trainer import Trainer
 
 EVERYTHING = "all"
@@ -66,17 +72,45 @@ def choose_valid(job: Job) -> tuple[list[Source], list[tuple[int, int]]]:
     return [source], [(0, int(block)) for block in chosen]
 
 
+def bits_per_byte(job: Job, valid: list[Source], picks: list[tuple[int, int]]) -> float | None:
+    """What the valid loss, in nats per token, is multiplied by to be bits per byte of the text.
+
+    None without valid tokens, for a network that does not continue text, and for a tokenizer that is not on bytes.
+    """
+    if not picks or job.conf.model.aim != "causal":
+        return None
+    lengths = vocabulary.byte_lengths(Path(job.tokenizer), job.vocab_size)
+    if lengths is None:
+        return None
+    labels = valid[0].batch([block for _, block in picks])[-1]
+    labels = labels[labels != IGNORE]
+    size = int(lengths[labels].sum())
+    return len(labels) / size / math.log(2) if size else None
+
+
+def make_meter(job: Job, place: Place, step: int) -> Meter:
+    """What measures a run of `job` that begins at `step`."""
+    segment = job.conf.segment
+    return Meter(segment, place, flops_per_token(job.conf.model, job.vocab_size, segment.seq_len), step)
+
+
 def make_trainer(job: Job, place: Place) -> Trainer:
-    """Data, network and optimizer, with weights, moments and place in the data of the segment before, if any."""
+    """Data, network and optimizer, with weights, moments and place in the data of what it starts from, if anything.
+
+    Raises `HostError` if they will not fit into the GPU of this process (which has not been run yet).
+    """
     conf, start = job.conf, Path(job.start) if job.start else None
     sources = open_training(job)
     order = order_of(sources, conf.segment, conf.seed)
     file, seq_len = next(iter(sources.values())).files[0], conf.segment.seq_len
     aim = objective.choose(conf.model, conf.seed, seq_len, Path(job.tokenizer), file.vocab_size, file.eos_id)
+    if place.device.type == "cuda":
+        refuse_if_too_large(conf, file.vocab_size, torch.cuda.get_device_properties(place.device).total_memory / 1e9)
     network = model.build(conf.model, file.vocab_size, file.eos_id, seq_len, conf.seed, aim.pad)
     isolation.refuse_if_leaking(network, conf.model)
     if start:
-        order = order.after(export.read_state(start)["loader"])
+        order = order.after(export.read_state(start).get("loader", {}))
+        refuse_other_network(network, start, conf.run.segment)
         export.load_weights(network, start)
     trainer = Trainer(conf, place, network, list(sources.values()), order, aim)
     if start:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from conf.schema.pretrain import PretrainConf, PretrainRun
 from tasks.core.artifact import Artifact
-from tasks.core.errors import HostError
+from tasks.core.errors import ConfigError, HostError
 from tasks.core.step import Cpu, Retry, Stats, Workdir, step
 
 
@@ -24,24 +24,32 @@ def _folders(tokens: Iterable[Artifact]) -> tuple[dict[str, list[str]], list[str
 
 
 def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dict[str, float]:
-    """Tokens, parameters, FLOPs, memory and checkpoint size for the plan; tokens only if no vocabulary is foretold.
+    """Tokens, parameters, FLOPs, memory, checkpoint size and, on GPUs that are known, seconds for the plan; tokens only
+    if no vocabulary is foretold.
 
     Raises `ConfigError` for a network that cannot be built, `HostError` for one that cannot be trained on this machine.
     """
-    from tasks.pretrain.estimate import estimate, refuse_if_too_large
+    from tasks.pretrain.estimate import estimate, foretold_seconds, refuse_if_too_large
     from tasks.pretrain.feasible import refuse_if_impossible
+    from tasks.pretrain.hardware import first_gpu
 
     refuse_if_impossible(conf.model)
     vocab_size = tokenizer.stats.get("vocab_size")
     if vocab_size is None:
         return {"tokens": conf.segment.tokens_after(conf.segment.steps)}
-    refuse_if_too_large(conf, int(vocab_size))
-    return {name: value for name, value in estimate(conf, vocab_size).items() if value is not None}
+    gpu = first_gpu()
+    refuse_if_too_large(conf, int(vocab_size), gpu.memory_gb if gpu else None)
+    found = estimate(conf, int(vocab_size))
+    seconds = foretold_seconds(conf, found["flops"], gpu)
+    if seconds is not None and gpu is not None:
+        found |= {"seconds": seconds, "device_hours": round(seconds * conf.run.world / 3600, 4)}
+        found["device_gb"] = round(gpu.memory_gb, 1)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def check_device(run: PretrainRun) -> None:
     """Raise `HostError` if this machine lacks the GPU that training asks for; a plan may be made without it."""
-    from tasks.pretrain.estimate import shows_a_gpu
+    from tasks.pretrain.hardware import shows_a_gpu
 
     if run.device == "cuda" and not shows_a_gpu():
         raise HostError(
@@ -58,16 +66,37 @@ def pretrain(
     tokens: tuple[Artifact, ...], tokenizer: Artifact, start: Artifact | None, conf: PretrainConf, work: Workdir
 ) -> Stats:
     """Train one segment.  shards of tokens (and the segment before) → model/ and state/; metrics kept beside."""
+    from tasks.pretrain.beginning import folder_of, refuse_other_tokenizer
     from tasks.pretrain.estimate import refuse_if_too_large
     from tasks.pretrain.job import Job
-    from tasks.pretrain.journal import skipped_file
+    from tasks.pretrain.journal import samples_file, skipped_file
     from tasks.pretrain.torchrun import launch
 
     train, valid = _folders(tokens)
-    job = Job(conf, train, valid, str(tokenizer.path), str(start.path) if start else None, str(work.root))
+    begin = folder_of(start) if start else None
+    job = Job(conf, train, valid, str(tokenizer.path), str(begin) if begin else None, str(work.root))
     refuse_if_too_large(conf, job.vocab_size)
+    if begin:
+        refuse_other_tokenizer(begin, tokenizer.path, conf.run.segment)
     stats = launch(job)
-    for file in (work.metrics_file, skipped_file(work)):
+    for file in (work.metrics_file, skipped_file(work), samples_file(work)):
         if file.exists():
             (work.aux / file.name).write_bytes(file.read_bytes())
     return stats
+
+
+def take_part(say: Callable[[str], None], endpoint: str | None = None) -> None:
+    """Take part in every training by several nodes that another machine starts on this store, until a signal comes;
+    only in those that meet at `endpoint` (HOST:PORT), if it is given.
+
+    Raises `ConfigError` if the store is not a folder.
+    """
+    from tasks.core.lease import FileLease
+    from tasks.core.local import LocalBackend
+    from tasks.core.store import open_store
+    from tasks.pretrain.node import serve
+
+    backend = open_store().backend
+    if not isinstance(backend, LocalBackend):
+        raise ConfigError("training by several nodes needs a store in a folder that all of them share: store=local")
+    serve(backend.open_work(pretrain.name, FileLease(0)).root, say, endpoint)

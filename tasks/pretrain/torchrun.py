@@ -15,6 +15,7 @@ from typing import Any
 from tasks.core.errors import KINDS, ChildKilled, FromzeroError, HostError, StepError
 from tasks.pretrain.job import Job
 from tasks.pretrain.lifeline import PARENT
+from tasks.pretrain.meeting import ALONE, Meeting, called, missing
 from tasks.pretrain.memory import kernel_kills, out_of_memory
 
 MALLOC = {
@@ -27,10 +28,11 @@ GRACE = 20
 """Seconds that torchrun gives its processes to save after a signal."""
 
 
-def command(job: Job) -> list[str]:
-    """The command line of the trainer."""
+def command(job: Job, meeting: Meeting | None = None, first: bool = True) -> list[str]:
+    """The command line of the trainer on this node; of several, which meet, it is the first or another one."""
     run = job.conf.run
-    elastic = ["--standalone", "--nproc-per-node", str(run.processes), "--max-restarts", str(run.max_restarts)]
+    elastic = ["--standalone"] if meeting is None else meeting.options(job, first)
+    elastic += ["--nproc-per-node", str(run.processes), "--max-restarts", str(run.max_restarts)]
     # The agent looks after its processes this often: its default would add a tenth of a second to short runs.
     elastic += ["--monitor-interval", "0.05", "--shutdown-timeout", str(GRACE), "-m", "tasks.pretrain.worker"]
     return [sys.executable, "-m", "tasks.pretrain.elastic", *elastic, str(job.config_file)]
@@ -55,7 +57,7 @@ def environment(job: Job) -> dict[str, str]:
 
 
 @contextmanager
-def _patient(trainer: subprocess.Popen[bytes], stop_file: Path) -> Iterator[list[int]]:
+def patient(trainer: subprocess.Popen[bytes], stop_file: Path) -> Iterator[list[int]]:
     """Outlive a signal until the trainer has saved, passing it on; yields the signals that came.
 
     The file says to torchrun's agent that what dies from now on is not to be started again.
@@ -84,7 +86,7 @@ def _patient(trainer: subprocess.Popen[bytes], stop_file: Path) -> Iterator[list
 
 
 def launch(job: Job) -> dict[str, Any]:
-    """Train in child processes of this process group; returns the statistics.
+    """Train in child processes of this process group, and on the nodes that come when called; returns the statistics.
 
     Raises what the status file says: `ChildKilled` when interrupted or gone without a word, `HostError` out of memory,
     `Transient` when the processes lost each other, else the error of the training code.
@@ -93,12 +95,15 @@ def launch(job: Job) -> dict[str, Any]:
         file.unlink(missing_ok=True)
     job.write()
     kills = kernel_kills()
-    trainer = subprocess.Popen(command(job), env=environment(job))
-    with _patient(trainer, job.stop_file) as signals:
-        trainer.wait()
+    with called(job) as meeting:
+        trainer = subprocess.Popen(command(job, meeting), env=environment(job))
+        with patient(trainer, job.stop_file) as signals:
+            trainer.wait()
     try:
         status = json.loads(job.status_file.read_bytes())
     except FileNotFoundError:
+        if trainer.returncode == ALONE:
+            raise missing(job) from None
         if kernel_kills() > kills:
             raise HostError(out_of_memory("memory: the kernel has ended it", job.conf.run, cuda=False)) from None
         cause = "interrupted" if signals else "ended by a signal or lost"

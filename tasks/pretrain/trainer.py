@@ -74,8 +74,12 @@ class Trainer:
         """The average of the weights by name, where one is kept."""
         self.guard = Guard(conf.optimizer.guard_window, conf.optimizer.guard_sigma)
         self.step = self.skipped = 0
+        self.micro_batch = conf.run.micro_batch
+        """Sequences in one forward pass."""
         self.beat: Callable[[], None] = lambda: None
         """Called before each forward pass: a sign of life."""
+        self.reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+        """Entered while the data of a step are read, for whoever measures."""
         self.seed_rng(0)
 
     def seed_rng(self, step: int) -> None:
@@ -103,9 +107,10 @@ class Trainer:
     def update(self, *flags: bool) -> Figures:
         """Make one optimizer step; `flags` are shared with all processes on the way."""
         first, last = self.conf.segment.units(self.step), self.conf.segment.units(self.step + 1)
-        picks = self.order.share(range(first, last), self.place.rank, self.place.world)
-        before = first * self.conf.segment.sequences + self.place.rank * len(picks)
-        rows = self._read(picks, self.sources, before)
+        with self.reading():
+            picks = self.order.share(range(first, last), self.place.rank, self.place.world)
+            before = first * self.conf.segment.sequences + self.place.rank * len(picks)
+            rows = self._read(picks, self.sources, before)
         labelled = self._sum([float((rows[-1] != IGNORE).sum())])[0]
         nats, squares = self._accumulate(rows, max(labelled, 1.0))
         total = self._sum([nats, squares, *map(float, flags)])
@@ -125,6 +130,14 @@ class Trainer:
         self.skipped += skip
         flagged = tuple(flag > 0 for flag in total[2:])
         return Figures(total[0] / max(labelled, 1.0), float(norm), rate, skip, flagged)
+
+    def rehearse(self, size: int) -> None:
+        """Gradients of `size` sequences in one pass, to see whether they fit; the caller forgets them."""
+        usual, self.micro_batch = self.micro_batch, size
+        try:
+            self._accumulate(self._read((self.order.batch(0) * size)[:size], self.sources, 0), 1.0)
+        finally:
+            self.micro_batch = usual
 
     def _accumulate(self, rows: Inputs, labelled: float) -> tuple[float, float]:
         """Gradients of the share of this process, synchronised once, with the last pass; (nats, squares) summed."""
@@ -156,7 +169,14 @@ class Trainer:
         for name, value in kept.items():
             self.named[name].copy_(value)
 
-    @torch.no_grad()
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        """The network as it is judged (no dropout, the average of the weights where one is kept), without gradients."""
+        self.trainee.eval()
+        with torch.no_grad(), self._averaged(), self._precision():
+            yield
+        self.trainee.train()
+
     def evaluate(self, blocks: Sequence[tuple[int, int]], sources: Sequence[Source]) -> float:
         """Nats per labelled token of these blocks, the work shared by all processes."""
         # FSDP gathers weights in every forward pass: all processes make equally many, the spare ones with no labels.
@@ -165,10 +185,8 @@ class Trainer:
         mine = list(blocks[rank * width : (rank + 1) * width])
         rows = self._read(mine + [blocks[0]] * (width - len(mine)), sources)
         rows[-1][len(mine) :] = IGNORE
-        self.trainee.eval()
-        with self._averaged(), self._precision():
+        with self.looking():
             nats = sum(float(self.trainee(*piece)[0]) for piece in self._pieces(rows))
-        self.trainee.train()
         total = self._sum([nats, float((rows[-1] != IGNORE).sum())])
         return total[0] / max(total[1], 1.0)
 
@@ -181,7 +199,7 @@ class Trainer:
         return self.objective.inputs((ids, positions, labels), picks, first)
 
     def _pieces(self, rows: Inputs) -> Iterator[list[Tensor]]:
-        size = self.conf.run.micro_batch
+        size = self.micro_batch
         for start in range(0, len(rows[0]), size):
             self.beat()
             yield [torch.from_numpy(part[start : start + size]).to(self.place.device) for part in rows]

@@ -68,8 +68,7 @@ def read(folder: Path, size: int, eos: int) -> Vocabulary:
     try:
         raw = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        listed = raw["model"]["vocab"]
-        named = listed if isinstance(listed, dict) else {piece: at for at, (piece, _) in enumerate(listed)}
+        named = _named(raw["model"])
         added = {token["content"]: int(token["id"]) for token in raw["added_tokens"]}
         special = np.zeros(size, np.bool_)
         special[[int(token["id"]) for token in raw["added_tokens"] if token["special"]]] = True
@@ -84,6 +83,29 @@ def read(folder: Path, size: int, eos: int) -> Vocabulary:
         sentinels.append(token)
     pad, mask = (added.get(_content(settings.get(name))) for name in ("pad_token", "mask_token"))
     return Vocabulary(begins, ends, special, eos, pad, mask, np.array(sentinels, np.int64))
+
+
+def byte_lengths(folder: Path, size: int) -> Ints | None:
+    """How many bytes of text each of `size` tokens stands for, special ones for none; None for a tokenizer that does
+    not work on bytes."""
+    try:
+        raw = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        if raw["decoder"]["type"] != "ByteLevel":
+            return None
+        lengths = np.zeros(size, np.int64)
+        for name, token in _named(raw["model"]).items():
+            lengths[token] = len(name)  # a character of such a vocabulary is a byte
+        for token in raw["added_tokens"]:
+            lengths[int(token["id"])] = 0 if token["special"] else len(token["content"].encode())
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+    return lengths
+
+
+def _named(model: Mapping[str, Any]) -> dict[str, int]:
+    """The tokens' ids by how the model of a tokenizer writes them."""
+    listed = model["vocab"]
+    return dict(listed) if isinstance(listed, dict) else {piece: at for at, (piece, _) in enumerate(listed)}
 
 
 def _content(token: Any) -> str:

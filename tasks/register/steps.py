@@ -171,6 +171,24 @@ def weights_of(champion: dict[str, Any]) -> Artifact:
     return weights.find(open_store(), _uri(), version, run_context().home)
 
 
+def starting_point(ref: str) -> Artifact:
+    """What training goes on from, by models:/NAME@ALIAS, models:/NAME/VERSION or store:STEP/KEY: an observation, light.
+
+    With all that its training left behind if the store still has it, else a registered model's weights alone.
+    """
+    from tasks.core.store import open_store
+    from tasks.register import registry, weights
+    from tasks.register.context import run_context
+
+    store, (kind, _, name) = open_store(), ref.partition(":")
+    if kind == "store":
+        return Artifact.of(store.find(name))
+    version = registry.resolve(_uri(), name.strip("/").replace("/", "@"))
+    model = weights.find(store, _uri(), version, run_context().home)
+    made = store.look(model.step, model.key) if model.root is None else None
+    return Artifact.of(made) if isinstance(made, Manifest) else model
+
+
 def artifact_of(ref: str) -> str:
     """STEP/KEY of the artifact that NAME[@ALIAS|@VERSION] was registered from."""
     from tasks.core.errors import ArtifactError

@@ -10,6 +10,7 @@ from typing import Any
 
 from conf.schema.engine import EngineConf
 from tasks.core.artifact import Manifest
+from tasks.core.costs import Prices
 from tasks.report.gather import Run, Step
 
 
@@ -30,22 +31,16 @@ class Effort:
     """Artifacts that are not in the store any more."""
 
 
-@dataclass(frozen=True)
-class Prices:
-    """By what time becomes energy and money."""
-
-    watts: float
-    per_core_hour: float | None
-
-
 def prices(run: Run) -> Prices:
-    """Those of the run's own configuration; the defaults of today for a record without one."""
+    """Those of the run's own configuration; none for a record without one."""
     engine = run.config.get("engine") or {}
-    default = EngineConf()
-    return Prices(
-        float(engine.get("watts_per_core") or default.watts_per_core),
-        engine.get("price_per_core_hour", default.price_per_core_hour),
-    )
+    names = ("price_per_core_hour", "price_per_device_hour", "currency")
+    return Prices.of(EngineConf().model_copy(update={name: engine[name] for name in names if name in engine}))
+
+
+def watts(run: Run) -> float:
+    """What a core draws, by the run's own configuration; the default of today for a record without one."""
+    return float((run.config.get("engine") or {}).get("watts_per_core") or EngineConf().watts_per_core)
 
 
 def efforts(run: Run) -> list[Effort]:
@@ -53,8 +48,8 @@ def efforts(run: Run) -> list[Effort]:
     groups: dict[str, list[Step]] = {}
     for step in run.steps:
         groups.setdefault(step.name, []).append(step)
-    given = prices(run)
-    return [_effort(name, steps, given) for name, steps in groups.items()]
+    given, drawn = prices(run), watts(run)
+    return [_effort(name, steps, given, drawn) for name, steps in groups.items()]
 
 
 def total(rows: Iterable[Effort]) -> Effort:
@@ -71,7 +66,7 @@ def total(rows: Iterable[Effort]) -> Effort:
     )  # fmt: skip
 
 
-def _effort(name: str, steps: list[Step], given: Prices) -> Effort:
+def _effort(name: str, steps: list[Step], given: Prices, watts: float) -> Effort:
     made = [step for step in steps if step.state != "cached"]
     core_seconds = sum(step.seconds * _cores(step.manifest) for step in made)
     return Effort(
@@ -79,8 +74,10 @@ def _effort(name: str, steps: list[Step], given: Prices) -> Effort:
         states=Counter(step.state for step in steps),
         seconds=sum(step.seconds for step in made),
         core_seconds=core_seconds,
-        watt_hours=core_seconds * given.watts / 3600,
-        cost=None if given.per_core_hour is None else core_seconds / 3600 * given.per_core_hour,
+        watt_hours=core_seconds * watts / 3600,
+        cost=sum(given.cost(step.seconds, step.manifest.made_by if step.manifest else {}) or 0.0 for step in made)
+        if given.known
+        else None,
         reused_seconds=sum(
             float(s.manifest.made_by.get("seconds") or 0) for s in steps if s.state == "cached" and s.manifest
         ),

@@ -107,6 +107,7 @@ def _context(run: Run) -> dict[str, Any]:
         "efforts": efforts,
         "total": costs.total(efforts),
         "prices": costs.prices(run),
+        "watts": costs.watts(run),
         "lost": [step for step in run.steps if step.lost],
         "stages": stages,
         "way": sentence(stages),

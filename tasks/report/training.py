@@ -14,9 +14,12 @@ from tasks.report.gather import Run
 NOT_CURVES = ("step", "time")
 CHARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Loss", ("loss", "valid_loss")),
+    ("Bits per byte", ("valid_bits_per_byte",)),
     ("Learning rate", ("learning_rate",)),
     ("Throughput", ("tokens_per_second", "examples_per_second")),
     ("Gradient norm", ("grad_norm",)),
+    ("Model FLOPs utilisation", ("mfu",)),
+    ("Time waited", ("data_wait", "checkpoint_stall")),
 )
 NAMES = {
     "loss": "training",
@@ -25,6 +28,10 @@ NAMES = {
     "tokens_per_second": "tokens per second",
     "examples_per_second": "examples per second",
     "grad_norm": "gradient norm",
+    "valid_bits_per_byte": "held-out text",
+    "mfu": "share of the devices' FLOPs",
+    "data_wait": "share of the time, for data",
+    "checkpoint_stall": "share of the time, for checkpoints",
 }
 
 
@@ -54,6 +61,8 @@ class Training:
     seconds: float | None
     attempts: int
     charts: tuple[Chart, ...]
+    samples: tuple[dict[str, str], ...] = ()
+    """What the network wrote meanwhile: prompt, how (at which step), text."""
 
 
 def trainings(run: Run) -> list[Training]:
@@ -67,10 +76,16 @@ def trainings(run: Run) -> list[Training]:
             steps = int(max(x for chart in whole for series in chart.series for x, _ in series.points))
             made = manifest.made_by
             label = labelled(manifest.step, manifest.shard)
-            found.append(
-                Training(label, manifest.key, steps, made.get("seconds"), int(made.get("attempts") or 1), whole)
-            )
+            attempts, wrote = int(made.get("attempts") or 1), _samples(run.read_rows(manifest, "aux/samples.jsonl"))
+            found.append(Training(label, manifest.key, steps, made.get("seconds"), attempts, whole, wrote))
     return found
+
+
+def _samples(rows: Iterable[dict[str, Any]]) -> tuple[dict[str, str], ...]:
+    """What the network wrote at first, half-way and at last."""
+    known = list(rows)
+    chosen = [known[n] for n in sorted({0, len(known) // 2, len(known) - 1})] if known else []
+    return tuple({**sample, "how": f"step {row['step']}"} for row in chosen for sample in row["samples"])
 
 
 def _curves(rows: Iterable[dict[str, Any]]) -> dict[str, dict[float, float]]:

@@ -11,18 +11,40 @@ import random
 import signal
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from conf.schema.model import ModelConf, NetworkConf
 from tasks.pretrain.job import Job
+from tests.tasks.pretrain import texts
 from tests.tasks.pretrain.conftest import GPT2, LLAMA, NATIVE, job_of, write_shards
 from tests.trainer_process import Body, curve, outcome
 
 STEPS = 60
 KILLS = 5
 QWEN3 = ModelConf(architecture="qwen3", config={**LLAMA.config, "num_key_value_heads": 1, "head_dim": 8})
-NETWORKS: dict[str, NetworkConf] = {"llama": LLAMA, "qwen3": QWEN3, "gpt2, dropout": GPT2, "native": NATIVE}
+NETWORKS: dict[str, NetworkConf] = {
+    "llama": LLAMA,
+    "qwen3": QWEN3,
+    "gpt2, dropout": GPT2,
+    "native": NATIVE,
+    "bert": texts.BERT,
+    "t5": texts.T5,
+}
 SPREADS = [("ddp", 1), ("ddp", 2), ("fsdp", 2)]
+
+
+def job_for(data: Path, work: Path, network: NetworkConf, run: dict[str, Any], steps: int = STEPS) -> Job:
+    """A job of so many steps: over real text where words are hidden, which takes a tokenizer, else over numbers.
+
+    `data` is a folder that this function fills once, `work` the job's own.
+    """
+    if isinstance(network, ModelConf) and network.aim != "causal":
+        files = data / "texts"
+        return texts.job(files if files.exists() else texts.write(files), work, network, tokens=steps * 512, run=run)
+    files = data / "numbers"
+    return job_of(files if files.exists() else write_shards(files), work, network, tokens=steps * 128, run=run)
 
 
 def finish(job: Job) -> None:
@@ -55,19 +77,17 @@ def main(seed: int | None = None) -> None:
     print(f"seed {seed}\n\n| network | spread | processes | kills | stops | weights, optimizer | losses |", flush=True)
     print("|---|---|---|---|---|---|---|", flush=True)
     chance, wrong = random.Random(seed), 0
-    for name, network in NETWORKS.items():
-        for parallel, processes in SPREADS:
+    with tempfile.TemporaryDirectory() as root:
+        for number, (name, (parallel, processes)) in enumerate(product(NETWORKS, SPREADS)):
             run = {"processes": processes, "parallel": parallel, "checkpoint_steps": 7}
             patience = {"max_restarts": 50, "hang_seconds": 6.0}
-            with tempfile.TemporaryDirectory() as root:
-                shards = write_shards(Path(root))
-                calm, wild = (
-                    job_of(shards, Path(root, kind), network, tokens=STEPS * 128, run={**run, **patience})
-                    for kind in ("calm", "wild")
-                )
-                finish(calm)
-                disturb(wild, chance)
-                same = [outcome(calm) == outcome(wild), curve(calm) == curve(wild)]
+            calm, wild = (
+                job_for(Path(root), Path(root, f"{kind}-{number}"), NETWORKS[name], {**run, **patience})
+                for kind in ("calm", "wild")
+            )
+            finish(calm)
+            disturb(wild, chance)
+            same = [outcome(calm) == outcome(wild), curve(calm) == curve(wild)]
             wrong += same.count(False)
             words = " | ".join("equal" if one else "DIFFER" for one in same)
             print(f"| {name} | {parallel} | {processes} | {KILLS} | {int(processes > 1)} | {words} |", flush=True)

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from flows.looking import runs_table
-from flows.terminal import Terminal, plan_table
+from flows.terminal import Terminal, plan_lines, plan_table
 from tasks.core.bench import Outcome
 from tasks.core.errors import StepError
 from tasks.core.history import Run
@@ -92,3 +92,23 @@ def test_shards_of_one_fate_are_one_row_of_the_plan_and_only_the_reason_is_folde
     assert lines[-2].startswith("clean_shard  web-004   hit") and all(len(line) <= 80 for line in lines)
     assert re.fullmatch(r"pretrain +wait +waits on train_tokenizer +4 min 02 s", lines[-1])
     assert "9.99e+05 tokens" in printed(plan_table(rows, 200), 200)[-1]
+
+
+def test_below_the_plan_stands_what_a_training_takes_that_is_not_made_yet() -> None:
+    held = {"weights_gb": 16.06, "gradients_gb": 4.015, "optimizer_gb": 8.03, "activations_gb": 19.83}
+    known = {"parameters": 8.03e9, "tokens": 1.6e11, "flops": 8.2e21, "memory_gb": 383.0, "checkpoint_mb": 96363.0}
+    rows = [
+        Row("pretrain", None, "run", "not made yet", estimate={"seconds": 72.0, "cost": 5.0, **known, **held}),
+        Row("pretrain", None, "wait", "waits on pretrain", estimate={**known, **held, "device_gb": 85.5}),
+        Row("pretrain", None, "hit", "made before", estimate={**known, **held}),
+        Row("train_tokenizer", None, "run", "not made yet", estimate={"vocab_size": 4096}),
+    ]
+    first, second = list(plan_lines(rows, "EUR"))[:3], list(plan_lines(rows))[3:]
+    assert first == [
+        "pretrain: 8,030.0 M parameters, 160,000,000,000 tokens, 8.2e+21 FLOPs",
+        "  memory of each process in GB: weights 16.1, gradients 4.01, optimizer 8.03, activations 19.8; of all 383",
+        "  72.0 s, costs 5.00 EUR; a checkpoint takes 96,363 MB",
+    ]
+    assert "activations 19.8, of 85.5 that a GPU has; of all 383" in second[1]
+    assert second[2].startswith("  time not known before a first run; ") and len(second) == 3
+    assert all("weights" not in line for line in printed(plan_table(rows, 200), 200))

@@ -37,6 +37,10 @@ def test_a_second_run_is_cached_in_prefect_too(home: Path, prefect_url: str) -> 
     wanted = [(name, "Cached") for name in names]
     assert eventually(lambda: task_states(prefect_url) == wanted), task_states(prefect_url)
     assert [o["digest"] for o in first["outcomes"]] == [o["digest"] for o in second["outcomes"]]
+    newest = {"artifacts": {"key": {"any_": ["toy-train-progress"]}}, "sort": "CREATED_DESC", "limit": 1}
+    (shown,) = rest.ask(prefect_url, "artifacts/filter", newest)
+    assert shown["type"] == "progress"
+    assert (shown["data"], shown["description"]) == (100.0, "step 20/20") and shown["task_run_id"]
 
 
 def test_a_store_that_was_moved_still_hits(home: Path, prefect_url: str) -> None:

@@ -1,11 +1,13 @@
 """The plan over the toy flow, artifacts published by hand: no server, no child process."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.core.artifact import Artifact
+from tasks.core.costs import Prices
 from tasks.core.errors import ConfigError
 from tasks.core.local import LocalBackend
 from tasks.core.plan import Planner, Reached
@@ -174,3 +176,23 @@ def test_a_chained_step_gets_what_was_made_before_and_repeats_itself_on_the_same
     second = chained("second")
     assert seen[-1] == first
     assert chained("second") == second and len(seen) == 2
+
+
+def test_time_and_cost_follow_the_work_of_the_last_artifact_or_what_is_foretold(store: Store) -> None:
+    run(store)
+    planner = Planner(store, prices=Prices(per_device_hour=2.0))
+    made_by = {"seconds": 1800.0, "device": "NVIDIA H100 80GB HBM3", "world_size": 2}
+    (made,) = store.manifests("train")
+    planner._past["train"] = [replace(made, stats={"flops": 1e12}, made_by=made_by)]
+
+    def estimated(**own: float) -> dict[str, float]:
+        step = replace(toy.train, estimate=lambda conf: own)
+        return planner._estimate(Call(step, (), toy.ToyConf()))
+
+    more = estimated(flops=3e12, seconds=1.0)
+    assert list(more)[:2] == ["seconds", "cost"] and more["seconds"] == 5400 and more["cost"] == pytest.approx(6.0)
+    assert estimated(tokens=5.0)["seconds"] == 1800, "work that is not known is taken to be the same"
+    planner._past["train"] = []
+    assert estimated(seconds=7200.0, device_hours=4.0) == {"cost": 8.0, "seconds": 7200.0, "device_hours": 4.0}
+    planner.prices = Prices()
+    assert "cost" not in estimated(seconds=7200.0, device_hours=4.0)

@@ -50,8 +50,9 @@ def test_a_process_that_is_gone_leaves_the_machine_s_own_figures() -> None:
 
 
 def test_a_card_that_does_not_tell_its_power_still_tells_the_rest() -> None:
-    assert dict(gpu_values("0, 35, 2000, 8000, [N/A]")) == {
+    assert dict(gpu_values("0, 35, 2000, 8000, [N/A], 61")) == {
         "gpu_0_utilization_percentage": 35.0,
         "gpu_0_memory_usage_megabytes": 2000.0,
+        "gpu_0_temperature_celsius": 61.0,
         "gpu_0_memory_usage_percentage": 25.0,
     }

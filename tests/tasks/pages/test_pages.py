@@ -146,7 +146,17 @@ def test_pictures_are_drawn_of_what_is_there_and_carried_in_the_page(tmp_path: P
     assert names == {"training_curve", "accuracy", "confusion", "calibration"}
     page = models.training(RUN, Made("pretrain", "pretrain", {"metrics": {"valid_loss": 4.0}}, tmp_path))
     assert page.count("data:image/png;base64,") >= 1
-    assert "**valid loss 4.000**" in page
+    assert "**valid loss 4.000**" in page and "## Samples" not in page
+
+
+def test_a_training_shows_what_it_wrote_at_first_half_way_and_at_last(tmp_path: Path) -> None:
+    (tmp_path / "aux").mkdir()
+    wrote = [
+        {"step": n, "samples": [{"prompt": "The", "text": f"<b>{n}"}, {"prompt": "", "text": "x"}]} for n in range(9)
+    ]
+    (tmp_path / "aux" / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrote))
+    page = models.training(RUN, Made("pretrain", "pretrain", {}, tmp_path))
+    assert [cells[0] for cells in rows(page)] == ["step", "0", "0", "4", "4", "8", "8"] and "<b>" not in page
 
 
 def test_the_picture_of_a_confusion_matrix_is_bounded_and_shows_the_most_frequent_labels(tmp_path: Path) -> None:

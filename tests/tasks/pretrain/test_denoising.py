@@ -18,11 +18,12 @@ from tasks.core.artifact import hash_file
 from tasks.core.errors import ConfigError
 from tasks.pretrain.device import settle
 from tasks.pretrain.job import Job
-from tasks.pretrain.loop import Loop, Stop
+from tasks.pretrain.loop import Loop
 from tasks.pretrain.model import blocks
 from tasks.pretrain.objective import Masked, Span
 from tasks.pretrain.packing import IGNORE
 from tasks.pretrain.setup import choose_valid, make_trainer
+from tasks.pretrain.stop import Stop
 from tasks.pretrain.trainer import Trainer
 from tests.tasks.pretrain import texts
 

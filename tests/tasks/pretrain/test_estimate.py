@@ -12,6 +12,7 @@ from conf.schema.model import ModelConf, NativeConf, NetworkConf, NoiseConf
 from conf.schema.pretrain import PretrainConf, PretrainRun, SegmentConf
 from tasks.core.errors import HostError
 from tasks.pretrain import estimate
+from tasks.pretrain.hardware import Gpu
 from tasks.pretrain.model import build, config_of
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -107,6 +108,61 @@ def test_a_model_too_large_for_the_machine_is_refused_with_the_mend() -> None:
     with pytest.raises(HostError, match=r"lower pretrain\.run\.micro_batch"):
         estimate.refuse_if_too_large(small(device="cpu").model_copy(update={"model": huge}), 96)
     estimate.refuse_if_too_large(small(device="cpu"), 96)
+
+
+def test_the_parts_of_the_memory_are_those_of_each_process_and_its_shard() -> None:
+    billion = 1_074e6
+    conf = compose("llama_1b", ("data.sources.mine.paths=[README.md]", "pretrain.run.device=cuda"))
+    (whole,) = conf.pretrain.chain(conf.model)
+    for parallel, share in (("fsdp", 8), ("auto", 8), ("ddp", 1)):
+        run = whole.run.model_copy(update={"parallel": parallel, "processes": 8})
+        held = estimate.memory(whole.model_copy(update={"run": run}), 32_768, gpu=True)
+        assert held is not None and list(held) == list(estimate.PARTS)
+        assert held["gradients"] == pytest.approx(4 * billion / share, rel=0.01)
+        assert held["optimizer"] == 2 * held["gradients"]
+        assert held["weights"] == pytest.approx(held["gradients"] + 2 * billion, rel=0.01), "bf16 copies of all weights"
+    found = estimate.estimate(whole, 32_768)
+    assert found["gradients_gb"] == pytest.approx(4 * 1.074 / whole.run.processes, rel=0.01)
+    assert found["checkpoint_mb"] == pytest.approx(3 * 4 * 1074, rel=0.01)
+
+
+def test_recomputing_and_half_precision_keep_less_and_an_average_of_the_weights_takes_its_place() -> None:
+    def held(gpu: bool = True, ema: float | None = None, **run: object) -> dict[str, float]:
+        conf = small(**run)
+        segment = conf.segment.model_copy(update={"ema": ema})
+        return estimate.memory(conf.model_copy(update={"segment": segment}), 96, gpu=gpu) or {}
+
+    kept = [held(recompute=mode)["activations"] for mode in ("none", "selective", "full")]
+    assert kept == sorted(kept, reverse=True) and len(set(kept)) == 3
+    assert held(precision="fp32")["activations"] == 2 * kept[0] and held(gpu=False)["activations"] == 4 * kept[0]
+    assert held(ema=0.9)["optimizer"] == held()["optimizer"] + held()["gradients"]
+    assert held(micro_batch=4)["activations"] == kept[0] / 2, "the batch has eight sequences"
+
+
+def test_on_a_gpu_time_follows_from_its_speed_and_what_does_not_fit_is_refused_with_the_mend() -> None:
+    conf, gpu = small(device="cuda", processes=2, micro_batch=4), Gpu("NVIDIA H100 80GB HBM3", 85.5)
+    assert estimate.foretold_seconds(conf, 989e12 * 10, gpu) == pytest.approx(10 / 2 / estimate.EXPECTED_MFU)
+    assert estimate.foretold_seconds(conf, 1e15, Gpu("a new one", 85.5)) is None
+    estimate.refuse_if_too_large(conf, 96)
+    estimate.refuse_if_too_large(conf, 96, 85.5)
+    with pytest.raises(
+        HostError, match=r"a GPU here has 0\.0: lower pretrain\.run\.micro_batch \(now 4\), set .*=full"
+    ):
+        estimate.refuse_if_too_large(conf, 96, 0.001)
+    most = sum((estimate.memory(small(device="cuda", micro_batch=1), 96, gpu=True) or {}).values()) / 1e9
+    probed = small(device="cuda", micro_batch=8, probe=True)
+    estimate.refuse_if_too_large(probed, 96, most + 0.01)
+    with pytest.raises(HostError, match=r"pretrain\.segments\.main: training"):
+        estimate.refuse_if_too_large(small(device="cuda", micro_batch=8), 96, most / 2)
+
+
+def test_of_shards_over_two_machines_each_holds_half() -> None:
+    huge = ModelConf(config={"hidden_size": 65_536, "num_hidden_layers": 200, "num_attention_heads": 64})
+    one, two = (
+        estimate.estimate(small(parallel="fsdp", nodes=nodes).model_copy(update={"model": huge}), 96)["memory_gb"]
+        for nodes in (1, 2)
+    )
+    assert one is not None and two == pytest.approx(one / 2, rel=0.02)
 
 
 def test_declaring_and_estimating_load_nothing_heavy() -> None:

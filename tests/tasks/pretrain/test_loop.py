@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from tasks.pretrain.device import settle
 from tasks.pretrain.job import Job
 from tasks.pretrain.journal import skipped_file
 from tasks.pretrain.loop import Loop
+from tests.tasks.pretrain import texts
+from tests.tasks.pretrain.conftest import LLAMA
+from tests.trainer_process import rows
 
 MakeJob = Callable[..., Job]
 KEPT = [
@@ -164,3 +168,20 @@ def test_every_skipped_update_is_listed_once_with_its_documents(make_job: MakeJo
     assert [row["step"] for row in rows] == [4, 6]
     assert [len(row["samples"]) for row in rows] == [8, 8]
     assert all(sample["documents"] and sample["source"] in ("news", "talk") for sample in rows[0]["samples"])
+
+
+def test_every_row_tells_pace_waits_and_memory_and_those_with_a_look_bits_per_byte(tmp_path: Path) -> None:
+    job = texts.job(texts.write(tmp_path / "texts"), tmp_path / "work", LLAMA, valid_every=4, tokens=6 * 512)
+    loop, losses = train(job, 3)
+    found = rows(job)
+    assert [row["loss"] for row in found] == losses and [row["step"] for row in found] == [1, 2, 3, 4, 5, 6]
+    for row in found:
+        assert row["tokens_per_second"] == row["tokens_per_second_per_device"] > 0 and row["memory_peak_gb"] > 0
+        assert 0 < row["data_wait"] < 1 and 0 <= row["checkpoint_stall"] < 1 and "mfu" not in row
+    looked = [row for row in found if "valid_loss" in row]
+    assert [row["step"] for row in looked] == [4, 6]
+    assert all(row["valid_bits_per_byte"] == row["valid_loss"] * loop.bits for row in looked)
+    assert sum(row["checkpoint_stall"] > 0 for row in found) == 0 < loop.meter.stalled, "the last one comes after"
+    stats = loop.stats()
+    assert stats["metrics"]["valid_bits_per_byte"] == looked[-1]["valid_bits_per_byte"] and stats["mfu"] is None
+    assert stats["flops"] == 6 * 512 * loop.meter.flops and stats["memory_peak_gb"] >= found[-1]["memory_peak_gb"]

@@ -16,6 +16,7 @@ from conf.schema.model import NetworkConf
 from tasks.core.errors import ChildKilled, DataError
 from tasks.pretrain.job import Job
 from tasks.pretrain.torchrun import launch
+from tests.preloaded import Preloaded
 from tests.tasks.pretrain.conftest import GPT2, LLAMA, NATIVE
 from tests.trainer_process import Body, curve, gone, outcome, wait_for
 
@@ -29,37 +30,38 @@ def options(processes: int) -> dict[str, object]:
     return {"tokens": STEPS * 128, "run": run, "optimizer": {"guard_window": 16}}
 
 
-def test_one_process_killed_with_its_body_or_its_agent_ends_with_the_undisturbed_weights(make_job: MakeJob) -> None:
+def test_one_process_killed_with_its_body_or_its_agent_ends_with_the_undisturbed_weights(
+    make_job: MakeJob, loaded: Preloaded
+) -> None:
     whole, job = make_job("whole", GPT2, **options(1)), make_job("killed", GPT2, **options(1))
     stats = launch(whole)
     assert [row[0] for row in curve(whole)] == list(range(1, STEPS + 1))
     assert stats["steps"] == STEPS and stats["tokens"] == STEPS * 128 and stats["world_size"] == 1
-    body = Body(job)
+    body = Body(job, loaded)
     trainers = body.reach(random.randint(8, 40))
     assert len(trainers) == 2
     os.kill(body.process.pid, signal.SIGKILL)
     wait_for(lambda: gone(trainers), "torchrun or a trainer outlived the body")
     body.said()
     assert 0 < job.work.progress < STEPS
-    body = Body(job)
+    body = Body(job, loaded)
     agent, *workers = body.reach(random.randint(60, 90))
     agent.kill()
     wait_for(lambda: gone(workers), "a trainer outlived torchrun")
     assert "ChildKilled: the trainer was ended by a signal" in body.said()
-    launch(job)
+    Body(job, loaded).said()
     assert outcome(job) == outcome(whole)
     assert curve(job) == curve(whole)
 
 
 @pytest.mark.parametrize(("parallel", "model"), [("ddp", LLAMA), ("fsdp", NATIVE)])
 def test_two_processes_killed_stopped_and_interrupted_end_with_the_undisturbed_weights(
-    make_job: MakeJob, parallel: str, model: NetworkConf
+    make_job: MakeJob, loaded: Preloaded, parallel: str, model: NetworkConf
 ) -> None:
     run = {"processes": 2, "checkpoint_steps": 7, "parallel": parallel, "max_restarts": 20, "hang_seconds": 6.0}
     both = {**options(2), "run": run}
     whole, job = make_job("whole", model, **both), make_job("disturbed", model, **both)
-    assert launch(whole)["world_size"] == 2
-    body = Body(job)
+    undisturbed, body = Body(whole, loaded), Body(job, loaded)
     _, *first = body.reach(random.randint(8, 40))
     random.choice(first).kill()
     second = body.replaced(first)
@@ -76,14 +78,15 @@ def test_two_processes_killed_stopped_and_interrupted_end_with_the_undisturbed_w
     random.choice(third).send_signal(signal.SIGUSR1)  # to one of the two only
     message = body.said()
     assert f"ChildKilled: interrupted: saved at step {job.work.progress} of {STEPS}" in message
-    Body(job).said()
+    Body(job, loaded).said()
+    undisturbed.said()
     assert outcome(job) == outcome(whole)
     assert curve(job) == curve(whole)
 
 
-def test_what_dies_after_an_interrupt_is_not_started_again(make_job: MakeJob) -> None:
+def test_what_dies_after_an_interrupt_is_not_started_again(make_job: MakeJob, loaded: Preloaded) -> None:
     job = make_job(run={"checkpoint_steps": 7, "max_restarts": 20}, tokens=STEPS * 128)
-    body = Body(job)
+    body = Body(job, loaded)
     _, worker = body.reach(10)
     worker.suspend()
     wait_for(lambda: worker.status() == psutil.STATUS_STOPPED, "it did not stop")
@@ -109,6 +112,6 @@ def test_a_worker_that_dies_without_a_word_is_a_killed_child(
     make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job()
-    monkeypatch.setattr("tasks.pretrain.torchrun.command", lambda job: [sys.executable, "-c", "raise SystemExit(0)"])
+    monkeypatch.setattr("tasks.pretrain.torchrun.command", lambda *_: [sys.executable, "-c", "raise SystemExit(0)"])
     with pytest.raises(ChildKilled, match="lost"):
         launch(job)

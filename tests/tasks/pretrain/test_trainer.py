@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from conf.schema.model import ModelConf
-from tasks.core.errors import ArtifactError, ConfigError
+from tasks.core.errors import ConfigError
 from tasks.pretrain.batches import padding
 from tasks.pretrain.device import settle
 from tasks.pretrain.job import Job
@@ -156,7 +156,7 @@ def test_a_start_with_another_model_is_refused(make_job: MakeJob, tmp_path: Path
     (tmp_path / "start" / "state").mkdir()
     (tmp_path / "start" / "state" / "state.json").write_text('{"loader": {}, "tokens": 1}')
     wider = ModelConf(config={"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2})
-    with pytest.raises(ArtifactError, match="one model"):
+    with pytest.raises(ConfigError, match=r"another network than the recipe's .*hidden_size 16 and here 32"):
         trainer_of(make_job(model=wider, start=str(tmp_path / "start")))
 
 

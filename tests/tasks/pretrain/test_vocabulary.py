@@ -48,6 +48,21 @@ def test_a_run_without_spaces_is_many_words(tmp_path: Path) -> None:
     assert ids.size > 2 * LONGEST and (np.diff([*starts, ids.size]) <= LONGEST).all()
 
 
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_the_bytes_of_a_texts_tokens_add_up_to_its_own(kind: str, tmp_path: Path) -> None:
+    folder = texts.write(tmp_path, kind=kind, extra_tokens=["<tool>"]) / "tokenizer"
+    lengths = vocabulary.byte_lengths(folder, 400)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert lengths is not None and not lengths[[0, 5]].any(), "special tokens are no text"
+    assert lengths[tokenizer.encode(TEXT).ids].sum() == len(TEXT.encode())
+
+
+def test_bytes_are_unknown_where_a_tokenizer_does_not_work_on_them(tmp_path: Path) -> None:
+    assert vocabulary.byte_lengths(texts.write(tmp_path, kind="wordpiece") / "tokenizer", 400) is None
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert vocabulary.byte_lengths(tmp_path, 400) is None
+
+
 def test_a_word_of_wordpiece_is_a_token_with_those_that_continue_it(tmp_path: Path) -> None:
     found, known = words(texts.write(tmp_path, kind="wordpiece") / "tokenizer")
     assert found[:9] == ["a", "well", "-", "known", "(", "but", "long", ")", "statement"]

@@ -31,6 +31,7 @@ from tasks.register.steps import (
     find_registered,
     promote_model,
     register_model,
+    starting_point,
     weights_of,
 )
 from tests.mlflow_server import MlflowServer
@@ -113,9 +114,11 @@ def test_the_champion_can_be_measured_from_the_store_or_else_from_what_was_regis
         again = weights_of(champion)
         assert again == model and again.digest == model.digest
         assert (again / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
+        assert starting_point(f"models:/{base.name}/1") == model, "its weights alone"
     manifest = Manifest("pretrain", model.key, {}, "d", "a", model.files, {}, ())
     monkeypatch.setattr(store, "look", lambda step, key: manifest)
     assert weights_of(champion) == model and weights_of(champion).root is None
+    assert starting_point(f"models:/{base.name}@champion") == Artifact.of(manifest), "with the optimizer's state"
     assert artifact_of(base.name) == f"pretrain/{model.key}"
     everything = {f"{artifact.step}/{artifact.key}" for artifact in (model, evaluation, decision)}
     assert set(artifacts_of_models()) == everything

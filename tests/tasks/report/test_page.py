@@ -132,6 +132,7 @@ def test_data_training_and_effort_are_counted_in_tables(made: Made) -> None:
     assert "2 times at most: 250 tokens beside 2,000 (12.5 % more)." in tree.words
     assert "MIT 3 100.0 %" in tree.words and "Vocabulary 300 tokens" in tree.words
     assert "pretrain 7200.0 14400.0 144.000 Wh 2.00000" in tree.words and "36 W per core" in tree.words
+    assert "What it wrote meanwhile (3)" in tree.words and "step 7 at 7:" in tree.words
     assert "no price set" not in tree.words and "here cpu" in tree.words and "polars 2.1.0" in tree.words
 
 

@@ -1,0 +1,86 @@
+"""The GPUs of this machine, asked without torch: a plan has no time for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+PEAK_TFLOPS: dict[str, float] = {
+    "A10": 125, "A100": 312, "L4": 121, "L40S": 362, "H100 NVL": 835, "H100 PCIe": 756, "H100": 989, "H200": 989,
+    "GH200": 989, "B200": 2250, "MI250X": 191.5, "MI300X": 1300, "MI325X": 1300, "MI355X": 2500,
+}  # fmt: skip
+"""Dense bf16 matrix products at best, by a part of the device's name (torchtitan's `get_peak_flops`; for A10, L4 and
+GH200 NVIDIA's data sheets, halved where those count with sparsity)."""
+
+
+class Gpu(NamedTuple):
+    """One device, as its driver names it."""
+
+    name: str
+    memory_gb: float
+
+
+def peak_flops(name: str) -> float | None:
+    """FLOPs per second in bf16 of the device with this name at best; None for one that is not known here."""
+    found = [part for part in PEAK_TFLOPS if re.search(rf"\b{part}\b", name)]
+    return 1e12 * PEAK_TFLOPS[max(found, key=len)] if found else None
+
+
+def shows_a_gpu() -> bool:
+    """Whether an NVIDIA or ROCm driver shows a device, asked of the file system."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
+    drivers = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+    return not hidden and any(Path(path).exists() for path in drivers)
+
+
+def on_cpu(device: str) -> bool:
+    """Whether training runs on the CPU: asked for, or `auto` where there is no GPU."""
+    return device == "cpu" or (device == "auto" and not shows_a_gpu())
+
+
+@cache
+def first_gpu() -> Gpu | None:
+    """This machine's first GPU as nvidia-smi has it; None where that is missing or does not answer."""
+    smi = shutil.which("nvidia-smi") if shows_a_gpu() else None
+    if smi is None:
+        return None
+    command = [smi, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        return read_gpu(subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout)
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def read_gpu(rows: str) -> Gpu | None:
+    """The first of nvidia-smi's rows, whose memory is in MiB."""
+    name, _, memory = rows.partition("\n")[0].rpartition(",")
+    return Gpu(name.strip(), int(memory) * 2**20 / 1e9) if memory.strip().isdigit() else None
+
+
+def host_memory_gb() -> float:
+    """Memory that this process may use in all, in GB: the container's limit or the machine's."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _bytes_in(Path("/sys/fs/cgroup/memory.max"))
+    return (total if limit is None else min(total, limit)) / 1e9
+
+
+def free_memory_gb() -> float:
+    """Memory that is not taken, in GB: of the machine and of the container, whichever has less; all of it where the
+    system does not say."""
+    told = Path("/proc/meminfo").read_text() if Path("/proc/meminfo").exists() else ""
+    kibibytes = re.search(r"^MemAvailable:\s+(\d+) kB", told, re.M)
+    free = int(kibibytes[1]) * 1024 if kibibytes else int(host_memory_gb() * 1e9)
+    limit, taken = (_bytes_in(Path("/sys/fs/cgroup") / f"memory.{name}") for name in ("max", "current"))
+    return (free if limit is None or taken is None else min(free, limit - taken)) / 1e9
+
+
+def _bytes_in(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

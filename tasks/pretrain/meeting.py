@@ -1,0 +1,113 @@
+"""Where the nodes of one training meet: a file in the folder that they share, which names an address."""
+
+from __future__ import annotations
+
+import json
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tasks.core.artifact import canonical
+from tasks.core.errors import HostError
+from tasks.core.step import write_atomically
+from tasks.pretrain.job import Job
+
+PORT = 29400
+"""Where no other is given; torchrun's own."""
+HEARTBEAT = (5, 3)
+"""Seconds between two signs of life of a node, and after how many missed ones its place is free for another."""
+ALONE = 75
+"""Exit code of the first node's agent when not all nodes came, or came back, in time."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """One attempt at a training by several nodes, the first of which runs the step."""
+
+    id: str
+    """Of this attempt: what is left of an earlier one is no part of it."""
+    endpoint: str
+    """HOST:PORT of the first node."""
+    job: str
+    """Path of the job's file."""
+
+    def options(self, job: Job, first: bool) -> list[str]:
+        """torchrun's options for a node. The meeting's store and rank 0, which writes, are always on the first one."""
+        run, (every, missed) = job.conf.run, HEARTBEAT
+        details = {
+            "is_host": int(first),
+            "join_timeout": int(run.node_seconds),
+            "keep_alive_interval": every,
+            "keep_alive_max_attempt": missed,
+        }
+        # Ranks go by the order of these names, of which only that of rank 0 is ever called.
+        name = self.endpoint.rpartition(":")[0] if first else f"~{socket.gethostname()}"
+        where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", self.endpoint, "--rdzv-id", self.id]
+        conf = ",".join(f"{key}={value}" for key, value in details.items())
+        return ["--nnodes", str(run.nodes), *where, "--rdzv-conf", conf, "--local-addr", name]
+
+    def reachable(self) -> bool:
+        """Whether the first node is there."""
+        host, _, port = self.endpoint.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def called(job: Job) -> Iterator[Meeting | None]:
+    """Call the other nodes, as long as this lasts; None for a job of one node.
+
+    Raises `HostError` if the port is taken.
+    """
+    if job.conf.run.nodes == 1:
+        yield None
+        return
+    endpoint = job.conf.run.rendezvous or f"{socket.getfqdn()}:{PORT}"
+    _refuse_if_taken(int(endpoint.rpartition(":")[2]))
+    meeting = Meeting(uuid.uuid4().hex, endpoint, str(job.config_file))
+    write_atomically(job.meeting_file, canonical(asdict(meeting)))
+    print(f"{job.conf.run.nodes} nodes meet at {endpoint}", flush=True)
+    try:
+        yield meeting
+    finally:
+        job.meeting_file.unlink(missing_ok=True)
+
+
+def _refuse_if_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise HostError(
+                f"nodes cannot meet at port {port} of this machine ({error.strerror}): end the other training that "
+                "meets there, or give pretrain.run.rendezvous=HOST:PORT"
+            ) from error
+
+
+def newest(folder: Path, endpoint: str | None = None) -> Meeting | None:
+    """The meeting last called in a work directory below `folder`, of those at `endpoint` if it is given; None if there
+    is none. What a first node that was killed has left behind counts until there is another."""
+    found: list[tuple[float, Meeting]] = []
+    for path in folder.glob("*/scratch/meeting.json"):
+        with suppress(FileNotFoundError):
+            meeting = Meeting(**json.loads(path.read_bytes()))
+            if endpoint in (None, meeting.endpoint):
+                found.append((path.stat().st_mtime, meeting))
+    return max(found, key=lambda one: one[0])[1] if found else None
+
+
+def missing(job: Job) -> HostError:
+    """Not all nodes were there in time."""
+    run = job.conf.run
+    return HostError(
+        f"the {run.nodes} nodes of this training were not together within pretrain.run.node_seconds="
+        f"{run.node_seconds:g}: run `fromzero train-node` on each of the others, with the same FROMZERO_HOME on a file "
+        "system that all share, and see that they reach pretrain.run.rendezvous, a name and a port of this machine"
+    )

@@ -1,0 +1,149 @@
+"""Two nodes on one machine, each with an agent of its own, one of which is killed; and where they meet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.core.errors import ConfigError, HostError
+from tasks.core.step import write_atomically
+from tasks.pretrain import meeting, steps
+from tasks.pretrain.job import Job
+from tasks.pretrain.torchrun import environment
+from tests.ports import free_ports
+from tests.preloaded import Child, Preloaded
+from tests.tasks.pretrain.conftest import GPT2
+from tests.trainer_process import Body, curve, gone, outcome, wait_for
+
+MakeJob = Callable[..., Job]
+QUICK = """
+import time
+from tasks.pretrain import meeting, node
+from torch.distributed.elastic.rendezvous import dynamic_rendezvous
+meeting.HEARTBEAT, node.PAUSE = (1, 2), 0.1
+dynamic_rendezvous._delay = lambda seconds: time.sleep(0.05)
+"""
+"""What a node does first so that it notices others within moments."""
+NODE = (
+    QUICK
+    + """
+import sys
+from pathlib import Path
+from tasks.pretrain.node import serve
+serve(Path(sys.argv[1]), print)
+"""
+)
+STEPS = 100
+
+
+def options(**run: object) -> dict[str, object]:
+    return {"tokens": STEPS * 128, "run": {"checkpoint_steps": 7, "max_restarts": 20, **run}}
+
+
+def on_two_nodes(**run: object) -> dict[str, object]:
+    return options(nodes=2, rendezvous=f"127.0.0.1:{free_ports(1)[0]}", **run)
+
+
+def node(loaded: Preloaded, job: Job, log: str) -> Child:
+    folder = job.work.root.parent
+    return loaded.start(["-c", NODE, str(folder)], environment(job), folder / f"{log}.out", folder / f"{log}.errors")
+
+
+def below(child: Child, count: int) -> list[psutil.Process]:
+    """The processes below one, once there are so many."""
+    found: list[psutil.Process] = []
+
+    def there() -> bool:
+        found[:] = psutil.Process(child.pid).children(recursive=True)
+        return len(found) == count
+
+    wait_for(there, f"there were never {count} processes")
+    return found
+
+
+def test_a_node_that_is_killed_and_comes_back_and_an_agent_that_is_killed_leave_the_undisturbed_weights(
+    make_job: MakeJob, loaded: Preloaded, tmp_path: Path
+) -> None:
+    whole, job = make_job("whole", GPT2, **options(processes=2)), make_job("nodes/a", GPT2, **on_two_nodes())
+    undisturbed, other = Body(whole, loaded), node(loaded, job, "first")
+    body = Body(job, loaded, QUICK)
+    first = body.reach(15)
+    assert len(first) == 2, "an agent and one trainer on this node"
+    theirs = below(other, 2)
+    os.kill(other.pid, signal.SIGKILL)
+    wait_for(lambda: gone(theirs), "the node's processes outlived it")
+    back = node(loaded, job, "back")
+    body.replaced(first[1:])
+    body.reach(35)
+    below(back, 2)
+    assert "starting all again from the checkpoint of step" in body.out()
+    psutil.Process(body.process.pid).children()[0].kill()
+    said = body.said()  # the other node's trainer may have said first what it saw
+    assert "ChildKilled: the trainer was ended by a signal" in said or "Transient: the training processes lost" in said
+    again = Body(job, loaded, QUICK)
+    for one in (undisturbed, again):
+        errors = one.said()
+        assert one.process.returncode == 0, errors
+    assert outcome(job) == outcome(whole)
+    assert curve(job) == curve(whole)
+    assert not job.meeting_file.exists()
+    wait_for(lambda: "waiting for a training" in (tmp_path / "nodes" / "back.out").read_text(), "it never waited")
+    back.send_signal(signal.SIGINT)
+    assert back.wait() == 1
+
+
+def test_an_interrupted_node_lets_all_of_them_save(make_job: MakeJob, loaded: Preloaded) -> None:
+    job = make_job("nodes/a", GPT2, **on_two_nodes())
+    other, body = node(loaded, job, "other"), Body(job, loaded, QUICK)
+    body.reach(15)
+    other.send_signal(signal.SIGTERM)
+    said = body.said()
+    assert f"ChildKilled: interrupted: saved at step {job.work.progress} of {STEPS}" in said
+    other.wait()
+
+
+def test_nodes_that_do_not_come_in_time_end_the_run_with_what_to_do(make_job: MakeJob, loaded: Preloaded) -> None:
+    job = make_job("nodes/a", GPT2, **on_two_nodes(node_seconds=1))
+    said = Body(job, loaded, QUICK).said()
+    assert "HostError: the 2 nodes of this training were not together within pretrain.run.node_seconds=1" in said
+    assert "fromzero train-node" in said
+
+
+def test_the_newest_meeting_counts_and_one_whose_first_node_is_gone_is_not_reachable(make_job: MakeJob) -> None:
+    old, new = make_job("nodes/a", **on_two_nodes()), make_job("nodes/b", **on_two_nodes())
+    folder = old.work.root.parent
+    assert meeting.newest(folder) is None
+    with meeting.called(old) as first:
+        assert meeting.newest(folder) == first
+        with meeting.called(new) as second:
+            os.utime(old.meeting_file, (0, 0))
+            assert meeting.newest(folder) == second
+            assert meeting.newest(folder, old.conf.run.rendezvous) == first, "one that is named"
+        assert meeting.newest(folder) == first is not None and not first.reachable()
+    write_atomically(old.meeting_file, b'{"id": "left", "endpoint": "127.0.0.1:1", "job": "j"}')
+    left = meeting.newest(folder)
+    assert left is not None and left.id == "left" and not left.reachable()
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts(make_job: MakeJob) -> None:
+    job = make_job(**on_two_nodes())
+    with socket.socket() as taken:
+        taken.bind(("", int(str(job.conf.run.rendezvous).rpartition(":")[2])))
+        taken.listen()
+        with pytest.raises(HostError, match="end the other training"), meeting.called(job):
+            pass
+
+
+def test_a_store_that_is_no_folder_is_refused(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    bucket = '{"kind": "s3", "bucket": "models", "endpoint": "http://127.0.0.1:1", "region": "r"}'
+    monkeypatch.setenv("FROMZERO_STORE", bucket)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    with pytest.raises(ConfigError, match="store=local"):
+        steps.take_part(print)
