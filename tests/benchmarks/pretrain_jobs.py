@@ -17,7 +17,8 @@ from typing import Any
 from conf.compose import compose
 from tasks.pretrain.device import settle
 from tasks.pretrain.job import Job
-from tasks.pretrain.loop import Loop, Stop
+from tasks.pretrain.loop import Loop
+from tasks.pretrain.stop import Stop
 from tests.benchmarks import pretrain_text
 from tests.benchmarks.measuring import Steps
 from tests.trainer_process import Body, rows, wait_for
