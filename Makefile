@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint bench bench-data soak soak-memory lock screenshots
+.PHONY: setup demo test lint bench bench-data bench-pretrain bench-pretrain-quality bench-gpu soak soak-memory lock screenshots
 PYTHON ?= python3
 PY := .venv/bin/python
 export DO_NOT_TRACK = 1
@@ -36,6 +36,17 @@ bench-data: setup  ## the data stages beside their peers, on 100 MB of Debian do
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r infra/requirements-bench.txt
 	$(PY) -m tests.benchmarks.data .bench .venv-bench/bin/python
+
+bench-pretrain: setup  ## pretraining beside transformers' Trainer and litgpt, on the demo's corpus, on the CPU
+	@test -x .venv-bench-pretrain/bin/python || $(PYTHON) -m venv .venv-bench-pretrain
+	@.venv-bench-pretrain/bin/python -m pip install --quiet --disable-pip-version-check -r infra/requirements-bench-pretrain.txt
+	$(PY) -m tests.benchmarks.pretrain .bench/pretrain .venv-bench-pretrain/bin/python
+
+bench-pretrain-quality: setup  ## held-out loss after 3 million tokens, here and by transformers' Trainer; takes about an hour
+	$(PY) -m tests.benchmarks.pretrain_quality .bench/pretrain
+
+bench-gpu: setup  ## pretraining on one GPU, in under 8 minutes: speed beside the Trainer, loss curve, kill and resume
+	$(PY) -m tests.benchmarks.pretrain_gpu .bench/gpu
 
 soak: setup  ## the demo, the data's way and pretraining, killed again and again, until they end as if undisturbed
 	$(PY) -m tests.chaos.soak

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,12 @@ def test_a_virtual_environment_without_pip_is_made_again(checkout: Path) -> None
     (checkout / ".venv" / "bin" / "python").chmod(0o755)
     code, _, did = make(checkout)
     assert (code, did) == (0, ["venv", "pip", "pip", "fromzero"])
+
+
+def test_every_module_that_a_target_runs_is_there_and_every_target_is_named_phony() -> None:
+    text = (ROOT / "Makefile").read_text()
+    ours = re.findall(r"-m (tests\.[\w.]+)", text)
+    assert "tests.benchmarks.pretrain_gpu" in ours and "tests.benchmarks.pretrain_quality" in ours
+    assert [module for module in ours if find_spec(module) is None] == []
+    targets = set(re.findall(r"^([a-z][\w-]*):", text, re.M))
+    assert targets == set(re.search(r"^\.PHONY: (.*)", text)[1].split())  # type: ignore[index]

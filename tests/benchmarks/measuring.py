@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import resource
+import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,45 @@ def measured(work: Callable[[], dict[str, Any]]) -> None:
     """Do it; print one line of JSON: what it returns, cpu (s), peak_mb."""
     before = _cpu()
     found = work()
+    print(json.dumps({**found, "cpu": round(_cpu() - before, 2), "peak_mb": peak_mb()}))
+
+
+def peak_mb() -> int:
+    """The most memory that this process has had, in MB."""
     status = Path("/proc/self/status").read_text()  # getrusage would count the parent's memory at the fork
-    peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
-    print(json.dumps({**found, "cpu": round(_cpu() - before, 2), "peak_mb": peak // 1024}))
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024  # type: ignore[index]
+
+
+class Steps:
+    """When each optimizer step ended and what each checkpoint held up, of a training in this process."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[float, float]] = []
+        self.stalls: list[float] = []
+
+    def tick(self, *_: object, **__: object) -> None:
+        """A step has ended."""
+        self.ends.append((_cpu(), time.time()))
+
+    def stall(self, save: Callable[..., Any]) -> Callable[..., Any]:
+        """`save`, and the seconds that it keeps its caller waiting are noted."""
+
+        def timed(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            found = save(*args, **options)
+            self.stalls.append(time.perf_counter() - began)
+            return found
+
+        return timed
+
+    def found(self, skip: int) -> dict[str, Any]:
+        """CPU-seconds of a step after the first `skip`, seconds from the start of the process (BEGAN in the
+        environment) to the end of the first step, the median stall, and peak memory."""
+        (cpu, _), (last, _) = self.ends[skip - 1], self.ends[-1]
+        stalls = {"stall": statistics.median(self.stalls)} if self.stalls else {}
+        first = self.ends[0][1] - float(os.environ["BEGAN"])
+        cost = {"cpu_per_step": (last - cpu) / (len(self.ends) - skip), "steps": len(self.ends)}
+        return {**cost, "first": first, **stalls, "peak_mb": peak_mb()}
 
 
 def merges(tokenizer: str) -> str:

@@ -1,0 +1,76 @@
+"""The demo's corpus as tokens, for benchmarks of pretraining: collected, split, cleaned, without near-duplicates."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from conf.compose import compose
+from conf.schema.data import PackagesSource
+from conf.schema.pretrain import PretrainConf
+from conf.schema.recipe import Recipe
+from tasks.clean import clean, clusters, filter, signatures, split
+from tasks.collect import chitchat, packages
+from tasks.collect.documents import Documents
+from tasks.collect.listing import list_entries
+from tasks.pretrain.job import Job
+from tasks.tokenize import shards, train
+
+
+def make(folder: Path, *overrides: str) -> Path:
+    """SOURCE/train, SOURCE/valid and tokenizer/ in `folder`, unless they are there."""
+    if (folder / "ready").exists():
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    recipe, work = compose("demo", overrides), folder / "documents"
+    for source in recipe.data.sources:
+        _clean(recipe, source, work / source)
+    signed = {source: work / source / "signatures.parquet" for source in recipe.data.sources}
+    clusters.cluster_shards(signed, None, (work / "clusters").__truediv__, work / "scratch", recipe.data.dedup)
+    for source in recipe.data.sources:
+        place, drops = work / source, work / "clusters" / source / "drop.parquet"
+        filter.apply_drops(_parts(place / "cleaned"), drops, _parts(place / "kept"), place / "rejects.parquet")
+    texts = [work / source / "kept" / "train" / "docs.parquet" for source in recipe.data.sources]
+    (folder / "tokenizer").mkdir()
+    tokenizer, _ = train.train(texts, recipe.tokenizer, work)
+    train.save(tokenizer, (folder / "tokenizer").__truediv__, recipe.tokenizer)
+    for source in recipe.data.sources:
+        for part in shards.PARTS:
+            (folder / source / part).mkdir(parents=True)
+        out = (folder / source).__truediv__
+        shards.write_shard(work / source / "kept", folder / "tokenizer", out, recipe.tokenizer)
+    shutil.rmtree(work)
+    (folder / "ready").touch()
+    return folder
+
+
+def _parts(folder: Path) -> Callable[[str], Path]:
+    return lambda part: folder / part / "docs.parquet"
+
+
+def _clean(recipe: Recipe, source: str, place: Path) -> None:
+    """Collect one source; its documents split and cleaned, and their signatures."""
+    place.mkdir(parents=True)
+    options = recipe.data.sources[source]
+    with Documents(place / "docs.parquet", place / "unreadable.jsonl", source) as documents:
+        for entry in list_entries(source, options):
+            if isinstance(options, PackagesSource):
+                packages.collect(entry, options.min_chars, documents)
+            else:
+                chitchat.collect(getattr(options, "max_conversations", None), documents)
+    admission = recipe.data.admission(source)
+    split.split(place / "docs.parquet", _parts(place / "split"), place / "refused.parquet", admission)
+    clean.clean_parts(_parts(place / "split"), _parts(place / "cleaned"), place / "unclean.parquet", recipe.data.clean)
+    signatures.sign_parts(_parts(place / "cleaned"), place / "signatures.parquet", recipe.data.dedup)
+
+
+def job(folder: Path, root: Path, conf: PretrainConf, *, held_out: bool = False) -> Job:
+    """A job over the tokens that `make` left in `folder`, its work directory new in `root`."""
+    sources = sorted(path.parent.parent for path in folder.glob("*/train/tokens.bin"))
+    train_on = {source.name: [str(source / "train")] for source in sources}
+    valid = [str(source / "valid") for source in sources] if held_out else []
+    shutil.rmtree(root, ignore_errors=True)
+    found = Job(conf, train_on, valid, str(folder / "tokenizer"), None, str(root))
+    found.work.make()
+    return found
