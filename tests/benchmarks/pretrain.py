@@ -115,7 +115,7 @@ def compare(folder: Path, litgpt: str) -> Iterator[Row]:
 
 def row(what: str, ours: float, peer: float, name: str, unit: str, ratio: Callable[[float, float], float]) -> Row:
     """One row of the results; a ratio over 1 means that we are better."""
-    digits = 2 if unit == "s" else 0
+    digits = 2 if unit == "s" else None
     figures = {"ours": round(ours, digits), "peer": round(peer, digits), "ratio": round(ratio(ours, peer), 2)}
     return {"what": what, **figures, "peer_name": name, "unit": unit}
 
