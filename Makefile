@@ -42,7 +42,7 @@ bench-pretrain: setup  ## pretraining beside transformers' Trainer and litgpt, o
 	@.venv-bench-pretrain/bin/python -m pip install --quiet --disable-pip-version-check -r infra/requirements-bench-pretrain.txt
 	$(PY) -m tests.benchmarks.pretrain .bench/pretrain .venv-bench-pretrain/bin/python
 
-bench-pretrain-quality: setup  ## held-out loss after 3 million tokens, here and by transformers' Trainer; takes about an hour
+bench-pretrain-quality: setup  ## held-out loss after 3 million tokens, here and by transformers' Trainer; takes an hour and a half
 	$(PY) -m tests.benchmarks.pretrain_quality .bench/pretrain
 
 bench-gpu: setup  ## pretraining on one GPU, in under 8 minutes: speed beside the Trainer, loss curve, kill and resume

@@ -27,21 +27,22 @@ FAR = 10**6
 """Steps between checkpoints where there is to be none."""
 
 
-def job_of(folder: Path, name: str, steps: int, **run: Any) -> Job:
-    """The demo's pretraining for so many steps, in FOLDER/out-NAME."""
+def job_of(folder: Path, name: str, steps: int, *, joined: bool = False, **run: Any) -> Job:
+    """The demo's pretraining for so many steps, in FOLDER/out-NAME; `joined`: each file is one document."""
     spec = json.loads((folder / "spec.json").read_text())
     recipe = compose("demo")
     conf = recipe.pretrain.chain(recipe.model)[0]
     segment = conf.segment.model_copy(update={"tokens": steps * spec["batch"] * spec["seq_len"]})
     options = {"threads": spec["threads"], "precision": spec["precision"], "checkpoint_steps": FAR, **run}
     conf = conf.model_copy(update={"segment": segment, "run": conf.run.model_copy(update=options)})
-    return pretrain_text.job(folder, folder / f"out-{name}", conf)
+    text = pretrain_text.join(folder, folder / "joined") if joined else folder
+    return pretrain_text.job(text, folder / f"out-{name}", conf)
 
 
-def speed(folder: Path, compiled: bool = False) -> dict[str, Any]:
+def speed(folder: Path, compiled: bool = False, joined: bool = False) -> dict[str, Any]:
     """The loop with no checkpoint but the last."""
     spec = json.loads((folder / "spec.json").read_text())
-    job = job_of(folder, "speed", spec["steps"], compile=compiled)
+    job = job_of(folder, "speed", spec["steps"], joined=joined, compile=compiled)
     steps, loop = Steps(), Loop(job, settle(job.conf.run))
     update = loop.trainer.update
 
@@ -90,6 +91,7 @@ def lives(folder: Path) -> dict[str, Any]:
 JOBS = {
     "speed": speed,
     "speed_compiled": lambda folder: speed(folder, True),
+    "speed_joined": lambda folder: speed(folder, joined=True),
     "stall": stall,
     "stall_waited": lambda folder: stall(folder, True),
     "lives": lives,

@@ -73,12 +73,19 @@ def litgpt(spec: dict[str, Any], out: Path, steps: int, save_every: int = 0, res
         def on_after_optimizer_step(self, **_: Any) -> None:
             measured.tick()
 
+    class Loader(DataLoader):  # type: ignore[type-arg]
+        def state_dict(self) -> dict[str, Any]:  # else the whole loader is pickled, which is then refused on resuming
+            return {}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            pass
+
     class Tokens(DataModule):
         def connect(self, tokenizer: Any = None, batch_size: int = 1, max_seq_length: int | None = None) -> None:
             self.batch = batch_size
 
         def train_dataloader(self) -> Any:
-            return DataLoader(Blocks(spec, 1), self.batch, shuffle=True, drop_last=True)
+            return Loader(Blocks(spec, 1), self.batch, shuffle=True, drop_last=True)
 
         val_dataloader = train_dataloader
 

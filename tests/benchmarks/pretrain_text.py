@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from conf.compose import compose
 from conf.schema.data import PackagesSource
@@ -63,6 +66,22 @@ def _clean(recipe: Recipe, source: str, place: Path) -> None:
     split.split(place / "docs.parquet", _parts(place / "split"), place / "refused.parquet", admission)
     clean.clean_parts(_parts(place / "split"), _parts(place / "cleaned"), place / "unclean.parquet", recipe.data.clean)
     signatures.sign_parts(_parts(place / "cleaned"), place / "signatures.parquet", recipe.data.dedup)
+
+
+def join(folder: Path, out: Path) -> Path:
+    """The training tokens of `folder` with nothing between documents, each file one of them: what trainers see that do
+    not keep documents apart."""
+    for source in sorted(path.parent.parent for path in folder.glob("*/train/tokens.bin") if out not in path.parents):
+        part = out / source.name / "train"
+        part.mkdir(parents=True, exist_ok=True)
+        meta = json.loads((source / "train" / "meta.json").read_text())
+        tokens = np.fromfile(source / "train" / "tokens.bin", meta["dtype"])
+        tokens[:-1][tokens[:-1] == meta["eos_id"]] = meta["vocab_size"] - 1
+        tokens.tofile(part / "tokens.bin")
+        np.save(part / "index.npy", np.array([0, len(tokens)]))
+        (part / "meta.json").write_text(json.dumps({**meta, "documents": 1}))
+    shutil.copytree(folder / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
+    return out
 
 
 def job(folder: Path, root: Path, conf: PretrainConf, *, held_out: bool = False) -> Job:
