@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,23 @@ def job_of(shards: Path, folder: Path, model: NetworkConf = LLAMA, **options: An
     train = {source: [str(shards / f"{source}-000" / "train")] for source in ("news", "talk")}
     valid = [str(shards / "news-000" / "valid")]
     return Job(conf, train, valid, str(shards / "tokenizer"), options.get("start"), str(work.root))
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """No test leaves its process in a group."""
+    yield
+    distributed = sys.modules.get("torch.distributed")  # many tests here do without torch
+    if distributed is not None and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small real text with its tokens and tokenizer, not to be changed."""
+    from tests.tasks.pretrain import texts
+
+    return texts.write(tmp_path_factory.mktemp("texts"))
 
 
 @pytest.fixture(scope="session")

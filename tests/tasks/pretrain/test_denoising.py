@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import transformers
 
 from conf.schema.model import ModelConf
@@ -28,18 +26,6 @@ from tasks.pretrain.trainer import Trainer
 from tests.tasks.pretrain import texts
 
 DENOISERS = [texts.BERT, texts.ROBERTA, texts.T5]
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return texts.write(tmp_path_factory.mktemp("texts"))
-
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def name(model: ModelConf) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch.distributed as dist
 
 from conf.schema.model import ModelConf
 from tasks.pretrain.device import settle
@@ -38,13 +37,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "average": {"ema": 0.9},
     "growing batches": {"first_batch_tokens": 256, "ramp": 0.3},
 }
-
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")

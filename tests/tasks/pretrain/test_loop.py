@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from tasks.core.errors import StepError
 from tasks.pretrain.device import settle
@@ -40,13 +39,6 @@ class StopAt:
     @property
     def asked(self) -> bool:
         return self.loop.trainer.step + 1 == self.step
-
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def poison(loop: Loop, steps: Collection[int]) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from tasks.core.errors import HostError
 from tasks.pretrain.device import settle
@@ -20,13 +19,6 @@ from tests.tasks.pretrain.test_loop import train, train_until
 
 MakeJob = Callable[..., Job]
 PROBED = {"probe": True, "micro_batch": 1}
-
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def free_for(job: Job, size: int, monkeypatch: pytest.MonkeyPatch) -> None:

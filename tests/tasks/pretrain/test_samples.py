@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
-import torch.distributed as dist
 from tokenizers import Tokenizer
 
 from conf.schema.model import ModelConf, NetworkConf
@@ -31,18 +29,6 @@ SAMPLED = {"sample_every": 3, "sample_prompts": ("", "The"), "sample_tokens": 6}
 
 class Never:
     asked = False
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return texts.write(tmp_path_factory.mktemp("texts"))
-
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def train(job: Job) -> Loop:

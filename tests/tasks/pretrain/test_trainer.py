@@ -4,13 +4,12 @@ import math
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from conf.schema.model import ModelConf
 from tasks.core.errors import ConfigError
@@ -22,13 +21,6 @@ from tasks.pretrain.torchrun import environment
 from tasks.pretrain.trainer import Trainer
 
 MakeJob = Callable[..., Job]
-
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def trainer_of(job: Job) -> Trainer:
