@@ -11,7 +11,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-STEP = re.compile(r"\bstep (\d+)/(\d+)\b")
+from tasks.core.headway import STEP
+
 LEFT = re.compile(r"\b(?:left (\d+) s|ETA (?:(\d+):)?(\d+):(\d+))\b")
 TOLD = re.compile(r"\b(?:valid )?loss [\d.]+|[\d,.]+ (?:(?:tokens|examples)/s|bits/byte)|\bmfu \d+ %")
 BAR = 16
