@@ -18,14 +18,16 @@ from tasks.core.errors import ConfigError, nearest
 M = TypeVar("M", bound=BaseModel)
 FOLDER = Path(__file__).parent
 GROUPS = ("data", "tokenizer", "model", "pretrain", "finetune", "evaluate", "release", "engine", "store")
+SOURCES = ("files", "http", "hub", "warc", "sql", "python_packages", "chitchat")
 KINDS = {
-    "data.sources": ("files", "http", "hub", "warc", "sql", "python_packages", "chitchat"),
+    "data.sources": SOURCES,
+    "data.decontaminate.against": SOURCES,
     "model": ("transformers", "native"),
     "store": ("local", "s3"),
     "schedule": ("cron", "interval", "rrule"),
 }
 """Where there are discriminated unions, and their kinds."""
-TAGS = tuple(kind for kinds in KINDS.values() for kind in kinds)
+TAGS = frozenset(kind for kinds in KINDS.values() for kind in kinds)
 """The kinds of discriminated unions, which pydantic puts into the paths of its messages."""
 
 NETWORKS: dict[str, type[BaseModel]] = {"transformers": ModelConf, "native": NativeConf}
@@ -253,7 +255,7 @@ def _without_tags(loc: tuple[Any, ...]) -> Iterator[Any]:
     """A place in a model without the kinds of unions; a field may have the name of a kind, such as cron."""
     before = None
     for part in loc:
-        if part in TAGS and before not in (None, "sources", *TAGS):
+        if part in TAGS and before not in (None, "sources", "against", *TAGS):
             before = part
             continue
         before = part

@@ -54,7 +54,11 @@ def prepare(recipe: Recipe) -> Data:
     evalset = clean.freeze_evalset.pinned(frozen, tuple(filtered), conf=data.evalset)
     (struck,) = observe(takedown.REF, takedown.concerning, [evalset])
     evalset = clean.strike_evalset(evalset, struck, conf=data.evalset) if struck else evalset
-    documents = tuple(clean.decontaminate_shard.map(filtered, evalset, conf=data.decontaminate))
+    others = data.decontaminate.against
+    against = evalset
+    if others:
+        against = (evalset, *collect.fetch_evaluation.map(collect.observe_evaluations(others), conf=[*others.values()]))
+    documents = tuple(clean.decontaminate_shard.map(filtered, against, conf=data.decontaminate))
     validate.check_documents(documents, conf=data.contract)
 
     train = tuple(shard.part("train") for shard in documents)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from conf.schema.base import Conf
+from conf.schema.data import SourceConf, SourceName
 from conf.schema.language import LanguageConf
 from conf.schema.rules import RulesConf
 
@@ -125,7 +126,7 @@ class EvalsetConf(Conf):
 
 
 class DecontaminateConf(Conf):
-    """Removal of training documents that overlap the evaluation set."""
+    """Removal of training documents that overlap an evaluation set."""
 
     ngram: int = Field(13, ge=1)
     """Words in an n-gram (GPT-3: 13). Documents with fewer words are compared whole."""
@@ -133,3 +134,7 @@ class DecontaminateConf(Conf):
     """Largest share of distinct n-grams that a document may have in common with one evaluation document, of the one of
     the two that has fewer. 0 drops at the first common n-gram, as GPT-3 did; documentation, which shares boilerplate,
     needs more."""
+    against: dict[SourceName, SourceConf] = Field(default_factory=dict)
+    """Evaluation sets beside the project's own, by name, each read as a source is: training documents that overlap one
+    of their texts leave as well."""
+    later: ClassVar[frozenset[str]] = frozenset({"against"})

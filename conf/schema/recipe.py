@@ -34,7 +34,7 @@ class DataConf(CollectConf):
     evalset: EvalsetConf = EvalsetConf()
     """The frozen evaluation set; a new version takes in the held-out documents of today."""
     decontaminate: DecontaminateConf = DecontaminateConf()
-    """Overlap with the evaluation set."""
+    """Overlap with the evaluation set, and with others."""
     contract: ContractConf = ContractConf()
     """What cleaned documents and tokens must be like."""
     upsample: UpsampleConf | None = None

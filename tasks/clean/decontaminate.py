@@ -1,4 +1,4 @@
-"""Take out training documents that overlap the evaluation set, by word n-grams (GPT-3, Brown et al. 2020, appendix C).
+"""Take out training documents that overlap evaluation sets, by word n-grams (GPT-3, Brown et al. 2020, appendix C).
 
 Words are runs of letters and digits in lower case. The overlap of two documents is the share of distinct n-grams that
 they have in common, of the one that has fewer: 1 when one contains the other. A document of fewer words than an n-gram
@@ -7,7 +7,7 @@ is compared whole with the evaluation documents that are as short.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,24 +25,26 @@ TRAINING = ("train", "valid")
 
 @dataclass(frozen=True)
 class EvalIndex:
-    """The distinct n-grams of the evaluation set, sorted by hash, and the document of each."""
+    """The distinct n-grams of the evaluation sets, sorted by hash, and the document of each."""
 
     ids: pl.Series
+    """How each document is told of: by its id in the project's own set, by set and uri in another."""
     grams: Hashes
     owners: Offsets
     sizes: Offsets
     """Distinct n-grams of each evaluation document."""
 
     @classmethod
-    def build(cls, evalset: Path, conf: DecontaminateConf) -> EvalIndex:
-        """Index the documents of an evaluation set."""
+    def build(cls, evalsets: Sequence[Path], conf: DecontaminateConf) -> EvalIndex:
+        """Index the documents of evaluation sets, the project's own first."""
         ids, pairs = [pl.Series("id", [], dtype=pl.String)], [_pairs(np.empty(0, np.uint64), np.empty(0, np.int64))]
         count = 0
-        for batch in read_batches(evalset, ["id", "text"]):
-            runs = grams_of(batch["text"], conf)
-            pairs.append(_pairs(runs.values, runs.owners + count))
-            ids.append(batch["id"])
-            count += batch.height
+        for number, evalset in enumerate(evalsets):
+            for batch in read_batches(evalset, ["id", "text", "source", "uri"]):
+                runs = grams_of(batch["text"], conf)
+                pairs.append(_pairs(runs.values, runs.owners + count))
+                ids.append(batch.select(pl.format("{} {}", "source", "uri") if number else "id").to_series())
+                count += batch.height
         table = pl.concat(pairs).unique().sort("gram", "owner")
         owners = table["owner"].to_numpy()
         return cls(pl.concat(ids), table["gram"].to_numpy(), owners, np.bincount(owners, minlength=count))
@@ -96,8 +98,13 @@ def judge(batch: pl.DataFrame, index: EvalIndex, conf: DecontaminateConf) -> pl.
 
 
 def decontaminate(
-    docs: Callable[[str], Path], evalset: Path, out: Callable[[str], Path], rejects: Path, conf: DecontaminateConf
+    docs: Callable[[str], Path],
+    evalsets: Sequence[Path],
+    out: Callable[[str], Path],
+    rejects: Path,
+    conf: DecontaminateConf,
 ) -> dict[str, Any]:
-    """Write train and valid without the documents that overlap the evaluation set; returns counts per part."""
-    index = EvalIndex.build(evalset, conf)
+    """Write train and valid without the documents that overlap `evalsets`, tables of documents of which the first is
+    the project's own; returns counts per part."""
+    index = EvalIndex.build(evalsets, conf)
     return sift(docs, out, rejects, ((part, lambda batch: divide(judge(batch, index, conf))) for part in TRAINING))

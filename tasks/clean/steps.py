@@ -109,13 +109,17 @@ def strike_evalset(evalset: Artifact, taken: Sequence[str], conf: EvalsetConf, w
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)
-def decontaminate_shard(filtered: Artifact, evalset: Artifact, conf: DecontaminateConf, work: Workdir) -> Stats:
-    """Take out what overlaps the evaluation set.  train and valid in → train and valid out, rejects beside them."""
+def decontaminate_shard(
+    filtered: Artifact, evalsets: Artifact | tuple[Artifact, ...], conf: DecontaminateConf, work: Workdir
+) -> Stats:
+    """Take out what overlaps the evaluation set, or the first of several and the others, which are as they were
+    fetched.  train and valid in → train and valid out, rejects beside them."""
     from tasks.clean.decontaminate import decontaminate
 
+    own, *others = (evalsets,) if isinstance(evalsets, Artifact) else evalsets
     return decontaminate(
         lambda part: filtered / f"{part}/docs.parquet",
-        evalset / "test.parquet",
+        [own / "test.parquet", *(other / "docs.parquet" for other in others)],
         lambda part: work / f"{part}/docs.parquet",
         work.aux / "rejects.parquet",
         conf,

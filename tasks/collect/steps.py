@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conf.schema.data import ChitchatSource, PackagesSource, SourceConf, SqlSource
-from tasks.collect.listing import assignment_of, observe_sources
+from tasks.collect.listing import assignment_of, list_entries, observe_sources
+from tasks.core.errors import FromzeroError
 from tasks.core.step import NETWORK, Cpu, Stats, Workdir, step
 
 if TYPE_CHECKING:
     from tasks.collect.survey import Group as Group
     from tasks.collect.survey import Survey as Survey
 
-__all__ = ["assignment_of", "fetch_shard", "observe_sources", "survey"]
+__all__ = ["assignment_of", "fetch_evaluation", "fetch_shard", "observe_evaluations", "observe_sources", "survey"]
+
+AGAINST = "data.decontaminate.against"
 
 
 @step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=("pyarrow", "trafilatura", "warcio"))
@@ -36,6 +41,34 @@ def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats
             else:
                 files.collect(entry, conf, documents, work.scratch)
         return {"entries": len(shard["entries"]), **documents.finish(shard["entries"])}
+
+
+def observe_evaluations(sets: Mapping[str, SourceConf]) -> list[dict[str, Any]]:
+    """What evaluation sets from elsewhere hold now: an observation, one shard for each.
+
+    Raises what listing a source raises, in words that name the set.
+    """
+    found = []
+    for name, conf in sets.items():
+        with _named_as_evaluation(name):
+            found.append({"shard": name, "source": name, "entries": list_entries(name, conf)})
+    return found
+
+
+@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=("pyarrow", "trafilatura", "warcio"))
+def fetch_evaluation(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats:
+    """Read an evaluation set from elsewhere, as `fetch_shard` reads a shard, with the same errors."""
+    with _named_as_evaluation(shard["source"]):
+        return fetch_shard.function(shard, conf, work)
+
+
+@contextmanager
+def _named_as_evaluation(name: str) -> Iterator[None]:
+    """Let messages about a source name the options of this evaluation set."""
+    try:
+        yield
+    except FromzeroError as error:
+        raise type(error)(str(error).replace(f"data.sources.{name}", f"{AGAINST}.{name}")) from error
 
 
 def survey(folder: Path) -> Survey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from collections import Counter
@@ -16,7 +17,7 @@ import pytest
 from conf.compose import compose
 from flows.data import prepare
 from tasks.core.artifact import Artifact
-from tasks.core.errors import HostError
+from tasks.core.errors import DataError, HostError
 from tasks.core.local import LocalBackend
 from tasks.core.plan import Planner
 from tasks.core.step import interpreted_by
@@ -72,6 +73,10 @@ class Prepared:
     """Of the clusters of accepted documents that have duplicates, by id."""
     seen: dict[str, dict[str, int]]
     """By part, how often training sees each document."""
+    texts: dict[str, str]
+    """Of the documents that training gets, by id."""
+    overlaps: set[str]
+    """What overlapped an evaluation set: the part of the detail before the count."""
 
 
 def prepared(folder: Path, texts: Path, shard_mb: float = 8, *options: str) -> Prepared:
@@ -86,6 +91,9 @@ def prepared(folder: Path, texts: Path, shard_mb: float = 8, *options: str) -> P
         part: {id_ for shard in documents for id_ in pl.read_parquet(shard / f"{part}/docs.parquet")["id"]}
         for part in ("train", "valid")
     }
+    texts = dict(pl.concat([pl.read_parquet(shard / "train/docs.parquet") for shard in documents])["id", "text"].rows())
+    dropped = pl.concat([pl.read_parquet(shard.path.parent / "aux/rejects.parquet") for shard in documents])
+    overlaps = {detail.partition(":")[0] for detail in dropped["detail"]}
     survivors["test"] = set(pl.read_parquet(evalset / "test.parquet")["id"])
     last = max(here.store.manifests("cluster"), key=lambda manifest: len(manifest.inputs))
     once = data.tokens[: len(documents)]
@@ -95,7 +103,9 @@ def prepared(folder: Path, texts: Path, shard_mb: float = 8, *options: str) -> P
     sized = pl.concat([pl.read_parquet(clusters / f"{shard}/sizes.parquet") for shard in digests])
     tokens = [here.bring(shard) for shard in data.tokens]
     seen = {part: seen_in(part, documents, tokens) for part in ("train", "valid")}
-    return Prepared(survivors, set(accepted["id"]), digests, last.stats, here.made, dict(sized.rows()), seen)
+    return Prepared(
+        survivors, set(accepted["id"]), digests, last.stats, here.made, dict(sized.rows()), seen, texts, overlaps
+    )
 
 
 def seen_in(part: str, documents: list[Artifact], tokens: list[Artifact]) -> dict[str, int]:
@@ -199,3 +209,38 @@ def test_upsampling_makes_nothing_again_but_the_repeats(tmp_path: Path) -> None:
     assert [f"{row.step}[{row.shard}]" for row in to_run] == repeats
     assert {row.reason for row in to_run} == {"times.2: 3 → 4"}
     assert not prepared(tmp_path / "run", tmp_path / "texts", 0.02).made
+
+
+def test_what_overlaps_an_evaluation_set_from_elsewhere_leaves_and_a_changed_set_makes_no_more_than_that_again(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "texts", {"0.jsonl": TEXTS[:40], "1.jsonl": TEXTS[40:80]})
+    plain = prepared(tmp_path / "run", tmp_path / "texts", 0.02)
+
+    def asked(*questions: str) -> tuple[str, ...]:
+        rows = [{"question": question, "answer": "A"} for question in questions]
+        with gzip.open(tmp_path / "quiz.jsonl.gz", "wt") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+        kind = f"{{kind: files, paths: [{tmp_path}/quiz.jsonl.gz], text: question}}"
+        return (f"data.decontaminate.against={{quiz: {kind}}}",)
+
+    first, second, *_ = sorted(plain.survivors["train"])
+    one, two = plain.texts[first], plain.texts[second]
+    steps = {f"{step}[{shard}]" for step in ("decontaminate_shard", "tokenize_shard") for shard in plain.digests}
+    for known, questions in (({first}, [one]), ({first, second}, ["Tea?", one, two])):
+        options = asked(*questions)
+        found = prepared(tmp_path / "run", tmp_path / "texts", 0.02, *options)
+        assert plain.survivors["train"] - found.survivors["train"] == known
+        assert found.survivors["test"] == plain.survivors["test"]
+        assert "fetch_evaluation[quiz]" in found.made and set(found.made) <= {"fetch_evaluation[quiz]", *steps}
+    assert {f"quiz quiz.jsonl.gz#{line}" for line in (2, 3)} <= found.overlaps
+    assert not prepared(tmp_path / "run", tmp_path / "texts", 0.02).made, "without the set all is as before"
+
+
+def test_an_evaluation_set_that_cannot_be_read_is_named_by_its_options(tmp_path: Path) -> None:
+    write(tmp_path / "texts", {"a.jsonl": TEXTS[:20]})
+    wrong = {"gone.jsonl": ("text", r"against\.quiz\.paths"), "a.jsonl": ("question", r"no field.*against\.quiz")}
+    for path, (field, said) in wrong.items():
+        kind = f"{{kind: files, paths: [{tmp_path}/texts/{path}], text: {field}}}"
+        with pytest.raises(DataError, match=said):
+            prepared(tmp_path / "run", tmp_path / "texts", 8, f"data.decontaminate.against={{quiz: {kind}}}")

@@ -13,7 +13,7 @@ HELD_OUT = " ".join(f"word{n}" for n in range(40))
 
 def verdicts(folder: Path, documents, evaluation: list[str], texts: list[str], conf: DecontaminateConf) -> pl.DataFrame:
     documents(evaluation, source="held-out").write_parquet(folder / "test.parquet")
-    return judge(documents(texts), EvalIndex.build(folder / "test.parquet", conf), conf)
+    return judge(documents(texts), EvalIndex.build([folder / "test.parquet"], conf), conf)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_document_that_is_in_the_evaluation_set_is_dropped_by_its_id(tmp_path:
     frame = documents(["one", "two"])
     frame[:1].with_columns(pl.lit("quite another text").alias("text")).write_parquet(tmp_path / "test.parquet")
     conf = DecontaminateConf()
-    found = judge(frame, EvalIndex.build(tmp_path / "test.parquet", conf), conf)
+    found = judge(frame, EvalIndex.build([tmp_path / "test.parquet"], conf), conf)
     assert found.select("reason", "detail").rows() == [("in_evalset", frame["id"][0]), (None, None)]
 
 
@@ -94,7 +94,7 @@ def test_train_and_valid_are_written_without_what_overlaps(tmp_path: Path, docum
         documents(texts).write_parquet(tmp_path / part / "docs.parquet")
     stats = decontaminate(
         lambda part: tmp_path / part / "docs.parquet",
-        tmp_path / "test.parquet",
+        [tmp_path / "test.parquet"],
         lambda part: tmp_path / "out" / part / "docs.parquet",
         tmp_path / "rejects.parquet",
         DecontaminateConf(),
