@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from conf.compose import KINDS
 from conf.schema.validate import ExpectationConf
 from tasks.core.errors import ConfigError
 from tasks.validate import in_full, suites
@@ -53,11 +54,11 @@ def test_a_file_that_is_no_suite_is_refused_by_name(tmp_path: Path, text: str) -
 
 def test_a_kind_without_a_file_of_its_own_takes_the_base_and_what_all_share_stands_once() -> None:
     base = suites.read(suites.FOLDER / "documents.yaml")
-    assert suites.of_kinds(["warc", "warc"]) == base
-    both = suites.of_kinds(["http", "warc"])
+    assert suites.of_kinds(["other", "other"]) == base
+    both = suites.of_kinds(["http", "other"])
     limits = {one.kinds: one.kwargs["max_value"] for one in both if one.column == "pii_share"}
-    assert limits == {("http",): 0.5, ("warc",): 0.2}
-    assert sum(one.column == "null_text" for one in both) == 1 and all(one.kinds != ("http", "warc") for one in both)
+    assert limits == {("http",): 0.5, ("other",): 0.2}
+    assert sum(one.column == "null_text" for one in both) == 1 and all(one.kinds != ("http", "other") for one in both)
 
 
 def test_an_own_expectation_takes_the_place_of_every_kinds_or_of_those_that_it_names() -> None:
@@ -75,7 +76,11 @@ def test_expectations_on_two_columns_are_told_apart_by_them() -> None:
     assert sum(one.expectation == pair["expectation"] for one in found) == 2
 
 
-@pytest.mark.parametrize("kind", ["files", "http", "python_packages", "chitchat"])
+def test_every_kind_of_source_has_a_suite_of_its_own() -> None:
+    assert {path.stem for path in suites.FOLDER.glob("*.yaml")} >= {"documents", *KINDS["data.sources"]}
+
+
+@pytest.mark.parametrize("kind", KINDS["data.sources"])
 def test_a_kinds_suite_takes_none_of_the_critical_expectations_away(kind: str) -> None:
     held = {(one.expectation, one.column, one.table) for one in suites.of_kinds([kind]) if one.severity == "critical"}
     base = [one for one in suites.read(suites.FOLDER / "documents.yaml") if one.severity == "critical"]
@@ -86,8 +91,10 @@ USUAL = {
     "critical": {
         "files": ("%PDF-1.7 and so on", "PK\x03\x04 and so on", "{\\rtf1 and so on", " \n"),
         "chitchat": ("silence",),
+        "hub": ("7c9e6679-7425-40de-944b-e07fc1f90ae7", "https://example.com/tea", "-12,500.00"),
+        "sql": ("\\x255044462d312e37", "<memory at 0x7f00>", "b'tea'"),
     },
-    "warning": {"http": (" <!DOCTYPE html><html>", "Please enable JavaScript to see this page")},
+    "warning": dict.fromkeys(("http", "warc"), (" <!DOCTYPE html><html>", "Please enable JavaScript to see this page")),
 }
 CASES = [(kind, text, severity) for severity, of in USUAL.items() for kind, some in of.items() for text in some]
 
