@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tasks.core.artifact import Artifact, Manifest, sha256
+from tasks.core.keys import artifacts_in, made_from
 from tasks.core.lease import FileLease
-from tasks.core.plan import Interpretation, artifacts_in, made_from
+from tasks.core.plan import Interpretation
 from tasks.core.step import Call, Workdir
 from tasks.core.store import Miss, Store
 

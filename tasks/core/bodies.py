@@ -16,8 +16,8 @@ from tasks.core.bench import Job
 from tasks.core.code import ROOT, code_of
 from tasks.core.errors import Refused, StepError, Transient
 from tasks.core.headway import Headway
+from tasks.core.keys import artifacts_in, flat, made_from
 from tasks.core.lease import Lease, stopping
-from tasks.core.plan import artifacts_in, flat, made_from
 from tasks.core.step import Workdir
 from tasks.core.store import clear
 from tasks.core.tracking import Tracking, datasets_of

@@ -11,7 +11,7 @@ from typing import Any
 from conf.compose import FOLDER, compose, read_model
 from conf.schema.deployment import DeploymentConf
 from tasks.core import rest
-from tasks.core.plan import flat
+from tasks.core.keys import flat
 
 SHIPPED = FOLDER / "deployments"
 OURS = "fromzero"

@@ -47,9 +47,10 @@ from tasks.core.bench import Bench, Job, Outcome, Report
 from tasks.core.bodies import Bodies, git_state, now
 from tasks.core.errors import Conflict, FromzeroError, HostError, StepError, Transient, from_exception
 from tasks.core.gallery import Gallery, presenting
+from tasks.core.keys import adopt, artifacts_in, code_changes, made_from
 from tasks.core.lease import Lease, stopping
 from tasks.core.pages import Page, Pages, Run
-from tasks.core.plan import Interpretation, Reached, adopt, artifacts_in, code_changes, made_from
+from tasks.core.plan import Interpretation, Reached
 from tasks.core.step import Call, Step, interpreted_by
 from tasks.core.store import Miss, Store
 from tasks.core.tracking import Tracking

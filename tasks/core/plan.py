@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
-from itertools import zip_longest
 from typing import Any
 
-from tasks.core.artifact import FORMAT, Artifact, Manifest, sha256
-from tasks.core.code import code_of, library_version
+from tasks.core.artifact import Artifact, Manifest, sha256
+from tasks.core.code import library_version
 from tasks.core.costs import Prices
-from tasks.core.errors import ConfigError, Conflict, nearest
+from tasks.core.errors import ConfigError, nearest
+from tasks.core.keys import code_changes, code_for_key, conf_for_key, differences, input_for_key, made_from
 from tasks.core.step import Call, Step
 from tasks.core.store import Listing, Miss, Store
 
@@ -55,82 +55,11 @@ def encode(value: Any) -> Any:
     return {"value": value}
 
 
-def artifacts_in(value: Any) -> list[Artifact]:
-    """All artifacts in an input, in order."""
-    if isinstance(value, (tuple, list)):
-        return [artifact for item in value for artifact in artifacts_in(item)]
-    return [value] if isinstance(value, Artifact) else []
-
-
 def first_pending(value: Any) -> Pending | None:
     """What an input waits for, if it waits."""
     if isinstance(value, (tuple, list)):
         return next((found for item in value if (found := first_pending(item))), None)
     return value if isinstance(value, Pending) else None
-
-
-def _for_key(value: Any) -> Any:
-    if isinstance(value, Artifact):
-        return [value.shard, value.digest] if value.shard else value.digest
-    if isinstance(value, (tuple, list)):
-        return [_for_key(item) for item in value]
-    return {"value": value} if value is not None else None
-
-
-def conf_for_key(conf: Any) -> Any:
-    """A step's own options as they enter its key."""
-    return conf.for_key() if conf is not None else None
-
-
-def code_for_key(step: Step) -> dict[str, str]:
-    """The code as it enters a key: the version of an expensive step, else the digests of all that it reaches."""
-    return {"version": step.version} if step.version else code_of(step)
-
-
-def made_from(call: Call) -> dict[str, Any]:
-    """What a call's key is the sha256 of: step, code (or version), options, the inputs' digests in order, format."""
-    return {
-        "step": call.step.name,
-        "code": code_for_key(call.step),
-        "conf": conf_for_key(call.conf),
-        "inputs": [_for_key(item) for item in call.inputs],
-        "format": FORMAT,
-    }
-
-
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested options as dotted names."""
-    if isinstance(value, dict) and value:
-        return {name: leaf for key, item in value.items() for name, leaf in flat(item, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): value}
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:
-    """In words, which parts of a key changed, from what to what; `names` are the inputs'."""
-    said = []
-    before, after = flat(old.get("conf") or {}), flat(new.get("conf") or {})
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            said.append(f"{name}: {before.get(name, 'unset')} → {after.get(name, 'unset')}")
-    changed = changed_code(old["code"], new["code"])
-    if changed:
-        said.append(f"code of {', '.join(changed)}")
-    if old["inputs"] != new["inputs"]:
-        pairs = zip_longest(names, old["inputs"], new["inputs"])
-        changed_inputs = [str(name) for name, before, after in pairs if before != after and name is not None]
-        said.append(f"other input ({', '.join(changed_inputs)})" if changed_inputs else "other input")
-    if old["format"] != new["format"]:
-        said.append(f"format {old['format']} → {new['format']}")
-    return said
-
-
-def changed_code(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """The modules, data files and libraries whose digests or versions differ."""
-    return [
-        f"{name} {old.get(name)} → {new.get(name)}" if "." not in name else name
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
 
 
 class Interpretation(ABC):
@@ -175,7 +104,7 @@ class Interpretation(ABC):
         memory, etag = self.store.get_ref(ref)
         if self.refreshed(call.step) if chain else call.step.name in self.refresh:
             memory = None
-        now = None if first_pending(call.inputs) else sha256([_for_key(item) for item in call.inputs])
+        now = None if first_pending(call.inputs) else sha256([input_for_key(item) for item in call.inputs])
         if memory and (not chain or memory["inputs_id"] == now):
             call = self._recalled(call, memory, chain)
         elif chain:
@@ -334,27 +263,3 @@ def check_parts(step: Step) -> None:
     """Raise `HostError` if a distribution that the step needs is not installed."""
     for library in (*step.libraries, *step.needs):
         library_version(step.name, library)
-
-
-def code_changes(store: Store, step: Step, found: Manifest) -> list[str]:
-    """For an expensive step: the modules whose code differs from what made the artifact, unless that was adopted."""
-    if not step.version:
-        return []
-    now = code_of(step)
-    adopted = (store.get_ref(f"adopted/{step.name}")[0] or {}).get(found.key, [])
-    if any(entry["code"] == sha256(now) for entry in adopted):
-        return []
-    return changed_code(found.made_by.get("code", {}), now)
-
-
-def adopt(store: Store, step: Step, key: str, record: dict[str, Any]) -> None:
-    """Record that the present code stands behind an artifact that other code made."""
-    while True:
-        known, etag = store.get_ref(f"adopted/{step.name}")
-        value = known or {}
-        value[key] = [*value.get(key, []), {"code": sha256(code_of(step)), **record}]
-        try:
-            store.set_ref(f"adopted/{step.name}", value, etag)
-            return
-        except Conflict:
-            continue

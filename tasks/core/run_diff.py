@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.core.artifact import Manifest
 from tasks.core.history import valued
-from tasks.core.plan import flat
+from tasks.core.keys import flat
 from tasks.core.store import Store
 
 COUNTS = ("documents", "rows", "tokens")

@@ -9,8 +9,8 @@ from pathlib import Path
 from tasks.core.artifact import Artifact, Manifest
 from tasks.core.bench import Outcome
 from tasks.core.funnel import DROPPING
+from tasks.core.keys import flat
 from tasks.core.pages import Made, Page, Run
-from tasks.core.plan import flat
 from tasks.core.store import Store
 from tasks.pages import data, models, plots
 from tasks.pages import run as whole

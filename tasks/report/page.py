@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from tasks.core import figures
 from tasks.core.funnel import Stage, again, anew, funnel, sentence, set_aside, without
+from tasks.core.keys import flat
 from tasks.core.look import DARK, LIGHT, SERIES, SERIES_DARK, most_frequent
-from tasks.core.plan import flat
 from tasks.core.store import Store, home
 from tasks.report import charts, costs, data, lineage, results, training, verdict
 from tasks.report.gather import Run, gather

@@ -14,7 +14,7 @@ from tasks.clean import recogniser as module
 from tasks.clean import steps
 from tasks.clean.recogniser import recogniser
 from tasks.core.errors import ConfigError, HostError
-from tasks.core.plan import made_from
+from tasks.core.keys import made_from
 from tasks.core.step import Call
 
 

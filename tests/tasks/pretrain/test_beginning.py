@@ -12,8 +12,9 @@ from flows.data import Data
 from flows.pretrain import train
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.errors import ArtifactError, ConfigError
+from tasks.core.keys import made_from
 from tasks.core.local import LocalBackend
-from tasks.core.plan import Planner, made_from
+from tasks.core.plan import Planner
 from tasks.core.step import Call, Workdir, interpreted_by
 from tasks.core.store import Store
 from tasks.pretrain import beginning, export, model
