@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -57,16 +57,15 @@ def _one_message() -> Iterator[None]:
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except KeyboardInterrupt as interrupt:
-        _print_record(interrupt)
-        click.echo("\ninterrupted: what is made stays made. Go on with the same command", err=True)
-        sys.stdout.flush()
-        os._exit(INTERRUPTED)  # leaving in the usual way would wait for a Prefect server that may be gone
+        _leave(interrupt)
     except BrokenPipeError:
         if not _reader_gone():
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(READER_GONE)
     except Exception as error:
+        if type(error).__module__.startswith("pydantic_core") and "KeyboardInterrupt" in str(error):
+            _leave(error)  # it came while pydantic called back, which makes an error of its own of whatever comes
         known = from_exception(error)
         _print_record(error)
         click.echo(f"error: {known}", err=True)
@@ -74,6 +73,14 @@ def _one_message() -> Iterator[None]:
         if known is not error and log:
             click.echo(f"the traceback is in {log}", err=True)
         sys.exit(known.exit_code)
+
+
+def _leave(interrupt: BaseException) -> NoReturn:
+    """End an interrupted command."""
+    _print_record(interrupt)
+    click.echo("\ninterrupted: what is made stays made. Go on with the same command", err=True)
+    sys.stdout.flush()
+    os._exit(INTERRUPTED)  # leaving in the usual way would wait for a Prefect server that may be gone
 
 
 def _reader_gone() -> bool:

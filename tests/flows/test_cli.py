@@ -61,3 +61,27 @@ def test_output_that_nobody_reads_any_more_is_no_error(home: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == READER_GONE
+
+
+INTERRUPTED_IN_PYDANTIC = """
+import click, pydantic
+from flows import cli
+
+class Told(pydantic.BaseModel):
+    @pydantic.model_serializer
+    def told(self) -> dict:
+        raise KeyboardInterrupt
+
+@cli.main.command()
+def tell() -> None:
+    Told().model_dump()
+
+cli.main(["tell"])
+"""
+
+
+def test_an_interrupt_of_which_pydantic_makes_an_error_is_one(home: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IN_PYDANTIC], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert ran.returncode == 130 and "interrupted" in ran.stderr and "error:" not in ran.stderr
