@@ -18,6 +18,7 @@ from typing import Any
 
 from tasks.pretrain.job import Job
 from tasks.pretrain.torchrun import environment
+from tests.ports import free_ports
 
 
 def train_groups(folder: Path, *runs: tuple[Job, int | None]) -> None:
@@ -65,7 +66,7 @@ def _fork(path: str, rank: int, world: int, port: int, stop: int | None) -> int:
     code = 1
     try:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         _train(path, stop)
         code = 0
     except BaseException:
@@ -77,10 +78,9 @@ def _fork(path: str, rank: int, world: int, port: int, stop: int | None) -> int:
 
 def _group(path: str, world: int, stop: int | None) -> bool:
     """Whether all processes of one job ended well; the first that does not ends the others."""
-    from torch.distributed import TCPStore
-
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    left = {_fork(path, rank, world, store.port, stop) for rank in range(world)}
+    # The first process has the store: with its threads here, a fork could copy a lock of libc that one of them holds.
+    (port,) = free_ports(1)
+    left = {_fork(path, rank, world, port, stop) for rank in range(world)}
     while left:
         child, status = os.wait()
         left.discard(child)
