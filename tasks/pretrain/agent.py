@@ -24,6 +24,9 @@ from tasks.pretrain.pulse import PULSE
 from tasks.pretrain.watch import Watch, state_of
 from tasks.pretrain.worker import write_status
 
+LEAVING = 60.0
+"""Seconds in which an agent that is done waits for those of the other nodes, one of which may have been killed."""
+
 
 class Agent(LocalElasticAgent):
     """Starts the training processes of this machine, watches them, and starts them again from the newest checkpoint.
@@ -35,8 +38,8 @@ class Agent(LocalElasticAgent):
     job: ClassVar[Job]
     watch: ClassVar[Watch | None]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(exit_barrier_timeout=LEAVING, **kwargs)
         self.kills = kernel_kills()
 
     def _initialize_workers(self, worker_group: WorkerGroup) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import resource
 import sys
@@ -11,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 SYSTEM = Path("/sys/class")
+NAMES = ("memory_peak_gb", "temperature_c", "power_w")
 
 
 class Gauges:
@@ -36,6 +39,15 @@ class Gauges:
             "power_w": asked(lambda: torch.cuda.power_draw(self.device) / 1000) if on_gpu else self._power(),
         }
         return {name: round(value, 3) for name, value in found.items() if value is not None}
+
+    def most(self) -> dict[str, float]:
+        """As `read`, each of the process that has most; all processes of the group ask together."""
+        found = self.read()
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return found
+        values = torch.tensor([found.get(name, -math.inf) for name in NAMES], device=self.device)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return {name: value for name, value in zip(NAMES, values.tolist(), strict=True) if math.isfinite(value)}
 
     def _peak(self) -> float:
         if self.device.type == "cuda":

@@ -234,7 +234,7 @@ class Loop:
             "tokens_per_second": round(speed, 1),
             "flops": flops * tokens if flops is not None else None,
             "mfu": self.meter.utilisation(speed),
-            "memory_peak_gb": self.meter.gauges.read()["memory_peak_gb"],
+            "memory_peak_gb": self.meter.gauges.most()["memory_peak_gb"],
             "skipped_updates": self.trainer.skipped,
             "went_back": len(self.retreat.windows),
             "device": describe(self.place.device),

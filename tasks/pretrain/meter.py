@@ -16,7 +16,7 @@ WORTH_SAYING = 0.01
 
 
 class Meter:
-    """Measures training in the first process: the others do as much."""
+    """Measures training; time in this process, for the others do as much."""
 
     def __init__(self, segment: SegmentConf, place: Place, flops: int | None, step: int) -> None:
         """`flops` of a token, forward and backward; `step` is where this process begins."""
@@ -69,7 +69,7 @@ class Meter:
         if (utilisation := self.utilisation(speed)) is not None:
             found["mfu"] = utilisation
         self.step, self.at, self.waited, self.stalled = step, now, 0.0, 0.0
-        return found | self.gauges.read()
+        return found | self.gauges.most()
 
 
 def line(step: int, steps: int, row: Mapping[str, float]) -> str:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from tasks.pretrain.gauges import Gauges, asked
+from tests.preloaded import Preloaded
 
 CPU = torch.device("cpu")
 
@@ -48,3 +50,18 @@ def test_power_is_energy_over_time_though_a_counter_begins_anew(
 def test_a_gauge_that_is_not_there_says_nothing() -> None:
     assert asked(lambda: torch.cuda.temperature(CPU)) is None
     assert asked(lambda: 3) == 3.0
+
+
+def test_the_process_that_has_most_counts_whichever_asks(loaded: Preloaded, tmp_path: Path) -> None:
+    code = (
+        "import sys, torch, torch.distributed as dist; from tasks.pretrain.gauges import Gauges\n"
+        f"meeting = 'file://{tmp_path}/meeting'; rank = int(sys.argv[1])\n"
+        "dist.init_process_group('gloo', init_method=meeting, rank=rank, world_size=2)\n"
+        "gauges = Gauges(torch.device('cpu')); own = {'memory_peak_gb': 1 + rank}\n"
+        "gauges.read = lambda: own | ({'power_w': 7} if own['memory_peak_gb'] == 1 else {})\n"
+        "print(sorted(gauges.most().items())); dist.destroy_process_group()"
+    )
+    out, errors = [tmp_path / f"out-{n}" for n in range(2)], [tmp_path / f"errors-{n}" for n in range(2)]
+    pair = [loaded.start(["-c", code, str(n)], dict(os.environ), out[n], errors[n]) for n in range(2)]
+    assert [process.wait() for process in pair] == [0, 0], [path.read_text() for path in errors]
+    assert [path.read_text() for path in out] == ["[('memory_peak_gb', 2.0), ('power_w', 7.0)]\n"] * 2
