@@ -11,7 +11,7 @@ from conf.schema.base import RunConf
 
 class PretrainRun(RunConf):
     """How pretraining is run. On one device and number of processes the weights do not depend on it,
-    but for threads, micro_batch, precision and compile, which change the rounding."""
+    but for threads, micro_batch, precision, compile and attention, which change the rounding."""
 
     segment: str = "main"
     """The segment's name in logs."""
@@ -52,6 +52,10 @@ class PretrainRun(RunConf):
     precision: Literal["auto", "fp32", "bf16", "fp8"] = "auto"
     """auto: bf16 where the device computes in it (it is asked), else fp32. fp8: bf16, with the matrix products within
     layers in fp8, on GPUs of compute capability 8.9 or more with torchao."""
+    attention: Literal["auto", "sdpa", "varlen", "flex"] = "auto"
+    """How packed documents are kept apart. sdpa: by a mask, on every device. varlen: by their borders, flex: by
+    FlexAttention's blocks; both compute nothing across documents, on GPUs in bf16 and not deterministic. auto: varlen
+    where it can be used and gives what sdpa gives (it is tried), else sdpa."""
     compile: bool | None = None
     """Compile each block of the network; None: on cuda only."""
     deterministic: bool | None = None
@@ -77,6 +81,15 @@ class PretrainRun(RunConf):
     """Seconds in which a training process gets nothing done (no forward pass, no step) before all are taken to hang,
     and are killed and started again; counted from the first finished step on, and not while a checkpoint is waited for.
     None: never."""
+
+    @model_validator(mode="after")
+    def _attends(self) -> Self:
+        if self.attention in ("varlen", "flex") and (self.deterministic or self.precision == "fp32"):
+            raise ValueError(
+                f"attention={self.attention} is for bf16, and not the same on every run: set attention=auto, or leave "
+                "out deterministic=true and precision=fp32"
+            )
+        return self
 
     @property
     def world(self) -> int:

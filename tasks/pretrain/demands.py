@@ -15,6 +15,10 @@ def refuse_without(run: PretrainRun, *, cuda: bool) -> None:
             "pretrain.run.recompute=budget is the compiler's choice, and nothing is compiled here: set "
             "pretrain.run.compile=true, or recompute=selective"
         )
+    if run.attention in ("varlen", "flex") and not cuda:
+        raise HostError(
+            f"pretrain.run.attention={run.attention} needs a GPU, and training here is on the CPU: set attention=auto"
+        )
     if run.precision != "fp8":
         return
     if not cuda:

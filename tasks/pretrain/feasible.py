@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from tasks.core.errors import ConfigError, nearest
@@ -14,6 +16,11 @@ from tasks.pretrain.estimate import DEFAULTS
 
 NAMES = {"gpt2": ("n_embd", "n_head", "n_layer"), "t5": ("d_model", "num_heads", "num_layers")}
 """What an architecture calls its width, heads and layers, if not as most do."""
+DECODERS = frozenset({"llama", "gpt2", "qwen2", "qwen3", "mistral", "phi3"})
+"""Decoders whose insides are relied on: their logits are the last hidden state times the output matrix and nothing
+else, and their attention hands everything that it is given to the kind of attention that is set."""
+DROPOUT = {"gpt2": {"attn_pdrop": 0.1}}
+"""Dropout of attention that transformers' defaults have."""
 MAPPINGS = {"causal": "CAUSAL_LM", "masked": "MASKED_LM", "span": "SEQ_TO_SEQ_CAUSAL_LM"}
 """transformers' name for each objective."""
 
@@ -34,6 +41,27 @@ def refuse_if_impossible(conf: NetworkConf) -> None:
             raise ConfigError(f"model.config: {conf.architecture} has no field {name!r}{near}")
     if conf.architecture in DEFAULTS:
         _refuse_if_indivisible(conf)
+
+
+def refuse_if_unattended(conf: NetworkConf, attention: str) -> None:
+    """Raise `ConfigError` for a kind of attention that the network cannot have."""
+    if attention in ("auto", "sdpa"):
+        return
+    why = None
+    if isinstance(conf, NativeConf):
+        why = "the native decoder has none" if attention == "flex" else None
+    elif conf.aim != "causal" or conf.architecture not in DECODERS:
+        why = f"it is for the native decoder and causal models of {', '.join(sorted(DECODERS))}"
+        why = why.replace("the native decoder and ", "") if attention == "flex" else why
+    elif dropout := attention_dropout({**DROPOUT.get(conf.architecture, {}), **conf.config}):
+        why = f"it has no dropout of attention, and {dropout} is not 0 in model.config"
+    if why is not None:
+        raise ConfigError(f"pretrain.run.attention={attention}: {why}; set pretrain.run.attention=auto")
+
+
+def attention_dropout(config: Mapping[str, Any]) -> str | None:
+    """The field of a decoder's config that asks for dropout of attention, if there is one."""
+    return next((name for name in ("attention_dropout", "attn_pdrop") if config.get(name)), None)
 
 
 def _refuse_if_indivisible(conf: ModelConf) -> None:

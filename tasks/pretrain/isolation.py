@@ -11,10 +11,10 @@ from torch import Tensor
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from tasks.core.errors import ConfigError
 from tasks.pretrain.denoising import HEADS, TRAINEES
-from tasks.pretrain.model import PLAIN_HEADS
+from tasks.pretrain.feasible import DECODERS
 from tasks.pretrain.packing import IGNORE
 
-PROVEN = {"causal": PLAIN_HEADS | {"mixtral"}, "masked": frozenset(HEADS), "span": frozenset({"t5"})}
+PROVEN = {"causal": DECODERS | {"mixtral"}, "masked": frozenset(HEADS), "span": frozenset({"t5"})}
 """Architectures that tests have asked, for each objective."""
 LENGTH = 4
 """Tokens of each of the two documents that a network is asked about."""

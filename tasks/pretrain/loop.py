@@ -10,7 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 from tasks.core.errors import ArtifactError
-from tasks.pretrain import export, native, probe, samples, suspects
+from tasks.pretrain import attention, export, probe, samples, suspects
 from tasks.pretrain.batches import padding
 from tasks.pretrain.checkpoint import Checkpoints
 from tasks.pretrain.device import Place, describe, settle
@@ -36,8 +36,8 @@ class Loop:
         free = free_memory_gb()
         self.trainer = make_trainer(job, place)
         network = self.trainer.trainee.model
-        if place.device.type == "cuda" and isinstance(network, native.Native):
-            self.journal.say(native.choose_attention(network, place))
+        if place.device.type == "cuda" and job.conf.model.aim == "causal":
+            self.journal.say(attention.choose(network, place, job.conf.run.attention))
         self.journal.say(in_words(job.conf, job.vocab_size))
         self.trainer.micro_batch = probe.micro_batch(job, self.trainer, free, self.journal.say)
         self.valid, self.valid_picks = choose_valid(job)

@@ -10,12 +10,9 @@ from torch import Tensor, nn
 
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from tasks.core.errors import ConfigError
-from tasks.pretrain import native
+from tasks.pretrain import attention, native
+from tasks.pretrain.feasible import DECODERS
 from tasks.pretrain.packing import IGNORE
-
-PLAIN_HEADS = frozenset({"llama", "gpt2", "qwen2", "qwen3", "mistral", "phi3"})
-"""Architectures whose logits are the last hidden state times the output matrix, and nothing else."""
-
 
 CLASSES = {"causal": "AutoModelForCausalLM", "masked": "AutoModelForMaskedLM", "span": "AutoModelForSeq2SeqLM"}
 """transformers' class for each objective."""
@@ -85,7 +82,7 @@ def stored_as(network: Any) -> Any:
 
 def has_plain_head(network: Any) -> bool:
     """Whether the logits are the last hidden state times the output matrix, and nothing else."""
-    return isinstance(network, native.Native) or network.config.model_type in PLAIN_HEADS
+    return isinstance(network, native.Native) or network.config.model_type in DECODERS
 
 
 class Trainee(nn.Module):
@@ -102,21 +99,19 @@ class Trainee(nn.Module):
 
         Documents do not see each other: transformers finds their borders where the positions restart.
         """
-        targets = labels.flatten()
+        targets, given = labels.flatten(), attention.given(self.model, ids, positions)
         if self.plain:
-            hidden = self.model.base_model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+            hidden = self.model.base_model(**given).last_hidden_state
             flat = hidden.flatten(0, 1)
             head = self.model.get_output_embeddings()
             options = torch.nn.LinearCrossEntropyOptions() if flat.is_cuda and self.training else None
             nats = F.linear_cross_entropy(flat, head.weight.to(flat.dtype), targets, options=options, **self._shape)
             return nats.float(), nats.new_zeros(())
-        return self.sums(
-            self.model(input_ids=ids, position_ids=positions, use_cache=False).logits.flatten(0, 1), targets
-        )
+        return self.sums(self.model(**given).logits.flatten(0, 1), targets)
 
     def following(self, ids: Tensor, positions: Tensor, last: Tensor) -> Tensor:
         """ids, positions [batch, seq_len], last [batch] → logits [batch, tokens] of what comes after place `last`."""
-        given, rows = {"input_ids": ids, "position_ids": positions, "use_cache": False}, torch.arange(len(last))
+        given, rows = attention.given(self.model, ids, positions), torch.arange(len(last))
         if not has_plain_head(self.model):
             found: Tensor = self.model(**given).logits[rows, last]
             return found.float()

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from conf.schema.model import NativeConf
 from tasks.pretrain import attention
-from tasks.pretrain.device import Place
 
 
 class Hidden(NamedTuple):
@@ -115,7 +114,7 @@ class Decoder(nn.Module):
     def forward(self, input_ids: Tensor, position_ids: Tensor, use_cache: bool = False) -> Hidden:
         """ids and positions [batch, seq_len]; a document begins where the position is 0, and sees only itself."""
         cos, sin = rotation(position_ids, self.size, self.theta)
-        separate = attention.borders if self.by_borders else same_document
+        separate = attention.borders if self.by_borders else attention.same_document
         mask = separate(position_ids) if bool((position_ids[:, 1:] == 0).any()) else None
         x = self.embed_tokens(input_ids)
         for block in self.layers:
@@ -159,14 +158,6 @@ class Native(nn.Module):
                 parameter.normal_(0.0, last if writes else self.conf.init_std)
 
 
-def choose_attention(network: Native, place: Place) -> str:
-    """Let the network use the fastest attention that works here, found by trying; what was chosen, in words."""
-    conf, parts = network.conf, place.tensor
-    found, why = attention.by_borders(place, conf.heads // parts, conf.kv_heads // parts, conf.head_size)
-    network.model.by_borders = found
-    return "attention by the borders of documents (varlen)" if found else f"attention by SDPA with a mask ({why})"
-
-
 def rotation(positions: Tensor, size: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines [batch, 1, seq_len, size] of rotary positions (Su et al., 2021), in fp32."""
     frequencies = 1.0 / theta ** (torch.arange(0, size, 2, device=positions.device).float() / size)
@@ -178,12 +169,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x [batch, heads, seq_len, size] turned by its position; the halves of a head are the two coordinates."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
-
-
-def same_document(positions: Tensor) -> Tensor:
-    """Which key each query may see: [batch, 1, seq_len, seq_len], true within a document and not ahead."""
-    document = (positions == 0).cumsum(1)
-    return (document[:, None, :, None] == document[:, None, None, :]).tril()
 
 
 def build(conf: NativeConf, vocab_size: int, eos_id: int, seed: int) -> Native:

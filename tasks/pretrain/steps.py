@@ -30,10 +30,11 @@ def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dic
     Raises `ConfigError` for a network that cannot be built, `HostError` for one that cannot be trained on this machine.
     """
     from tasks.pretrain.estimate import estimate, foretold_seconds, refuse_if_too_large
-    from tasks.pretrain.feasible import refuse_if_impossible
+    from tasks.pretrain.feasible import refuse_if_impossible, refuse_if_unattended
     from tasks.pretrain.hardware import first_gpu
 
     refuse_if_impossible(conf.model)
+    refuse_if_unattended(conf.model, conf.run.attention)
     vocab_size = tokenizer.stats.get("vocab_size")
     if vocab_size is None:
         return {"tokens": conf.segment.tokens_after(conf.segment.steps)}

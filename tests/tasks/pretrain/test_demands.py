@@ -32,3 +32,14 @@ def test_fp8_is_refused_without_a_gpu_and_without_torchao(monkeypatch: pytest.Mo
     refuse_without(PretrainRun(precision="fp8"), cuda=True)
     with pytest.raises(ValueError, match="fp8 is not for tensor_parallel"):
         PretrainRun(precision="fp8", processes=2, tensor_parallel=2)
+
+
+@pytest.mark.parametrize("kind", ["varlen", "flex"])
+def test_attention_of_gpus_is_refused_without_one_and_where_bits_must_be_the_same(kind: str) -> None:
+    run = PretrainRun.model_validate({"device": "cpu", "attention": kind})
+    with pytest.raises(HostError, match=f"attention={kind} needs a GPU.*set attention=auto"):
+        settle(run)
+    refuse_without(run, cuda=True)
+    for option in ({"deterministic": True}, {"precision": "fp32"}):
+        with pytest.raises(ValueError, match=f"attention={kind} is for bf16"):
+            PretrainRun.model_validate({"attention": kind, **option})

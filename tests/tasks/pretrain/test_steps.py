@@ -3,15 +3,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from conf.schema.pretrain import PretrainConf
 from tasks.core.artifact import Artifact, hash_file
-from tasks.core.errors import DataError
+from tasks.core.errors import ConfigError, DataError
 from tasks.core.step import Workdir
 from tasks.pretrain.job import Job
-from tasks.pretrain.steps import pretrain
+from tasks.pretrain.steps import foretell, pretrain
 
 
 def run(
@@ -64,3 +65,12 @@ def test_no_shards_at_all_is_a_data_error(make_job: Callable[..., Job], tmp_path
     tokenizer = Artifact("train_tokenizer", "key", "digest", root=tmp_path)
     with pytest.raises(DataError, match="no shards"):
         pretrain.function((), tokenizer, None, make_job().conf, Workdir(tmp_path))
+
+
+def test_the_plan_refuses_attention_that_the_network_cannot_have(make_job: Callable[..., Job]) -> None:
+    conf, tokenizer = make_job().conf, SimpleNamespace(stats={})
+    assert set(foretell((), tokenizer, None, conf)) == {"tokens"}
+    conf = conf.model_copy(update={"run": conf.run.model_copy(update={"attention": "varlen"})})
+    masked = conf.model.model_copy(update={"architecture": "bert"})
+    with pytest.raises(ConfigError, match=r"set pretrain\.run\.attention=auto"):
+        foretell((), tokenizer, None, conf.model_copy(update={"model": masked}))
