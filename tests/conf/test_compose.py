@@ -126,6 +126,15 @@ def test_a_sequence_longer_than_a_native_model_takes_is_refused_with_both_option
         compose("demo", ("model=native", "model.max_positions=128"))
 
 
+def test_samples_as_long_as_a_sequence_are_refused_with_the_options_and_only_where_there_are_any() -> None:
+    long = "pretrain.run.sample_tokens=256"
+    compose("demo", (long,))
+    compose("demo", (long, "pretrain.run.sample_every=5", "pretrain.run.sample_prompts=[]"))
+    with pytest.raises(ConfigError, match=r"pretrain: run\.sample_tokens=256 .* segments\.main\.seq_len=256: lower"):
+        compose("demo", (long, "pretrain.run.sample_every=5"))
+    compose("demo", ("pretrain.run.sample_tokens=255", "pretrain.run.sample_every=5"))
+
+
 def test_a_recipe_file_need_not_call_its_source_as_the_recipe_does_that_it_extends(tmp_path: Path) -> None:
     path = tmp_path / "notes.yaml"
     path.write_text("extends: text\ndata: {sources: {notes: {kind: files, paths: [notes]}}}\n")
