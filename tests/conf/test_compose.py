@@ -135,6 +135,17 @@ def test_samples_as_long_as_a_sequence_are_refused_with_the_options_and_only_whe
     compose("demo", ("pretrain.run.sample_tokens=255", "pretrain.run.sample_every=5"))
 
 
+@pytest.mark.parametrize("name", ["text", "depth", "gpt2_124m", "llama_350m", "llama_1b", "llama_8b"])
+def test_models_of_text_are_not_asked_to_go_on_with_docstrings(name: str) -> None:
+    found = compose(name, ("data.sources.mine.paths=[README.md]",))
+    assert found.evaluate.lm.prompts == ("The", "It was", "In this")
+
+
+def test_the_windows_of_small_models_of_text_are_as_long_as_what_they_are_trained_on() -> None:
+    found = compose("text", ("data.sources.mine.paths=[README.md]",))
+    assert found.evaluate.lm.window == found.pretrain.segments["main"].seq_len
+
+
 def test_a_recipe_file_need_not_call_its_source_as_the_recipe_does_that_it_extends(tmp_path: Path) -> None:
     path = tmp_path / "notes.yaml"
     path.write_text("extends: text\ndata: {sources: {notes: {kind: files, paths: [notes]}}}\n")
