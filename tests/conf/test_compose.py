@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,47 @@ def test_a_wrong_override_is_named_with_its_mend(override: str, message: str, ho
     ran = CliRunner().invoke(main, ["plan", "demo", override])
     assert (ran.exit_code, "Traceback" in ran.output) == (2, False)
     assert message in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "blamed"),
+    [
+        (("data.sources.mine.kind=fils",), "data.sources.mine.kind=fils"),
+        (("data.sources.mine={kind: fils}", "name=ours"), "data.sources.mine={kind: fils}"),
+        (("tokenizer.vocab_size=2", "data.shard_mb=0"), "data.shard_mb=0 tokenizer.vocab_size=2"),
+        (("tokenizer.vocab_size=2", "tokenizer.vocab_size=3"), "tokenizer.vocab_size=3"),
+    ],
+)
+def test_what_the_command_line_gave_is_not_blamed_on_the_recipe_file(
+    overrides: tuple[str, ...], blamed: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: text\ndata: {sources: {mine: {paths: [notes]}}}\n")
+    with pytest.raises(ConfigError, match=f"^{re.escape(blamed)} is not valid:"):
+        compose(str(path), overrides)
+    path.write_text(path.read_text() + "pretrain: {seed: -1}\n")
+    with pytest.raises(ConfigError, match=f"^{re.escape(f'{path} with {blamed}')} is not valid:"):
+        compose(str(path), overrides)
+    with pytest.raises(ConfigError, match=f"^{re.escape(str(path))} is not valid:"):
+        compose(str(path))
+
+
+@pytest.mark.parametrize(
+    ("given", "mend"),
+    [
+        ("The", "pretrain.run.sample_prompts is a list: give pretrain.run.sample_prompts=[The]"),
+        ("It was", "pretrain.run.sample_prompts is a list: give 'pretrain.run.sample_prompts=[\"It was\"]'"),
+        ("{a: 1}", "pretrain.run.sample_prompts is a list: give pretrain.run.sample_prompts=[…]"),
+        ("a,b", "write pretrain.run.sample_prompts=[a,b] for a list, 'pretrain.run.sample_prompts=\"a,b\"' for a text"),
+    ],
+)
+def test_a_list_that_is_written_as_a_text_is_told_how_it_is_written(given: str, mend: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose("demo", (f"pretrain.run.sample_prompts={given}",))
+    assert str(caught.value).endswith(mend)
+    if "give" in mend and "…" not in mend:
+        option = mend.partition("give ")[2].strip("'")
+        assert compose("demo", (option,)).pretrain.run.sample_prompts == (given,)
 
 
 def test_the_kinds_that_messages_tell_are_those_of_the_sources() -> None:
