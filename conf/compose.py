@@ -36,6 +36,9 @@ NETWORKS: dict[str, type[BaseModel]] = {"transformers": ModelConf, "native": Nat
 SHORT = re.compile(r"^(\+*data\.clean\.rules(?:_by_source\.[^.=]+)?)=(?=[^{]+$)(?!null$)")
 """An override that names sets of rules and nothing else: spelled out, it can be followed by single thresholds."""
 
+AMBIGUOUS = re.compile(r"Ambiguous value for argument '\+*([^=]+)=(.*)'")
+"""What Hydra says of commas in a value, of which it would make several runs."""
+
 
 def recipes() -> list[str]:
     """The names of the recipes that are shipped."""
@@ -66,15 +69,14 @@ def compose(recipe: str, overrides: tuple[str, ...] = ()) -> Recipe:
     _spell_out(own)
     for override in overrides:
         _check_override(override)
-    overrides = tuple(SHORT.sub(r"\1.published=", override) for override in overrides)
-    values = _compose(base, groups, own, overrides)
+    values = _compose(base, groups, own, tuple(SHORT.sub(r"\1.published=", override) for override in overrides))
     _take_kind(values, {*_names_in(own.get("model")), *(override.partition("=")[0] for override in overrides)})
     places = scaling.set_aside(values)
-    checked = _checked(Recipe, values, recipe)
+    checked = _checked(Recipe, values, recipe, overrides)
     if not places:
         return checked
     scaling.fill(checked, places)
-    return _checked(Recipe, values, recipe)
+    return _checked(Recipe, values, recipe, overrides)
 
 
 def _names_in(model: Any) -> list[str]:
@@ -115,7 +117,11 @@ def _compose(base: str, groups: list[str], own: dict[str, Any], overrides: tuple
             "'a.b=[\"~/notes\"]'"
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+        said = str(error).splitlines()[0]
+        if found := AMBIGUOUS.fullmatch(said):
+            name, value = found.groups()
+            said = f"{name}={value}: write {name}=[{value}] for a list, '{name}=\"{value}\"' for a text"
+        raise ConfigError(said) from error
 
 
 def _without_stand_ins(values: Any) -> Any:
@@ -239,16 +245,28 @@ def read_model(model: type[M], path: Path, overrides: tuple[str, ...] = ()) -> M
     return _checked(model, values, str(path))
 
 
-def _checked(model: type[M], values: Any, where: str) -> M:
+def _checked(model: type[M], values: Any, where: str, overrides: tuple[str, ...] = ()) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = []
+        lines, given = [], []
         # A value that follows from a wrong one is no error of its own.
         for problem in (p for p in error.errors() if p["type"] != "default_factory_not_called"):
             path = ".".join(map(str, _without_tags(problem["loc"])))
             lines.append(f"  {_said(path or 'all', problem)}")
+            given.append(_giving(f"{path}.kind" if problem["type"] == "union_tag_invalid" else path, overrides))
+        wrong = " ".join(dict.fromkeys(override for override in given if override))
+        where = wrong if all(given) else f"{where} with {wrong}" if wrong else where
         raise ConfigError(f"{where} is not valid:\n" + "\n".join(lines)) from None
+
+
+def _giving(path: str, overrides: tuple[str, ...]) -> str | None:
+    """The last override that gave a value to the option at `path`, or to what holds it; None if it is the recipe's."""
+    for override in reversed(overrides):
+        name, equals, _ = override.lstrip("+").partition("=")
+        if equals and name not in GROUPS and f"{path}.".startswith(f"{name}."):
+            return override
+    return None
 
 
 def _without_tags(loc: tuple[Any, ...]) -> Iterator[Any]:
@@ -276,6 +294,8 @@ def _said(path: str, problem: Any) -> str:
     if kind == "extra_forbidden" and path.startswith("model."):
         knowing = [k for k, network in NETWORKS.items() if path.split(".")[1] in network.model_fields]
         return f"{path} is an option of another kind of model: give model.kind={'|'.join(knowing)}, or leave it out"
+    if kind in ("tuple_type", "list_type"):
+        return f"{path} is a list: give {_as_list(path, given)}"
     if kind == "missing":
         return f"{path} is missing: give {path}=…"
     if kind == "string_pattern_mismatch":
@@ -284,3 +304,11 @@ def _said(path: str, problem: Any) -> str:
         )
     shown = f" (given: {given!r})" if not isinstance(given, dict) else ""
     return f"{path}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _as_list(path: str, given: Any) -> str:
+    """The override that makes a list of one value, in the quotes that a shell and Hydra need."""
+    if not isinstance(given, (str, int, float)):
+        return f"{path}=[…]"
+    plain = re.fullmatch(r"[\w./-]+", str(given))
+    return f"{path}=[{given}]" if plain else f"'{path}=[\"{given}\"]'"

@@ -34,6 +34,8 @@ def prepare(recipe: Recipe) -> Data:
     finder = clean.recogniser(data.clean.names)
     shards = observe(f"shards/{name}", sources, data)
     confs = [data.sources[shard["source"]] for shard in shards]
+    sets = data.decontaminate.against
+    elsewhere = collect.fetch_evaluation.map(collect.observe_evaluations(sets), conf=[*sets.values()]) if sets else []
     fetched = collect.fetch_shard.map(shards, conf=confs)
     names, origins = [shard["shard"] for shard in shards], [data.origin(shard["source"]) for shard in shards]
     profiles = validate.profile_shard.map(fetched, origins, conf=data.validation.profile)
@@ -54,10 +56,7 @@ def prepare(recipe: Recipe) -> Data:
     evalset = clean.freeze_evalset.pinned(frozen, tuple(filtered), conf=data.evalset)
     (struck,) = observe(takedown.REF, takedown.concerning, [evalset])
     evalset = clean.strike_evalset(evalset, struck, conf=data.evalset) if struck else evalset
-    others = data.decontaminate.against
-    against = evalset
-    if others:
-        against = (evalset, *collect.fetch_evaluation.map(collect.observe_evaluations(others), conf=[*others.values()]))
+    against = (evalset, *elsewhere) if elsewhere else evalset
     documents = tuple(clean.decontaminate_shard.map(filtered, against, conf=data.decontaminate))
     validate.check_documents(documents, conf=data.contract)
 

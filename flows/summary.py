@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from rich.console import Console
@@ -52,7 +53,9 @@ def summarise(console: Console, record: dict[str, Any], outcomes: list[Any]) -> 
     console.print(f"\n{record['state']} in {spent}  run {record['run']}")
     console.print("look further:")
     if name:
-        console.print(f'  fromzero generate {name}@champion "Return the"', markup=False)
+        asked = record["config"]["evaluate"]["chat" if record["models"][0]["kind"] == "chat" else "lm"]["prompts"]
+        prompt = asked[0] if asked else "The"
+        console.print(f"  fromzero generate {name}@champion {shlex.quote(prompt)}", markup=False)
         console.print(f"  fromzero lineage {name}@champion", markup=False)
     console.print(f"  {record['urls'].get('report', 'fromzero report   writes this run on one page')}", markup=False)
     console.print("  fromzero up       Prefect's and MLflow's pages, a worker, the schedules", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -29,8 +30,10 @@ ROOMY = 170
 HELD = ("weights_gb", "gradients_gb", "optimizer_gb", "activations_gb")
 BELOW = (*HELD, "device_gb", "device_hours")
 """Estimates that stand below the plan's table, for they would leave no room in it."""
-LOUD = ("warning:", "attempt ", "resuming from", "going on from")
+LOUD = re.compile(r"warning:|attempt |resuming from|going on from|\d+ nodes meet at")
 """How lines begin that a person is to see whatever is shown."""
+RESULT = re.compile(r"sample: |.*\bvalid (loss|\d)|.* bits per byte")
+"""How lines begin that say what came out, which are shown however often they come where there is no terminal."""
 MARKS = {"cached": "=", "completed": "+", "failed": "x", "refused": "!", "waiting": "?", "skipped": "-"}
 
 
@@ -86,8 +89,9 @@ class Terminal:
         now = time.monotonic()
         with self._lock:
             self.board.line(label, text)
-            due = self.verbose or not label or text.startswith(LOUD)
-            due = due or (self._live is None and now - self._since.get(label, now) >= EVERY)
+            due = self.verbose or not label or bool(LOUD.match(text))
+            late = now - self._since.get(label, now) >= EVERY
+            due = due or (self._live is None and (late or bool(RESULT.match(text))))
             if due:
                 self._since[label] = now
         if due and text.strip():

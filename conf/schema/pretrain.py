@@ -211,6 +211,19 @@ class PretrainRecipe(Conf):
             )
         return self
 
+    @model_validator(mode="after")
+    def _samples_fit(self) -> Self:
+        if self.run.sample_every is None or not self.run.sample_prompts:
+            return self
+        for name, segment in self.segments.items():
+            if self.run.sample_tokens >= segment.seq_len:
+                raise ValueError(
+                    f"run.sample_tokens={self.run.sample_tokens} and the token before them are more than "
+                    f"segments.{name}.seq_len={segment.seq_len}: lower sample_tokens (prompts need room too), or "
+                    "raise seq_len, or set run.sample_every=null"
+                )
+        return self
+
     @property
     def start(self) -> str | None:
         """What the first segment goes on from."""

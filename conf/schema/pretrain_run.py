@@ -23,7 +23,8 @@ class PretrainRun(RunConf):
     """Machines that train together. This one runs the step; on each of the others `fromzero train-node` takes part,
     with the same FROMZERO_HOME on a file system that all share."""
     rendezvous: str | None = Field(None, pattern=r"^[\w.-]+:\d{1,5}$")
-    """HOST:PORT of this machine at which the other nodes meet it; None: its name and 29400."""
+    """HOST:PORT of this machine at which the other nodes meet it; None: its name (its address,
+    if the name is localhost) and 29400."""
     node_seconds: float = Field(600.0, ge=1)
     """Seconds in which all nodes must be there at the start, and again after one was lost."""
     threads: int = Field(2, ge=1)

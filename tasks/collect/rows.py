@@ -37,7 +37,7 @@ def _add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents)
     try:
         if conf.messages and not whole:
             messages = _conversation(row.values, conf.messages)
-        text = as_text(messages) if messages else _text(row.values, "text" if whole else conf.text)
+        text = as_text(messages) if messages else _text(row.values, "text" if whole else conf.text, documents.source)
         label = _label(row.values, conf.label)
     except ValueError as error:
         documents.set_aside(entry["uri"], row.position, str(error))
@@ -47,9 +47,10 @@ def _add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents)
     documents.add(text, entry["name"] + inside + place, conf.licence, label, messages)
 
 
-def _text(values: dict[str, Any], field: str) -> str:
+def _text(values: dict[str, Any], field: str, source: str) -> str:
     if field not in values:
-        raise ValueError(f"has no field {field!r}; there are {', '.join(map(repr, values)) or 'none'}")
+        there = ", ".join(map(repr, values)) or "none"
+        raise ValueError(f"has no field {field!r}; there are {there}: give data.sources.{source}.text=FIELD")
     value = values[field]
     if not isinstance(value, str):
         raise ValueError(f"its field {field!r} holds {kind_of(value)} where text should be")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ from tasks.pretrain.job import Job
 
 PORT = 29400
 """Where no other is given; torchrun's own."""
+LOOPBACK = re.compile(r"(ip6-)?localhost\d?(\.|$)|127\.|.*\.arpa$")
+"""How the names and addresses look by which a machine finds nobody but itself."""
+OUTSIDE = ("198.51.100.1", 9)
+"""An address beyond every local network, to which nothing is sent."""
 HEARTBEAT = (5, 3)
 """Seconds between two signs of life of a node, and after how many missed ones its place is free for another."""
 ALONE = 75
@@ -63,12 +68,12 @@ class Meeting:
 def called(job: Job) -> Iterator[Meeting | None]:
     """Call the other nodes, as long as this lasts; None for a job of one node.
 
-    Raises `HostError` if the port is taken.
+    Raises `HostError` if the port is taken, or others cannot find this machine by any name that it knows.
     """
     if job.conf.run.nodes == 1:
         yield None
         return
-    endpoint = job.conf.run.rendezvous or f"{socket.getfqdn()}:{PORT}"
+    endpoint = job.conf.run.rendezvous or f"{own_name()}:{PORT}"
     _refuse_if_taken(int(endpoint.rpartition(":")[2]))
     meeting = Meeting(uuid.uuid4().hex, endpoint, str(job.config_file))
     write_atomically(job.meeting_file, canonical(asdict(meeting)))
@@ -77,6 +82,23 @@ def called(job: Job) -> Iterator[Meeting | None]:
         yield meeting
     finally:
         job.meeting_file.unlink(missing_ok=True)
+
+
+def own_name() -> str:
+    """The name of this machine, or its address towards the outside where the name leads back to the asker; raises
+    `HostError` if there is neither."""
+    name = socket.getfqdn()
+    if not LOOPBACK.match(name):
+        return name
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(OUTSIDE)  # of a datagram socket this only chooses a route
+        address = str(probe.getsockname()[0])
+        if not LOOPBACK.match(address):
+            return address
+    raise HostError(
+        f"other nodes cannot find this machine: it calls itself {name}, and has no route out that would show an "
+        "address; give pretrain.run.rendezvous=HOST:PORT, a name or an address by which they reach it"
+    )
 
 
 def _refuse_if_taken(port: int) -> None:

@@ -52,6 +52,7 @@ def check_device(run: PretrainRun) -> None:
     """Raise `HostError` (or `ConfigError`) if this machine lacks what training asks for; a plan may do without."""
     from tasks.pretrain.demands import refuse_without
     from tasks.pretrain.hardware import on_cpu, shows_a_gpu
+    from tasks.pretrain.meeting import own_name
 
     if run.device == "cuda" and not shows_a_gpu():
         raise HostError(
@@ -59,6 +60,8 @@ def check_device(run: PretrainRun) -> None:
             "(--until check_tokens), or give pretrain.run.device=cpu"
         )
     refuse_without(run, cuda=not on_cpu(run.device))
+    if run.nodes > 1 and run.rendezvous is None:
+        own_name()
 
 
 @step(

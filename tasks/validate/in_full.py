@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from conf.schema.validate import ExpectationConf
@@ -50,4 +51,5 @@ def _in_full(wanted: ExpectationConf, shard: str, count: Mapping[str, int], firs
     observed = f"{unexpected} of {count['rows']} rows" + (f" ({', '.join(first)})" if first else "")
     where = (shard,) if unexpected else ()
     blamed = {} if success else {shard: observed}
-    return Outcome(name, wanted.column, "full", wanted.severity, success, wanted.kwargs, observed, where, blamed=blamed)
+    found = Outcome(name, wanted.column, "full", wanted.severity, success, wanted.kwargs, observed, where)
+    return replace(found, blamed=blamed, mend=wanted.mend)

@@ -45,6 +45,8 @@ class Outcome:
     """The kinds of source that were looked at; none for all."""
     blamed: dict[str, str] = field(default_factory=dict)
     """The shards that fail by themselves, and what was observed there; none where only the whole can fail."""
+    mend: str = ""
+    """What can be done if it failed."""
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as plain JSON values."""
@@ -69,7 +71,7 @@ class Outcome:
             f" and {len(self.shards) - MANY} more" if len(self.shards) > MANY else ""
         )
         found = f" in shard {shards}" if shards else ""
-        return f"{self.wanted}: observed {self.observed}{found}"
+        return f"{self.wanted}: observed {self.observed}{found}{f': {self.mend}' if self.mend else ''}"
 
 
 def outcome_of(wanted: ExpectationConf, result: Any, table: pl.DataFrame) -> Outcome:
@@ -102,6 +104,7 @@ def outcome_of(wanted: ExpectationConf, result: Any, table: pl.DataFrame) -> Out
         shards,
         wanted.kinds,
         blamed,
+        wanted.mend,
     )
 
 

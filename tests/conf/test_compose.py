@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,47 @@ def test_a_wrong_override_is_named_with_its_mend(override: str, message: str, ho
     assert message in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("overrides", "blamed"),
+    [
+        (("data.sources.mine.kind=fils",), "data.sources.mine.kind=fils"),
+        (("data.sources.mine={kind: fils}", "name=ours"), "data.sources.mine={kind: fils}"),
+        (("tokenizer.vocab_size=2", "data.shard_mb=0"), "data.shard_mb=0 tokenizer.vocab_size=2"),
+        (("tokenizer.vocab_size=2", "tokenizer.vocab_size=3"), "tokenizer.vocab_size=3"),
+    ],
+)
+def test_what_the_command_line_gave_is_not_blamed_on_the_recipe_file(
+    overrides: tuple[str, ...], blamed: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: text\ndata: {sources: {mine: {paths: [notes]}}}\n")
+    with pytest.raises(ConfigError, match=f"^{re.escape(blamed)} is not valid:"):
+        compose(str(path), overrides)
+    path.write_text(path.read_text() + "pretrain: {seed: -1}\n")
+    with pytest.raises(ConfigError, match=f"^{re.escape(f'{path} with {blamed}')} is not valid:"):
+        compose(str(path), overrides)
+    with pytest.raises(ConfigError, match=f"^{re.escape(str(path))} is not valid:"):
+        compose(str(path))
+
+
+@pytest.mark.parametrize(
+    ("given", "mend"),
+    [
+        ("The", "pretrain.run.sample_prompts is a list: give pretrain.run.sample_prompts=[The]"),
+        ("It was", "pretrain.run.sample_prompts is a list: give 'pretrain.run.sample_prompts=[\"It was\"]'"),
+        ("{a: 1}", "pretrain.run.sample_prompts is a list: give pretrain.run.sample_prompts=[…]"),
+        ("a,b", "write pretrain.run.sample_prompts=[a,b] for a list, 'pretrain.run.sample_prompts=\"a,b\"' for a text"),
+    ],
+)
+def test_a_list_that_is_written_as_a_text_is_told_how_it_is_written(given: str, mend: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose("demo", (f"pretrain.run.sample_prompts={given}",))
+    assert str(caught.value).endswith(mend)
+    if "give" in mend and "…" not in mend:
+        option = mend.partition("give ")[2].strip("'")
+        assert compose("demo", (option,)).pretrain.run.sample_prompts == (given,)
+
+
 def test_the_kinds_that_messages_tell_are_those_of_the_sources() -> None:
     union, _ = get_args(SourceConf)
     assert set(KINDS["data.sources"]) == {get_args(m.model_fields["kind"].annotation)[0] for m in get_args(union)}
@@ -124,6 +166,26 @@ def test_sizes_of_a_native_model_that_do_not_divide_are_refused_with_both() -> N
 def test_a_sequence_longer_than_a_native_model_takes_is_refused_with_both_options() -> None:
     with pytest.raises(ConfigError, match=r"main\.seq_len=256 is more than model\.max_positions=128"):
         compose("demo", ("model=native", "model.max_positions=128"))
+
+
+def test_samples_as_long_as_a_sequence_are_refused_with_the_options_and_only_where_there_are_any() -> None:
+    long = "pretrain.run.sample_tokens=256"
+    compose("demo", (long,))
+    compose("demo", (long, "pretrain.run.sample_every=5", "pretrain.run.sample_prompts=[]"))
+    with pytest.raises(ConfigError, match=r"pretrain: run\.sample_tokens=256 .* segments\.main\.seq_len=256: lower"):
+        compose("demo", (long, "pretrain.run.sample_every=5"))
+    compose("demo", ("pretrain.run.sample_tokens=255", "pretrain.run.sample_every=5"))
+
+
+@pytest.mark.parametrize("name", ["text", "depth", "gpt2_124m", "llama_350m", "llama_1b", "llama_8b"])
+def test_models_of_text_are_not_asked_to_go_on_with_docstrings(name: str) -> None:
+    found = compose(name, ("data.sources.mine.paths=[README.md]",))
+    assert found.evaluate.lm.prompts == ("The", "It was", "In this")
+
+
+def test_the_windows_of_small_models_of_text_are_as_long_as_what_they_are_trained_on() -> None:
+    found = compose("text", ("data.sources.mine.paths=[README.md]",))
+    assert found.evaluate.lm.window == found.pretrain.segments["main"].seq_len
 
 
 def test_a_recipe_file_need_not_call_its_source_as_the_recipe_does_that_it_extends(tmp_path: Path) -> None:

@@ -244,3 +244,21 @@ def test_an_evaluation_set_that_cannot_be_read_is_named_by_its_options(tmp_path:
         kind = f"{{kind: files, paths: [{tmp_path}/texts/{path}], text: {field}}}"
         with pytest.raises(DataError, match=said):
             prepared(tmp_path / "run", tmp_path / "texts", 8, f"data.decontaminate.against={{quiz: {kind}}}")
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ('{"question": "b"}', r"line 3: has no field 'text'; .*: give data\.decontaminate\.against\.quiz\.text=FIELD"),
+        ('{"text": "b"', r"line 3: is no JSON: .*against\.quiz"),
+    ],
+)
+def test_a_bad_row_of_an_evaluation_set_is_found_before_anything_is_made(
+    second: str, said: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "texts", {"a.jsonl": TEXTS[:20]})
+    (tmp_path / "quiz.jsonl").write_text(f'{{"text": "a"}}\n\n{second}\n')
+    quiz = f"data.decontaminate.against={{quiz: {{kind: files, paths: [{tmp_path}/quiz.jsonl]}}}}"
+    with pytest.raises(DataError, match=rf"quiz\.jsonl, {said}"):
+        prepared(tmp_path / "run", tmp_path / "texts", 8, quiz)
+    assert not list(Store(LocalBackend(tmp_path / "run" / "store")).manifests("fetch_shard"))

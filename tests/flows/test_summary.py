@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from flows.summary import summarise
 from tasks.core.bench import Outcome
+
+HELLO = "Hello! How are you?"
 
 
 def test_how_many_documents_are_seen_more_than_once_is_told() -> None:
@@ -34,3 +37,16 @@ def test_what_validation_set_aside_is_told_with_its_reason_and_where_to_look() -
     assert "aside" not in said[0]
     assert "1 shard with 40 documents set aside by validation: mine-001.\n  mine-001: rows: 0; [text]: 3\n" in said[1]
     assert "fromzero rejects last --reason quarantine" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "prompts", "said"),
+    [("base", ["It was"], "'It was'"), ("base", [], "The"), ("chat", ["Return the"], "'Hello! How are you?'")],
+)
+def test_what_to_look_at_further_begins_as_the_texts_of_the_recipe_do(kind: str, prompts: list[str], said: str) -> None:
+    model = {"name": "mine", "version": 1, "aliases": ["champion"], "kind": kind, "primary": True}
+    record = {"metrics": {}, "samples": {}, "models": [model], "state": "completed", "seconds": 2.0, "run": "r"}
+    record |= {"urls": {}, "config": {"evaluate": {"lm": {"prompts": prompts}, "chat": {"prompts": [HELLO]}}}}
+    console = Console(file=io.StringIO(), width=200)
+    summarise(console, record, [])
+    assert f"fromzero generate mine@champion {said}\n" in console.file.getvalue()  # type: ignore[attr-defined]

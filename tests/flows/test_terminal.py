@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.live import Live
 
 from flows.looking import runs_table
 from flows.terminal import Terminal, plan_lines, plan_table
@@ -29,6 +30,36 @@ def test_without_a_terminal_there_are_plain_lines(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.splitlines() == [
         "> clean_shard[a]", "  clean_shard[a]: warning: many rejects", "+ clean_shard[a]  completed  2.0 s",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "step 9/9  valid loss 1.2500",
+        "step 40: no lower valid loss in 3 looks: ending before the budget",
+        "sample: 'The' → ' end'",
+        "2.091 bits per byte (2.048 to 2.134), gzip -9 2.856: the model beats gzip",
+        "2 nodes meet at first:29400",
+    ],
+)
+def test_without_a_terminal_no_line_that_says_a_result_is_left_out(
+    said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Terminal() as terminal:
+        terminal.started("pretrain")
+        terminal.line("pretrain", said)
+        terminal.line("pretrain", "step 41/80  loss 5.2207  19,080 tokens/s")
+    assert capsys.readouterr().out.splitlines() == ["> pretrain", f"  pretrain: {said}"]
+
+
+def test_in_a_terminal_lines_stay_that_need_a_person_and_others_pass() -> None:
+    out = io.StringIO()
+    with Terminal() as terminal:
+        terminal.console = Console(file=out, width=80)
+        terminal._live = Live(console=terminal.console)
+        terminal.line("pretrain", "2 nodes meet at first:29400")
+        terminal.line("pretrain", "step 9/9  valid loss 1.2500")
+    assert out.getvalue() == "  pretrain: 2 nodes meet at first:29400\n"
 
 
 def test_details_show_every_line_and_what_was_cached(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from conf.schema.pretrain import SegmentConf
 from flows.progress import Said
+from flows.terminal import RESULT
 from tasks.pretrain.device import Place
 from tasks.pretrain.meter import Meter, line
 
@@ -68,6 +69,11 @@ def test_the_line_leaves_out_what_is_not_there_and_what_is_not_worth_saying() ->
     full = ROW | {"valid_loss": 5.2, "valid_bits_per_byte": 2.0912, "mfu": 0.414, "temperature_c": 61.0, "power_w": 650}
     assert "valid 5.2000  2.091 bits/byte  19,080 tokens/s  mfu 41 %" in line(300, 488, full)
     assert "61 °C  650 W  left 10 s" in line(300, 488, full)
+
+
+def test_a_look_at_valid_tokens_counts_as_a_result() -> None:
+    assert RESULT.match(line(300, 488, ROW | {"valid_loss": 5.2}))
+    assert not RESULT.match(line(300, 488, ROW))
 
 
 def test_the_live_line_shows_loss_speed_and_utilisation() -> None:

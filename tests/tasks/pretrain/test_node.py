@@ -140,6 +140,32 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(make_job: MakeJo
             pass
 
 
+@pytest.mark.parametrize("name", ["localhost", "localhost.localdomain", "1.0.0.127.in-addr.arpa"])
+def test_a_machine_that_calls_itself_localhost_is_met_at_its_address(
+    name: str, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(**options(nodes=2))
+    monkeypatch.setattr(meeting, "PORT", free_ports(1)[0])
+    monkeypatch.setattr(socket, "getfqdn", lambda: name)
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: None)
+    monkeypatch.setattr(socket.socket, "getsockname", lambda self: ("10.0.0.7", 9))
+    with meeting.called(job) as called:
+        assert called is not None and called.endpoint == f"10.0.0.7:{meeting.PORT}"
+
+
+def test_a_machine_that_only_knows_itself_is_refused_before_anything_runs(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(**options(nodes=2))
+    monkeypatch.setattr(socket, "getfqdn", lambda: "localhost")
+    monkeypatch.setattr(meeting, "OUTSIDE", ("127.0.0.1", 9))
+    with pytest.raises(HostError, match=r"give pretrain\.run\.rendezvous=HOST:PORT"):
+        steps.check_device(job.conf.run)
+    steps.check_device(make_job(**on_two_nodes()).conf.run)
+    monkeypatch.setattr(socket, "getfqdn", lambda: "first.cluster")
+    steps.check_device(job.conf.run)
+
+
 def test_a_store_that_is_no_folder_is_refused(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     bucket = '{"kind": "s3", "bucket": "models", "endpoint": "http://127.0.0.1:1", "region": "r"}'
     monkeypatch.setenv("FROMZERO_STORE", bucket)

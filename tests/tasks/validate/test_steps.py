@@ -137,6 +137,13 @@ def cleaned(folder: Path, shard: str, train: pl.DataFrame, valid: pl.DataFrame) 
     return docs_in(folder, shard, valid, "valid")
 
 
+def test_a_corpus_without_validation_documents_is_told_which_option_holds_some_back(tmp_path: Path) -> None:
+    docs = cleaned(tmp_path, "a", table_of(GOOD), table_of([]))
+    (warning,) = check_documents.function((docs,), ContractConf(), work_in(tmp_path / "1"))["warnings"]
+    assert "observed 1 of 1 rows (0): there are no validation documents" in warning
+    assert "raise data.split.valid" in warning
+
+
 def test_cleaned_documents_keep_the_contract_or_are_refused(tmp_path: Path) -> None:
     one = cleaned(tmp_path, "a", table_of(GOOD[:20]), table_of(GOOD[:1], id=["f" * 32]))
     two = cleaned(tmp_path, "b", table_of(["other"]), table_of([]))
