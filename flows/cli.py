@@ -51,7 +51,8 @@ class Group(click.Group):
 
 @contextlib.contextmanager
 def _one_message() -> Iterator[None]:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # Slurm announces a time limit by the second
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     except (click.ClickException, click.exceptions.Exit, click.Abort):

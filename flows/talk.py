@@ -23,7 +23,8 @@ def talk(conversation: Any) -> None:
         import readline  # noqa: F401  # input() edits lines and remembers them once this is there
 
         click.echo(f"{conversation.name} version {conversation.version}. {HELP}")
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ctrl-C only stops an answer; this ends the talk
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # Ctrl-C only stops an answer; these end the talk
+        signal.signal(number, signal.SIG_DFL)
     for line in _lines(person):
         word = line.strip()
         if word == "/quit":

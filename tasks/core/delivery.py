@@ -56,12 +56,12 @@ def deliver(client: MlflowClient, experiment: str, folder: Path, locks: Path) ->
     wanted, reached = read_json(folder / "run.json"), read_json(folder / "mlflow.json")
     if not wanted:
         return True
-    if "run" not in reached:
-        parent = wanted["parent"] and _find_or_create(client, experiment, locks, wanted["parent"], None)
-        reached |= {"run": _find_or_create(client, experiment, locks, wanted, parent), "experiment": experiment}
-        _remember(folder, reached)
     if reached.get("session") != wanted["session"]:
-        _describe(client, reached["run"], wanted)
+        parent = wanted["parent"] and _find_or_create(client, experiment, locks, wanted["parent"])
+        if "run" not in reached:
+            reached |= {"run": _find_or_create(client, experiment, locks, wanted), "experiment": experiment}
+            _remember(folder, reached)
+        _describe(client, reached["run"], wanted, parent)
         reached["session"] = wanted["session"]
         _remember(folder, reached)
     for rows in ROWS:
@@ -81,25 +81,24 @@ def _remember(folder: Path, reached: Mapping[str, Any]) -> None:
     write_atomically(folder / "mlflow.json", json.dumps(reached).encode())
 
 
-def _find_or_create(
-    client: MlflowClient, experiment: str, locks: Path, wanted: Mapping[str, Any], parent: str | None
-) -> str:
+def _find_or_create(client: MlflowClient, experiment: str, locks: Path, wanted: Mapping[str, Any]) -> str:
     with (locks / "create.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = client.search_runs([experiment], f"tags.`fromzero.id` = '{wanted['id']}'", max_results=1)
         if found:
             return str(found[0].info.run_id)
-        tags = {"fromzero.id": wanted["id"]} | ({"mlflow.parentRunId": parent} if parent else {})
-        started = int(wanted["started"] * 1000)
+        started, tags = int(wanted["started"] * 1000), {"fromzero.id": wanted["id"]}
         return str(client.create_run(experiment, started, tags, wanted["name"]).info.run_id)
 
 
-def _describe(client: MlflowClient, run: str, wanted: Mapping[str, Any]) -> None:
+def _describe(client: MlflowClient, run: str, wanted: Mapping[str, Any], parent: str | None) -> None:
+    """What is known of a run before it ends; one that goes on belongs to the parent that goes on with it."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
     known = client.get_run(run).data.params
     client.update_run(run, status="RUNNING")
     tags = [RunTag(key, str(value)) for key, value in wanted["tags"].items()]
+    tags += [RunTag("mlflow.parentRunId", parent)] if parent else []
     client.log_batch(run, tags=tags)
     params = [Param(key, str(value)) for key, value in wanted["params"].items() if key not in known]
     for start in range(0, len(params), 100):

@@ -26,6 +26,7 @@ from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State
 from prefect.context import TagsContext, tags
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import TerminationSignal
 from prefect.filesystems import WritableFileSystem
 from prefect.futures import PrefectConcurrentFuture
 from prefect.locking.protocol import LockManager
@@ -37,6 +38,7 @@ from prefect.serializers import JSONSerializer
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.transactions import get_transaction
 from pydantic import PrivateAttr
 
 from conf.schema.engine import EngineConf
@@ -59,6 +61,8 @@ CANCEL_EVERY = 3.0
 """Seconds between looks whether the run was cancelled in Prefect's UI."""
 WORKER_SIGNALS = 15.0
 """Seconds in which a worker that lives signals a run that was cancelled."""
+GO_ON = "interrupted: what is made stays made; run again to go on"
+"""What Prefect shows of an interrupted run."""
 DRAIN_LIMIT = 20.0
 """Seconds that Prefect's logs and events may take to reach the server at the end."""
 WAKE_EVERY = 0.5
@@ -172,7 +176,16 @@ class Engine(Interpretation):
         )
 
         def run(label: str, key: str) -> Any:
-            return self._attempt(self._jobs[label], body)
+            try:
+                return self._attempt(self._jobs[label], body)
+            except Transient as error:
+                if not stopping.is_set():
+                    raise
+                transaction = get_transaction()
+                assert transaction is not None
+                transaction.write_on_commit = False  # there is no result
+                said = str(error)
+                return Cancelled(message=said if said.startswith("interrupted") else GO_ON)
 
         made: Task[..., Any] = Task(
             run,
@@ -405,44 +418,48 @@ def task_runner() -> Any:
 
 
 def execute(engine: Engine, name: str, wiring: Callable[[], Any], labels: tuple[str, ...] = ()) -> str:
-    """Run the wiring as a Prefect flow of its own, tagged with `labels`; raises what stopped it.
+    """Run the wiring as a Prefect flow of its own, tagged with `labels`; raises what stopped it, signals as Ctrl-C.
 
     Returns completed, refused, waiting or reached.
     """
-    cancelled = threading.Event()
+    interrupts: list[BaseException] = []
 
     def run() -> State[Any]:
-        return carry(engine, name, wiring, cancelled)
+        try:
+            return carry(engine, name, wiring)
+        except (KeyboardInterrupt, TerminationSignal) as interrupt:  # Prefect would call it a crash
+            interrupts.append(interrupt)
+            return Cancelled(message=GO_ON)
 
     pipeline = Flow(run, name=name, flow_run_name=run_name(name), task_runner=task_runner(), persist_result=False)
     try:
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(*labels):
-            return str(pipeline(return_state=True).result())
+            state = pipeline(return_state=True)
+        if interrupts:
+            raise KeyboardInterrupt from interrupts[0]
+        return str(state.result())
     except Exception as error:
         if lost := _lost(error):
             engine.status = "KILLED"
             raise lost from error
         raise
     finally:
-        if cancelled.is_set():
-            with suppress(Exception):  # Prefect may be gone; the run ends all the same
-                get_client(sync_client=True).set_flow_run_state(UUID(engine.run_id), Cancelled(), force=True)
         # a server that stops before these have sent everything leaves this process hanging
         for worker in (APILogWorker, EventsWorker):
             worker.drain_all(timeout=DRAIN_LIMIT if engine.status != "KILLED" else 3.0)
 
 
-def carry(engine: Engine, name: str, wiring: Callable[[], Any], cancelled: threading.Event | None = None) -> State[Any]:
+def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
     """Carry the wiring out in the Prefect flow that is running; the state in which the flow is to end.
 
-    Whatever ends it, no child process outlives it. `cancelled` is set if that was somebody's wish in Prefect.
+    Whatever ends it, no child process outlives it.
     """
     engine.run_id, engine.run_name, engine.recipe = str(flow_run.id), str(flow_run.name), name
     url, ended = os.environ.get("PREFECT_API_URL"), threading.Event()
     announced = Announced(
         engine.home, engine.run_id, name=engine.run_name, recipe=name, started=time.time(), server=url
     )  # fmt: skip
-    watch = (engine, ended, cancelled or threading.Event(), WORKER_SIGNALS if deployment.id is not None else 0.0)
+    watch = (engine, ended, WORKER_SIGNALS if deployment.id is not None else 0.0)
     threading.Thread(target=_heed_cancellation, args=watch, daemon=True).start()
     try:
         with presenting("that earlier runs have died"):
@@ -496,7 +513,7 @@ def _lost(error: Exception) -> HostError | None:
     )
 
 
-def _heed_cancellation(engine: Engine, ended: threading.Event, cancelled: threading.Event, patience: float) -> None:
+def _heed_cancellation(engine: Engine, ended: threading.Event, patience: float) -> None:
     """Ask Prefect now and then whether somebody has cancelled the run; if so, interrupt it.
 
     A worker interrupts its runs itself: only if it has not within `patience` seconds, it is gone.
@@ -509,7 +526,6 @@ def _heed_cancellation(engine: Engine, ended: threading.Event, cancelled: thread
                 continue
             if ended.wait(patience) or stopping.is_set():
                 return
-            cancelled.set()
             engine.report.line("", "the run was cancelled in Prefect")
             if patience:  # the worker, which would say so in the end, is gone
                 client.set_flow_run_state(UUID(engine.run_id), Cancelled(), force=True)

@@ -6,6 +6,8 @@ import math
 from datetime import UTC, datetime
 
 NONE = "–"
+BEGINNING = "(beginning of a document)"
+"""What a prompt without text is called."""
 
 
 def count(value: float | None) -> str:

@@ -24,7 +24,7 @@ NAMES = {"loss": "loss", "grad_norm": "grad_norm", "learning_rate": "learning_ra
 
 
 class Interrupt:
-    """Whether SIGTERM or SIGINT has come: `with interrupt.caught(): …`."""
+    """Whether SIGTERM, SIGUSR1 or SIGINT has come: `with interrupt.caught(): …`."""
 
     def __init__(self) -> None:
         self.received = False
@@ -35,7 +35,9 @@ class Interrupt:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+        }
         try:
             yield
         finally:

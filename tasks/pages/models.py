@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core import links
-from tasks.core.figures import change, number
+from tasks.core.figures import BEGINNING, change, number
 from tasks.core.pages import Made, Run
 from tasks.pages.markdown import Markup, cell, code, interval, join, link, plain, table, with_intervals
 from tasks.pages.plots import read_rows
@@ -17,6 +17,8 @@ from tasks.pages.plots import read_rows
 LARGEST = 80_000
 """Bytes of pictures that a page carries within itself."""
 ROWS, SAMPLES = 12, 5
+ROOM = {"how": 80, "prompt": 120, "text": 300}
+"""Most characters of each part of a sample."""
 UNSHOWN = ("time", "skipped_updates", "tokens_per_second_per_device", "seconds_left")
 """What a page's curve leaves out: of use while it is drawn, or the same as another column."""
 BASELINES = ("majority", "naive_bayes")
@@ -46,22 +48,26 @@ def training(run: Run, made: Made) -> str:
         pictures(made.folder),
         "## Curve" if rows else None,
         table(_thinned(rows)),
-        *_samples(read_rows(made.folder / "aux" / "samples.jsonl")),
+        _samples(_meanwhile(read_rows(made.folder / "aux" / "samples.jsonl"))),
         "## Figures",
         table([{"": name.replace("_", " "), "value": value} for name, value in plain_stats.items()]),
         footer(run, made),
     )
 
 
-def _samples(rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+def _meanwhile(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What the network wrote at first, half-way and at last."""
     chosen = [rows[n] for n in sorted({0, len(rows) // 2, len(rows) - 1})] if rows else []
-    said = [
-        {"step": row["step"], "prompt": plain(one["prompt"], 120), "the model writes": plain(one["text"])}
-        for row in chosen
-        for one in row["samples"]
-    ]
-    return ["## Samples", table(said)] if said else []
+    return [{**one, "how": f"step {row['step']}"} for row in chosen for one in row["samples"]]
+
+
+def _samples(found: Sequence[Mapping[str, Any]]) -> str | None:
+    """Prompts and what was written after them: a list, as the cells of Prefect's tables do not wrap."""
+    said = []
+    for one in found:
+        how, prompt, text = (plain(str(one.get(name, "")), most) for name, most in ROOM.items())
+        said.append(f"- {how} **{prompt or BEGINNING}** → {text}")
+    return "\n".join(["## Samples\n", *said]) if said else None
 
 
 def _thinned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -79,10 +85,6 @@ def evaluation(run: Run, made: Made) -> str:
     metrics = dict(made.stats.get("metrics", {}))
     file = made.folder / "content" / "samples.json"
     samples = json.loads(file.read_bytes()) if file.exists() else []
-    said = [
-        {"prompt": plain(str(s["prompt"]), 120), "how": s.get("how", ""), "the model writes": plain(str(s["text"]))}
-        for s in samples[:SAMPLES]
-    ]
     return join(
         f"# {made.step.replace('_', ' ').capitalize()}",
         f"**{_headline(metrics)}**",
@@ -91,8 +93,7 @@ def evaluation(run: Run, made: Made) -> str:
         pictures(made.folder),
         "## All measures",
         table(with_intervals(metrics)),
-        "## Samples" if said else None,
-        table(said),
+        _samples(samples[:SAMPLES]),
         footer(run, made),
     )
 

@@ -156,13 +156,14 @@ class Loop:
             values["valid_loss"] = self._validate()
             values |= self._in_bits()
         if self.samples is not None and (last or step % (self.conf.run.sample_every or 1) == 0):
-            self.samples.write(self.trainer, self.journal, self.pulse)
+            with self.meter.aside():
+                self.samples.write(self.trainer, self.journal, self.pulse)
         if last or "valid_loss" in values or step % self.conf.run.log_every == 0:
             self._log(step, values)
 
     def _validate(self) -> float:
         # The first look may compile the network anew, for as long as that takes.
-        with contextlib.nullcontext() if self.validated else self.pulse.paused():
+        with contextlib.nullcontext() if self.validated else self.pulse.paused(), self.meter.aside():
             loss = self.trainer.evaluate(self.valid_picks, self.valid)
         self.validated = True
         best = self.losses["best"]

@@ -24,8 +24,10 @@ class Meter:
         self.gauges = Gauges(place.device)
         self.peak = peak_flops(describe(place.device)) if place.device.type == "cuda" else None
         self.step, self.at = step, time.monotonic()
-        self.waited = self.stalled = 0.0
-        """Seconds since the last row in which training waited for data, and for a checkpoint."""
+        self.waited = self.stalled = self.looked = 0.0
+        """Seconds since the last row that passed waiting for data, for a checkpoint, and not training at all."""
+        self.first, self.looked_before = step, 0.0
+        """Where this process began, and the seconds since then, up to the last row, that it has not trained."""
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -40,6 +42,13 @@ class Meter:
         began = time.monotonic()
         yield
         self.stalled += time.monotonic() - began
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The network is looked at, not trained, while inside: no part of the speed, but of the time that is left."""
+        began = time.monotonic()
+        yield
+        self.looked += time.monotonic() - began
 
     def utilisation(self, tokens_per_second: float) -> float | None:
         """MFU, 0 to 1: FLOPs that the model needs over those that the devices do at best in bf16.
@@ -57,18 +66,20 @@ class Meter:
         """
         tokens, now = self.segment.tokens_after, time.monotonic()
         passed = max(now - self.at, 1e-9)
-        speed = (tokens(step) - tokens(self.step)) / passed
+        speed = (tokens(step) - tokens(self.step)) / max(passed - self.looked, 1e-9)
+        self.looked_before += self.looked
+        besides = self.looked_before / max(tokens(step) - tokens(self.first), 1)
         found = {
             "tokens": tokens(step),
             "tokens_per_second": speed,
             "tokens_per_second_per_device": speed / self.world,
             "data_wait": self.waited / passed,
             "checkpoint_stall": self.stalled / passed,
-            "seconds_left": (tokens(steps) - tokens(step)) / max(speed, 1e-9),
+            "seconds_left": (tokens(steps) - tokens(step)) * (1 / max(speed, 1e-9) + besides),
         }
         if (utilisation := self.utilisation(speed)) is not None:
             found["mfu"] = utilisation
-        self.step, self.at, self.waited, self.stalled = step, now, 0.0, 0.0
+        self.step, self.at, self.waited, self.stalled, self.looked = step, now, 0.0, 0.0, 0.0
         return found | self.gauges.most()
 
 

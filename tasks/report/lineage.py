@@ -94,16 +94,17 @@ def _connect(run: Run, nodes: dict[str, Node], owner: dict[str, str], manifest: 
 
 
 def _add_sources(run: Run, nodes: dict[str, Node]) -> None:
-    fetch = nodes.get("fetch_shard")
-    for name, conf in (run.config.get("data", {}).get("sources", {}) if fetch else {}).items():
-        kind = str(conf.get("kind", ""))
-        node = Node(f"n-{len(nodes)}", name, f"source: {kind}", "source", [("kind", kind)])
-        for option in ("paths", "distributions", "licence"):
-            if value := conf.get(option):
-                node.facts.append((option, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
-        nodes[f"source {name}"] = node
-        assert fetch is not None
-        fetch.inputs.add(node.id)
+    data = run.config.get("data", {})
+    evaluations = data.get("decontaminate", {}).get("against", {})
+    for step, sources in (("fetch_shard", data.get("sources", {})), ("fetch_evaluation", evaluations)):
+        for name, conf in (sources if step in nodes else {}).items():
+            kind = str(conf.get("kind", ""))
+            node = Node(f"n-{len(nodes)}", name, f"source: {kind}", "source", [("kind", kind)])
+            for option in ("paths", "distributions", "licence"):
+                if value := conf.get(option):
+                    node.facts.append((option, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+            nodes[f"source {step} {name}"] = node
+            nodes[step].inputs.add(node.id)
 
 
 def _add_models(nodes: dict[str, Node], owner: dict[str, str], models: Iterable[Model]) -> None:

@@ -57,6 +57,7 @@ def render(run: Run) -> str:
     for form in (figures.count, figures.size, figures.seconds, figures.share, figures.number, figures.interval,
                  figures.moment, figures.plural, _visible):  # fmt: skip
         environment.filters[form.__name__.lstrip("_")] = form
+    environment.globals["beginning"] = figures.BEGINNING
     environment.filters["metric_name"] = results.metric_name
     environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
     style, script = _style(), (FOLDER / "page.js").read_text(encoding="utf-8")

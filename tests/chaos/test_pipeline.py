@@ -123,7 +123,7 @@ def logged(house: House, step: str) -> str:
     return "\n".join(path.read_text() for path in (house.home / "logs").glob(f"*/{step}.log"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_an_interrupt_saves_and_stops_all_processes_and_the_next_run_goes_on(
     alone: House, draw: random.Random, number: signal.Signals
 ) -> None:
@@ -146,15 +146,18 @@ def test_an_interrupt_saves_and_stops_all_processes_and_the_next_run_goes_on(
     assert eventually(lambda: not alone.processes()), "the server outlived the last run"
 
 
-@pytest.mark.parametrize("step", [None, "check_documents", "finetune_classifier"])
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [(None, signal.SIGINT), ("check_documents", signal.SIGTERM), ("finetune_classifier", signal.SIGUSR1)],
+)
 def test_an_interrupt_at_any_other_moment_ends_the_run_with_130_and_no_process_left(
-    house: House, draw: random.Random, step: str | None
+    house: House, draw: random.Random, step: str | None, number: signal.Signals
 ) -> None:
     house.forget(step or "cluster")
     run = house.begin()
     run.until(run.begun(step) if step else lambda: "tiny: " in run.said)
     time.sleep(draw.uniform(0, 1.5))
-    run.signal(signal.SIGINT)
+    run.signal(number)
     found = run.wait(code=130)
     assert "go on with the same command" in found.err.lower()
     assert eventually(lambda: not house.processes()), "a process outlived its run"

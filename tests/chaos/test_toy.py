@@ -99,9 +99,20 @@ def test_an_interrupt_stops_everything_within_seconds_and_exits_130(
     toy = Toy(home, prefect_url, *TEXTS, pause=0.3, TOY_STAY_AT="3")
     toy.until(toy.started(step))
     time.sleep(0.5)
+    (about,) = alive.living(home)
     toy.process.send_signal(signal.SIGINT)
     assert toy.process.wait(600) == 130, toy.log.read_text()[-2000:]
     assert eventually(lambda: not living(str(home)))
+    shown = rest.ask(prefect_url, f"flow_runs/{about['run']}")["state"]
+    assert shown["type"] == "CANCELLED" and shown["message"].endswith("run again to go on")
+    mine = {"flow_runs": {"id": {"any_": [about["run"]]}}}
+
+    def states() -> set[tuple[str, str]]:
+        found = [run["state"] for run in rest.ask(prefect_url, "task_runs/filter", mine)]
+        return {(state["type"], state["message"] or "") for state in found} - {("COMPLETED", "")}
+
+    wanted = {("CANCELLED", shown["message"])}
+    assert eventually(lambda: states() == wanted), states()
     assert set(Toy(home, prefect_url, *TEXTS).wait()["states"].values()) <= {"completed", "cached"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,23 @@ def test_an_interrupt_of_which_pydantic_makes_an_error_is_one(home: Path) -> Non
         [sys.executable, "-c", INTERRUPTED_IN_PYDANTIC], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
     assert ran.returncode == 130 and "interrupted" in ran.stderr and "error:" not in ran.stderr
+
+
+SIGNALLED = """
+import os, sys
+from flows import cli
+
+@cli.main.command()
+def tell() -> None:
+    os.kill(os.getpid(), int(sys.argv[1]))
+
+cli.main(["tell"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_the_signals_of_a_cluster_interrupt_as_ctrl_c_does(home: Path, number: signal.Signals) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(int(number))], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert ran.returncode == 130 and "Go on with the same command" in ran.stderr

@@ -278,6 +278,8 @@ def test_sigkill_in_the_middle_of_forwarding_loses_and_doubles_nothing(home: Pat
     assert len(seen) == 3, "the killed pipeline, the next one, and one pretraining"
     assert {run.info.status for run in seen.values()} == {"FINISHED", "KILLED"}
     assert seen["killed"].info.status == "KILLED"
+    parent = seen["pretrain"].data.tags["mlflow.parentRunId"]
+    assert parent == seen["next"].info.run_id, "what goes on belongs to the pipeline that goes on with it"
     assert list((home / "mlflow" / "unsent").iterdir()) == []
 
 

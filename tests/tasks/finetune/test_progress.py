@@ -60,9 +60,10 @@ def test_a_loss_that_is_not_a_number_ends_the_step_with_a_mend(tmp_path: Path) -
         report(Workdir(tmp_path), 3, loss=float("nan"))
 
 
-def test_a_signal_is_noted_inside_and_the_old_handler_is_back_afterwards() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_is_noted_inside_and_the_old_handler_is_back_afterwards(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
     interrupt = Interrupt()
     with interrupt.caught():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert interrupt.received and signal.getsignal(signal.SIGTERM) is before
+        os.kill(os.getpid(), number)
+    assert interrupt.received and signal.getsignal(number) is before

@@ -127,6 +127,7 @@ def test_an_evaluation_stands_beside_its_baselines_with_intervals(tmp_path: Path
     assert ["accuracy", "**the model**", "0.500", "[0.400, 0.600]"] in rows(page)
     assert ["", "naive bayes", "0.700", ""] in rows(page)
     assert "<img" not in page and "![](" not in page
+    assert "- greedy **&lt;img src=x&gt;** → a | b " in page
     assert "/#/experiments/1/runs/child" in page
 
 
@@ -156,7 +157,10 @@ def test_a_training_shows_what_it_wrote_at_first_half_way_and_at_last(tmp_path: 
     ]
     (tmp_path / "aux" / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrote))
     page = models.training(RUN, Made("pretrain", "pretrain", {}, tmp_path))
-    assert [cells[0] for cells in rows(page)] == ["step", "0", "0", "4", "4", "8", "8"] and "<b>" not in page
+    said = [line for line in page.splitlines() if line.startswith("- step ")]
+    assert [line.split()[2] for line in said] == ["0", "0", "4", "4", "8", "8"] and "<b>" not in page
+    assert said[-1] == "- step 8 **(beginning of a document)** → x", "in a list, whose lines wrap"
+    assert not rows(page)
 
 
 def test_the_picture_of_a_confusion_matrix_is_bounded_and_shows_the_most_frequent_labels(tmp_path: Path) -> None:

@@ -52,6 +52,18 @@ def test_a_row_tells_what_became_of_the_time_since_the_row_before(clock: list[fl
     assert row["data_wait"] == row["checkpoint_stall"] == 0 and row["tokens_per_second"] == 1000
 
 
+def test_time_for_validation_and_samples_is_not_in_the_speed_but_in_the_time_that_is_left(clock: list[float]) -> None:
+    found = meter()
+    clock[0] = 110.0
+    spend(clock, 5.0, found.aside)
+    row = found.read(14, 20)
+    assert row["tokens_per_second"] == 1000 and row["seconds_left"] == 6 + 3
+    clock[0] += 5.0
+    row = found.read(19, 20)
+    assert row["tokens_per_second"] == 1000
+    assert row["seconds_left"] == pytest.approx(1 + 5 / 15), "5 seconds in the 15 steps that this process has done"
+
+
 def test_utilisation_is_of_all_devices_and_unknown_on_cpus(clock: list[float]) -> None:
     found = meter(world=2)
     clock[0] = 110.0

@@ -85,7 +85,10 @@ def chain(folder: Path) -> Made:
     )  # fmt: skip
     curve = [{"step": n, "time": 0, "loss": 9 - n, "learning_rate": 1e-3, "tokens_per_second": 100} for n in (1, 2, 3)]
     curve += [{"step": 3, "time": 9, "loss": 5.5, "valid_loss": 5.0}, {"step": 4, "time": 9, "loss": 5.25}]
-    wrote = [{"step": n, "samples": [{"prompt": EVIL, "text": f"at {n}: {EVIL}"}]} for n in range(1, 8)]
+    wrote = [
+        {"step": n, "samples": [{"prompt": EVIL, "text": f"at {n}: {EVIL}"}, {"prompt": "", "text": "from nothing"}]}
+        for n in range(1, 8)
+    ]
     model = made.add("pretrain", ready, tokenizer, files={"content/x": 1, "aux/metrics.jsonl": curve,
                      "aux/samples.jsonl": wrote}, seconds=7200.0)  # fmt: skip
     ours = made.add("evaluate_lm", model, metrics=_metrics(3.0), files={

@@ -13,6 +13,7 @@ import pytest
 from tasks.report import page
 from tasks.report.gather import gather
 from tests import pipeline_process
+from tests.browser import opened
 from tests.tasks.report.small import EVIL, Made, chain
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "col"}
@@ -132,8 +133,30 @@ def test_data_training_and_effort_are_counted_in_tables(made: Made) -> None:
     assert "2 times at most: 250 tokens beside 2,000 (12.5 % more)." in tree.words
     assert "MIT 3 100.0 %" in tree.words and "Vocabulary 300 tokens" in tree.words
     assert "pretrain 7200.0 14400.0 144.000 Wh 2.00000" in tree.words and "36 W per core" in tree.words
-    assert "What it wrote meanwhile (3)" in tree.words and "step 7 at 7:" in tree.words
+    assert "What it wrote meanwhile (6)" in tree.words and "step 7 at 7:" in tree.words
+    assert "(beginning of a document) step 7 from nothing" in tree.words
+    assert "Learning rate learning rate" not in tree.words
     assert "no price set" not in tree.words and "here cpu" in tree.words and "polars 2.1.0" in tree.words
+
+
+def test_an_evaluation_set_from_elsewhere_stands_below_its_source(tmp_path: Path) -> None:
+    made = chain(tmp_path)
+    made.add("fetch_evaluation", shard="quiz", rows=3, bytes=9)
+    source = {"kind": "files", "paths": ["/quiz"], "licence": "MIT"}
+    _, tree = rendered(made, "refused", config={"data": {"decontaminate": {"against": {"quiz": source}}}})
+    assert "quiz, source: files: 0 in, 1 out" in {attrs.get("aria-label") for _, attrs in tree.elements}
+
+
+def test_at_the_width_of_a_telephone_only_boxes_with_a_shaded_edge_scroll_sideways(made: Made, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(rendered(made, "refused")[0])
+    with opened(width=420) as shown:
+        shown.goto(file.as_uri())
+        shown.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        page, boxes = shown.evaluate("""[document.documentElement.scrollWidth,
+            [...document.querySelectorAll('*')].filter(one => one.scrollWidth > one.clientWidth + 1 &&
+            getComputedStyle(one).overflowX === 'auto').map(one => getComputedStyle(one).backgroundAttachment)]""")
+    assert page == 420 and boxes and all("local" in attachment for attachment in boxes)
 
 
 def test_without_a_price_none_is_made_up(made: Made) -> None:
