@@ -13,10 +13,11 @@ from conf.schema.recipe import Recipe
 from flows.terminal import Terminal
 from tasks.core import alive, links
 from tasks.core.artifact import Manifest
-from tasks.core.costs import Prices
 from tasks.core.errors import FromzeroError, from_exception
 from tasks.core.plan import Planner
 from tasks.register import steps as register
+from tasks.report import costs
+from tasks.report.gather import gather
 
 if TYPE_CHECKING:
     from tasks.core.engine import Engine
@@ -70,14 +71,13 @@ def record_of(recipe: Recipe, engine: Engine, planned: Planner, state: str, star
             metrics[outcome.step] = outcome.stats["metrics"]
         if outcome.step in MODELS and "name" in outcome.stats:
             models.setdefault(outcome.stats["name"], {}).update(outcome.stats)
-    return {
+    record = {
         "run": engine.run_id,
         "name": engine.run_name,
         "recipe": recipe.name,
         "state": state,
         "started": started,
         "seconds": round(time.time() - started, 3),
-        "cost": _cost(recipe, engine),
         "steps": steps,
         "metrics": metrics,
         "samples": _samples(engine),
@@ -87,16 +87,15 @@ def record_of(recipe: Recipe, engine: Engine, planned: Planner, state: str, star
         "command": _command(),
         "config": recipe.model_dump(mode="json"),
     }
+    return record | {"cost": _cost(engine, record)}
 
 
-def _cost(recipe: Recipe, engine: Engine) -> float | None:
-    """What the artifacts cost that this run has made; None without prices."""
-    prices, total = Prices.of(recipe.engine), 0.0
-    for outcome in engine.outcomes if prices.known else ():
-        manifest = engine.store.look(outcome.step, outcome.key) if outcome.digest and outcome.key else None
-        if isinstance(manifest, Manifest) and outcome.state == "completed":
-            total += prices.cost(outcome.seconds, manifest.made_by) or 0.0
-    return round(total, 6) if prices.known else None
+def _cost(engine: Engine, record: dict[str, Any]) -> float | None:
+    """The cost of the run as its report has it."""
+    if not costs.prices(record["config"]).known:  # spares a look at every artifact
+        return None
+    total = costs.total(costs.efforts(gather(engine.store, "", record))).cost
+    return None if total is None else round(total, 6)
 
 
 def _samples(engine: Engine) -> dict[str, Any]:

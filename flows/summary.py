@@ -10,7 +10,7 @@ from rich.table import Table
 
 from flows.terminal import summary_table
 from tasks.core import figures, funnel
-from tasks.core.costs import Prices
+from tasks.report.costs import prices
 
 SHOWN, LENGTH = 4, 150
 """How many samples of each model are shown, and so many characters of each."""
@@ -48,8 +48,8 @@ def summarise(console: Console, record: dict[str, Any], outcomes: list[Any]) -> 
         console.print(f"\n{repeated}", markup=False)
     name = record["models"][0]["name"] if record["models"] else None
     spent = figures.seconds(record["seconds"])
-    if record.get("cost") is not None:
-        spent += f", at a cost of {Prices(currency=record['config']['engine']['currency']).said(record['cost'])}"
+    if cost := prices(record.get("config") or {}).said(record.get("cost")):
+        spent += f", at a cost of {cost}"
     console.print(f"\n{record['state']} in {spent}  run {record['run']}")
     console.print("look further:")
     if name:

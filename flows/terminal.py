@@ -139,11 +139,10 @@ class Terminal:
                 self._live.start()
 
 
-def plan_table(rows: Iterable[Row], width: int, currency: str = "") -> Table:
+def plan_table(rows: Iterable[Row], width: int, prices: Prices = Prices()) -> Table:
     """The plan as a table: what hits, what runs and why, what waits; shards of one fate are one row.
 
-    Costs are in `currency`. Below `ROOMY` columns the estimate is the first of its quantities, so that the reason has
-    room.
+    `prices` say costs. Below `ROOMY` columns the estimate is the first of its quantities, so that the reason has room.
     """
     table = Table(box=None, pad_edge=False)
     for name in ("step", "shard", "action", "reason", "estimate"):
@@ -156,13 +155,14 @@ def plan_table(rows: Iterable[Row], width: int, currency: str = "") -> Table:
         names = dict.fromkeys(name for row in group for name in row.estimate if name not in BELOW)
         shown = list(names) if width >= ROOMY else list(names)[:1]
         sums = {name: sum(row.estimate.get(name, 0) for row in group) for name in shown}
-        told = [_quantity(name, value, currency) for name, value in sums.items()] if action != "hit" else []
+        told = [_quantity(name, value, prices) for name, value in sums.items()] if action != "hit" else []
         table.add_row(*(Text(cell) for cell in (step, shard, action, reason, ", ".join(told))))
     return table
 
 
-def plan_lines(rows: Iterable[Row], currency: str = "") -> Iterable[str]:
-    """What each training that is not made yet will take, for below the plan's table."""
+def plan_lines(rows: Iterable[Row], prices: Prices = Prices()) -> Iterable[str]:
+    """What each training that is not made yet will take, and which price is missing, for below the plan's table."""
+    rows = list(rows)
     for row in rows:
         found = row.estimate
         if row.action == "hit" or "weights_gb" not in found:
@@ -174,8 +174,11 @@ def plan_lines(rows: Iterable[Row], currency: str = "") -> Iterable[str]:
         there = f", of {found['device_gb']:.3g} that a GPU has" if "device_gb" in found else ""
         yield f"  memory of each process in GB: {held}{there}; of all {found['memory_gb']:.3g}"
         spent = f"{figures.seconds(found['seconds'])}" if "seconds" in found else "time not known before a first run"
-        cost = f", {_quantity('cost', found['cost'], currency)}" if "cost" in found else ""
+        cost = f", {_quantity('cost', found['cost'], prices)}" if "cost" in found else ""
         yield f"  {spent}{cost}; a checkpoint takes {found['checkpoint_mb']:,.0f} MB"
+    timed = [row.estimate for row in rows if row.action != "hit" and "seconds" in row.estimate]
+    if prices.known and any("cost" not in found for found in timed):
+        yield f"costs that are not told: {prices.said(None)}"
 
 
 def summary_table(outcomes: Iterable[Any]) -> Table:
@@ -204,9 +207,9 @@ def _made(group: list[Any]) -> str:
     return ""
 
 
-def _quantity(name: str, value: float, currency: str) -> str:
+def _quantity(name: str, value: float, prices: Prices) -> str:
     if name == "cost":
-        return f"costs {Prices(currency=currency).said(value)}"
+        return f"costs {prices.said(value)}"
     if name == "seconds":
         return figures.seconds(value)
     if name == "vocab_size":

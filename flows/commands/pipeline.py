@@ -29,13 +29,14 @@ def plan(recipe: Recipe, until: str | None, refresh: tuple[str, ...], as_json: b
     from flows.terminal import console, plan_lines, plan_table
 
     running.hand_down(recipe)
-    rows = running.plan(recipe, refresh, until).rows
+    planned = running.plan(recipe, refresh, until)
+    rows, prices = planned.rows, planned.prices
     if as_json:
         click.echo(json.dumps({"steps": [asdict(row) for row in rows]}))
     else:
         screen = console()
-        screen.print(plan_table(rows, screen.width, recipe.engine.currency))
-        for line in plan_lines(rows, recipe.engine.currency):
+        screen.print(plan_table(rows, screen.width, prices))
+        for line in plan_lines(rows, prices):
             screen.print(line, markup=False)
 
 

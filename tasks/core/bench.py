@@ -7,8 +7,9 @@ import os
 import random
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +26,8 @@ from tasks.core.store import Miss, Store, clear
 
 SAVE_EVERY = 5.0
 """Seconds between looks for a new checkpoint to keep off this machine."""
+COUNT_EVERY = 5.0
+"""Seconds between two times that what an attempt has taken is noted: at most so many are lost with a killed run."""
 WAITING = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
 """Threads that wait sleep: spinning ones make training five times slower as soon as another process wants a core."""
 
@@ -56,7 +59,9 @@ class Outcome:
     key: str | None = None
     digest: str | None = None
     seconds: float = 0.0
+    """For which it held cores, over all attempts: in this run and, on the same work directory, in runs before it."""
     attempts: int = 0
+    """In this run and, if it made any, in runs before it on the same work directory."""
     stats: dict[str, Any] = field(default_factory=dict)
     message: str = ""
 
@@ -81,6 +86,8 @@ class Job:
     error: FromzeroError | None = None
     failures: int = 0
     progress: int = 0
+    opened: bool = False
+    """What earlier runs have taken is in the outcome."""
 
     @property
     def path(self) -> str:
@@ -101,7 +108,7 @@ class Bench:
         self.store, self.report, self.slots = store, report, slots
 
     def ready(self, work: Workdir, job: Job, start_over: Callable[[list[str]], bool]) -> None:
-        """Empty content/ and aux/; start the scratch anew when it belongs to something else.
+        """Empty content/ and aux/; start the scratch anew when it belongs to something else, else count its time too.
 
         `start_over` decides, told why, about the scratch of an expensive step that other code has begun.
         """
@@ -121,6 +128,10 @@ class Bench:
         clear(work.aux)
         work.make()
         write_atomically(note, json.dumps(about).encode())
+        if not job.opened:
+            seconds, attempts = work.spent
+            job.outcome.seconds, job.outcome.attempts = seconds, job.outcome.attempts + attempts
+            job.opened = True
 
     def _bring(self, value: Any) -> Any:
         """The same input with its files on this machine."""
@@ -166,6 +177,29 @@ class Bench:
             ended.set()
             saver.join()
 
+    @contextmanager
+    def _counting(self, job: Job, work: Workdir) -> Iterator[None]:
+        """Count the time inside as the outcome's, noted in the scratch now and then, so that the next run knows it."""
+        before, began, ended = job.outcome.seconds, time.monotonic(), threading.Event()
+
+        def count() -> None:
+            job.outcome.seconds = before + time.monotonic() - began
+            with suppress(OSError):  # a full disk must not end the step here
+                work.spent = job.outcome.seconds, job.outcome.attempts
+
+        def keep_counting() -> None:
+            while not ended.wait(COUNT_EVERY):
+                count()
+
+        counter = threading.Thread(target=keep_counting, daemon=True)
+        counter.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            counter.join()
+            count()
+
     def run(
         self, job: Job, work: Workdir, lease: Lease, log: Path, context: dict[str, Any], say: Callable[[str], None]
     ) -> dict[str, Any]:
@@ -179,10 +213,11 @@ class Bench:
                 raise Transient("the run is stopping")
             job_file = launch.write_job(job.call, inputs, work)
             environ = {**WAITING, **dict.fromkeys(names, threads), "FROMZERO_CONTEXT": json.dumps(context)}
-            if not step.track:
-                return launch.run_child(job_file, lease, say, environ, log, step.timeout)
-            with Sampler(work.system_file) as sampler:
-                return launch.run_child(job_file, lease, say, environ, log, step.timeout, sampler.watch)
+            with self._counting(job, work):  # not the wait for the slots: nobody pays for that
+                if not step.track:
+                    return launch.run_child(job_file, lease, say, environ, log, step.timeout)
+                with Sampler(work.system_file) as sampler:
+                    return launch.run_child(job_file, lease, say, environ, log, step.timeout, sampler.watch)
 
     def keep_curves(self, work: Workdir) -> None:
         """Leave the curves with the artifact, whatever becomes of MLflow."""

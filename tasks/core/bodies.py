@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -51,7 +50,7 @@ class Bodies:
         engine.report.started(job.call.label)
         work = engine.store.backend.open_work(path, lease)
         engine.bench.ready(work, job, lambda why: engine.decide(job.call, job.key, why))
-        before, started = work.progress, time.monotonic()
+        before = work.progress
         tracked = self._track(job, work, task) if step.track else None
         try:
             with engine.bench.saving(path, work, lease):
@@ -65,7 +64,7 @@ class Bodies:
                 retried = isinstance(error, Transient) and not stopping.is_set()
                 engine.tracking.finish(tracked, "KILLED" if stopping.is_set() or retried else "FAILED", timeout=2)
             raise
-        made_by = self._made_by(job, task, time.monotonic() - started, stats)
+        made_by = self._made_by(job, task, stats)
         if tracked is not None and engine.tracking is not None:
             engine.gallery.draw(step, work)
             numbers = {k: float(v) for k, v in stats.get("metrics", {}).items() if isinstance(v, (int, float))}
@@ -153,7 +152,7 @@ class Bodies:
             "pages": {name: page for name, page in pages.items() if page},
         }
 
-    def _made_by(self, job: Job, task: str, seconds: float, stats: dict[str, Any]) -> dict[str, Any]:
+    def _made_by(self, job: Job, task: str, stats: dict[str, Any]) -> dict[str, Any]:
         return {
             "device": stats.get("device", "cpu"),
             "world_size": stats.get("world_size", 1),
@@ -164,7 +163,7 @@ class Bodies:
             "cpus": min(job.call.step.resources.cpu, self.engine.bench.slots.total),
             "git": self.engine.git,
             "code": code_of(job.call.step),
-            "seconds": round(seconds, 3),
+            "seconds": round(job.outcome.seconds, 3),
             "attempts": job.outcome.attempts,
             "finished": now(),
         }

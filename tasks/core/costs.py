@@ -30,18 +30,18 @@ class Prices:
     def cost(self, seconds: float, made_by: Mapping[str, Any]) -> float | None:
         """What `seconds` cost of what made an artifact: its devices if it ran on GPUs, else its cores.
 
-        None without any price; where one of the two is missing, what it is the price of costs nothing.
+        None if the price of those is not set: see `said`.
         """
-        if not self.known:
-            return None
         if made_by.get("device", "cpu") in ("cpu", None):
             each, count = self.per_core_hour, made_by.get("cpus")
         else:
             each, count = self.per_device_hour, made_by.get("world_size")
-        return seconds / 3600 * int(count or 1) * (each or 0.0)
+        return None if each is None else seconds / 3600 * int(count or 1) * each
 
     def said(self, cost: float | None) -> str:
-        """A cost in words; empty without one."""
-        if cost is None:
+        """A cost in words; of one that is not known, which option gives it; empty without any price."""
+        if not self.known:
             return ""
+        if cost is None:
+            return f"n/a (set engine.price_per_{'core' if self.per_core_hour is None else 'device'}_hour)"
         return f"{f'{cost:,.2f}' if cost >= 1 else f'{cost:.2g}'} {self.currency}".rstrip()

@@ -253,7 +253,6 @@ class Engine(Interpretation):
             raise Transient("the run is stopping")
         job.error = None
         job.outcome.attempts += 1
-        started = time.monotonic()
         try:
             return body(job)
         except Exception as error:
@@ -261,8 +260,6 @@ class Engine(Interpretation):
             if job.error is error:
                 raise
             raise job.error from error
-        finally:
-            job.outcome.seconds += time.monotonic() - started
 
     def _may_retry(self, job: Job) -> bool:
         """Infrastructure errors only, as often as the step allows since its last newer checkpoint."""

@@ -93,6 +93,19 @@ class Workdir:
     def progress(self, value: int) -> None:
         write_atomically(self.scratch / "progress", str(value).encode())
 
+    @property
+    def spent(self) -> tuple[float, int]:
+        """Seconds and attempts, earlier runs' included, that have gone into the scratch; (0.0, 0) at first."""
+        try:
+            seconds, attempts = json.loads((self.scratch / "spent.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return 0.0, 0
+        return float(seconds), int(attempts)
+
+    @spent.setter
+    def spent(self, value: tuple[float, int]) -> None:
+        write_atomically(self.scratch / "spent.json", json.dumps(value).encode())
+
 
 def _cut_torn_line(file: Any) -> None:
     end = file.seek(0, os.SEEK_END)

@@ -17,13 +17,14 @@ REGISTERED = ("register_model", "promote_model")
 
 def summary(run: Run, state: str, outcomes: Sequence[Outcome]) -> str:
     """Verdict, steps, measures, models, addresses."""
-    made = sum(outcome.state == "completed" for outcome in outcomes)
-    reused = sum(outcome.state == "cached" for outcome in outcomes)
+    states = [outcome.state for outcome in outcomes]
+    made, failed = states.count("completed"), states.count("failed")
+    counts = f"{made} made, {states.count('cached')} reused" + (f", {failed} failed" if failed else "")
     wrong = [outcome for outcome in outcomes if outcome.state in ("failed", "refused")]
     how = "refused by the gate" if state == "completed" and wrong else state
     return join(
         f"# {run.name}: {how}",
-        f"**{made} made, {reused} reused.**" + ("" if made else " Nothing had changed."),
+        f"**{counts}.**" + ("" if made or state == "failed" else " Nothing had changed."),
         *(f"**{o.label} {o.state}**\n\n{fence(o.message)}" for o in wrong),
         "## Models" if (models := _models(run, outcomes)) else None,
         table(models),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from tasks.report.gather import Run, Step
 
 @dataclass(frozen=True)
 class Effort:
-    """A step over all shards: what this run spent, and what the artifacts that it reused had cost before."""
+    """A step over all shards: what was spent on it up to this run's end, in earlier runs that were interrupted too, and
+    what the artifacts that the run reused had cost before."""
 
     name: str
     states: dict[str, int]
@@ -25,15 +26,16 @@ class Effort:
     core_seconds: float
     watt_hours: float
     cost: float | None
+    """None if the price of something that it took is not set."""
     reused_seconds: float
     attempts: int
     lost: int
     """Artifacts that are not in the store any more."""
 
 
-def prices(run: Run) -> Prices:
-    """Those of the run's own configuration; none for a record without one."""
-    engine = run.config.get("engine") or {}
+def prices(config: Mapping[str, Any]) -> Prices:
+    """Those of a run's own configuration; none for a record without one."""
+    engine = config.get("engine") or {}
     names = ("price_per_core_hour", "price_per_device_hour", "currency")
     return Prices.of(EngineConf().model_copy(update={name: engine[name] for name in names if name in engine}))
 
@@ -48,20 +50,19 @@ def efforts(run: Run) -> list[Effort]:
     groups: dict[str, list[Step]] = {}
     for step in run.steps:
         groups.setdefault(step.name, []).append(step)
-    given, drawn = prices(run), watts(run)
+    given, drawn = prices(run.config), watts(run)
     return [_effort(name, steps, given, drawn) for name, steps in groups.items()]
 
 
 def total(rows: Iterable[Effort]) -> Effort:
     """The sum of all rows."""
     rows = list(rows)
-    costs = [row.cost for row in rows]
     states: Counter[str] = Counter()
     for row in rows:
         states.update(row.states)
     return Effort(
         "all steps", states, sum(r.seconds for r in rows), sum(r.core_seconds for r in rows),
-        sum(r.watt_hours for r in rows), None if None in costs else sum(c for c in costs if c is not None),
+        sum(r.watt_hours for r in rows), _sum([r.cost for r in rows]),
         sum(r.reused_seconds for r in rows), sum(r.attempts for r in rows), sum(r.lost for r in rows),
     )  # fmt: skip
 
@@ -75,7 +76,7 @@ def _effort(name: str, steps: list[Step], given: Prices, watts: float) -> Effort
         seconds=sum(step.seconds for step in made),
         core_seconds=core_seconds,
         watt_hours=core_seconds * watts / 3600,
-        cost=sum(given.cost(step.seconds, step.manifest.made_by if step.manifest else {}) or 0.0 for step in made)
+        cost=_sum([given.cost(s.seconds, s.manifest.made_by if s.manifest else {}) for s in made if s.seconds])
         if given.known
         else None,
         reused_seconds=sum(
@@ -84,6 +85,11 @@ def _effort(name: str, steps: list[Step], given: Prices, watts: float) -> Effort
         attempts=sum(step.attempts for step in made),
         lost=sum(bool(step.lost) for step in steps),
     )
+
+
+def _sum(costs: list[float | None]) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
 
 
 def _cores(manifest: Manifest | None) -> int:

@@ -107,7 +107,7 @@ def _context(run: Run) -> dict[str, Any]:
         "models": [_shown(run, n, model) for n, model in enumerate(models)],
         "efforts": efforts,
         "total": costs.total(efforts),
-        "prices": costs.prices(run),
+        "prices": costs.prices(run.config),
         "watts": costs.watts(run),
         "lost": [step for step in run.steps if step.lost],
         "stages": stages,

@@ -16,6 +16,8 @@ import pytest
 
 from tasks.core import alive, rest
 from tasks.core.artifact import Manifest
+from tasks.core.bench import COUNT_EVERY
+from tasks.core.step import Workdir
 from tasks.core.store import Store, open_store
 from tests.toy_process import ROOT, Toy, eventually, living
 
@@ -71,6 +73,27 @@ def test_a_killed_run_leaves_no_child_and_the_next_run_goes_on(home: Path, prefe
     assert found["states"]["make[a]"] == found["states"]["join"] == "cached"
     assert found["states"]["train"] == "completed"
     assert not (home / "store/_work/train").exists() or not list((home / "store/_work/train").iterdir())
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_the_time_of_a_run_that_was_ended_counts_as_that_of_what_the_next_one_completes(
+    home: Path, prefect_url: str, store: Store, how: signal.Signals
+) -> None:
+    toy = Toy(home, prefect_url, *TEXTS, TOY_STAY_AT="3")
+    notes = home / "store/_work/train"
+    toy.until(lambda: list(notes.glob("*/scratch/spent.json")))  # what a run notes that does not know of its end
+    toy.process.send_signal(how)
+    toy.process.wait(600)
+    assert eventually(lambda: not living(str(home)))
+    (note,) = notes.glob("*/scratch")
+    before, attempts = Workdir(note.parent).spent
+    assert before >= COUNT_EVERY and attempts == 1
+    found = Toy(home, prefect_url, *TEXTS).wait()
+    (outcome,) = [o for o in found["outcomes"] if o["step"] == "train"]
+    made_by = trained(store).made_by
+    assert (made_by["seconds"], made_by["attempts"]) == (pytest.approx(outcome["seconds"], abs=0.001), 2)
+    assert outcome["seconds"] > before and outcome["attempts"] == 2
+    assert {file.path for file in trained(store).files} == {"content/model.txt"}
 
 
 def test_two_runs_at_once_make_each_step_once(home: Path, prefect_url: str, store: Store) -> None:

@@ -26,6 +26,18 @@ def test_how_many_documents_are_seen_more_than_once_is_told() -> None:
     assert "\n3 training documents seen more than once" in said and "500 tokens beside 1,000 (50.0 % more)" in said
 
 
+def test_the_cost_of_a_run_is_told_or_which_price_gives_it() -> None:
+    record = {"metrics": {}, "samples": {}, "models": [], "state": "reached", "seconds": 2.0, "run": "r", "urls": {}}
+    engine = {"price_per_device_hour": 2.0, "currency": "EUR"}
+    said = []
+    for cost in (None, 1.5):
+        console = Console(file=io.StringIO(), width=200)
+        summarise(console, {**record, "cost": cost, "config": {"engine": engine}}, [])
+        said.append(console.file.getvalue())  # type: ignore[attr-defined]
+    assert "reached in 2.0 s, at a cost of n/a (set engine.price_per_core_hour)  run r" in said[0]
+    assert "at a cost of 1.50 EUR  run r" in said[1]
+
+
 def test_what_validation_set_aside_is_told_with_its_reason_and_where_to_look() -> None:
     aside = {"mine-001": {"documents": 40, "failed": ["rows: 0", "[text]: 3"]}}
     record = {"metrics": {}, "samples": {}, "models": [], "state": "reached", "seconds": 2.0, "run": "r", "urls": {}}

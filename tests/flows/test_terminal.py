@@ -14,6 +14,7 @@ from rich.live import Live
 from flows.looking import runs_table
 from flows.terminal import Terminal, plan_lines, plan_table
 from tasks.core.bench import Outcome
+from tasks.core.costs import Prices
 from tasks.core.errors import StepError
 from tasks.core.history import Run
 from tasks.core.plan import Row
@@ -134,7 +135,7 @@ def test_below_the_plan_stands_what_a_training_takes_that_is_not_made_yet() -> N
         Row("pretrain", None, "hit", "made before", estimate={**known, **held}),
         Row("train_tokenizer", None, "run", "not made yet", estimate={"vocab_size": 4096}),
     ]
-    first, second = list(plan_lines(rows, "EUR"))[:3], list(plan_lines(rows))[3:]
+    first, second = list(plan_lines(rows, Prices(1.0, 2.0, "EUR")))[:3], list(plan_lines(rows))[3:]
     assert first == [
         "pretrain: 8,030.0 M parameters, 160,000,000,000 tokens, 8.2e+21 FLOPs",
         "  memory of each process in GB: weights 16.1, gradients 4.01, optimizer 8.03, activations 19.8; of all 383",
@@ -143,3 +144,10 @@ def test_below_the_plan_stands_what_a_training_takes_that_is_not_made_yet() -> N
     assert "activations 19.8, of 85.5 that a GPU has; of all 383" in second[1]
     assert second[2].startswith("  time not known before a first run; ") and len(second) == 3
     assert all("weights" not in line for line in printed(plan_table(rows, 200), 200))
+
+
+def test_a_plan_says_which_price_is_missing_where_the_time_is_known() -> None:
+    rows = [Row("split", None, "run", "not made yet", estimate={"seconds": 3.0})]
+    prices = Prices(per_device_hour=2.0)
+    assert list(plan_lines(rows, prices)) == ["costs that are not told: n/a (set engine.price_per_core_hour)"]
+    assert list(plan_lines(rows)) == list(plan_lines([Row("split", None, "hit")], prices)) == []

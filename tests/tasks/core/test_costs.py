@@ -15,8 +15,10 @@ def test_gpus_cost_by_the_device_and_all_else_by_the_core() -> None:
     assert prices.said(1234.5) == "1,234.50 EUR" and prices.said(0.0512) == "0.051 EUR"
 
 
-def test_without_any_price_nothing_is_made_up_and_with_one_the_other_is_nothing() -> None:
+def test_without_its_price_a_cost_is_not_known_and_says_which_option_gives_it() -> None:
     assert Prices().cost(1800, GPUS) is None and Prices().said(None) == ""
-    assert Prices(per_device_hour=3.0).cost(1800, CORES) == 0.0
-    assert Prices(per_core_hour=0.05).cost(1800, GPUS) == 0.0
+    devices, cores = Prices(per_device_hour=3.0), Prices(per_core_hour=0.05)
+    assert devices.cost(1800, CORES) is None and devices.said(None) == "n/a (set engine.price_per_core_hour)"
+    assert cores.cost(1800, GPUS) is None and cores.said(None) == "n/a (set engine.price_per_device_hour)"
+    assert Prices(per_core_hour=0.0, per_device_hour=3.0).cost(1800, CORES) == 0.0, "a price of nothing is one"
     assert Prices(per_core_hour=0.05).cost(7200, {}) == pytest.approx(0.1), "who does not say has taken one core"

@@ -175,7 +175,7 @@ def test_the_picture_of_a_confusion_matrix_is_bounded_and_shows_the_most_frequen
 def test_the_summary_of_a_failed_run_shows_what_failed_and_what_was_reused() -> None:
     outcomes = [*chain("cached"), Outcome("pretrain", None, "failed", message="the disk is full")]
     page = run.summary(RUN, "failed", outcomes)
-    assert page.startswith("# demo-2026: failed\n\n**0 made, 5 reused.**")
+    assert page.startswith("# demo-2026: failed\n\n**0 made, 5 reused, 1 failed.**\n\n**pretrain failed**")
     assert "the disk is full" in page
     assert ["fetch_shard", "2 cached", "", "`fetch_shard/kkkkkkkkkkkk`"] in rows(page)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tasks.report import costs, data, results, training
 from tasks.report.gather import gather
 from tests.tasks.report.small import Made, chain
@@ -53,3 +55,17 @@ def test_reused_steps_cost_nothing_now_and_keep_what_they_cost_before(tmp_path: 
     record["steps"] = [{**step, "state": "cached", "seconds": 0.0} for step in record["steps"]]
     total = costs.total(costs.efforts(gather(made.store, "small", record)))
     assert (total.seconds, total.watt_hours, total.cost) == (0.0, 0.0, None) and total.reused_seconds > 7200
+
+
+@pytest.mark.parametrize(("option", "known"), [("price_per_core_hour", True), ("price_per_device_hour", False)])
+def test_a_run_costs_nothing_known_if_the_price_of_what_it_used_is_missing(
+    tmp_path: Path, option: str, known: bool
+) -> None:
+    made = chain(tmp_path)
+    made.record_step("gate", "skipped", key=None, seconds=None)
+    record = made.record("completed", config={"engine": {option: 0.5}})
+    efforts = {row.name: row for row in costs.efforts(gather(made.store, "small", record))}
+    assert efforts["pretrain"].cost == (pytest.approx(2.0) if known else None)
+    assert (costs.total(efforts.values()).cost is not None) == known
+    record["steps"] = [{**step, "state": "cached", "seconds": 0.0} for step in record["steps"]]
+    assert costs.total(costs.efforts(gather(made.store, "small", record))).cost == 0.0

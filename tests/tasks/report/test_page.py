@@ -159,6 +159,14 @@ def test_at_the_width_of_a_telephone_only_boxes_with_a_shaded_edge_scroll_sidewa
     assert page == 420 and boxes and all("local" in attachment for attachment in boxes)
 
 
+def test_with_the_price_of_gpus_alone_the_costs_of_steps_on_cores_are_not_known(made: Made) -> None:
+    _, tree = rendered(made, "refused", config={"engine": {"price_per_device_hour": 2.5, "currency": "EUR"}})
+    assert (
+        "pretrain 7200.0 14400.0 40.000 Wh n/a" in tree.words and "n/a (set engine.price_per_core_hour)" in tree.words
+    )
+    assert "not set per core and hour" in tree.words and "2.5 EUR per GPU and hour" in tree.words
+
+
 def test_without_a_price_none_is_made_up(made: Made) -> None:
     _, tree = rendered(made, "refused")
     assert "no price set" in tree.words and "10 W per core" in tree.words

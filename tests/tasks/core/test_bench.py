@@ -1,0 +1,42 @@
+"""The bench: what an attempt takes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.core import launch
+from tasks.core.bench import Bench, Job, Outcome
+from tasks.core.lease import FileLease
+from tasks.core.local import LocalBackend
+from tasks.core.step import Call, Cpu, Workdir
+from tasks.core.store import Store
+from tests import toy
+from tests.toy_run import Quiet
+
+
+def test_the_wait_for_cores_is_no_time_of_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it count in the next run: only the attempt's own time is noted in the scratch."""
+    slots = launch.Slots(1)
+    bench, work = Bench(Store(LocalBackend(tmp_path / "store")), Quiet(), slots), Workdir(tmp_path / "work")
+    job = Job(Call(toy.train, (), toy.ToyConf()), "k", {}, Outcome("train", None, attempts=1))
+    began: list[float] = []
+
+    def child(*_: Any) -> dict[str, Any]:
+        began.append(time.monotonic())
+        return {}
+
+    monkeypatch.setattr(launch, "run_child", child)
+    work.make()
+    arguments = (job, work, FileLease(0), tmp_path / "log", {}, print)
+    runner = threading.Thread(target=bench.run, args=arguments)
+    with slots.take(Cpu(1)):
+        runner.start()
+        time.sleep(1.0)
+        assert not began
+    runner.join()
+    assert began and job.outcome.seconds < 0.5 and work.spent == (job.outcome.seconds, 1)
