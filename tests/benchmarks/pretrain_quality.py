@@ -2,8 +2,7 @@
 
 `python -m tests.benchmarks.pretrain_quality FOLDER`: FOLDER keeps the demo's corpus and each finished training, which
 is not made again. Both read the same packed blocks (documents kept apart), in batches of the same size, and are looked
-at on the same held-out tokens by the same code. The Trainer has its own optimizer and schedule: at its default rate,
-and at the best of `RATES`.
+at on the same held-out tokens by the same code. The Trainer has its own optimizer and schedule, at each of `RATES`.
 """
 
 from __future__ import annotations
@@ -31,9 +30,8 @@ STEPS = 1465
 LOOK = 100
 """Steps between two looks at the held-out tokens."""
 SEEDS = (0, 1, 2)
-RATES = (1e-3, 3e-3)
-"""Learning rates that the Trainer is tried with on the first seed, besides its default; ours is 3e-3."""
-DEFAULT = 5e-5
+RATES = {"Trainer, default rate 5e-5": 5e-5, "Trainer, rate 1e-3": 1e-3}
+"""The Trainer's default, and a better one for this network: with 3e-3, which is ours, it ends at 3.90 on one seed."""
 Curve = list[tuple[int, float]]
 
 
@@ -159,8 +157,7 @@ def draw(curves: dict[str, list[Curve]], path: Path) -> None:
 def main(folder: Path) -> None:
     """Train, print a table, write results/pretrain_quality.json and the picture."""
     pretrain_text.make(folder)
-    rate = min((DEFAULT, *RATES), key=lambda rate: trained(folder, SEEDS[0], rate)[-1][1])
-    ways = {"fromzero": None, f"Trainer, default rate {DEFAULT:g}": DEFAULT, f"Trainer, best rate {rate:g}": rate}
+    ways = {"fromzero": None, **RATES}
     curves = {name: [trained(folder, seed, way) for seed in SEEDS] for name, way in ways.items()}
     losses = {name: [round(curve[-1][1], 4) for curve in found] for name, found in curves.items()}
     mine, rows = losses.pop("fromzero"), []
