@@ -10,6 +10,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,12 @@ class Steps:
         return timed
 
     def found(self, skip: int) -> dict[str, Any]:
-        """CPU-seconds of a step after the first `skip`, seconds from the start of the process (BEGAN in the
+        """CPU-seconds of each step after the first `skip`, seconds from the start of the process (BEGAN in the
         environment) to the end of the first step, the median stall, and peak memory."""
-        (cpu, _), (last, _) = self.ends[skip - 1], self.ends[-1]
+        cpu = [spent for spent, _ in self.ends[skip - 1 :]]
         stalls = {"stall": statistics.median(self.stalls)} if self.stalls else {}
         first = self.ends[0][1] - float(os.environ["BEGAN"])
-        cost = {"cpu_per_step": (last - cpu) / (len(self.ends) - skip), "steps": len(self.ends)}
+        cost = {"cpu": [end - begin for begin, end in pairwise(cpu)], "steps": len(self.ends)}
         return {**cost, "first": first, **stalls, "peak_mb": peak_mb()}
 
 
