@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from conf.schema.pretrain import SegmentConf
 from tasks.pretrain.device import Place, describe
@@ -24,31 +25,28 @@ class Meter:
         self.gauges = Gauges(place.device)
         self.peak = peak_flops(describe(place.device)) if place.device.type == "cuda" else None
         self.step, self.at = step, time.monotonic()
-        self.waited = self.stalled = self.looked = 0.0
-        """Seconds since the last row that passed waiting for data, for a checkpoint, and not training at all."""
+        self.spent: defaultdict[str, float] = defaultdict(float)
+        """Seconds since the last row that passed otherwise than by training."""
         self.first, self.looked_before = step, 0.0
         """Where this process began, and the seconds since then, up to the last row, that it has not trained."""
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> AbstractContextManager[None]:
         """Data are read while inside."""
-        began = time.monotonic()
-        yield
-        self.waited += time.monotonic() - began
+        return self._timing("data")
 
-    @contextmanager
-    def stalling(self) -> Iterator[None]:
+    def stalling(self) -> AbstractContextManager[None]:
         """Training stands still for a checkpoint while inside."""
-        began = time.monotonic()
-        yield
-        self.stalled += time.monotonic() - began
+        return self._timing("checkpoint")
+
+    def aside(self) -> AbstractContextManager[None]:
+        """The network is looked at, not trained, while inside: no part of the speed, but of the time that is left."""
+        return self._timing("aside")
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """The network is looked at, not trained, while inside: no part of the speed, but of the time that is left."""
+    def _timing(self, what: str) -> Iterator[None]:
         began = time.monotonic()
         yield
-        self.looked += time.monotonic() - began
+        self.spent[what] += time.monotonic() - began
 
     def utilisation(self, tokens_per_second: float) -> float | None:
         """MFU, 0 to 1: FLOPs that the model needs over those that the devices do at best in bf16.
@@ -66,20 +64,21 @@ class Meter:
         """
         tokens, now = self.segment.tokens_after, time.monotonic()
         passed = max(now - self.at, 1e-9)
-        speed = (tokens(step) - tokens(self.step)) / max(passed - self.looked, 1e-9)
-        self.looked_before += self.looked
+        speed = (tokens(step) - tokens(self.step)) / max(passed - self.spent["aside"], 1e-9)
+        self.looked_before += self.spent["aside"]
         besides = self.looked_before / max(tokens(step) - tokens(self.first), 1)
         found = {
             "tokens": tokens(step),
             "tokens_per_second": speed,
             "tokens_per_second_per_device": speed / self.world,
-            "data_wait": self.waited / passed,
-            "checkpoint_stall": self.stalled / passed,
+            "data_wait": self.spent["data"] / passed,
+            "checkpoint_stall": self.spent["checkpoint"] / passed,
             "seconds_left": (tokens(steps) - tokens(step)) * (1 / max(speed, 1e-9) + besides),
         }
         if (utilisation := self.utilisation(speed)) is not None:
             found["mfu"] = utilisation
-        self.step, self.at, self.waited, self.stalled, self.looked = step, now, 0.0, 0.0, 0.0
+        self.step, self.at = step, now
+        self.spent.clear()
         return found | self.gauges.most()
 
 
