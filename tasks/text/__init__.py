@@ -1,0 +1,1 @@
+"""What text is, for every stage: its words, its tokens, who speaks in it."""
