@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from conf.schema.recipe import Recipe
 from flows.terminal import Terminal
-from tasks.core import alive, links
+from tasks.core import alive, links, warned
 from tasks.core.artifact import Manifest
 from tasks.core.errors import FromzeroError, from_exception
 from tasks.core.plan import Planner
@@ -79,6 +79,7 @@ def record_of(recipe: Recipe, engine: Engine, planned: Planner, state: str, star
         "started": started,
         "seconds": round(time.time() - started, 3),
         "steps": steps,
+        "warnings": [asdict(one) for one in warned.of(engine.outcomes)],
         "metrics": metrics,
         "samples": _samples(engine),
         "models": [_model(found) for found in models.values()],

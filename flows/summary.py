@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.terminal import summary_table
-from tasks.core import figures, funnel
+from tasks.core import figures, funnel, warned
 from tasks.report.costs import prices
 
 SHOWN, LENGTH = 4, 150
@@ -44,6 +44,8 @@ def summarise(console: Console, record: dict[str, Any], outcomes: list[Any]) -> 
         for shard, found in aside.items():
             console.print(f"  {shard}: {'; '.join(found['failed'])}", markup=False)
         console.print("  fromzero rejects last --reason quarantine   shows their documents", markup=False)
+    for one in warned.of(outcomes):
+        console.print(f"\nwarning: {one}", style="yellow", markup=False)
     if repeated := funnel.again([outcome.stats for outcome in outcomes if outcome.step == "repeat_shard"]):
         console.print(f"\n{repeated}", markup=False)
     name = record["models"][0]["name"] if record["models"] else None

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.progress import Board
-from tasks.core import figures
+from tasks.core import figures, warned
 from tasks.core.costs import Prices
 from tasks.core.errors import ConfigError
 from tasks.core.plan import Row
@@ -161,7 +161,8 @@ def plan_table(rows: Iterable[Row], width: int, prices: Prices = Prices()) -> Ta
 
 
 def plan_lines(rows: Iterable[Row], prices: Prices = Prices()) -> Iterable[str]:
-    """What each training that is not made yet will take, and which price is missing, for below the plan's table."""
+    """What each training that is not made yet will take, which price is missing, and what the run will warn of, for
+    below the plan's table."""
     rows = list(rows)
     for row in rows:
         found = row.estimate
@@ -179,6 +180,7 @@ def plan_lines(rows: Iterable[Row], prices: Prices = Prices()) -> Iterable[str]:
     timed = [row.estimate for row in rows if row.action != "hit" and "seconds" in row.estimate]
     if prices.known and any("cost" not in found for found in timed):
         yield f"costs that are not told: {prices.said(None)}"
+    yield from (f"warning: {one}" for one in warned.of(rows))
 
 
 def summary_table(outcomes: Iterable[Any]) -> Table:

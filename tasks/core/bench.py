@@ -64,6 +64,8 @@ class Outcome:
     """In this run and, if it made any, in runs before it on the same work directory."""
     stats: dict[str, Any] = field(default_factory=dict)
     message: str = ""
+    warnings: list[dict[str, str]] = field(default_factory=list)
+    """What the step's `warns` foretold; what it found itself is in its statistics."""
 
     @property
     def label(self) -> str:

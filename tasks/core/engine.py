@@ -42,7 +42,7 @@ from prefect.transactions import get_transaction
 from pydantic import PrivateAttr
 
 from conf.schema.engine import EngineConf
-from tasks.core import launch, links, rest, server
+from tasks.core import launch, links, rest, server, warned
 from tasks.core.alive import Announced
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.bench import Bench, Job, Outcome, Report
@@ -123,7 +123,9 @@ class Engine(Interpretation):
     def _prepare(self, call: Call) -> Job:
         parts = call.known or made_from(call)
         key = sha256(parts)
-        outcome = Outcome(call.step.name, call.shard, key=None if call.step.effect else key)
+        outcome = Outcome(call.step.name, call.shard, key=None if call.step.effect else key, warnings=call.warnings())
+        for one in warned.of([outcome]):
+            self.report.line(call.label, f"warning: {one.said}")
         job = Job(call, key, parts, outcome)
         self.outcomes.append(outcome)
         if not call.step.effect and (call.step.version or self.refreshed(call.step)):

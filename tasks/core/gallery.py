@@ -6,8 +6,10 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+from tasks.core import warned
 from tasks.core.bench import Job, Outcome
 from tasks.core.pages import Made, Page, Pages, Run
 from tasks.core.step import Step, Workdir
@@ -38,7 +40,8 @@ class Gallery:
         with presenting(f"the page of {job.call.label}"):
             folder = store.local(job.manifest) if job.manifest is not None else None
             about = {"ref": job.path, "digest": job.manifest.digest, **job.manifest.made_by} if job.manifest else {}
-            made = Made(job.call.step.name, job.call.label, stats, folder, job.call.inputs, about)
+            warnings = warned.of([replace(job.outcome, stats=stats)])
+            made = Made(job.call.step.name, job.call.label, stats, folder, job.call.inputs, about, warnings)
             if page := self.pages.page(run, made):
                 self._publish(page)
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from tasks.core import links
 from tasks.core.bench import Outcome
+from tasks.core.warned import Warned
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Made:
     """What the step was called on: artifacts, tuples of them, JSON values."""
     about: dict[str, Any] = field(default_factory=dict)
     """Its manifest's key, digest, and what `made_by` says."""
+    warnings: Sequence[Warned] = ()
+    """What it warns of."""
 
 
 class Pages(Protocol):

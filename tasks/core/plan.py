@@ -44,6 +44,8 @@ class Row:
     reason: str = ""
     key: str | None = None
     estimate: dict[str, float] = field(default_factory=dict)
+    warnings: list[dict[str, str]] = field(default_factory=list)
+    """What the step's `warns` foretells."""
 
 
 def encode(value: Any) -> Any:
@@ -180,7 +182,7 @@ class Planner(Interpretation):
 
     def _plan(self, call: Call) -> Any:
         step, waits = call.step, first_pending(call.inputs)
-        row = Row(step.name, call.shard, "wait")
+        row = Row(step.name, call.shard, "wait", warnings=call.warnings())
         self.rows.append(row)
         if waits and call.known is None:
             row.reason, row.estimate = f"waits on {waits.label}", self._estimate(call)

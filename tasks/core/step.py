@@ -157,6 +157,8 @@ class Step:
     """Give the step an MLflow run that receives its metrics."""
     estimate: Callable[..., dict[str, float]] | None = None
     """`estimate(inputs…, conf)` foretells tokens, FLOPs and the like for the plan."""
+    warns: Callable[..., list[dict[str, str]]] | None = None
+    """`warns(inputs…, conf)` is what runs and plans are to warn of beforehand (`tasks.core.warned`)."""
 
     @property
     def name(self) -> str:
@@ -231,6 +233,10 @@ class Call:
     def label(self) -> str:
         """STEP or STEP[SHARD]."""
         return labelled(self.step.name, self.shard)
+
+    def warnings(self) -> list[dict[str, str]]:
+        """What is to be warned of beforehand."""
+        return self.step.warns(*self.inputs, conf=self.conf) if self.step.warns else []
 
     def with_inputs(self, *inputs: Any) -> Call:
         """The same call on other inputs."""

@@ -14,7 +14,7 @@ from tasks.core.pages import Made, Page, Run
 from tasks.core.store import Store
 from tasks.pages import data, models, plots
 from tasks.pages import run as whole
-from tasks.pages.markdown import join, table
+from tasks.pages.markdown import join, table, warnings
 
 MOST = 200
 """Rows of a plain table of statistics."""
@@ -54,7 +54,9 @@ class Book:
         if made.step in GATHERED:
             return None
         write = PAGES.get(made.step, _statistics)
-        return Page(key(run.recipe, _name(made)), write(run, made), models.short(made.about.get("ref", made.label)))
+        beside = "" if made.step in NAMED else warnings(made.warnings)  # a verdict's are among its outcomes
+        markdown = join(write(run, made), beside) if beside else write(run, made)
+        return Page(key(run.recipe, _name(made)), markdown, models.short(made.about.get("ref", made.label)))
 
     def stages(self, run: Run, step: str, outcomes: Sequence[Outcome]) -> list[Page]:
         """Sources after fetching, the funnel after the last stage that drops, the tokenizer after tokenizing, and

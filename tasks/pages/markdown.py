@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core import figures
+from tasks.core.step import labelled
+from tasks.core.warned import Warned
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 LONGEST = 10_000
@@ -88,6 +90,16 @@ def file_link(path: Path) -> str:
 def join(*blocks: str | None) -> str:
     """Blocks with an empty line between; empty ones are left out."""
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def warnings(found: Sequence[Warned]) -> str:
+    """What is warned of, and the options that change it, under a heading of its own; empty without any."""
+    lines = [
+        f"- ⚠ **{plain(labelled(one.step, one.shard))}**: {plain(one.text, LONGEST)}"
+        + (f"  \n  Option: {plain(one.option, LONGEST)}" if one.option else "")
+        for one in found
+    ]
+    return "\n".join(["## Warnings", "", *lines]) if lines else ""
 
 
 def with_intervals(metrics: Mapping[str, Any], names: Sequence[str] | None = None) -> list[dict[str, Any]]:

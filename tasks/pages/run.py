@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.core import alive, links
+from tasks.core import alive, links, warned
 from tasks.core.bench import Outcome
 from tasks.core.figures import number, seconds
 from tasks.core.history import PRIMARY
 from tasks.core.pages import Run
-from tasks.pages.markdown import code, fence, interval, join, link, table
+from tasks.pages.markdown import code, fence, interval, join, link, table, warnings
 
 REGISTERED = ("register_model", "promote_model")
 
@@ -26,6 +26,7 @@ def summary(run: Run, state: str, outcomes: Sequence[Outcome]) -> str:
         f"# {run.name}: {how}",
         f"**{counts}.**" + ("" if made or state == "failed" else " Nothing had changed."),
         *(f"**{o.label} {o.state}**\n\n{fence(o.message)}" for o in wrong),
+        warnings(warned.of(outcomes)),
         "## Models" if (models := _models(run, outcomes)) else None,
         table(models),
         "## Measures" if (measures := _measures(outcomes)) else None,

@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent
 SAMPLES_SHOWN, SHADES = 6, 9
 LONGEST = 1200
 """Characters of a sample that are shown."""
-SHOWN = ("name", "run", "recipe", "started", "seconds", "command", "urls")
+SHOWN = ("name", "run", "recipe", "started", "seconds", "command", "urls", "warnings")
 """Fields of the record that the template shows; older records lack some."""
 
 

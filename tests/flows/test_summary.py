@@ -9,6 +9,7 @@ from rich.console import Console
 
 from flows.summary import summarise
 from tasks.core.bench import Outcome
+from tasks.core.warned import warning
 
 HELLO = "Hello! How are you?"
 
@@ -62,3 +63,12 @@ def test_what_to_look_at_further_begins_as_the_texts_of_the_recipe_do(kind: str,
     console = Console(file=io.StringIO(), width=200)
     summarise(console, record, [])
     assert f"fromzero generate mine@champion {said}\n" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_a_run_warns_of_is_told_with_the_option_also_where_all_is_cached() -> None:
+    record = {"metrics": {}, "samples": {}, "models": [], "state": "reached", "seconds": 2.0, "run": "r", "urls": {}}
+    console = Console(file=io.StringIO(), width=200)
+    stats = {"warnings": [warning("[web]: clean drops 45.0 %", "data.losses")]}
+    summarise(console, record, [Outcome("check_losses", None, "cached", key="k", stats=stats)])
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\nwarning: check_losses: [web]: clean drops 45.0 % (data.losses)\n" in said

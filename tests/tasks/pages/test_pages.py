@@ -10,6 +10,7 @@ from tasks.core.artifact import Artifact
 from tasks.core.bench import Outcome
 from tasks.core.look import most_frequent
 from tasks.core.pages import Made, Run
+from tasks.core.warned import of, warning
 from tasks.pages import data, models, plots, run
 from tasks.pages.book import Book, key
 from tasks.pages.markdown import Markup, bar, code, plain, table
@@ -102,6 +103,18 @@ def test_upsampling_says_how_many_documents_are_seen_how_often_and_what_that_add
     assert cells[:4] == [["seen", "documents"], ["1 ×", "142"], ["2 ×", "6"], ["3 ×", "2"]]
     assert cells[5] == ["code", "0", "1,000", "0", "0 B", "0.0 %"]
     assert cells[6] == ["web", "8", "2,000", "200", "800 B", "10.0 %"]
+
+
+def test_warnings_stand_on_the_page_of_the_run_and_of_the_step_and_nothing_in_them_acts() -> None:
+    bad = warning("<b>web</b> loses 45 %", "data.losses.warn")
+    book, steps = Book(None, {}), [outcome("pretrain", state="cached", warnings=[bad]), outcome("gate")]  # type: ignore[arg-type]
+    whole = book.summary(RUN, "completed", steps).markdown
+    assert whole.index("## Warnings") < whole.index("## Steps") and "**pretrain**: &lt;b&gt;web" in whole
+    assert "Option: data.losses.warn" in whole and "<b>" not in whole
+    made = Made("tidy", "tidy", {}, None, warnings=of(steps))
+    page = book.page(RUN, made)
+    assert page is not None and "## Warnings" in page.markdown and "&lt;b&gt;web" in page.markdown
+    assert "Warnings" not in run.summary(RUN, "completed", [outcome("gate")])
 
 
 def test_a_refused_gate_says_so_first_with_its_interval() -> None:

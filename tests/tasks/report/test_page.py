@@ -74,6 +74,14 @@ def test_a_refused_model_comes_first_with_its_metric_and_interval_beside_champio
     assert "Gate: refused" in tree.words and "not proven superior" in tree.words
 
 
+def test_warnings_stand_under_the_verdict_with_their_options(made: Made) -> None:
+    bad = {"step": "check_losses", "shard": None, "text": f"clean drops 45.0 % {EVIL}", "option": "data.losses.warn"}
+    _, tree = rendered(made, "completed", warnings=[bad])
+    assert "1 warning check_losses : clean drops 45.0 % <script>" in tree.words[:2000]
+    assert tree.words.index("data.losses.warn") < tree.words.index("with intervals")
+    assert not [one for one in rendered(made, "completed")[1].elements if one[1].get("class") == "warnings"]
+
+
 def test_fertility_is_shown_by_source_and_language_beside_gpt2(made: Made) -> None:
     _, tree = rendered(made, "refused")
     assert "GPT-2's s 2.500 1.500 1.250 s, en 2.500 1.500 1.250" in tree.words
