@@ -196,12 +196,14 @@ def _model(survey: Survey) -> Iterator[str]:
 
 
 def _evaluation(survey: Survey) -> Iterator[str]:
+    from tasks.text.words import beginning
+
     yield "# What each new model continues, for you to read: beginnings from your text."
     yield "evaluate:"
     for section, words, chats in (("lm", 3, False), ("chat", 20, True)):
         groups = [group for group in survey.groups if group.kind[4] or not chats]
-        texts = [beginning for group in groups for look in group.looks for beginning in look.beginnings]
-        prompts = list(dict.fromkeys(" ".join(text.split()[:words]) for text in texts if text.split()))[:3]
+        texts = [text for group in groups for look in group.looks for text in look.beginnings]
+        prompts = list(dict.fromkeys(beginning(text, words) for text in texts if text.strip()))[:3]
         if prompts:
             yield f"  {section}:"
             yield "    prompts:"

@@ -103,7 +103,9 @@ class DedupConf(Conf):
     """Exact and near duplicates by MinHash (Broder 1997) and locality-sensitive hashing."""
 
     shingle: int = Field(5, ge=1)
-    """Words in a shingle."""
+    """Words in a shingle; case, punctuation and white space do not count."""
+    shingle_characters: int = Field(6, ge=1)
+    """Letters in a shingle of a script without spaces (Chinese, Japanese, Thai, …)."""
     bands: int = Field(14, ge=1)
     """Bands of the signature; two documents that agree on a whole band are compared."""
     rows: int = Field(8, ge=1)
@@ -130,6 +132,8 @@ class DecontaminateConf(Conf):
 
     ngram: int = Field(13, ge=1)
     """Words in an n-gram (GPT-3: 13). Documents with fewer words are compared whole."""
+    ngram_characters: int = Field(20, ge=1)
+    """Letters in an n-gram of a script without spaces (Chinese, Japanese, Thai, …)."""
     max_share: float = Field(0.2, ge=0, lt=1)
     """Largest share of distinct n-grams that a document may have in common with one evaluation document, of the one of
     the two that has fewer. 0 drops at the first common n-gram, as GPT-3 did; documentation, which shares boilerplate,

@@ -37,8 +37,8 @@ class RulesConf(Conf):
 
     Written as a name or a list of names, `gopher` or `[gopher, fineweb]`, it is short for `published`.
 
-    Words are runs of non-space characters, so that languages written without spaces need the rules about words turned
-    off. Shares are between 0 and 1.
+    Words are runs of non-space characters, in scripts without spaces (Chinese, Japanese, Thai, …) single letters; rules
+    about the length of words look at the former only. Shares are between 0 and 1.
     """
 
     published: tuple[str, ...] | None = None
@@ -46,6 +46,9 @@ class RulesConf(Conf):
     comes first; one that neither names is off, whatever its default."""
     lines: LinesConf | None = None
     """Lines that are taken out before the rest is judged."""
+    least_lines: int | None = Field(5, ge=1)
+    """Fewest lines of a document that the rules on shares of lines look at (bullets, ellipses, punctuation, short
+    lines): one line is no list. The published sets know no such bound."""
     min_words: int | None = Field(8, ge=0)
     """Fewest words (Gopher: 50; lower here, since docstrings and chats are short)."""
     max_words: int | None = Field(100_000, ge=1)
@@ -69,9 +72,13 @@ class RulesConf(Conf):
     min_sentences: int | None = Field(None, ge=0)
     """Fewest sentences (C4: 5); a line has at least one."""
     min_stop_words: int | None = Field(None, ge=0)
-    """Fewest different words out of the, be, to, of, and, that, have, with (Gopher: 2). For English only."""
-    max_duplicate_lines: float | None = Field(0.3, ge=0, le=1)
-    """Largest share of lines that repeat an earlier line of the document (Gopher: 0.3)."""
+    """Fewest different words out of `stop_words` (Gopher: 2), as their language's prose has them."""
+    stop_words: tuple[str, ...] | None = None
+    """The words of `min_stop_words`; null for Gopher's: the, be, to, of, and, that, have, with. The sets
+    fineweb2_LANGUAGE have those of other languages."""
+    max_duplicate_lines: float | None = Field(None, ge=0, le=1)
+    """Largest share of lines that repeat an earlier line of the document (Gopher: 0.3). Off here: a dictionary's entry
+    that names its source after each meaning is none the poorer; `max_duplicate_line_chars` sees how much it is."""
     max_duplicate_line_chars: float | None = Field(0.3, ge=0, le=1)
     """Largest share of characters in lines that repeat an earlier one (Gopher: 0.2)."""
     max_duplicate_paragraphs: float | None = Field(None, ge=0, le=1)

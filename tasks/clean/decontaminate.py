@@ -1,6 +1,6 @@
 """Take out training documents that overlap evaluation sets, by word n-grams (GPT-3, Brown et al. 2020, appendix C).
 
-Words are runs of letters and digits in lower case. The overlap of two documents is the share of distinct n-grams that
+Words are bare ones (`tasks.text.words.bare`). The overlap of two documents is the share of distinct n-grams that
 they have in common, of the one that has fewer: 1 when one contains the other. A document of fewer words than an n-gram
 is compared whole with the evaluation documents that are as short.
 """
@@ -18,7 +18,7 @@ import polars as pl
 from conf.schema.clean import DecontaminateConf
 from tasks.clean.documents import read_batches
 from tasks.clean.sieve import divide, sift
-from tasks.clean.words import Hashes, Offsets, Runs, ngrams, repeats, word_hashes
+from tasks.text.words import Hashes, Offsets, Runs, bare, ngrams, repeats, word_hashes
 
 TRAINING = ("train", "valid")
 
@@ -79,8 +79,7 @@ def _pairs(grams: Hashes, owners: Offsets) -> pl.DataFrame:
 
 def grams_of(texts: pl.Series, conf: DecontaminateConf) -> Runs:
     """Hashes of the word n-grams of each text."""
-    words = texts.str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars(" ")
-    return ngrams(word_hashes(words), conf.ngram)
+    return ngrams(word_hashes(bare(texts)), conf.ngram, conf.ngram_characters)
 
 
 def judge(batch: pl.DataFrame, index: EvalIndex, conf: DecontaminateConf) -> pl.DataFrame:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
 from tasks.clean.columns import ID, Column, Ids, Indices, Partitions, Rows, find, from_hex, heads
-from tasks.clean.words import mix
 from tasks.core.errors import DataError
+from tasks.text.words import mix
 
 RANKS = ("test", "valid", "train")
 """Parts, the one whose documents stay first."""

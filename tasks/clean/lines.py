@@ -1,8 +1,8 @@
 """Lines that are taken out of documents before these are judged (C4: Raffel et al. 2020, section 2.2).
 
-After C4's published code, as datatrove reads it, but that a quote may also be a typographic one, and that indentation
-stays. Phrases are looked for in whole texts or lines afterwards, so that what stood in a line that is gone condemns no
-document.
+After C4's published code, as datatrove reads it, but that a quote may also be a typographic one, a stop one of any
+script (and none in Thai and Lao, which write none), and that indentation stays. Phrases are looked for in whole texts
+or lines afterwards, so that what stood in a line that is gone condemns no document.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections import Counter
 import polars as pl
 
 from conf.schema.rules import LinesConf
+from tasks.clean.signs import ENDS, NO_STOPS
+from tasks.text.words import count, spread
 
 CITATIONS = r"\[\d*\]|\[edit\]|\[citation needed\]"
-_ENDS = (".", "!", "?", '"', "'", "\u201d", "\u2019")
 _LINE = pl.col("line")
 
 
@@ -48,9 +49,11 @@ def _rules(conf: LinesConf) -> dict[str, pl.Expr]:
         rules["max_word"] = _LINE.map_batches(lambda lines: _with_longer_words(lines, limit), return_dtype=pl.Boolean)
     if conf.terminal_punctuation:
         said = _LINE.str.strip_chars_end()
-        rules["terminal_punctuation"] = ~said.str.tail(1).is_in(_ENDS) | said.str.ends_with("...")
+        ends = said.str.tail(1).str.contains(rf"[{ENDS}]|{NO_STOPS}")
+        rules["terminal_punctuation"] = ~ends | said.str.ends_with("...")
     if conf.min_words is not None:
-        rules["min_words"] = ~_LINE.str.contains(rf"\S+(?:\s+\S+){{{conf.min_words - 1}}}")
+        least = conf.min_words
+        rules["min_words"] = _LINE.map_batches(lambda lines: count(lines) < least, return_dtype=pl.Boolean)
     if conf.banned_phrases:
         phrases = "|".join(map(re.escape, conf.banned_phrases))
         rules["banned_phrases"] = _LINE.str.to_lowercase().str.contains(phrases)
@@ -61,6 +64,6 @@ def _with_longer_words(lines: pl.Series, limit: int) -> pl.Series:
     """Whether a line has a word of more characters; only lines of more bytes are cut into words."""
     found = (lines.str.len_bytes() > limit).to_numpy().copy()
     words = _LINE.str.split(r"\s+", literal=False).list.eval(pl.element().str.len_chars())
-    longest = pl.DataFrame({"line": lines.filter(pl.Series(found))}).select(words.list.max())["line"]
+    longest = pl.DataFrame({"line": spread(lines.filter(pl.Series(found)))}).select(words.list.max())["line"]
     found[found] = longest.to_numpy() > limit
     return pl.Series(found)

@@ -1,16 +1,18 @@
 """How much of a text its repeated n-grams make up (Gopher: Rae et al. 2021, appendix A.1.1).
 
-Shares are in bytes of the text with each run of white space as one byte: a word counts with the space behind it.
+Shares are in bytes of the text with each run of white space as one byte: a word counts with the space behind it. Of a
+text that is mostly in a script without spaces an n-gram is as many letters as say as much.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numba
 import numpy as np
 
-from tasks.clean.words import Hashes, Offsets, Runs, Shares
+from tasks.text.words import CHARACTERS, Hashes, Offsets, Runs, Shares, mostly_single
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
@@ -30,8 +32,10 @@ def duplicate_share(words: Runs, size: int) -> Shares:
 
 def _shares(count: Callable[..., Offsets], words: Runs, size: int) -> Shares:
     assert words.sizes is not None
-    ends = np.concatenate(([0], np.cumsum(words.sizes + 1)))
-    counted = count(words.values, ends, words.starts, size, _slots(int(words.lengths.max(initial=0))))
+    spaces = 1 if words.single is None else ~words.single
+    ends = np.concatenate(([0], np.cumsum(words.sizes + spaces)))
+    sizes = np.where(mostly_single(words), math.ceil(CHARACTERS * size), size)
+    counted = count(words.values, ends, words.starts, sizes, _slots(int(words.lengths.max(initial=0))))
     return counted / np.maximum(np.diff(ends[words.starts]), 1)
 
 
@@ -63,13 +67,13 @@ def _find(keys: Hashes, owners: Offsets, owner: int, gram: np.uint64, slots: int
 
 
 @numba.njit(cache=True)
-def _top(values: Hashes, ends: Offsets, starts: Offsets, size: int, most_slots: int) -> Offsets:
+def _top(values: Hashes, ends: Offsets, starts: Offsets, sizes: Offsets, most_slots: int) -> Offsets:
     """Bytes of each document in the n-gram that occurs most often; word i ends before byte ends[i + 1]."""
     keys, owners = np.empty(most_slots, np.uint64), np.zeros(most_slots, np.int64)
     counts, firsts = np.empty(most_slots, np.int64), np.empty(most_slots, np.int64)
     counted = np.zeros(len(starts) - 1, np.int64)
     for document in range(len(starts) - 1):
-        slots = _slots(starts[document + 1] - starts[document])
+        size, slots = sizes[document], _slots(starts[document + 1] - starts[document])
         most, top = 1, -1
         for first in range(starts[document], starts[document + 1] - size + 1):
             gram = _gram(values, first, size)
@@ -86,12 +90,12 @@ def _top(values: Hashes, ends: Offsets, starts: Offsets, size: int, most_slots: 
 
 
 @numba.njit(cache=True)
-def _duplicate(values: Hashes, ends: Offsets, starts: Offsets, size: int, most_slots: int) -> Offsets:
+def _duplicate(values: Hashes, ends: Offsets, starts: Offsets, sizes: Offsets, most_slots: int) -> Offsets:
     """Bytes of each document in n-grams that repeat an earlier one."""
     keys, owners = np.empty(most_slots, np.uint64), np.zeros(most_slots, np.int64)
     counted = np.zeros(len(starts) - 1, np.int64)
     for document in range(len(starts) - 1):
-        slots = _slots(starts[document + 1] - starts[document])
+        size, slots = sizes[document], _slots(starts[document + 1] - starts[document])
         covered = starts[document]
         for first in range(starts[document], starts[document + 1] - size + 1):
             gram = _gram(values, first, size)

@@ -7,30 +7,44 @@ punctuation, and each = of an underline, a word of its own; lines and paragraphs
 looked at; a bullet may also be a star or a number; stop words also count with a capital; a sentence ends where a
 capital, a digit or a letter without case follows the full stop; shares of n-grams are of the text without indentation,
 what occurs once is no top n-gram, and every word of a repeated n-gram counts, where datatrove leaves out what overlaps.
+
+In scripts without spaces a word is one letter (`tasks.text.words`). Of texts that are mostly written so no mean length
+of words is taken, and n-grams have as many letters as say as much.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from conf.schema.rules import RulesConf
-from tasks.clean.words import Runs, Shares, longest, ngrams, plain_spaces, repeats, word_bytes, word_hashes
+from tasks.clean.signs import BULLET, ELLIPSIS, ENDS, SENTENCE
+from tasks.text.words import (
+    Runs,
+    Shares,
+    count,
+    longest,
+    ngrams,
+    plain_spaces,
+    repeats,
+    single_chars,
+    singles,
+    spaceless,
+    spread,
+    word_bytes,
+    word_hashes,
+)
 
 REPEATED_NGRAM = 5
-_STOP_WORDS = r"(?i)\b(?:the|be|to|of|and|that|have|with)\b"
-_BULLET = r"(?m)^[ \t]*(?:[-*•‣▪●◦]|\d+[.)])[ \t]"
-_SENTENCE = (
-    "[.!?\u2026]+[\"'\u201d\u2019)\\]]*[ \\t]+[\"'\u201c\u2018(\\[]*[\\p{Lu}\\p{Lt}\\p{Lo}\\p{N}]"
-    "|[\u3002\uff01\uff1f][^\\s\u300d\u300f]"
-)
-"""Where one sentence of a line ends and the next begins."""
+STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 _VERDICT = pl.Struct({"reason": pl.String, "detail": pl.String})
 _TEXT = pl.col("text")
+_SPREAD = pl.col("spread")
+"""The text with a space on both sides of every word."""
 _WORDS = pl.col("words")
 _LINES = pl.col("lines")
 _PARAGRAPHS = pl.col("paragraphs")
@@ -48,29 +62,40 @@ def _line_share(pattern: str) -> pl.Expr:
     return _share(_LINES.list.eval(pl.element().str.contains(pattern)).list.sum(), _LINES.list.len())
 
 
+def _mean_word() -> pl.Expr:
+    """Characters of a word, of those that stand between spaces; null where most do not."""
+    chars = _TEXT.str.len_chars() - pl.col("spaces") - pl.col("single_chars")
+    return pl.when(2 * pl.col("singles") <= _WORDS).then(_share(chars, _WORDS - pl.col("singles")))
+
+
 MEASURES: dict[str, pl.Expr] = {
     "words": _WORDS,
-    "mean_word": _share(_TEXT.str.len_chars() - pl.col("spaces"), _WORDS),
+    "mean_word": _mean_word(),
     "longest_word": pl.col("longest_word"),
     "hash_ratio": _share(_TEXT.str.count_matches("#", literal=True), _WORDS),
-    "ellipsis_ratio": _share(_TEXT.str.count_matches(r"\.\.\.|…"), _WORDS),
-    "bullet_lines": _line_share(_BULLET),
-    "ellipsis_lines": _line_share(r"(?:\.\.\.|…)\s*$"),
-    "alpha_words": _share(_TEXT.str.count_matches(r"[^\s\p{L}]*\p{L}\S*"), _WORDS),
-    "sentences": _TEXT.str.count_matches(_SENTENCE) + _LINES.list.len(),
-    "stop_words": _TEXT.str.extract_all(_STOP_WORDS).list.eval(pl.element().str.to_lowercase()).list.n_unique(),
+    "ellipsis_ratio": _share(_TEXT.str.count_matches(ELLIPSIS), _WORDS),
+    "bullet_lines": _line_share(BULLET),
+    "ellipsis_lines": _line_share(rf"(?:{ELLIPSIS})\s*$"),
+    "alpha_words": _share(_SPREAD.str.count_matches(r"[^\s\p{L}]*\p{L}\S*"), _WORDS),
+    "sentences": _TEXT.str.count_matches(SENTENCE) + _LINES.list.len(),
+    "stop_words": pl.col("stop_words"),
     "duplicate_lines": 1 - _share(_LINES.list.n_unique(), _LINES.list.len()),
     "duplicate_line_chars": 1 - _share(_chars(_LINES.list.unique()), _chars(_LINES)),
     "duplicate_paragraphs": _share(_PARAGRAPHS.list.len() - _PARAGRAPHS.list.n_unique(), _PARAGRAPHS.list.len()),
     "duplicate_paragraph_chars": _share(_chars(_PARAGRAPHS) - _chars(_PARAGRAPHS.list.unique()), _chars(_PARAGRAPHS)),
     "repeated_ngrams": pl.col("repeated_ngrams"),
-    "line_punctuation": _line_share("[.!?\"'\u201d\u2019]\\s*$"),
+    "line_punctuation": _line_share(rf"[{ENDS}]\s*$"),
     "short_lines": _share(_LINES.list.eval(pl.element().str.len_chars() <= 30).list.sum(), _LINES.list.len()),
     "newline_ratio": _share(_TEXT.str.count_matches("\n", literal=True), _WORDS),
     "replacement_chars": _share(_TEXT.str.count_matches("\ufffd", literal=True), _TEXT.str.len_chars()),
     "messages": pl.col("messages"),
 }
-"""What a rule looks at, by the rule's name without min_ or max_, over the columns of `_features`."""
+"""What a rule looks at, by the rule's name without min_ or max_, over the columns of `_features`; null where the rule
+has nothing to say."""
+_OF_LINES = ("bullet_lines", "ellipsis_lines", "line_punctuation", "short_lines")
+"""Measures that say something of a document with some lines only."""
+_SETTINGS = ("published", "lines", "least_lines", "stop_words")
+"""Fields of `RulesConf` that are no rule."""
 
 
 def judge(prose: pl.Series, messages: pl.Series, conf: RulesConf) -> pl.DataFrame:
@@ -79,18 +104,18 @@ def judge(prose: pl.Series, messages: pl.Series, conf: RulesConf) -> pl.DataFram
     `prose` is the text without the names of roles; `messages` the number of messages, null unless a conversation.
     """
     frame = _features(prose, messages, conf)
-    verdicts = [frame.select(_verdict(*rule).alias("verdict")).to_series() for rule in _active(conf)]
+    verdicts = [frame.select(_verdict(*rule, conf).alias("verdict")).to_series() for rule in _active(conf)]
     nobody = pl.Series("verdict", [None] * len(prose), dtype=_VERDICT)
     first = pl.select(pl.coalesce([*verdicts, nobody])).to_series()
     return first.struct.unnest()
 
 
 def _active(conf: RulesConf) -> Iterator[tuple[str, Any]]:
-    values = ((name, getattr(conf, name)) for name in type(conf).model_fields if name not in ("published", "lines"))
+    values = ((name, getattr(conf, name)) for name in type(conf).model_fields if name not in _SETTINGS)
     return ((name, value) for name, value in values if value is not None and value is not False and value != ())
 
 
-def _verdict(name: str, threshold: Any) -> pl.Expr:
+def _verdict(name: str, threshold: Any, conf: RulesConf) -> pl.Expr:
     if name == "banned_phrases":
         found = _TEXT.str.to_lowercase().str.extract("(" + "|".join(map(re.escape, threshold)) + ")")
         return _condemn(name, found.is_not_null(), found)
@@ -102,7 +127,10 @@ def _verdict(name: str, threshold: Any) -> pl.Expr:
             _bounded(name, pl.col(f"{measure}_{size}"), bound, share, f"{size}: ") for size, share in threshold.items()
         ]
         return pl.coalesce([*sizes, pl.lit(None, _VERDICT)])
-    return _bounded(name, MEASURES[measure], bound, threshold)
+    value = MEASURES[measure]
+    if measure in _OF_LINES and conf.least_lines:
+        value = pl.when(_LINES.list.len() >= conf.least_lines).then(value)
+    return _bounded(name, value, bound, threshold)
 
 
 def _bounded(name: str, value: pl.Expr, bound: str, threshold: float, before: str = "") -> pl.Expr:
@@ -126,17 +154,31 @@ def _features(prose: pl.Series, messages: pl.Series, conf: RulesConf) -> pl.Data
     if "paragraphs" in wanted:
         paragraphs = _TEXT.str.split(r"\n\s*\n", literal=False).list.eval(telling)
         features = features.with_columns(paragraphs.alias("paragraphs"))
+    if "spread" in wanted:
+        features = features.with_columns(spread(prose).alias("spread"))
+    if "stop_words" in wanted:
+        features = features.with_columns(_stop_words(prose, conf.stop_words or STOP_WORDS).alias("stop_words"))
     if wanted & {"spaces", "longest_word", "repeated_ngrams"} or {"top_ngrams", "duplicate_ngrams"} & set(active):
         features = features.with_columns(**_of_words(plain_spaces(prose), conf))
     elif "words" in wanted:
-        features = features.with_columns(_TEXT.str.count_matches(r"\S+").alias("words"))
+        features = features.with_columns(count(prose).alias("words"))
     return features
+
+
+def _stop_words(prose: pl.Series, words: Sequence[str]) -> pl.Series:
+    """How many different ones of some words each text has; in scripts without spaces they may stand anywhere."""
+    spaced = ~spaceless(pl.Series(words, dtype=pl.String))
+    patterns = [rf"\b{re.escape(word)}\b" if own else re.escape(word) for word, own in zip(words, spaced, strict=True)]
+    found = prose.str.extract_all(f"(?i)(?:{'|'.join(patterns)})").to_frame("found")
+    return found.select(pl.col("found").list.eval(pl.element().str.to_lowercase()).list.n_unique()).to_series()
 
 
 def _of_words(spaced: pl.Series, conf: RulesConf) -> dict[str, Any]:
     words = word_hashes(spaced)
     columns: dict[str, Any] = {
         "words": words.lengths,
+        "singles": singles(words),
+        "single_chars": single_chars(spaced) if words.single is not None else np.zeros(len(spaced), np.int64),
         "spaces": spaced.fill_null("").str.len_bytes().to_numpy().astype(np.int64) - word_bytes(words),
         "longest_word": longest(words),
         **_ngram_shares(words, conf),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
 from tasks.clean.documents import PARTS, TableWriter, read_batches
-from tasks.clean.words import Runs, collapse, mix, ngrams, word_hashes
+from tasks.text.words import Runs, bare, collapse, mix, ngrams, word_hashes
 
 _BLOCK = 1 << 15
 """Shingles hashed at a time: they and their hashes stay in the processor's cache."""
@@ -28,6 +28,11 @@ def schema(conf: DedupConf) -> pl.Schema:
 def normal_form(texts: pl.Series) -> pl.Series:
     """What two exact duplicates share: lower case, every run of white space one space."""
     return collapse(texts.str.to_lowercase())
+
+
+def shingles(texts: pl.Series, conf: DedupConf) -> Runs:
+    """Hashes of each text's shingles: of its bare words, so that punctuation and the like make no other ones."""
+    return ngrams(word_hashes(bare(texts)), conf.shingle, conf.shingle_characters)
 
 
 def exact_hash(text: str) -> str:
@@ -67,7 +72,7 @@ def minhash(shingles: Runs, conf: DedupConf) -> NDArray[np.uint32]:
 def sign(batch: pl.DataFrame, part: str, conf: DedupConf) -> pl.DataFrame:
     """Signatures of a batch of documents (columns id and text), in its order."""
     normal = normal_form(batch["text"])
-    signatures = minhash(ngrams(word_hashes(normal), conf.shingle), conf)
+    signatures = minhash(shingles(batch["text"], conf), conf)
     columns = {
         "id": batch["id"],
         "part": pl.Series([part] * batch.height, dtype=pl.String),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
+
+from tasks.text.words import terms
 
 Probabilities = NDArray[np.float64]
 """(items, classes), rows that add up to 1."""
@@ -28,8 +31,9 @@ def naive_bayes(
     vocabulary: int,
 ) -> Probabilities:
     """Multinomial naive Bayes over word counts; its vocabulary is that of the training texts."""
-    counter = CountVectorizer(max_features=vocabulary, dtype=np.float64)
-    model = MultinomialNB(alpha=smoothing).fit(counter.fit_transform(train), labels)
+    counter = CountVectorizer(max_features=vocabulary, dtype=np.float64, analyzer=list)
+    known, unknown = (terms(pl.Series(texts, dtype=pl.String)) for texts in (train, test))
+    model = MultinomialNB(alpha=smoothing).fit(counter.fit_transform(known), labels)
     probabilities = np.zeros((len(test), classes))
-    probabilities[:, model.classes_] = model.predict_proba(counter.transform(test))
+    probabilities[:, model.classes_] = model.predict_proba(counter.transform(unknown))
     return probabilities

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-import re
 
 import numpy as np
 import polars as pl
 
 from conf.schema.finetune import AugmentConf
-
-_GAP = re.compile(r"(\s+)")
+from tasks.text.words import pieces
 
 
 def numbered(table: pl.DataFrame, copies: int) -> pl.DataFrame:
@@ -39,8 +37,8 @@ def copies(table: pl.DataFrame, conf: AugmentConf, seed: int, translated: pl.Dat
 def changed(text: str, conf: AugmentConf, draw: random.Random) -> str:
     """A text with some words exchanged for synonyms, some pairs swapped and some words left out; white space stays
     where it was, but for that before a word that is left out. At least one word stays."""
-    pieces = _GAP.split(text.strip())
-    words, gaps = pieces[::2], pieces[1::2]
+    found = pieces(text)
+    words, gaps = found[::2], found[1::2]
     words = [_synonym(word, conf, draw) for word in words]
     for _ in range(round(conf.swap * len(words))):
         one, other = draw.randrange(len(words)), draw.randrange(len(words))
@@ -54,7 +52,7 @@ def changed(text: str, conf: AugmentConf, draw: random.Random) -> str:
 
 def _synonym(word: str, conf: AugmentConf, draw: random.Random) -> str:
     """Another word for the letters of a word, with its capital and what stands around them."""
-    bare = word.strip("\"'()[]{}.,;:!?")
+    bare = word.strip("\"'()[]{}.,;:!?。，、；：！？（）「」“”")
     known = conf.synonyms.get(bare.lower())
     if not known or draw.random() >= conf.replace:
         return word

@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from tasks.text.words import words
 from tasks.tokenize.texts import read_tagged
 
 SAMPLE = 512
@@ -19,8 +20,9 @@ def measure(tokenizer: Tokenizer, docs: Sequence[Path]) -> dict[str, Any]:
     """On the first documents of each table: {"sources": {source: row}} and, where the tables have a column `lang`,
     {"languages": {source: {lang: row}}}.
 
-    A row has bytes_per_token, tokens_per_word (fertility) and exact, the share of documents that read back to the exact
-    text; and "gpt2", the first two of GPT-2's tokenizer, if Hugging Face's cache on this machine has it.
+    A row has bytes_per_token, tokens_per_word (fertility; in scripts without spaces a letter is a word) and exact, the
+    share of documents that read back to the exact text; and "gpt2", the first two of GPT-2's tokenizer, if Hugging
+    Face's cache on this machine has it.
     """
     other = gpt2()
     totals: dict[tuple[str, str | None], list[int]] = defaultdict(lambda: [0] * 6)
@@ -51,7 +53,7 @@ def _count(tokenizer: Tokenizer, other: Tokenizer | None, text: str) -> list[int
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     exact = tokenizer.decode(ids, skip_special_tokens=False) == text
     theirs = len(other.encode(text, add_special_tokens=False).ids) if other else 0
-    return [1, len(text.encode()), len(text.split()), len(ids), exact, theirs]
+    return [1, len(text.encode()), len(words(text)), len(ids), exact, theirs]
 
 
 def _ratios(

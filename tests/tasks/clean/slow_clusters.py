@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from conf.schema.clean import DedupConf
 from tasks.clean.clusters import ACCEPTED, DROPS, SIZES
 from tasks.clean.documents import PARTS
-from tasks.clean.words import mix
+from tasks.text.words import mix
 
 Indices = NDArray[np.int64]
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.clean.repetition import duplicate_share, top_share
-from tasks.clean.words import Runs, collapse, word_hashes
+from tasks.text.words import Runs, collapse, word_hashes
 
 TEXTS = st.lists(st.lists(st.sampled_from(["a", "bb", "ccc", "\u00e9", "f"]), max_size=30).map(" ".join), max_size=8)
 

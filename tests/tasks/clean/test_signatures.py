@@ -6,7 +6,7 @@ import pytest
 
 from conf.schema.clean import DedupConf
 from tasks.clean.signatures import exact_hash, minhash, normal_form, schema, sign
-from tasks.clean.words import collapse, ngrams, word_hashes
+from tasks.text.words import collapse, ngrams, word_hashes
 
 CONF = DedupConf()
 

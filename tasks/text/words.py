@@ -1,0 +1,308 @@
+"""What a word is, for the whole pipeline, and hashes of words and of runs of words, for whole columns at once.
+
+A word is what stands between white space; in scripts that write no spaces (Han, Kana, Thai, Lao, Khmer, Myanmar,
+Tibetan, …) every letter with the marks on it is a word, with the punctuation around it. Korean, Russian, Arabic or
+Hindi have spaces, so that they need nothing of the kind.
+
+Hashes are the same on every machine and in every version: prefix sums of a polynomial over the bytes, modulo 2**64,
+then a mixing round of SplitMix64 (Steele et al. 2014).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+Offsets = NDArray[np.int64]
+Shares = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+CHARACTERS = 1.6
+"""Letters of a script without spaces that say as much as a word of one with spaces, about: in Chinese a word has 1.6
+characters on average, and published rules count words."""
+
+_SCRIPTS = (
+    "Han", "Hiragana", "Katakana", "Bopomofo", "Yi", "Tangut", "Nushu", "Khitan_Small_Script",
+    "Thai", "Lao", "Khmer", "Myanmar", "Tibetan", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet", "Ahom",
+    "Javanese", "Balinese",
+)  # fmt: skip
+"""Scripts that write no spaces between words (of Unicode's line breaking classes ID and SA, and those like them)."""
+_LETTER = "[[" + "".join(f"\\p{{{name}}}" for name in _SCRIPTS) + r"]&&[\p{L}\p{Nl}]]"
+_MARKS = r"[\p{M}\u30fc\uff70\uff9e\uff9f\u200c\u200d]*"
+_OPENING, _CLOSING = r"[\p{Ps}\p{Pi}]*", r"[\p{P}&&[^\p{Ps}\p{Pi}]]*"
+_CHARACTER = f"{_OPENING}{_LETTER}{_MARKS}{_CLOSING}"
+_BEFORE, _AFTER = "\x1c", "\x1d"
+"""Stand around a word of one character while words are looked for; no text has them (see `normalise`)."""
+
+_BASE = 0x9E3779B97F4A7C15
+_BASE_INVERSE = pow(_BASE, -1, 2**64)
+_BLOCK = 1 << 17
+"""Bytes hashed at a time: they stay in the processor's cache."""
+_SPACES = np.isin(np.arange(256), [9, 10, 11, 12, 13, 32, ord(_BEFORE), ord(_AFTER)])
+_WIDE_SPACE = "[\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Hashes of all documents in one array; document i has values[starts[i]:starts[i + 1]]."""
+
+    values: Hashes
+    starts: Offsets
+    sizes: Offsets | None = None
+    """Bytes of each word, where the hashes are those of words."""
+    single: Mask | None = None
+    """Which words are one letter of a script without spaces; None where there is none among all."""
+
+    @property
+    def lengths(self) -> Offsets:
+        """How many hashes each document has."""
+        return np.diff(self.starts)
+
+    @property
+    def owners(self) -> Offsets:
+        """The document of each hash."""
+        return np.repeat(np.arange(len(self.starts) - 1), self.lengths)
+
+
+def words(text: str) -> list[str]:
+    """The words of one text, as `word_hashes` and `count` see them in a column."""
+    found: list[str] = spread(pl.Series([text], dtype=pl.String)).str.extract_all(r"\S+")[0].to_list()
+    return found
+
+
+def count(texts: pl.Series) -> pl.Series:
+    """The number of words of each text."""
+    return spread(texts).str.count_matches(r"\S+")
+
+
+def terms(texts: pl.Series) -> pl.Series:
+    """What a bag of words holds of each text: its words without punctuation, in lower case, of two letters or digits or
+    more in scripts with spaces."""
+    return spread(texts).str.to_lowercase().str.extract_all(rf"[\p{{L}}\p{{N}}_][\p{{L}}\p{{M}}\p{{N}}_]+|{_LETTER}")
+
+
+def pieces(text: str) -> list[str]:
+    """A text, but for white space at its ends, as words and what stands between them (maybe nothing), by turns."""
+    found, end = [], 0
+    for word in words(text):
+        place = text.index(word, end)
+        found += [text[end:place], word]
+        end = place + len(word)
+    return found[1:] or [""]
+
+
+def beginning(text: str, most: int) -> str:
+    """The first words of a text, `most` at most, as it writes them, each run of white space one space; of letters of a
+    script without spaces `CHARACTERS` for each word."""
+    line = collapse(pl.Series([text], dtype=pl.String))[0]
+    found = words(line)
+    single = spaceless(pl.Series(found, dtype=pl.String)).to_numpy()
+    fits = np.cumsum(np.where(single, 1 / CHARACTERS, 1)) < most + 1e-9
+    end = 0
+    for word in found[: int(fits.sum())]:
+        end = line.index(word, end) + len(word)
+    return str(line[:end])
+
+
+def spread(texts: pl.Series) -> pl.Series:
+    """The texts with a space on both sides of every word of one letter: each of their words is a run of non-spaces."""
+    return _marked(texts).str.replace_all(f"[{_BEFORE}{_AFTER}]", " ")
+
+
+def bare(texts: pl.Series) -> pl.Series:
+    """The words alone: no punctuation and no symbol, lower case, one width (NFKC), every run of white space one space.
+
+    A text that has no letter and no digit stays as it is, but for case and white space.
+    """
+    plain = where_not_ascii(texts, lambda some: some.str.normalize("NFKC")).str.to_lowercase()
+    plain = where_not_ascii(plain, lambda some: some.str.replace_all("ß", "ss", literal=True))
+    kept = collapse(plain.str.replace_all(r"[^\p{L}\p{M}\p{N}\s]+", ""))
+    empty = (kept == "").fill_null(False).arg_true()
+    return kept.clone().scatter(empty, collapse(plain.gather(empty))) if len(empty) else kept
+
+
+def single_chars(texts: pl.Series) -> pl.Series:
+    """Characters of each text in words of one letter, with the marks and the punctuation on them."""
+    marked = _marked(texts)
+    signs = marked.str.count_matches(_AFTER, literal=True).cast(pl.Int64)
+    gone = where_not_ascii(marked, lambda some: some.str.replace_all(f"{_BEFORE}[^{_AFTER}]*{_AFTER}", ""))
+    return marked.str.len_chars().cast(pl.Int64) - gone.str.len_chars().cast(pl.Int64) - 2 * signs
+
+
+def spaceless(texts: pl.Series) -> pl.Series:
+    """Whether each text has a letter of a script without spaces."""
+    return texts.str.contains(_LETTER)
+
+
+def where_not_ascii(texts: pl.Series, change: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """The texts, those changed that have a character beyond ASCII."""
+    rows = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(False).arg_true()
+    return texts.clone().scatter(rows, change(texts.gather(rows))) if len(rows) else texts
+
+
+def _marked(texts: pl.Series) -> pl.Series:
+    """The texts with `_BEFORE` and `_AFTER` around every word of one character."""
+
+    def mark(some: pl.Series) -> pl.Series:
+        rows = spaceless(some).fill_null(False).arg_true()
+        return some.clone().scatter(rows, some.gather(rows).str.replace_all(_CHARACTER, f"{_BEFORE}${{0}}{_AFTER}"))
+
+    return where_not_ascii(texts, mark)
+
+
+def mix(values: Hashes) -> Hashes:
+    """The finaliser of SplitMix64: every bit of the input changes half of the output's."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _powers(base: int, count: int) -> Hashes:
+    factors = np.full(count, base, dtype=np.uint64)
+    factors[:1] = 1
+    return np.multiply.accumulate(factors)
+
+
+def collapse(texts: pl.Series) -> pl.Series:
+    """Every run of white space becomes one space; none at the ends."""
+    # Single spaces, nearly all there is, are left alone: it takes half the time of replacing every run.
+    return texts.str.replace_all(r"\s{2,}|[^\S ]", " ").str.strip_chars(" ")
+
+
+def plain_spaces(texts: pl.Series) -> pl.Series:
+    """Every white-space character beyond ASCII becomes a space."""
+    return texts.str.replace_all(_WIDE_SPACE, " ")
+
+
+def word_hashes(texts: pl.Series) -> Runs:
+    """Hash every word; of white space only that of ASCII is seen (see `plain_spaces` and `collapse`)."""
+    joined = (pl.select(_marked(texts.fill_null("")) + " ").to_series()) if len(texts) else texts
+    sizes = joined.str.len_bytes().to_numpy().astype(np.int64)
+    data = np.frombuffer("".join(joined.to_list()).encode(), dtype=np.uint8)
+    ends = np.flatnonzero(_SPACES[data])
+    begins = np.concatenate(([0], ends + 1))[:-1]
+    real = ends > begins
+    begins, ends = begins[real], ends[real]
+    hashes = np.empty(len(ends), np.uint64)
+    first = 0
+    while first < len(ends):
+        last = max(first + 1, int(np.searchsorted(ends, begins[first] + _BLOCK, side="right")))
+        low, high = begins[first], ends[last - 1]
+        hashes[first:last] = _hash(data[low:high], begins[first:last] - low, ends[first:last] - low)
+        first = last
+    starts = np.searchsorted(ends, np.concatenate(([0], np.cumsum(sizes))))
+    single = data[ends] == ord(_AFTER)
+    return Runs(mix(hashes), starts.astype(np.int64), ends - begins, single if single.any() else None)
+
+
+def _hash(data: NDArray[np.uint8], begins: Offsets, ends: Offsets) -> Hashes:
+    powers, inverses = _powers_both_ways(max(_BLOCK, len(data)))
+    values = data.astype(np.uint64)
+    values += np.uint64(1)
+    values *= powers[: len(data)]
+    prefix = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum(values, out=prefix[1:])
+    hashes: Hashes = (prefix[ends] - prefix[begins]) * inverses[begins]
+    return hashes
+
+
+@lru_cache(maxsize=1)
+def _powers_both_ways(count: int) -> tuple[Hashes, Hashes]:
+    return _powers(_BASE, count), _powers(_BASE_INVERSE, count)
+
+
+def word_bytes(words: Runs) -> Offsets:
+    """Bytes of each document's words together."""
+    assert words.sizes is not None
+    ends = np.concatenate(([0], np.cumsum(words.sizes)))
+    return np.diff(ends[words.starts])
+
+
+def longest(words: Runs) -> Offsets:
+    """Bytes of each document's longest word, 0 where there is none."""
+    most = np.zeros(len(words.lengths), np.int64)
+    if words.sizes is not None:
+        np.maximum.at(most, words.owners, words.sizes)
+    return most
+
+
+def mostly_single(words: Runs) -> Mask:
+    """Which documents are written without spaces: more than half of their words are single letters."""
+    return 2 * singles(words) > words.lengths
+
+
+def singles(words: Runs) -> Offsets:
+    """How many words of each document are one letter of a script without spaces."""
+    if words.single is None:
+        return np.zeros(len(words.lengths), np.int64)
+    return np.diff(np.concatenate(([0], np.cumsum(words.single)))[words.starts])
+
+
+def ngrams(words: Runs, size: int, characters: int | None = None) -> Runs:
+    """Hash every run of `size` words; a document with fewer words has one n-gram, all of it (none if it is empty).
+
+    In scripts without spaces a run has `characters` letters, `CHARACTERS` for each word if not given; where both kinds
+    of words mix, the shortest run that is as much: a word is 1 / size of it, a letter 1 / characters.
+    """
+    characters = characters or math.ceil(CHARACTERS * size)
+    counts = words.lengths
+    lasts = None if words.single is None else _lasts(words, words.single, size, characters)
+    if lasts is None:
+        grams = np.where(counts >= size, counts - size + 1, np.minimum(counts, 1))
+    else:
+        whole = np.diff(np.concatenate(([0], np.cumsum(lasts > 0)))[words.starts])
+        grams = np.maximum(whole, np.minimum(counts, 1))
+    starts = np.concatenate(([0], np.cumsum(grams)))
+    firsts = np.arange(starts[-1]) + np.repeat(words.starts[:-1] - starts[:-1], grams)
+    if lasts is None:
+        total = _of_one_length(words.values, size)[firsts]
+    else:
+        total = _between(words.values, firsts, np.maximum(lasts[firsts], firsts))
+    short = np.flatnonzero((counts > 0) & ((counts < size) if lasts is None else (whole == 0)))
+    if len(short):
+        begins = words.starts[short]
+        total[starts[short]] = _between(words.values, begins, begins + counts[short])
+    return Runs(mix(total), starts)
+
+
+def _of_one_length(values: Hashes, size: int) -> Hashes:
+    """The polynomial of each run of `size` words, by its first."""
+    rolled = np.zeros(len(values), np.uint64)
+    for place, weight in enumerate(_powers(_BASE, size + 1)[1:]):
+        rolled[: max(0, len(rolled) - place)] += values[place:] * weight
+    return rolled
+
+
+def _between(values: Hashes, firsts: Offsets, ends: Offsets) -> Hashes:
+    """The polynomial of each run of words from the first up to, not including, its end."""
+    powers, inverses = _powers(_BASE, len(values) + 1), _powers(_BASE_INVERSE, len(values) + 1)
+    prefix = np.concatenate((np.zeros(1, np.uint64), np.cumsum(values * powers[1:])))
+    found: Hashes = (prefix[ends] - prefix[firsts]) * inverses[firsts]
+    return found
+
+
+def _lasts(words: Runs, single: Mask, size: int, characters: int) -> Offsets:
+    """By its first word, the end of the shortest run that is long enough; 0 where the document ends before."""
+    weights = np.where(single, size, characters)
+    before = np.concatenate(([0], np.cumsum(weights)))
+    ends = np.searchsorted(before, before[:-1] + size * characters)
+    return np.where(ends <= np.repeat(words.starts[1:], words.lengths), ends, 0)
+
+
+def repeats(runs: Runs) -> Offsets:
+    """How many of each document's hashes repeat an earlier one of the same document.
+
+    Sorts document number and the hashes' upper bits as one integer; takes at most 2**20 documents.
+    """
+    owners = runs.owners
+    keys = (owners.astype(np.uint64) << np.uint64(44)) | (runs.values >> np.uint64(20))
+    keys.sort()
+    again = keys[1:][keys[1:] == keys[:-1]] >> np.uint64(44)
+    return np.bincount(again.astype(np.int64), minlength=len(runs.lengths)).astype(np.int64)
