@@ -15,6 +15,7 @@ from tasks.evaluate import output, scoring
 from tasks.evaluate.bootstrap import with_interval
 from tasks.evaluate.lm import bits_per_byte, perplexity
 from tasks.evaluate.sampling import samples
+from tasks.text.encode import Encoder
 
 
 def score(model: Any, tokenizer: Any, table: pl.DataFrame, conf: ChatEval) -> pl.DataFrame:
@@ -23,12 +24,9 @@ def score(model: Any, tokenizer: Any, table: pl.DataFrame, conf: ChatEval) -> pl
     `nats` and `tokens` are those of the tokens that the chat template marks as the assistant's, the one that ends an
     answer included; `bytes` are the answers' in UTF-8. All of a conversation is scored, in windows if it is long.
     """
-    rendered = [
-        tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
-        for messages in table["messages"].to_list()
-    ]
-    masks = [np.array(row["assistant_masks"][1:], dtype=bool) for row in rendered]
-    nats = scoring.token_nats(model, [row["input_ids"] for row in rendered], conf)
+    rendered = Encoder(tokenizer).conversations(table["messages"].to_list())
+    masks = [np.array(one.written[1:], dtype=bool) for one in rendered]
+    nats = scoring.token_nats(model, [one.ids for one in rendered], conf)
     answers = [
         sum(len(turn["content"].encode()) for turn in messages if turn["role"] == "assistant")
         for messages in table["messages"].to_list()
@@ -57,15 +55,10 @@ def run(model: Path, evalset: Path, conf: ChatEval, work: Workdir) -> Stats:
     metrics |= with_interval("perplexity", columns, perplexity, *settings)
     metrics["nats_per_byte"] = float(columns[:, 0].sum() / columns[:, 1].sum())
     metrics = output.rounded(metrics)
-    starts = [(prompt, _ask(tokenizer, prompt)) for prompt in conf.prompts]
+    asked = Encoder(tokenizer).conversations([[{"role": "user", "content": text}] for text in conf.prompts], ask=True)
+    starts = [(prompt, one.ids) for prompt, one in zip(conf.prompts, asked, strict=True)]
     items.write_parquet(work / "items.parquet", compression="zstd")
     output.write_json(work / "metrics.json", metrics)
     output.write_json(work / "samples.json", samples(network, tokenizer, starts, conf.samples))
     work.log_metrics(metrics)
     return {"conversations": items.height, "answer_bytes": int(items["bytes"].sum()), "metrics": metrics}
-
-
-def _ask(tokenizer: Any, prompt: str) -> list[int]:
-    message = [{"role": "user", "content": prompt}]
-    out = tokenizer.apply_chat_template(message, tokenize=True, return_dict=True, add_generation_prompt=True)
-    return list(out["input_ids"])

@@ -17,6 +17,7 @@ from tasks.core.errors import DataError
 from tasks.core.step import Stats, Workdir
 from tasks.evaluate import baseline, output, quality, scoring
 from tasks.evaluate.bootstrap import Floats
+from tasks.text.encode import Encoder
 
 
 def known(table: pl.LazyFrame, task: dict[str, Any]) -> pl.DataFrame:
@@ -41,10 +42,8 @@ def training_documents(paths: Iterable[Path], task: dict[str, Any]) -> pl.DataFr
 def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], task: dict[str, Any], batch_tokens: int) -> Floats:
     """(texts, labels) in float64, in the order of the texts, each encoded as in training."""
     pad = model.config.pad_token_id
-    out = tokenizer(
-        list(texts), truncation=True, max_length=task["max_length"] - len(task["prefix"]), add_special_tokens=False
-    )
-    ids = [[*task["prefix"], *row] or [pad] for row in out["input_ids"]]
+    encoded = Encoder(tokenizer).texts(texts, task["max_length"] - len(task["prefix"]))
+    ids = [[*task["prefix"], *row] or [pad] for row in encoded]
     result = np.zeros((len(ids), model.config.num_labels))
     whole = [(n, 0, len(row), 1) for n, row in enumerate(ids)]
     with torch.inference_mode():

@@ -16,6 +16,7 @@ from tasks.core.step import Stats, Workdir
 from tasks.evaluate import output, scoring
 from tasks.evaluate.bootstrap import Floats, with_interval
 from tasks.evaluate.sampling import samples
+from tasks.text.encode import Encoder
 
 
 def score(model: Any, tokenizer: Any, table: pl.DataFrame, conf: LmEval) -> pl.DataFrame:
@@ -28,7 +29,7 @@ def score(model: Any, tokenizer: Any, table: pl.DataFrame, conf: LmEval) -> pl.D
     if eos is None:
         raise ArtifactError("the model's tokenizer has no end-of-text token: train the tokenizer again")
     texts = table["text"].to_list()
-    ids = [[eos, *found, eos] for found in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    ids = [[eos, *found, eos] for found in Encoder(tokenizer).texts(texts)]
     nats = scoring.token_nats(model, ids, conf)
     return table.select(
         "id",
@@ -87,10 +88,8 @@ def run(model: Path, evalset: Path, conf: LmEval, work: Workdir) -> Stats:
         f"{'beats' if metrics['beats_gzip'] else 'does not beat'} gzip",
         flush=True,
     )
-    starts = [
-        (prompt, [tokenizer.eos_token_id, *tokenizer(prompt, add_special_tokens=False)["input_ids"]])
-        for prompt in conf.prompts
-    ]
+    begun = zip(conf.prompts, Encoder(tokenizer).texts(conf.prompts), strict=True)
+    starts = [(prompt, [tokenizer.eos_token_id, *ids]) for prompt, ids in begun]
     items.write_parquet(work / "items.parquet", compression="zstd")
     output.write_json(work / "metrics.json", metrics)
     output.write_json(work / "samples.json", samples(network, tokenizer, starts, conf.samples))

@@ -11,7 +11,6 @@ from typing import Any
 
 import polars as pl
 import torch
-from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
@@ -21,6 +20,7 @@ from tasks.core.errors import ConfigError, DataError
 from tasks.core.step import Stats, Workdir
 from tasks.finetune import export
 from tasks.finetune.training import Collate, Row, settle, train
+from tasks.text.encode import Encoder, Refused
 
 IGNORED = -100
 """The label of a token that the loss leaves out (torch's ignore_index)."""
@@ -53,10 +53,8 @@ def check_template(tokenizer: PreTrainedTokenizerFast) -> None:
 
 def render(tokenizer: PreTrainedTokenizerFast, messages: Sequence[dict[str, str]]) -> tuple[list[int], list[int]]:
     """Token ids of a conversation, and for each whether the assistant writes it (1) or reads it (0)."""
-    out: Any = tokenizer.apply_chat_template(
-        list(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
-    return list(out["input_ids"]), list(out["assistant_masks"])
+    (out,) = Encoder(tokenizer).conversations([messages])
+    return out.ids, [int(flag) for flag in out.written]
 
 
 def examples(table: pl.DataFrame, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Examples:
@@ -67,14 +65,14 @@ def examples(table: pl.DataFrame, tokenizer: PreTrainedTokenizerFast, max_length
     """
     check_template(tokenizer)
     rows: list[Row] = []
-    for identity, messages in table.select("id", "messages").iter_rows():
-        try:
-            ids, mask = render(tokenizer, messages)
-        except TemplateError as error:
-            raise DataError(f"conversation {identity}: the chat template refuses it: {error}") from error
-        labels = [token if written else IGNORED for token, written in zip(ids, mask, strict=True)][:max_length]
-        if any(label != IGNORED for label in labels[1:]):
-            rows.append({"input_ids": ids[:max_length], "labels": labels})
+    try:
+        rendered = Encoder(tokenizer).conversations(table["messages"].to_list())
+    except Refused as error:
+        raise DataError(f"conversation {table['id'][error.number]}: the chat template refuses it: {error}") from error
+    for one in rendered:
+        labels = [token if written else IGNORED for token, written in zip(one.ids, one.written, strict=True)]
+        if any(label != IGNORED for label in labels[1:max_length]):
+            rows.append({"input_ids": one.ids[:max_length], "labels": labels[:max_length]})
     return Examples(rows, table.height - len(rows))
 
 

@@ -20,6 +20,7 @@ from tasks.core.step import Stats, Workdir
 from tasks.finetune import export
 from tasks.finetune.augment import copies
 from tasks.finetune.training import Collate, Loss, Row, settle, train
+from tasks.text.encode import Encoder
 
 
 def mask_pattern(labels: Iterable[str], conf: ClassifyConf) -> str:
@@ -96,12 +97,12 @@ def prefix(tokenizer: PreTrainedTokenizerFast) -> list[int]:
 
 def encoder(tokenizer: PreTrainedTokenizerFast, pattern: str, conf: ClassifyConf) -> Callable[[Sequence[str]], Any]:
     """The function from texts to lists of token ids: names hidden, cut to max_length, never empty."""
-    hidden, first = re.compile(pattern), prefix(tokenizer)
+    hidden, first, encoder = re.compile(pattern), prefix(tokenizer), Encoder(tokenizer)
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
         masked = [hidden.sub(conf.mask, text) for text in texts]
-        out = tokenizer(masked, truncation=True, max_length=conf.max_length - len(first), add_special_tokens=False)
-        return [[*first, *ids] or [export.pad_id(tokenizer)] for ids in out["input_ids"]]
+        found = encoder.texts(masked, conf.max_length - len(first))
+        return [[*first, *ids] or [export.pad_id(tokenizer)] for ids in found]
 
     return encode
 

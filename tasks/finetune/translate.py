@@ -25,6 +25,7 @@ from tasks.finetune import classify
 from tasks.finetune.augment import numbered
 from tasks.finetune.training import settle
 from tasks.finetune.translators import Identity, located, naming
+from tasks.text.encode import Encoder
 
 Draws = Sequence[str]
 """For each text what its tokens are drawn by."""
@@ -78,6 +79,7 @@ class Translator:
         self.tokenizer, model = _loaded(folder)
         self.model = model.to(self.device).eval()
         self.first = self._first_token()
+        self.encoder = Encoder(self.tokenizer)
 
     def _first_token(self) -> int | None:
         """The token that says which language to write; sets which one is read."""
@@ -103,7 +105,7 @@ class Translator:
         from `work.scratch / name`.
         """
         most = self.options.max_tokens
-        ids = [self._encoded(text, most + 1) for text in texts]
+        ids = self._encoded(texts, most + 1)
         order = sorted(range(len(texts)), key=lambda n: (-len(ids[n]), n))
         batches = [order[at : at + self.options.batch] for at in range(0, len(order), self.options.batch)]
         folder, out, started = work.scratch / name, [""] * len(texts), time.monotonic()
@@ -121,20 +123,13 @@ class Translator:
                 out[n] = text
         return out, sum(len(one) > most for one in ids)
 
-    def _encoded(self, text: str, most: int) -> list[int]:
-        found: list[int] = self.tokenizer(self.conf.prefix + text, truncation=True, max_length=most)["input_ids"]
-        return found
+    def _encoded(self, texts: Sequence[str], most: int) -> list[list[int]]:
+        return self.encoder.framed([self.conf.prefix + text for text in texts], most)
 
     @torch.inference_mode()
     def _batch(self, texts: Sequence[str], draws: Draws) -> list[str]:
         most = self.options.max_tokens
-        held = self.tokenizer(
-            [self.conf.prefix + text for text in texts],
-            truncation=True,
-            max_length=most,
-            padding=True,
-            return_tensors="pt",
-        ).to(self.device)
+        held = self.tokenizer.pad({"input_ids": self._encoded(texts, most)}, return_tensors="pt").to(self.device)
         options: dict[str, Any] = {"max_new_tokens": most, "do_sample": False, "num_beams": self.options.beams}
         if self.first is not None:
             options["forced_bos_token_id"] = self.first

@@ -14,6 +14,7 @@ from tasks.pretrain.job import Job
 from tasks.pretrain.journal import Journal
 from tasks.pretrain.pulse import Pulse
 from tasks.pretrain.trainer import Trainer
+from tasks.text.encode import Encoder
 
 SHOWN = 80
 """Characters of a sample that are said in the log."""
@@ -52,20 +53,18 @@ def prepare(job: Job, eos: int) -> Samples | None:
         return None
     if job.conf.model.aim != "causal":
         raise ConfigError("pretrain.run.sample_every: only a causal model continues text: set it to null")
-    from tokenizers import Tokenizer
-
     try:
-        tokenizer = Tokenizer.from_file(f"{job.tokenizer}/tokenizer.json")
+        encoder = Encoder.of_file(f"{job.tokenizer}/tokenizer.json")
     except Exception as error:  # tokenizers raises nothing more particular
         raise DataError(f"{job.tokenizer}/tokenizer.json: {error}; make it again with train_tokenizer") from error
-    starts = [[eos, *tokenizer.encode(prompt, add_special_tokens=False).ids] for prompt in run.sample_prompts]
+    starts = [[eos, *ids] for ids in encoder.texts(run.sample_prompts)]
     if (longest := max(map(len, starts))) + run.sample_tokens > width:
         raise ConfigError(
             f"pretrain.run.sample_prompts: the longest has {longest - 1} tokens, which with "
             f"pretrain.run.sample_tokens={run.sample_tokens} and the one before them is more than "
             f"pretrain.segments.{run.segment}.seq_len={width}: shorten it, or lower sample_tokens"
         )
-    return Samples(job, tokenizer, run.sample_prompts, starts, eos)
+    return Samples(job, encoder.tokenizer, run.sample_prompts, starts, eos)
 
 
 def continued(trainer: Trainer, starts: Sequence[Sequence[int]], width: int, count: int, eos: int) -> list[list[int]]:

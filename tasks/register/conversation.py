@@ -30,7 +30,7 @@ class Conversation:
         self.name, self.version = version.name, version.version
         self.new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
         with weights_folder(uri, version) as folder:
-            self._model, self._tokenizer = pyfunc.load(folder, "chat")
+            self._model, self._encoder = pyfunc.load(folder, "chat")
         self._length = pyfunc.context_length(self._model)
         self.turns: list[dict[str, str]] = []
 
@@ -52,8 +52,8 @@ class Conversation:
         """The conversation through the model's template, the oldest turns left out until the answer has room."""
         room = self._length - min(self.new_tokens, self._length // 2)
         for first in range(0, len(self.turns), 2):
-            text = self._tokenizer.apply_chat_template(self.turns[first:], tokenize=False, add_generation_prompt=True)
-            ids = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            (said,) = self._encoder.conversations([self.turns[first:]], ask=True)
+            ids = said.ids
             if len(ids) <= room:
                 break
         return ids[-room:]
@@ -74,7 +74,7 @@ class Conversation:
         if self.temperature > 0:
             how = {"do_sample": True, "temperature": self.temperature, "top_k": TOP_K}
         tokens = torch.tensor([ids], device=self._model.device)
-        tokenizer: Any = self._tokenizer
+        tokenizer: Any = self._encoder.tokenizer
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         torch.manual_seed(self.seed + len(self.turns))
         with torch.inference_mode():

@@ -35,10 +35,10 @@ def generate(
     from tasks.register import pyfunc
 
     with weights_folder(uri, version) as folder:
-        model, tokenizer = pyfunc.load(folder, kind)
+        model, encoder = pyfunc.load(folder, kind)
     return pyfunc.complete(
         model,
-        tokenizer,
+        encoder,
         prompt,
         chat=kind == "chat",
         max_new_tokens=max_new_tokens,

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 from tasks.core.database import EXPERIMENT
 from tasks.register.lookup import sizes_in
 from tasks.register.writing import client_for
+from tasks.text import encode
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 CODE = Path(__file__).with_name("pyfunc.py")
+ENCODE, IMPORTED = Path(encode.__file__), "from tasks.text.encode import Encoder\n"
+"""The one file of this project that the code of a registered model imports, and the line that does."""
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "pandas", "numpy")
 EXAMPLE = ["The function returns"]
 LOAD_FROM = "artifacts/model"
@@ -76,10 +79,12 @@ def _save(package: Package, folder: Path, model_id: str, staged: Path) -> None:
     shutil.copytree(package.weights, staged, copy_function=_link)
     (staged / "README.md").unlink(missing_ok=True)
     (staged / "README.md").write_text(package.card, encoding="utf-8")
+    code = staged.with_name(CODE.name)
+    code.write_text(standing_alone(), encoding="utf-8")
     mlflow.pyfunc.save_model(
         path=str(folder),
         mlflow_model=Model(model_id=model_id),
-        python_model=str(CODE),
+        python_model=str(code),
         artifacts={"model": str(staged)},
         model_config={"kind": package.kind},
         signature=_signature(package.kind),
@@ -87,6 +92,14 @@ def _save(package: Package, folder: Path, model_id: str, staged: Path) -> None:
         pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
     )
     shutil.copyfile(staged / "README.md", folder / "README.md")
+
+
+def standing_alone() -> str:
+    """The code of a registered model in one file: a model has to load where this project is not installed, or another
+    version of it, or where somebody's own module has the name of one of its own."""
+    code, encoding = (path.read_text(encoding="utf-8") for path in (CODE, ENCODE))
+    assert code.count(IMPORTED) == 1 and "tasks." not in code.replace(IMPORTED, "") + encoding
+    return code.replace(IMPORTED, encoding.replace("from __future__ import annotations\n", ""))
 
 
 def _link(source: str, target: str) -> Any:

@@ -1,6 +1,7 @@
 """The code inside a registered model: stands alone, so that a model loads wherever MLflow and transformers are.
 
-Models from code: MLflow copies this file into the model and runs it. Input is a list of texts, or a DataFrame with a
+Models from code: this file, with that of the one import from here in the import's place, is copied into the model, and
+MLflow runs it. Input is a list of texts, or a DataFrame with a
 column `text` or `prompt`. A language model gives back its continuations, a classifier labels with probabilities.
 """
 
@@ -15,25 +16,26 @@ from typing import Any
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+from tasks.text.encode import Encoder
+
 
 def context_length(model: Any) -> int:
     """How many tokens the model can look at."""
     return int(getattr(model.config, "max_position_embeddings", 1024))
 
 
-def encode(tokenizer: Any, prompt: str, chat: bool) -> list[int]:
-    """Token ids of a prompt: a turn of a user if the model chats, else text behind the token that starts documents."""
+def prompted(encoder: Encoder, prompts: Sequence[str], chat: bool) -> list[list[int]]:
+    """Token ids of prompts: a turn of a user if the model chats, else text behind the token that starts documents."""
     if chat:
-        turn = [{"role": "user", "content": prompt}]
-        text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    return [start if start is not None else 0, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+        asked = encoder.conversations([[{"role": "user", "content": prompt}] for prompt in prompts], ask=True)
+        return [one.ids for one in asked]
+    start = next((n for n in (encoder.tokenizer.bos_token_id, encoder.tokenizer.eos_token_id) if n is not None), 0)
+    return [[start, *ids] for ids in encoder.texts(prompts)]
 
 
 def complete(
     model: Any,
-    tokenizer: Any,
+    encoder: Encoder,
     prompt: str,
     *,
     chat: bool,
@@ -55,9 +57,9 @@ def complete(
             if on_text is not None:
                 on_text(text)
 
-    length = context_length(model)
+    length, tokenizer = context_length(model), encoder.tokenizer
     new = max(1, min(max_new_tokens, length - 1))
-    ids = encode(tokenizer, prompt, chat)[-(length - new) :]
+    ids = prompted(encoder, [prompt], chat)[0][-(length - new) :]
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 50} if temperature > 0 else {"do_sample": False}
     tokens = torch.tensor([ids], device=model.device)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -71,31 +73,30 @@ def complete(
     return str(tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True))
 
 
-def classify(model: Any, tokenizer: Any, texts: Sequence[str], task: dict[str, Any]) -> list[dict[str, float]]:
+def classify(model: Any, encoder: Encoder, texts: Sequence[str], task: dict[str, Any]) -> list[dict[str, float]]:
     """Probabilities of all labels for each text, masked and cut as in training (`task` is the model's task.json)."""
     import torch
 
     hidden, found = re.compile(task.get("mask_pattern", r"(?!)")), []
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
     length = int(task.get("max_length", context_length(model)))
-    for text in texts:
-        ids = encode(tokenizer, hidden.sub(task.get("mask", ""), text), chat=False)[:length]
+    for ids in prompted(encoder, [hidden.sub(task.get("mask", ""), text) for text in texts], chat=False):
         with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float()
+            logits = model(input_ids=torch.tensor([ids[:length]], device=model.device)).logits[0].float()
         found.append(dict(zip(labels, logits.softmax(-1).tolist(), strict=True)))
     return found
 
 
-def load(folder: Path, kind: str) -> tuple[Any, Any]:
-    """Model (in evaluation mode) and tokenizer of a transformers folder; nothing is unpickled or fetched."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+def load(folder: Path, kind: str) -> tuple[Any, Encoder]:
+    """Model (in evaluation mode) and encoder of a transformers folder; nothing is unpickled or fetched."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.utils import logging
 
     quiet: Any = logging.disable_progress_bar
     quiet()
     auto: Any = AutoModelForSequenceClassification if kind == "classifier" else AutoModelForCausalLM
     model = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    return model.eval(), PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return model.eval(), Encoder.load(folder)
 
 
 class Model(PythonModel):
@@ -107,7 +108,7 @@ class Model(PythonModel):
         """Load the folder that was registered, and its task.json if it has one."""
         folder = Path(context.artifacts["model"])
         self.kind = str(context.model_config["kind"])
-        self.model, self.tokenizer = load(folder, self.kind)
+        self.model, self.encoder = load(folder, self.kind)
         task = folder / "task.json"
         self.task = json.loads(task.read_text()) if task.exists() else {}
 
@@ -117,10 +118,10 @@ class Model(PythonModel):
         if self.kind != "classifier":
             options = {"max_new_tokens": 64, "temperature": 0.8, "seed": 0, **(params or {})}
             chat = self.kind == "chat"
-            return [complete(self.model, self.tokenizer, text, chat=chat, **options) for text in texts]
+            return [complete(self.model, self.encoder, text, chat=chat, **options) for text in texts]
         import pandas as pd
 
-        found = classify(self.model, self.tokenizer, texts, self.task)
+        found = classify(self.model, self.encoder, texts, self.task)
         return pd.DataFrame({"label": [max(p, key=lambda k: p[k]) for p in found], "probabilities": found})
 
 
