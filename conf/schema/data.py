@@ -52,7 +52,11 @@ class RowSource(Source):
     label: str | None = None
     """Column or field that holds a label; None where there is none."""
     messages: str | None = None
-    """Column or field that holds a conversation, a list of {role, content}, which gives the text; None for none."""
+    """Column or field that holds a conversation, a list of {role, content} or {from, value}, which gives the text; None
+    for none."""
+    roles: dict[str, Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(default_factory=dict)
+    """What names of roles mean, as {critic: user}, beside those that are known (user: human, prompter; assistant: gpt,
+    bot, model, …); another role than system, user, assistant and tool needs its token in tokenizer.roles."""
     licence: str = "unknown"
     """Licence recorded with each document."""
     max_bad_rows: int = Field(0, ge=0)

@@ -6,6 +6,7 @@ archive, a page of a web archive), and where: line, row, key, or byte at which a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from conf.schema.data import RowSource
@@ -14,6 +15,7 @@ from tasks.collect.chitchat import as_text
 from tasks.collect.documents import Documents
 from tasks.collect.formats import Row, kind_of
 from tasks.core.errors import DataError
+from tasks.text import roles
 
 
 def add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents) -> None:
@@ -36,7 +38,7 @@ def _add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents)
     messages = None
     try:
         if conf.messages and not whole:
-            messages = _conversation(row.values, conf.messages)
+            messages = _conversation(row.values, conf.messages, conf.roles, documents.source)
         text = as_text(messages) if messages else _text(row.values, "text" if whole else conf.text, documents.source)
         label = _label(row.values, conf.label)
     except ValueError as error:
@@ -50,7 +52,9 @@ def _add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents)
 def _text(values: dict[str, Any], field: str, source: str) -> str:
     if field not in values:
         there = ", ".join(map(repr, values)) or "none"
-        raise ValueError(f"has no field {field!r}; there are {there}: give data.sources.{source}.text=FIELD")
+        talk = next((name for name, value in values.items() if roles.is_conversation(value)), None)
+        option = f"messages={talk}, it is a conversation" if talk else "text=FIELD"
+        raise ValueError(f"has no field {field!r}; there are {there}: give data.sources.{source}.{option}")
     value = values[field]
     if not isinstance(value, str):
         raise ValueError(f"its field {field!r} holds {kind_of(value)} where text should be")
@@ -64,14 +68,19 @@ def _label(values: dict[str, Any], field: str | None) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def _conversation(values: dict[str, Any], field: str) -> list[dict[str, str]]:
+def _conversation(values: dict[str, Any], field: str, more: Mapping[str, str], source: str) -> list[dict[str, str]]:
     found = values.get(field)
     if not isinstance(found, list) or not found:
         raise ValueError(f"its field {field!r} holds {kind_of(found)} where a list of messages should be")
-    for message in found:
-        if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
-            raise ValueError(f"its field {field!r} holds a message that is no {{role, content}} of texts")
-    return [{"role": message["role"], "content": message["content"]} for message in found]
+    turns = [turn for message in found if (turn := roles.turn(message))]
+    if len(turns) < len(found):
+        raise ValueError(
+            f"its field {field!r} holds a message that is no {{role, content}} or {{from, value}} of texts"
+        )
+    try:
+        return [{"role": roles.role(who, more), "content": said} for who, said in turns]
+    except ValueError as error:
+        raise ValueError(f"{error}: say who that is by data.sources.{source}.roles={{NAME: ROLE}}") from None
 
 
 def _check_bad_rows(name: str, conf: RowSource, documents: Documents) -> None:

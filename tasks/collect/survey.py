@@ -13,6 +13,7 @@ from typing import Any
 from tasks.collect import endings, formats, places, tables, unpack
 from tasks.collect.formats import Row
 from tasks.core.errors import DataError
+from tasks.text import roles
 
 FILES, TEXTS, ROWS = 12, 400, 200
 """How many files of each format and how many plain texts are opened, spread over all; rows that are read of each."""
@@ -189,12 +190,16 @@ def look_at(path: Path) -> Look:
         without = next((row for row in rows if row.values and not isinstance(row.values.get(text), str)), None)
         bad = bad or (f"{path}, {without.position}: its field {text!r} holds no text" if without else "")
     labels = Counter(str(row[label]) for row in values if label and row.get(label) not in (None, ""))
-    texts = [
-        row[messages][0]["content"] if messages and row.get(messages) else row.get(text or "text") for row in values[:3]
-    ]
+    texts = [_beginning(row, text, messages) for row in values[:3]]
     beginnings = tuple(one[:200] for one in texts if isinstance(one, str))
     size = path.stat().st_size if form == PLAIN else sum(_size(row) for row in values)
     return Look((form, encoding, text, label, messages), len(values), size, len(rows) < ROWS, bad, labels, beginnings)
+
+
+def _beginning(row: dict[str, Any], text: str | None, messages: str | None) -> Any:
+    """What is said first in a row's conversation, or its text."""
+    turn = roles.turn(row[messages][0]) if messages and roles.is_conversation(row.get(messages)) else None
+    return turn[1] if turn else row.get(text or "text")
 
 
 def _size(row: dict[str, Any]) -> int:
@@ -239,7 +244,7 @@ def _rows(path: Path, form: str, encoding: str) -> Iterator[Row]:
 def _columns(rows: list[dict[str, Any]], path: Path) -> tuple[str | None, str | None, str | None]:
     """The columns that hold text, a label and conversations; raises `DataError` if there is neither text nor those."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    messages = next((name for name in names if _all(rows, name, _is_conversation)), None)
+    messages = next((name for name in names if _all(rows, name, roles.is_conversation)), None)
     sizes = {name: _length(rows, name) for name in names if _all(rows, name, lambda value: isinstance(value, str))}
     text = max(sizes, key=lambda name: sizes[name] * (4 if name.lower() in TEXT_NAMES else 1), default=None)
     if text is None and messages is None:
@@ -256,11 +261,6 @@ def _all(rows: list[dict[str, Any]], name: str, fits: Any) -> bool:
 
 def _length(rows: list[dict[str, Any]], name: str) -> float:
     return sum(len(row[name]) for row in rows if isinstance(row.get(name), str)) / len(rows)
-
-
-def _is_conversation(value: Any) -> bool:
-    turns = value if isinstance(value, list) else []
-    return bool(turns) and all(isinstance(one, dict) and {"role", "content"} <= one.keys() for one in turns)
 
 
 def _is_label(rows: list[dict[str, Any]], name: str) -> bool:

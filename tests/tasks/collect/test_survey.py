@@ -112,3 +112,13 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     jsonl(tmp_path / "numbers.jsonl", 5, lambda n: {"a": n, "b": [n]})
     with pytest.raises(DataError, match="no column holds text in most rows; there are 'a', 'b'"):
         survey(tmp_path)
+
+
+@pytest.mark.parametrize("columns", [("role", "content"), ("from", "value")])
+def test_conversations_are_seen_by_their_columns(tmp_path: Path, columns: tuple[str, str]) -> None:
+    who, what = columns
+    turns = [{who: "human", what: "What is it?"}, {who: "gpt", what: "A river."}]
+    lines = [json.dumps({"id": str(n), "talk": turns}) for n in range(30)]
+    (tmp_path / "talks.jsonl").write_text("\n".join(lines) + "\n")
+    (group,) = survey(tmp_path).groups
+    assert group.kind[2:] == (None, None, "talk")
