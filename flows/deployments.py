@@ -19,7 +19,8 @@ from prefect.types.entrypoint import EntrypointType
 from conf.schema.deployment import CronConf, DeploymentConf, IntervalConf
 from conf.schema.services import ServicesConf
 from flows import scheduled
-from tasks.core.deployments import OURS, Change, Wanted, compare, shipped
+from tasks.core.deployments import FOLDER, OURS, Change, Wanted, compare, shipped
+from tasks.core.interpreter import SAFE
 from tasks.core.server import HEARTBEAT
 
 __all__ = ["carry_out", "compare", "prepare", "shipped"]
@@ -87,7 +88,7 @@ def _apply(wanted: Wanted) -> None:
         description=wanted.description,
         tags=wanted.tags,
         work_pool_name=wanted.pool,
-        job_variables={"working_dir": str(wanted.folder), "env": BEATING},
+        job_variables={"env": {**BEATING, **SAFE, FOLDER: str(wanted.folder)}},  # a working_dir is imported from
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     assert isinstance(made, RunnerDeployment)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conf.schema.recipe import Recipe
-from flows import record
+from flows import record, standing
 from flows.pipeline import pipeline
 from flows.terminal import Terminal
 from tasks.core import database, server
@@ -177,6 +177,7 @@ def _imported_engine() -> type[Engine]:
     """Prefect takes over a second to import, a quarter less without the collector looking at every new class."""
     gc.disable()
     try:
+        standing.prefect_by_environment()
         from tasks.core.engine import Engine
     finally:
         gc.enable()

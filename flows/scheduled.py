@@ -16,7 +16,7 @@ from pydantic import Field
 
 from conf.schema.recipe import Recipe
 from conf.schema.store import StoreConf
-from flows import running
+from flows import running, standing
 from flows.terminal import Terminal
 from tasks.core import rest
 from tasks.core.engine import run_name, task_runner
@@ -54,6 +54,7 @@ def pipeline(
     `until` names the step after which to stop, `refresh` steps or stages to make again, `replace` cancels what runs
     already of this deployment.
     """
+    standing.go_to_folder()
     if replace:
         _cancel_others()
     return running.run_inside(recipe, Logged(), tuple(refresh), until)

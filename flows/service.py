@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.schema.services import ServicesConf
+from flows import standing
 from flows.running import prepare, settle
 from tasks.core import alive, rest, server
 from tasks.core.errors import ConfigError, HostError
@@ -73,6 +74,7 @@ def _start(home: Path, conf: ServicesConf, api: str, say: Callable[[str], None])
     if conf.host not in ("127.0.0.1", "localhost", "::1"):
         say(f"warning: whoever reaches {conf.host}:{conf.prefect_port} can run code here: put a firewall in between")
     os.environ["PREFECT_API_URL"] = api
+    standing.prefect_by_environment()
     from flows import deployments
 
     changes = deployments.compare(deployments.shipped(), conf.pool)

@@ -52,3 +52,10 @@ def test_stages_do_not_import_each_other_and_the_shared_rooms_import_no_stage(pa
 
 def test_every_stage_of_the_design_has_its_door() -> None:
     assert STAGES == ["clean", "collect", "evaluate", "finetune", "pretrain", "register", "tokenize", "validate"]
+
+
+@pytest.mark.parametrize("path", [*files("flows"), *files("tasks"), *files("conf")], ids=label)
+def test_only_one_place_knows_how_a_python_of_ours_is_started(path: Path) -> None:
+    lists = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.List)]
+    started = [node for node in lists if node.elts and ast.unparse(node.elts[0]) == "sys.executable"]
+    assert not started or path == ROOT / "tasks/core/interpreter.py"

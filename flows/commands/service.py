@@ -103,6 +103,9 @@ def deploy(files: tuple[Path, ...], dry_run: bool, prune: bool, as_json: bool) -
             raise HostError("there is no server to deploy to: `fromzero up` first, or set PREFECT_API_URL to one")
         os.environ.update(server.environment(home))
         os.environ["PREFECT_API_URL"] = found["url"]
+    from flows import standing
+
+    standing.prefect_by_environment()
     from flows import deployments
 
     conf = server.wanted(home) or read_model(ServicesConf, FOLDER / "services.yaml")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tasks.core.errors import HostError
+from tasks.core import interpreter
+from tasks.core.errors import ConfigError, HostError
 from tasks.core.step import write_atomically
 
 EXPERIMENT = "fromzero"
@@ -43,8 +44,22 @@ if store.get_experiment_by_name(experiment) is None:
 
 
 def tracking_uri(home: Path) -> str:
-    """MLFLOW_TRACKING_URI, else the SQLite database under `home`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.resolve()}/mlflow/mlflow.db"
+    """MLFLOW_TRACKING_URI, else the SQLite database under `home`; the same place in each process.
+
+    Raises `ConfigError` for a folder, which MLflow takes no more, and for a database by a relative path.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if given and (not re.match(r"[a-z]+[a-z0-9+]*:|databricks$", given) or re.match(r"file:|sqlite:///(?!/)", given)):
+        raise ConfigError(
+            f"MLFLOW_TRACKING_URI={given} means another place in each folder: name a server (http://HOST:PORT) or a "
+            "database by its whole path (sqlite:////FOLDER/mlflow.db), or unset it for the one under FROMZERO_HOME"
+        )
+    return given or f"sqlite:///{home.resolve()}/mlflow/mlflow.db"
+
+
+def artifacts_of(home: Path, uri: str) -> str | None:
+    """Where an experiment that is made at `uri` keeps its files; None where a server decides."""
+    return None if uri.startswith(("http", "databricks")) else str(home.resolve() / "mlflow" / "artifacts")
 
 
 def prepare(home: Path) -> str:
@@ -66,7 +81,7 @@ def prepare(home: Path) -> str:
         wanted["revision"] = revision(folder / "mlflow.db")
         if known != wanted or not wanted["revision"]:
             database = folder / "mlflow.db"
-            command = [sys.executable, "-c", MIGRATE, f"sqlite:///{database}", str(folder / "artifacts"), EXPERIMENT]
+            command = interpreter.command("-c", MIGRATE, f"sqlite:///{database}", str(folder / "artifacts"), EXPERIMENT)
             migrate("MLflow", database, "store/db_migrations/versions", command, lock.fileno())
         _relocate(folder)
         wanted["revision"] = revision(folder / "mlflow.db")
@@ -75,7 +90,11 @@ def prepare(home: Path) -> str:
 
 
 def check(home: Path) -> None:
-    """Prepare MLflow's database if there is one already; raises `HostError` if another version of MLflow made it."""
+    """Prepare MLflow's database if there is one already; raises `HostError` if another version of MLflow made it.
+
+    Raises `ConfigError` where the environment names none that can be used.
+    """
+    tracking_uri(home)
     if (home / "mlflow" / "mlflow.db").exists():
         prepare(home)
 
@@ -133,7 +152,8 @@ def migrate(
     part.unlink(missing_ok=True)
     _copy(database, part)
     part.replace(before)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, pass_fds=[lock])
+    around, place = env or interpreter.environment(), database.parent  # whose folder holds no settings of others
+    done = subprocess.run(command, env=around, cwd=place, capture_output=True, text=True, pass_fds=[lock])
     if done.returncode:
         with suppress(sqlite3.Error):  # a full disk: it stays as it is until the next time
             _copy(before, database)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.database import EXPERIMENT, prepare, read_json
+from tasks.core.database import EXPERIMENT, artifacts_of, prepare, read_json
 from tasks.core.step import write_atomically
 
 if TYPE_CHECKING:
@@ -39,13 +39,19 @@ def connect(home: Path) -> tuple[MlflowClient, str]:
     from mlflow import MlflowClient
 
     client = MlflowClient(uri, uri)
+    return client, experiment_of(client, home)
+
+
+def experiment_of(client: MlflowClient, home: Path) -> str:
+    """The id of our experiment, made or brought back if need be."""
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None and found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    experiment = str(found.experiment_id if found is not None else client.create_experiment(EXPERIMENT))
+    place = artifacts_of(home, str(client.tracking_uri))
+    experiment = str(found.experiment_id if found is not None else client.create_experiment(EXPERIMENT, place))
     if found is None or KIND not in found.tags:
         client.set_experiment_tag(experiment, KIND, "custom_model_development")
-    return client, experiment
+    return experiment
 
 
 def deliver(client: MlflowClient, experiment: str, folder: Path, locks: Path) -> bool:

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conf.compose import FOLDER, compose, read_model
+from conf.compose import FOLDER as CONF
+from conf.compose import compose, read_model
 from conf.schema.deployment import DeploymentConf
 from tasks.core import rest
 from tasks.core.keys import flat
 
-SHIPPED = FOLDER / "deployments"
+SHIPPED = CONF / "deployments"
 OURS = "fromzero"
 """Tag of every deployment that was made from a file, and of its runs: those that are to give signs of life."""
+FOLDER = "FROMZERO_FOLDER"
+"""Environment variable of a deployment's runs: where the relative paths of its recipe start."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def _plain(deployment: dict[str, Any]) -> dict[str, Any]:
         "when_running": "cancel" if given.get("replace") else "skip" if skips else "queue",
         "description": deployment["description"] or "",
         "tags": sorted(deployment["tags"]),
-        "folder": (deployment["job_variables"] or {}).get("working_dir"),
+        "folder": ((deployment["job_variables"] or {}).get("env") or {}).get(FOLDER),
         "pool": deployment["work_pool_name"],
     }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from conf.compose import FOLDER, read_model
 from conf.schema.services import ServicesConf
-from tasks.core import ports, server, services
+from tasks.core import interpreter, ports, server, services
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 SHOWN = ("torch", "prefect", "mlflow", "transformers")
@@ -162,7 +162,8 @@ def _nvidia() -> list[tuple[str, float]]:
 
 
 def _asked_torch(program: str) -> str:
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    asked, environ = interpreter.command("-c", program), interpreter.environment()
+    ran = subprocess.run(asked, env=environ, capture_output=True, text=True, timeout=120)
     return ran.stdout.strip()
 
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from tasks.core import interpreter
 from tasks.core.artifact import Artifact, FileEntry
-from tasks.core.code import ROOT, code_of
+from tasks.core.code import code_of
 from tasks.core.errors import KINDS, ChildKilled, HostError, StepError, from_exception
 from tasks.core.lease import Lease, stopping
 from tasks.core.step import Call, Resources, Workdir, load, write_atomically
@@ -91,9 +92,9 @@ def run_child(
     fds = [read_end, *([lease.fd] if lease.fd is not None else [])]
     try:
         child = subprocess.Popen(
-            [sys.executable, "-m", "tasks.core.launch", str(job), str(read_end)],
-            cwd=ROOT,
-            env={**os.environ, **environ, "PYTHONUNBUFFERED": "1"},
+            interpreter.command("-m", "tasks.core.launch", str(job.absolute()), str(read_end)),
+            cwd=job.parent,  # what a library leaves beside it goes with the work directory
+            env={**interpreter.environment(), **environ, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

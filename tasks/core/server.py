@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from conf.schema.services import ServicesConf
+from tasks.core import interpreter
 from tasks.core.database import migrate as migrate_database
 from tasks.core.database import revision
 from tasks.core.errors import HostError
@@ -55,6 +56,7 @@ def environment(home: Path) -> dict[str, str]:
     """The settings that the server and every client of this home share."""
     return {
         "PREFECT_HOME": str(folder(home)),
+        "PREFECT_PROFILES_PATH": str(folder(home) / "profiles.toml"),  # else one may be named in the folder of a person
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_API_DATABASE_MIGRATE_ON_START": "false",
         "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
@@ -71,9 +73,9 @@ def migrate(home: Path) -> None:
     lease = lock_file(folder(home) / "migrate.lock")
     try:
         if not done.exists() or done.read_text() != revision(database):
-            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+            command = interpreter.command("-m", "prefect", "server", "database", "upgrade", "-y")
             assert lease.fd is not None
-            around = {**os.environ, **environment(home)}
+            around = {**interpreter.environment(), **environment(home)}
             versions = "server/database/_migrations/versions/sqlite"
             migrate_database("Prefect", database, versions, command, lease.fd, around)
             write_atomically(done, revision(database).encode())
@@ -108,12 +110,13 @@ class Membership:
                 (folder(self.home) / "server.json").unlink(missing_ok=True)
                 if (conf := wanted(self.home)) is not None:
                     check_port(conf.host, conf.prefect_port, "prefect_port")
-                environ = {name: value for name, value in os.environ.items() if name != "FROMZERO_STORE"}
+                environ = interpreter.environment() | environment(self.home)
+                environ.pop("FROMZERO_STORE", None)
                 with (folder(self.home) / "server.log").open("ab") as log:
                     self._keeper = subprocess.Popen(
-                        [sys.executable, "-m", "tasks.core.server", str(self.home)],
-                        cwd=Path(__file__).parents[2],
-                        env={**environ, **environment(self.home)},
+                        interpreter.command("-m", "tasks.core.server", str(self.home)),
+                        cwd=folder(self.home),
+                        env=environ,
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=log,
@@ -226,7 +229,7 @@ class Keeper:
         self._written: bytes = b""
 
     def _prefect(self) -> Service:
-        command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+        command = interpreter.command("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app")
         command += ["--host", self.host, "--port", str(self.port), "--log-level", "warning"]
         command += ["--timeout-graceful-shutdown", "3"]
         environ = {"PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": "/api", "PREFECT_API_URL": self.api}
@@ -238,14 +241,15 @@ class Keeper:
         from tasks.core.database import prepare
 
         uri = prepare(self.home)
-        command = [sys.executable, "-m", "mlflow", "server", "--host", conf.host, "--port", str(conf.mlflow_port)]
+        command = interpreter.command("-m", "mlflow", "server", "--host", conf.host)
+        command += ["--port", str(conf.mlflow_port)]
         command += ["--workers", "1", "--backend-store-uri", uri]
         command += ["--artifacts-destination", str(self.home / "mlflow" / "artifacts")]
         environ = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         return Service("mlflow", command, self.logs / "mlflow.log", environ)
 
     def _worker(self, conf: ServicesConf) -> Service:
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", conf.pool]
+        command = interpreter.command("-m", "prefect", "worker", "start", "--type", "process", "--pool", conf.pool)
         command += ["--name", self.worker, "--limit", str(conf.limit)]
         environ = {"PREFECT_API_URL": self.api, **WORKER}
         environ["FROMZERO_HOME"] = str(self.home)

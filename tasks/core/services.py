@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.code import ROOT
+from tasks.core import interpreter
 from tasks.core.errors import HostError
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ class Service:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tasks.core.services", str(read_end), *self.command],
-                cwd=ROOT,
-                env={**os.environ, **self.environ},
+                interpreter.command("-m", "tasks.core.services", str(read_end), *self.command),
+                cwd=self.log.parent,
+                env={**interpreter.environment(), **self.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.core import interpreter
 from tasks.core.errors import KINDS, ChildKilled, FromzeroError, HostError, StepError
 from tasks.pretrain.job import Job
 from tasks.pretrain.lifeline import PARENT
@@ -35,7 +36,7 @@ def command(job: Job, meeting: Meeting | None = None, first: bool = True) -> lis
     elastic += ["--nproc-per-node", str(run.processes), "--max-restarts", str(run.max_restarts)]
     # The agent looks after its processes this often: its default would add a tenth of a second to short runs.
     elastic += ["--monitor-interval", "0.05", "--shutdown-timeout", str(GRACE), "-m", "tasks.pretrain.worker"]
-    return [sys.executable, "-m", "tasks.pretrain.elastic", *elastic, str(job.config_file)]
+    return interpreter.command("-m", "tasks.pretrain.elastic", *elastic, str(job.config_file))
 
 
 def environment(job: Job) -> dict[str, str]:
@@ -44,7 +45,6 @@ def environment(job: Job) -> dict[str, str]:
     extra = {
         PARENT: str(os.getpid()),
         "OMP_NUM_THREADS": str(run.threads),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
@@ -53,7 +53,7 @@ def environment(job: Job) -> dict[str, str]:
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     }
-    return {**os.environ, **extra, **(MALLOC if run.malloc and sys.platform == "linux" else {})}
+    return {**interpreter.environment(), **extra, **(MALLOC if run.malloc and sys.platform == "linux" else {})}
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def test_what_prefect_has_is_read_as_files_say_it(tmp_path: Path, monkeypatch: p
                 "parameters": {"recipe": {**wanted.recipe, "name": "other"}, "until": None},
                 "schedules": [{"active": True, "schedule": {"interval": 5400.0, "timezone": None}}],
                 "concurrency_options": {"collision_strategy": "ENQUEUE"},
-                "job_variables": {"working_dir": str(tmp_path)}, "work_pool_name": "pool",
+                "job_variables": {"env": {"FROMZERO_FOLDER": str(tmp_path)}}, "work_pool_name": "pool",
             }
             for name, tags in (("often", wanted.tags), ("by-hand", []))
         ],
