@@ -32,13 +32,14 @@ def promote(name: str, version: int, reason: str, force: bool) -> None:
     from tasks.register import steps as register
 
     moved = register.promote(open_home(), name, version, reason, force)
+    _say_found(moved["found"])
     click.echo(f"{name}: champion is now version {moved['to']} (before: {moved['from'] or 'none'})")
 
 
 @click.command()
 @click.argument("name", shell_complete=model_names)
 def rollback(name: str) -> None:
-    """Make the champion before this one champion again.
+    """Make the champion before this one champion again. The newest one that MLflow still has.
 
     \b
     fromzero rollback demo-base
@@ -46,7 +47,14 @@ def rollback(name: str) -> None:
     from tasks.register import steps as register
 
     moved = register.rollback(open_home(), name)
-    click.echo(f"{name}: champion is version {moved['to']} again (was: {moved['from']})")
+    _say_found(moved["found"])
+    click.echo(f"{name}: champion is version {moved['to']} again (was: {moved['from'] or 'none'})")
+
+
+def _say_found(found: str | None) -> None:
+    """What people have done in MLflow meanwhile."""
+    if found:
+        click.echo(f"found: {found}", err=True)
 
 
 @click.command()

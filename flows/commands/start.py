@@ -26,9 +26,11 @@ def doctor(as_json: bool) -> None:
     from dataclasses import asdict
 
     from tasks.core.doctor import FAIL, WARN, examine
-    from tasks.core.store import home
+    from tasks.core.store import home, open_store
+    from tasks.register import steps as register
 
     checks = examine(home())
+    checks += register.examine(open_store()) if home().is_dir() else []
     failed, warned = (sum(check.state == state for check in checks) for state in (FAIL, WARN))
     if as_json:
         click.echo(json.dumps({"ok": not failed, "checks": [asdict(check) for check in checks]}))

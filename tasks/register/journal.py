@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tasks.core.errors import Conflict
 
@@ -16,6 +16,17 @@ OUTSIDE = "moved outside the gate"
 
 Entry = dict[str, Any]
 """One transition: action, from, to, digest, reason, decision, by, at, state (begun, done or undone)."""
+
+
+class Champion(NamedTuple):
+    """What was champion once. People delete, rename and re-make models: a number alone may mean other weights later."""
+
+    version: int
+    digest: str | None
+
+    def same(self, other: Champion) -> bool:
+        """The same weights; where those are not known, the same number."""
+        return self.digest == other.digest if self.digest and other.digest else self.version == other.version
 
 
 class Refs(Protocol):
@@ -41,21 +52,18 @@ def history(refs: Refs, model: str) -> list[Entry]:
     return list((refs.get_ref(ref_name(model))[0] or {}).get("entries", []))
 
 
-def champions(entries: list[Entry]) -> list[int]:
+def champions(entries: list[Entry]) -> list[Champion]:
     """Replay: the champions that a rollback would go back through, the present one last."""
-    stack: list[int] = []
-    for entry in (entry for entry in entries if entry["state"] == "done"):
+    stack: list[Champion] = []
+    for entry in (entry for entry in entries if entry["state"] == "done" and entry["to"] is not None):
+        found = Champion(entry["to"], entry.get("digest"))
         if entry["action"] == "rollback":
-            stack = _back_to(stack, entry["to"])
-        elif entry["to"] is not None:
-            stack = [*stack, entry["to"]] if stack[-1:] != [entry["to"]] else stack
+            while stack and not stack[-1].same(found):
+                stack.pop()
+        if stack and stack[-1].same(found):
+            stack.pop()
+        stack.append(found)
     return stack
-
-
-def _back_to(stack: list[int], version: int) -> list[int]:
-    while stack and stack[-1] != version:
-        stack = stack[:-1]
-    return stack or [version]
 
 
 def rolled_back(entries: list[Entry], digest: str) -> Entry | None:
@@ -85,19 +93,39 @@ def close(refs: Refs, model: str, state: str) -> None:
     _change(refs, model, lambda entries: [*entries[:-1], {**entries[-1], "state": state}])
 
 
-def settle(refs: Refs, model: str, present: int | None) -> list[Entry]:
-    """Finish what a crash left begun, by where the alias is now, and record a move outside the gate; the entries.
+def last(entries: list[Entry]) -> Champion | None:
+    """The champion that the journal knows of."""
+    done = next((entry for entry in reversed(entries) if entry["state"] == "done"), None)
+    return None if done is None or done["to"] is None else Champion(done["to"], done.get("digest"))
 
-    A transition is done if the alias reached its aim, undone if it did not. To be called under the model's lease.
+
+def agrees(known: Champion | None, present: Champion | None) -> bool:
+    """The journal and MLflow speak of the same version, or both of none."""
+    if known is None or present is None:
+        return known is present
+    return known.version == present.version and known.same(present)
+
+
+def settle(
+    refs: Refs, model: str, present: Champion | None, why: Callable[[Champion | None], str]
+) -> tuple[list[Entry], str | None]:
+    """Finish what a crash left begun, by where the alias is now, and record a move outside the gate.
+
+    A transition is done if the alias reached its aim, undone if it did not. `why` says what was done to the champion
+    that the journal knows. To be called under the model's lease; the entries, and what was found, if anything was.
     """
-    entries = history(refs, model)
+    entries, found = history(refs, model), None
     if entries and entries[-1]["state"] == "begun":
-        close(refs, model, "done" if entries[-1]["to"] == present else "undone")
+        reached = agrees(Champion(entries[-1]["to"], entries[-1].get("digest")), present)
+        close(refs, model, "done" if reached else "undone")
         entries = history(refs, model)
-    last = next((entry["to"] for entry in reversed(entries) if entry["state"] == "done"), None)
-    if last != present:
-        append(refs, model, action=OUTSIDE, **{"from": last}, to=present, digest=None, reason="found so", state="done")
-    return history(refs, model)
+    before = last(entries)
+    if not agrees(before, present):
+        found = why(before)
+        moved: Entry = {"from": before and before.version, "to": present and present.version}
+        digest = present and present.digest
+        append(refs, model, action=OUTSIDE, **moved, digest=digest, reason=found, state="done")
+    return history(refs, model), found
 
 
 def _change(refs: Refs, model: str, change: Callable[[list[Entry]], list[Entry]], tries: int = 10) -> None:

@@ -11,7 +11,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tasks.core.errors import HostError, Transient
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 API = "/api/2.0/mlflow"
+T = TypeVar("T")
 DELETED = "Deleted_Internal"
 """The stage that MLflow gives to deleted versions, whose rows it keeps."""
 
@@ -32,12 +33,20 @@ class ModelVersion:
     tags: dict[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     location: str = ""
-    """Folder or URI of its files."""
+    """Folder or URI of its files; empty if they were deleted in MLflow."""
 
     @property
     def digest(self) -> str | None:
         """Digest of its weights' folder, if it was registered by us."""
         return self.tags.get("fromzero.digest")
+
+    def read_tag(self, name: str, kind: type[T]) -> T | None:
+        """A tag that holds JSON of some kind; None also for what people have made of it."""
+        try:
+            found = json.loads(self.tags.get(name, "null"))
+        except ValueError:
+            return None
+        return found if isinstance(found, kind) else None
 
 
 class Source(Protocol):
@@ -74,12 +83,14 @@ class Database:
         aliases: dict[int, list[str]] = {}
         for row in self._rows("SELECT alias, version FROM registered_model_aliases WHERE name = :name", name):
             aliases.setdefault(row["version"], []).append(row["alias"])
+        gone = "SELECT model_id FROM logged_models WHERE lifecycle_stage = 'deleted'"
+        deleted = {f"models:/{row['model_id']}" for row in self._rows(gone)}
         query = "SELECT version, current_stage, source, storage_location FROM model_versions WHERE name = :name"
         rows = [row for row in self._rows(query + " ORDER BY version", name) if row["current_stage"] != DELETED]
         return [
             ModelVersion(
                 name, v := int(row["version"]), tags.get(v, {}), tuple(sorted(aliases.get(v, ()))),
-                row["storage_location"] or row["source"],
+                "" if row["source"] in deleted else row["storage_location"] or row["source"] or "",
             )
             for row in rows
         ]  # fmt: skip
@@ -130,11 +141,13 @@ class Server:
         aliases: dict[int, list[str]] = {}
         for row in found["registered_model"].get("aliases", []):
             aliases.setdefault(int(row["version"]), []).append(row["alias"])
-        rows = self._pages("model-versions/search", "model_versions", {"filter": f"name='{name}'"})
+        quote = '"' if "'" in name else "'"
+        found_rows = self._pages("model-versions/search", "model_versions", {"filter": f"name={quote}{name}{quote}"})
+        rows = [row for row in found_rows if row["name"] == name]
         made = [
             ModelVersion(
                 name, v := int(row["version"]), {tag["key"]: tag["value"] for tag in row.get("tags", [])},
-                tuple(sorted(aliases.get(v, ()))), row["source"],
+                tuple(sorted(aliases.get(v, ()))), row.get("source", ""),
             )
             for row in rows
         ]  # fmt: skip
@@ -191,6 +204,8 @@ def _credentials() -> dict[str, str]:
 
 def sizes_in(location: str) -> dict[str, int] | None:
     """Sizes of the files below a local folder (empty if it is gone); None if the location is not on this machine."""
+    if not location:
+        return {}
     if re.match(r"(?!file:)[a-z][a-z0-9+.-]+:", location):
         return None
     folder = Path(urllib.parse.unquote(location.removeprefix("file://")))

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError, ConfigError, Refused, Transient
-from tasks.register import approval, journal, registry
-from tasks.register.journal import Entry, Refs
+from tasks.register import approval, journal, registry, weights
+from tasks.register.examine import identity, what_was_done
+from tasks.register.journal import Champion, Entry, Refs
 from tasks.register.lookup import ModelVersion
 from tasks.register.writing import client_for, mlflow_at
 
 history = journal.history
 
 
+class Kept(Refs, weights.Looks, Protocol):
+    """What promoting needs of the store."""
+
+
 def promote(refs: Refs, uri: str, name: str, version: int, reason: str, force: bool = False) -> dict[str, Any]:
-    """Make a version the champion by hand; name, to, from, moved.
+    """Make a version the champion by hand; name, to, from, moved, found (what people have done meanwhile, or None).
 
     Without `force` only a version that the gate has accepted is promoted. Raises `Refused`, or `ConfigError` or
     `ArtifactError` if there is no such version or its files are gone.
@@ -26,41 +32,47 @@ def promote(refs: Refs, uri: str, name: str, version: int, reason: str, force: b
     if verdict != "accepted" and not force:
         raise Refused(f"the gate did not accept {name} version {version} ({verdict}); force promotes it all the same")
     with refs.lock(journal.ref_name(name)), mlflow_at(uri):
-        _settled(refs, uri, name)
+        _, found = _settled(refs, uri, name)
         moved = _move(refs, uri, target, action="promote", reason=reason, forced=verdict != "accepted")
         if target.tags.get(approval.STATE) == "waiting":
             _tag(uri, target, {approval.STATE: "approved", approval.REASON: f"by command: {reason}"})
             approval.end_form(target, f"promoted by command: {reason}")
-        return moved
+        return {**moved, "found": found}
 
 
 def rollback(refs: Refs, uri: str, name: str, reason: str = "rolled back by hand") -> dict[str, Any]:
-    """Give the alias back to the champion before, by the journal; name, to, from, moved.
+    """Give the alias back to the newest champion before that still exists; name, to, from, moved, found.
 
-    Raises `ConfigError` if there was none before, `ArtifactError` if its files are gone.
+    Raises `ConfigError` if there is none, `ArtifactError` if the files of those that exist are gone.
     """
     with refs.lock(journal.ref_name(name)), mlflow_at(uri):
-        entries = _settled(refs, uri, name)
-        stack = journal.champions(entries)
+        entries, found = _settled(refs, uri, name)
+        notes, damaged = [found] if found else [], list[str]()
+        for champion, target in _earlier(uri, name, entries):
+            wrong = registry.damage(uri, target) if target is not None else ["it was deleted in MLflow"]
+            if target is not None and not wrong:
+                moved = _move(refs, uri, target, action="rollback", reason=reason)
+                return {**moved, "found": "; ".join(notes) or None}
+            notes.append(f"version {champion.version} is passed over: {wrong[0]}")
+            damaged += [] if target is None else [f"{name} version {target.version}: {wrong[0]}"]
+        if damaged:
+            raise ArtifactError(f"{damaged[0]}; no champion before it can come back either")
         present = registry.with_alias(uri, name, registry.CHAMPION)
-        before = [version for version in stack if present is None or version != present.version]
-        if not before:
-            if not stack:
-                registry.resolve(uri, name)  # says so if there is no such model
-            raise ConfigError(f"{name} had no champion before {f'version {stack[-1]}' if stack else 'this'}")
-        target = registry.resolve(uri, f"{name}@{before[-1]}")
-        return _move(refs, uri, target, action="rollback", reason=reason)
+        if not notes and present is None:
+            registry.resolve(uri, name)  # says so if there is no such model
+        said = f"{name} had no champion before {f'version {present.version}' if present else 'this'}"
+        raise ConfigError("; ".join([f"{said}{' that still exists' if notes else ''}", *notes]))
 
 
 def promote_accepted(
-    refs: Refs,
+    refs: Kept,
     uri: str,
     registered: dict[str, Any],
     compared: dict[str, Any] | None,
     decision: Artifact,
     hours: float | None = None,
 ) -> dict[str, Any]:
-    """Make a version the champion because the gate accepted it against `compared`; name, to, from, moved.
+    """Make a version the champion because the gate accepted it against `compared`; name, to, from, moved, found.
 
     With `hours` a person has the last word, for so long: what `approval.waiting` says is returned instead. Raises
     `Refused` with the reasons if the gate did not accept, if the champion is not `compared` any more, if somebody has
@@ -68,13 +80,19 @@ def promote_accepted(
     """
     name = registered["name"]
     with refs.lock(journal.ref_name(name)), mlflow_at(uri):
-        entries = _settled(refs, uri, name)
+        entries, found = _settled(refs, uri, name)
         target = registry.resolve(uri, f"{name}@{registered['version']}")
         present = registry.with_alias(uri, name, registry.CHAMPION)
         if present is not None and present.digest == target.digest:
             why = "its weights are the champion's"
-            return _move(refs, uri, target, action="promote by the gate", reason=why, decision=decision.digest)
-        reasons = _objections(present, compared, decision, journal.rolled_back(entries, str(target.digest)))
+            moved = _move(refs, uri, target, action="promote by the gate", reason=why, decision=decision.digest)
+            return {**moved, "found": found}
+        reasons = _objections(decision, journal.rolled_back(entries, str(target.digest)))
+        lost = weights.unmeasurable(refs, uri, present) if present is not None and compared is None else None
+        if present is None or present.digest is None or lost is None:
+            reasons += _compared_with_another(present, compared)
+        else:
+            found = "; ".join(filter(None, [found, f"version {present.version} was champion, but {lost}"]))
         client = client_for(uri)
         client.set_model_version_tag(name, str(target.version), "fromzero.decision", f"{decision.step}/{decision.key}")
         accepted = "accepted" if decision.stats["accepted"] else "refused"
@@ -90,7 +108,8 @@ def promote_accepted(
         if hours is not None and target.tags.get(approval.STATE) != "approved":
             return _asked(uri, target, compared, decision, hours)
         why = str(decision.stats.get("rule", "accepted"))
-        return _move(refs, uri, target, action="promote by the gate", reason=why, decision=decision.digest)
+        moved = _move(refs, uri, target, action="promote by the gate", reason=why, decision=decision.digest)
+        return {**moved, "found": found}
 
 
 def _person_objects(uri: str, target: ModelVersion) -> list[str]:
@@ -135,7 +154,10 @@ def answer(
     """
     with refs.lock(journal.ref_name(name)), mlflow_at(uri):
         _settled(refs, uri, name)
-        target = registry.resolve(uri, f"{name}@{version}")
+        try:
+            target = registry.resolve(uri, f"{name}@{version}")
+        except (ConfigError, ArtifactError) as gone:
+            raise Refused(f"{name} version {version} does not wait for an answer any more: {gone}") from gone
         if told := _past_asking(target, approve, asked):
             raise Refused(f"{name} version {version} does not wait for an answer ({told})")
         present = registry.with_alias(uri, name, registry.CHAMPION)
@@ -143,7 +165,7 @@ def answer(
         if not approve:
             _tag(uri, target, {approval.STATE: "refused", **said})
             return {"name": name, "to": present.version if present else None, "from": None, "moved": False}
-        compared = json.loads(target.tags.get("fromzero.incumbent", "null"))
+        compared = target.read_tag("fromzero.incumbent", int)
         if compared != (present.version if present else None):
             now = f"version {present.version}" if present else "none"
             _tag(uri, target, {approval.STATE: "refused", approval.REASON: f"the champion is now {now}"})
@@ -156,19 +178,26 @@ def answer(
         return moved
 
 
-def _objections(
-    present: ModelVersion | None, compared: dict[str, Any] | None, decision: Artifact, taken_down: Entry | None
-) -> list[str]:
+def _compared_with_another(present: ModelVersion | None, compared: dict[str, Any] | None) -> list[str]:
+    now = (present.version, present.digest) if present else None
+    then = (int(compared["version"]), compared["digest"]) if compared else None
+    if now == then:
+        return []
+    if present is not None and present.digest is None:
+        return [
+            f"the champion is version {present.version}, which fromzero did not register and cannot measure: "
+            "`fromzero promote` with a version decides"
+        ]
+    return [
+        f"it was compared with {f'version {then[0]}' if then else 'no champion'}, but the champion is now "
+        f"{f'version {now[0]}' if now else 'none'}: run again to compare with that"
+    ]
+
+
+def _objections(decision: Artifact, taken_down: Entry | None) -> list[str]:
     reasons = []
     if not decision.stats["accepted"]:
         reasons += [str(reason) for reason in decision.stats.get("reasons", ())] or ["the gate did not accept it"]
-    now = (present.version, present.digest) if present else None
-    then = (int(compared["version"]), compared["digest"]) if compared else None
-    if now != then:
-        reasons.append(
-            f"it was compared with {f'version {then[0]}' if then else 'no champion'}, but the champion is now "
-            f"{f'version {now[0]}' if now else 'none'}: run again to compare with that"
-        )
     if taken_down is not None:
         reasons.append(
             f"these weights were rolled back by {taken_down['by']} at {taken_down['at']} ({taken_down['reason']}): "
@@ -200,11 +229,24 @@ def rows_of(
     return [*rows, *(("reason", reason) for reason in reasons)]
 
 
-def _settled(refs: Refs, uri: str, name: str) -> list[Entry]:
-    present = registry.with_alias(uri, name, registry.CHAMPION)
-    entries = journal.settle(refs, name, present.version if present else None)
+def _settled(refs: Refs, uri: str, name: str) -> tuple[list[Entry], str | None]:
+    """The journal, brought up to date with what MLflow has; what people have done to the champion, if anything."""
+    known = registry.versions(uri, name)
+    present = next((identity(version) for version in known if registry.CHAMPION in version.aliases), None)
+    entries, found = journal.settle(refs, name, present, lambda before: what_was_done(name, known, before))
     _point_back(uri, name, entries)
-    return entries
+    return entries, found
+
+
+def _earlier(uri: str, name: str, entries: list[Entry]) -> Iterator[tuple[Champion, ModelVersion | None]]:
+    """The champions before the present one, newest first, each with the version that has its weights now, if any."""
+    known = registry.versions(uri, name)
+    present = next((identity(version) for version in known if registry.CHAMPION in version.aliases), None)
+    for champion in reversed(journal.champions(entries)):
+        if present is None or not champion.same(present):
+            same = [version for version in known if champion.same(identity(version))]
+            same.sort(key=lambda version: (not registry.damage(uri, version), version.version == champion.version))
+            yield champion, same[-1] if same else None
 
 
 def _move(refs: Refs, uri: str, target: ModelVersion, *, action: str, reason: str, **more: Any) -> dict[str, Any]:
@@ -226,9 +268,9 @@ def _move(refs: Refs, uri: str, target: ModelVersion, *, action: str, reason: st
 
 def _point_back(uri: str, name: str, entries: list[Entry]) -> None:
     """Let the alias `previous` show where a rollback would go."""
-    stack = journal.champions(entries)
-    wanted, found = stack[-2] if len(stack) > 1 else None, registry.with_alias(uri, name, registry.PREVIOUS)
-    if wanted is not None and (found is None or found.version != wanted):
-        client_for(uri).set_registered_model_alias(name, registry.PREVIOUS, str(wanted))
+    there = (version for _, version in _earlier(uri, name, entries) if version and not registry.damage(uri, version))
+    wanted, found = next(there, None), registry.with_alias(uri, name, registry.PREVIOUS)
+    if wanted is not None and (found is None or found.version != wanted.version):
+        client_for(uri).set_registered_model_alias(name, registry.PREVIOUS, str(wanted.version))
     elif wanted is None and found is not None:
         client_for(uri).delete_registered_model_alias(name, registry.PREVIOUS)

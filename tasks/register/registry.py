@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from difflib import get_close_matches
 from typing import Any
 
@@ -29,10 +28,12 @@ def damage(uri: str, version: ModelVersion) -> list[str]:
     Every file is looked at, by size, in a local folder or through MLflow's server; storage that neither reaches (a
     bucket) counts as whole.
     """
+    if not version.location:
+        return ["its files were deleted in MLflow"]
     sizes = source(uri).sizes(version.location)
     if sizes is None:
         return []
-    expected = json.loads(version.tags.get("fromzero.files", "{}")) or {"MLmodel": sizes.get("MLmodel", -1)}
+    expected = version.read_tag("fromzero.files", dict) or {"MLmodel": sizes.get("MLmodel", -1)}
     return [
         f"{path} is missing" if path not in sizes else f"{path} has {sizes[path]} bytes, not {size}"
         for path, size in sorted(expected.items())
@@ -65,7 +66,7 @@ def incumbent(uri: str, name: str, weights_digest: str) -> dict[str, Any] | None
     found = with_alias(uri, name, CHAMPION)
     if found is None or found.digest != weights_digest:
         return None if found is None else observation(found)
-    replaced = json.loads(found.tags.get("fromzero.incumbent", "null"))
+    replaced = found.read_tag("fromzero.incumbent", int)
     known = {version.version: version for version in versions(uri, name)}
     return observation(known[replaced]) if replaced in known else None
 
@@ -75,8 +76,8 @@ def observation(version: ModelVersion) -> dict[str, Any]:
     return {"name": version.name, "version": version.version, "digest": version.digest, "tags": version.tags}
 
 
-def resolve(uri: str, ref: str) -> ModelVersion:
-    """The version that NAME (its champion), NAME@ALIAS or NAME@VERSION means; its files are looked at.
+def resolve(uri: str, ref: str, whole: bool = True) -> ModelVersion:
+    """The version that NAME (its champion), NAME@ALIAS or NAME@VERSION means; its files are looked at if asked for.
 
     Raises `ConfigError` with what there is if there is no such model, alias or version, `ArtifactError` if its files
     are gone.
@@ -86,12 +87,14 @@ def resolve(uri: str, ref: str) -> ModelVersion:
     known = versions(uri, name)
     if not known:
         there = names(uri)
+        if name in there:
+            raise ConfigError(f"{name} has no version left, somebody has deleted them: run again to register it anew")
         near = get_close_matches(name, there, n=1, cutoff=0.4)
         meant = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"no model {name!r} is registered{meant}; there are: {', '.join(there) or 'none yet'}")
     for version in known:
         if which == str(version.version) or which in version.aliases:
-            if wrong := damage(uri, version):
+            if whole and (wrong := damage(uri, version)):
                 raise ArtifactError(f"{name} version {version.version}: {wrong[0]}; run again to register it anew")
             return version
     there = [*(alias for version in known for alias in version.aliases), *(str(v.version) for v in known)]

@@ -11,7 +11,9 @@ from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.step import NETWORK, Cpu, Stats, Workdir, effect
 
 if TYPE_CHECKING:
+    from tasks.core.doctor import Check
     from tasks.register.conversation import Conversation
+    from tasks.register.examine import Journals
     from tasks.register.journal import Refs
 
 MADE_FROM = {"data": "inputs", "code": "code", "config": "conf"}
@@ -67,6 +69,7 @@ def register_model(
 
     Weights that are registered and whole keep their version; then only tags and card are brought up to date.
     """
+    from tasks.core.database import prepare
     from tasks.core.store import open_store
     from tasks.register import card, packing, registry
     from tasks.register.context import run_context
@@ -74,6 +77,7 @@ def register_model(
     from tasks.register.writing import client_for, mlflow_at
 
     run, store = run_context(), open_store()
+    uri = prepare(run.home)  # the database may be gone, or MLflow would make one in the folder where this stands
     maker = store.look(model.step, model.key)
     made_from = {**maker.made_from, "code": maker.made_by.get("code")} if isinstance(maker, Manifest) else {}
     sources = run.sources or count_sources(documents)
@@ -93,14 +97,14 @@ def register_model(
         "fromzero.part": model.part_name,
     }
     known = {key: str(value) for key, value in tags.items() if value is not None}
-    with store.lock(f"register/{conf.name}"), mlflow_at(run.tracking_uri):
-        found = registry.find(run.tracking_uri, conf.name, model.digest)
+    with store.lock(f"register/{conf.name}"), mlflow_at(uri):
+        found = registry.find(uri, conf.name, model.digest)
         package = packing.Package(
             conf.name, conf.kind, model.path, text, card.description(text), known, run.mlflow_run
         )  # fmt: skip
         if found is None:
-            return _registered(conf, packing.register(run.tracking_uri, package), model.digest)
-        client = client_for(run.tracking_uri)
+            return _registered(conf, packing.register(uri, package), model.digest)
+        client = client_for(uri)
         for key, value in known.items():
             client.set_model_version_tag(conf.name, str(found.version), key, value)
         client.update_model_version(conf.name, str(found.version), package.description)
@@ -127,6 +131,8 @@ def promote_model(
     moved = promotion.promote_accepted(open_store(), _uri(), registered, incumbent, decision, hours)
     if moved.get("waiting"):
         return {**registered, "aliases": [], "promoted": False, **moved}
+    if moved["found"]:
+        print(moved["found"], flush=True)
     return {**registered, "aliases": ["champion"], "promoted": True, "replaced": moved["from"]}
 
 
@@ -154,11 +160,19 @@ def end_form(name: str, version: int, why: str) -> None:
 
 
 def champion_of(name: str, model: Any) -> dict[str, Any] | None:
-    """The champion that a candidate has to beat (or had to, if it is the champion itself): an observation, light."""
-    from tasks.register import registry
+    """The champion that a candidate has to beat (or had to, if it is the champion itself): an observation, light.
 
-    digest = getattr(model, "digest", None)
-    return registry.incumbent(_uri(), name, digest) if digest else registry.champion(_uri(), name)
+    None also where the champion's weights cannot be had any more: promoting says so.
+    """
+    from tasks.core.store import open_store
+    from tasks.register import registry, weights
+
+    uri, digest = _uri(), getattr(model, "digest", None)
+    found = registry.incumbent(uri, name, digest) if digest else registry.champion(uri, name)
+    if found is None:
+        return None
+    version = registry.resolve(uri, f"{name}@{found['version']}", whole=False)
+    return None if weights.unmeasurable(open_store(), uri, version) else found
 
 
 def weights_of(champion: dict[str, Any]) -> Artifact:
@@ -167,7 +181,7 @@ def weights_of(champion: dict[str, Any]) -> Artifact:
     from tasks.register import registry, weights
     from tasks.register.context import run_context
 
-    version = registry.resolve(_uri(), f"{champion['name']}@{champion['version']}")
+    version = registry.resolve(_uri(), f"{champion['name']}@{champion['version']}", whole=False)
     return weights.find(open_store(), _uri(), version, run_context().home)
 
 
@@ -233,17 +247,24 @@ def aliases_of(name: str, version: int) -> list[str]:
 
 
 def promote(refs: Refs, name: str, version: int, reason: str, force: bool = False) -> dict[str, Any]:
-    """Make a version the champion by hand; {name, to, from, moved}."""
+    """Make a version the champion by hand; {name, to, from, moved, found}."""
     from tasks.register import promotion
 
     return promotion.promote(refs, _uri(), name, version, reason, force)
 
 
 def rollback(refs: Refs, name: str) -> dict[str, Any]:
-    """Make the champion before this one champion again; {name, to, from, moved}."""
+    """Make the newest champion before this one that still exists champion again; {name, to, from, moved, found}."""
     from tasks.register import promotion
 
     return promotion.rollback(refs, _uri(), name)
+
+
+def examine(refs: Journals) -> list[Check]:
+    """What `doctor` shows of the registry: each model, and where MLflow and the journal disagree."""
+    from tasks.register import examine as looking
+
+    return looking.examine(refs, _uri())
 
 
 def generate(

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact, Manifest
 from tasks.core.errors import ArtifactError
+from tasks.register import registry
 from tasks.register.generate import weights_folder
 from tasks.register.lookup import ModelVersion, sizes_in
 
@@ -20,6 +21,27 @@ class Looks(Protocol):
         """The manifest of a whole artifact, or why there is none."""
 
 
+def unmeasurable(store: Looks, uri: str, version: ModelVersion) -> str | None:
+    """Why the weights behind a version cannot be had any more; None if they can."""
+    if version.digest is None or "fromzero.artifact" not in version.tags:
+        return "fromzero did not register it"
+    if _kept(store, version) is not None:
+        return None
+    wrong = registry.damage(uri, version)
+    return f"its weights are gone ({wrong[0]})" if wrong else None
+
+
+def _kept(store: Looks, version: ModelVersion) -> Artifact | None:
+    """The artifact that a version was registered from, if the store still has it."""
+    step, _, key = version.tags["fromzero.artifact"].partition("/")
+    part = version.tags.get("fromzero.part")
+    found = store.look(step, key)
+    if not isinstance(found, Manifest):
+        return None
+    artifact = Artifact.of(found).part(part) if part else Artifact.of(found)
+    return artifact if artifact.digest == version.digest else None
+
+
 def find(store: Looks, uri: str, version: ModelVersion, home: Path) -> Artifact:
     """The model directory behind a version, its digest as when it was registered.
 
@@ -28,14 +50,14 @@ def find(store: Looks, uri: str, version: ModelVersion, home: Path) -> Artifact:
     """
     if version.digest is None or "fromzero.artifact" not in version.tags:
         raise ArtifactError(f"{version.name} version {version.version} was not registered by fromzero: promote another")
+    if kept := _kept(store, version):
+        return kept
+    if wrong := registry.damage(uri, version):
+        raise ArtifactError(
+            f"{version.name} version {version.version}: {wrong[0]}, and the store has its weights no more"
+        )
     step, _, key = version.tags["fromzero.artifact"].partition("/")
     part = version.tags.get("fromzero.part")
-    found = store.look(step, key)
-    if isinstance(found, Manifest):
-        whole = Artifact.of(found)
-        artifact = whole.part(part) if part else whole
-        if artifact.digest == version.digest:
-            return artifact
     root = home.resolve() / "mlflow" / "weights" / version.digest
     _show(uri, version, root / "content" / (part or ""))
     return Artifact(step, key, version.digest, part_name=part, root=root)

@@ -27,7 +27,8 @@ def client_for(uri: str) -> MlflowClient:
 def mlflow_at(uri: str) -> Iterator[None]:
     """Let all of MLflow write to `uri` inside: its registry looks logged models up where the environment says.
 
-    What its client raises becomes `Transient` (it cannot be reached) or `HostError`.
+    What its client raises becomes `Transient` (it cannot be reached, or somebody deletes what is worked on) or
+    `HostError`.
     """
     from mlflow.exceptions import MlflowException, RestException
 
@@ -35,9 +36,13 @@ def mlflow_at(uri: str) -> Iterator[None]:
     os.environ["MLFLOW_TRACKING_URI"] = uri
     try:
         yield
-    except RestException as error:
-        raise HostError(f"MLflow at {uri} refuses: {error}") from error
     except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise Transient(
+                "somebody has deleted in MLflow what this was working on: run again, it looks anew"
+            ) from error
+        if isinstance(error, RestException):
+            raise HostError(f"MLflow at {uri} refuses: {error}") from error
         kind = Transient if "API request" in str(error) or "locked" in str(error) else HostError
         raise kind(f"MLflow at {uri}: {error}") from error
     finally:

@@ -49,6 +49,10 @@ class FakeStore:
         path.write_text(json.dumps(value))
         return hash_file(path)
 
+    def refs(self) -> dict[str, dict[str, Any]]:
+        paths = self.folder.rglob("*.json")
+        return {str(path.relative_to(self.folder).with_suffix("")): json.loads(path.read_text()) for path in paths}
+
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         assert name not in self.held, "the lease is held"

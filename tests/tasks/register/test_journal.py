@@ -7,11 +7,16 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.register.journal import champions
+from tasks.register import journal
+from tasks.register.journal import Champion
 
 
 def entry(action: str, to: int | None, state: str = "done") -> dict[str, Any]:
     return {"action": action, "to": to, "state": state}
+
+
+def champions(entries: list[dict[str, Any]]) -> list[int]:
+    return [champion.version for champion in journal.champions(entries)]
 
 
 def test_transitions_that_were_undone_or_only_begun_count_for_nothing() -> None:
@@ -39,3 +44,11 @@ def test_each_rollback_undoes_exactly_the_last_promotion_that_stands(moves: list
             stack.pop()
             entries.append(entry("rollback", stack[-1]))
         assert champions(entries) == stack
+
+
+def test_a_number_that_means_other_weights_now_is_another_champion() -> None:
+    """A model that was deleted and registered anew counts its versions from 1 again."""
+    old, new = (entry("promote", 1) | {"digest": digest} for digest in "ab")
+    assert journal.champions([old, new]) == [Champion(1, "a"), Champion(1, "b")]
+    back = entry("rollback", 2) | {"digest": "a"}
+    assert journal.champions([old, new, back]) == [Champion(2, "a")], "the same weights under another number"
