@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 def hand_down(recipe: Recipe) -> Path:
     """Let every process of this command find the same home and store."""
-    folder = home()
+    folder, store = home(), recipe.store
+    if store.kind == "local" and store.path:  # the others stand elsewhere
+        store = store.model_copy(update={"path": str(Path(store.path).absolute())})
     os.environ["FROMZERO_HOME"] = str(folder)
-    os.environ["FROMZERO_STORE"] = recipe.store.model_dump_json()
+    os.environ["FROMZERO_STORE"] = store.model_dump_json()
     return folder
 
 
@@ -125,8 +127,10 @@ def run_inside(
 
 
 def announced_plan(recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...], until: str | None) -> Planner:
-    """The plan, its counts said; raises `HostError` if it trains on a GPU that is not here."""
+    """The plan, its counts said; raises `HostError` if it trains on a GPU that is not here or cannot make anything."""
     planned = plan(recipe, refresh, until)
+    if why := planned.unwritable():
+        raise HostError(why)
     if any(row.step == "pretrain" and row.action != "hit" for row in planned.rows):
         pretrain.check_device(recipe.pretrain.run)
     counts = {action: sum(row.action == action for row in planned.rows) for action in ("hit", "run", "wait")}

@@ -32,6 +32,8 @@ class S3Server:
     """
 
     access_key = "test-key"
+    reader_key = "reader-key"
+    """Of somebody who may read and list, with the same secret."""
     secret_key = "test-secret"
     region = "us-east-1"
 
@@ -69,8 +71,13 @@ class S3Server:
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
+        reader = {
+            "name": "reader",
+            "credentials": [{"accessKey": self.reader_key, "secretKey": self.secret_key}],
+            "actions": ["Read", "List"],
+        }
         config = self.folder / "s3.json"
-        config.write_text(json.dumps({"identities": [identity]}))
+        config.write_text(json.dumps({"identities": [identity, reader]}))
         s3, master, volume, filer, admin = self.ports
         command = [
             weed(), "mini", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",

@@ -30,14 +30,16 @@ def plan(recipe: Recipe, until: str | None, refresh: tuple[str, ...], as_json: b
 
     running.hand_down(recipe)
     planned = running.plan(recipe, refresh, until)
-    rows, prices = planned.rows, planned.prices
+    rows, prices, problem = planned.rows, planned.prices, planned.unwritable()
     if as_json:
-        click.echo(json.dumps({"steps": [asdict(row) for row in rows]}))
+        click.echo(json.dumps({"steps": [asdict(row) for row in rows], **({"problem": problem} if problem else {})}))
     else:
         screen = console()
         screen.print(plan_table(rows, screen.width, prices))
         for line in plan_lines(rows, prices):
             screen.print(line, markup=False)
+        if problem:
+            screen.print(f"this cannot run: {problem}", markup=False)
 
 
 @click.command()

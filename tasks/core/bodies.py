@@ -81,9 +81,10 @@ class Bodies:
         """Carry the job's effect out, unless the world is as it would leave it; what its state is called, and says."""
         engine, step, call = self.engine, job.call.step, job.call
         assert step.check is not None
-        lease = engine.store.lock(f"_effects/{step.name}")
+        check = step.check
+        lease = engine.store.lock(f"_effects/{step.name}", done=lambda: check(*call.inputs, call.conf) is not None)
         try:
-            done = step.check(*call.inputs, call.conf)
+            done = check(*call.inputs, call.conf)
             if done is not None:
                 job.result = done
                 return _waiting(job) or ("Cached", "already done")

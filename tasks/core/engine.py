@@ -278,7 +278,10 @@ class Engine(Interpretation):
 
     def _remember(self, ref: str, etag: str | None, value: dict[str, Any]) -> None:
         if value != self.store.get_ref(ref)[0]:
-            with suppress(Conflict):  # the run that was faster has written the same, or what comes after
+            with (
+                suppress(Conflict),
+                self.store.if_writable(f"_refs/{ref}"),
+            ):  # the run that was faster has written the same, or what comes after
                 self.store.set_ref(ref, value, etag)
 
     def observe(self, ref: str, look: Callable[[Any, Any], tuple[Any, Any]], conf: Any) -> Any:
@@ -288,7 +291,8 @@ class Engine(Interpretation):
             value, new = look(conf, memory)
             try:
                 if new != memory:
-                    self.store.set_ref(ref, new, etag)
+                    with self.store.if_writable(f"_refs/{ref}"):
+                        self.store.set_ref(ref, new, etag)
                 return value
             except Conflict:
                 continue
@@ -362,7 +366,7 @@ class Locks(LockManager):
         """Take the lease, saying so if another run has it; an error is sorted into our tree and kept for the engine."""
         try:
             try:
-                self.leases[key] = self.engine.store.lock(key, 0.0)
+                self.leases[key] = self.engine.store.lock(key, 0.0, lambda: self._whole(key))
             except Conflict:
                 if stopping.is_set():
                     raise
@@ -371,6 +375,9 @@ class Locks(LockManager):
         except Exception as error:
             raise self.engine.failed(key, error) from error
         return True
+
+    def _whole(self, key: str) -> bool:
+        return isinstance(self.engine.whole(key), Manifest)
 
     async def aacquire_lock(self, *arguments: Any, **named: Any) -> bool:
         """As `acquire_lock`."""

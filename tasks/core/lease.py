@@ -65,6 +65,25 @@ class FileLease:
         self.release()
 
 
+class Reading:
+    """What a reader of a store that it cannot write has in place of a lease: nobody is kept out."""
+
+    epoch = 0
+    fd: int | None = None
+
+    def held(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
 def lock_file(path: Path, timeout: float | None = None) -> FileLease:
     """Lock a file, waiting up to `timeout` seconds (None: for ever); raises `Conflict` if it stays taken."""
     path.parent.mkdir(parents=True, exist_ok=True)

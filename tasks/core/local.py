@@ -112,6 +112,16 @@ class LocalBackend:
         """An flock on a file under _locks/ that is never unlinked."""
         return lock_file(self.root / "_locks" / f"{name}.lock", timeout)
 
+    def unwritable(self, name: str) -> str | None:
+        """Why nothing can be made under a name here, by the permissions of its folder, its work directory and lock."""
+        for place in (self.root / name, self.root / "_work" / name, self.root / "_locks" / f"{name}.lock"):
+            there = next(folder for folder in (place, *place.parents) if folder.exists())
+            if not os.access(there, os.W_OK if there.is_file() else os.W_OK | os.X_OK):
+                mounted = os.statvfs(there).f_flag & os.ST_RDONLY
+                how = "is on a read-only file system" if mounted else "may not be written by this user"
+                return f"the store {self.root} can only be read here: {there} {how}"
+        return None
+
     def open_work(self, name: str, lease: Lease) -> Workdir:
         """The folder under _work/; the flock keeps everybody else out of it."""
         return Workdir(self.root / "_work" / name)

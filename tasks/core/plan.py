@@ -225,6 +225,17 @@ class Planner(Interpretation):
         self.rows.append(Row(call.step.name, call.shard, action, f"waits on {waits.label}" if waits else ""))
         return done if done is not None else Pending(call.label, call.shard)
 
+    def unwritable(self) -> str | None:
+        """Why what is to be made cannot be kept in the store; None if it can, or nothing is to be made."""
+        rows = [row for row in self.rows if row.action != "hit"]
+        effects = {name for name, step in self.steps.items() if step.effect}
+        names = [
+            f"_effects/{row.step}" if row.step in effects else "/".join(filter(None, [row.step, row.key]))
+            for row in rows
+        ]
+        why = self.store.unwritable(dict.fromkeys(names))
+        return why and f"{rows[0].step} and {len(rows) - 1} more are to be made, but {why}"
+
     def _history(self, step: str) -> list[Manifest]:
         """All artifacts of a step, the newest last."""
         if step not in self._past:

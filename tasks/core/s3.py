@@ -17,7 +17,7 @@ from typing import Any
 from conf.schema.store import S3StoreConf
 from tasks.core.artifact import FileEntry, canonical, hash_file, sha256
 from tasks.core.bucket import Bucket, file_pieces
-from tasks.core.errors import ArtifactError, Conflict, Transient
+from tasks.core.errors import ArtifactError, ConfigError, Conflict, Transient
 from tasks.core.lease import Lease, lock_file
 from tasks.core.s3_lease import acquire
 from tasks.core.step import Workdir, write_atomically
@@ -138,6 +138,16 @@ class S3Backend:
         self.bucket.abort_uploads(prefix)
 
     # leases
+
+    def unwritable(self, name: str) -> str | None:
+        """Why nothing can be written: what the server says to a write that could not take place in any case."""
+        try:
+            self.bucket.put("_locks/of-nobody", b"", '"0"')
+        except Conflict:
+            return None
+        except ConfigError as error:
+            return f"the store {self.bucket.where} can only be read with these credentials: {error}"
+        return None
 
     def lock(self, name: str, timeout: float | None = None) -> Lease:
         """The lease object _locks/NAME, under a lock on a local file; raises `Conflict` after `timeout` seconds."""

@@ -7,15 +7,16 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from conf.schema.store import StoreConf
 from tasks.core.artifact import Artifact, FileEntry, Manifest, digest_of, hash_file
-from tasks.core.errors import ArtifactError, ConfigError, Conflict
-from tasks.core.lease import Lease
+from tasks.core.errors import ArtifactError, ConfigError, Conflict, FromzeroError, HostError
+from tasks.core.lease import Lease, Reading
 from tasks.core.step import Workdir
 
 Listing = Mapping[str, int]
@@ -51,6 +52,9 @@ class Backend(Protocol):
 
     def lock(self, name: str, timeout: float | None = None) -> Lease:
         """The lease of that name; raises `Conflict` after `timeout` seconds (None: wait for ever)."""
+
+    def unwritable(self, name: str) -> str | None:
+        """Why nothing can be made under a name; None if it can, as far as can be seen."""
 
     def open_work(self, name: str, lease: Lease) -> Workdir:
         """The work directory of that name, with what earlier holders of its lease left there."""
@@ -245,9 +249,39 @@ class Store:
 
     # leases and work directories
 
-    def lock(self, name: str, timeout: float | None = None) -> Lease:
-        """The lease of that name; wait up to `timeout` seconds, then raise `Conflict`."""
-        return self.backend.lock(name, timeout)
+    def lock(self, name: str, timeout: float | None = None, done: Callable[[], bool] = lambda: False) -> Lease:
+        """The lease of that name; wait up to `timeout` seconds, then raise `Conflict`.
+
+        In a store that can only be read nothing is made: what is `done` already needs no lease. Raises `HostError` for
+        what is not.
+        """
+        try:
+            return self.backend.lock(name, timeout)
+        except Conflict:
+            raise
+        except (OSError, FromzeroError) as error:
+            if (why := self.unwritable((name,))) is None:
+                raise
+            if done():
+                return Reading()
+            raise HostError(why) from error
+
+    def unwritable(self, names: Iterable[str]) -> str | None:
+        """Why something cannot be made that is kept under these names (STEP, STEP/KEY, a ref), and the mend."""
+        why = next(filter(None, map(self.backend.unwritable, names)), None)
+        mend = "what is whole in it is served: to make more, mend that or name another store (store.path, store.bucket)"
+        return why and f"{why}; {mend}"
+
+    @contextmanager
+    def if_writable(self, name: str) -> Iterator[None]:
+        """What is to be written inside, and no artifact needs, is left out where the store can only be read."""
+        try:
+            yield
+        except Conflict:
+            raise
+        except (OSError, FromzeroError):
+            if self.backend.unwritable(name) is None:
+                raise
 
 
 def _ref_name(name: str) -> str:
@@ -287,4 +321,4 @@ def open_store(conf: StoreConf | None = None) -> Store:
         return Store(S3Backend.from_conf(conf, home()))
     from tasks.core.local import LocalBackend
 
-    return Store(LocalBackend(Path(conf.path) if conf.path else home() / "store"))
+    return Store(LocalBackend(Path(conf.path).absolute() if conf.path else home() / "store"))
