@@ -1,4 +1,4 @@
-"""Which documents belong together: those with the same exact hash, and those that share a band and are alike."""
+"""Which documents may be duplicates: those with the same exact hash, and those that share a band and are alike."""
 
 from __future__ import annotations
 
@@ -59,5 +59,15 @@ def _join_alike(left: Docs, right: Docs, signatures: Column, forest: Forest, thr
     """Join the pairs that are alike; those that are in one component already need no look."""
     apart = forest.roots(left) != forest.roots(right)
     left, right = left[apart], right[apart]
-    alike = (signatures.take(left)["minhash"] == signatures.take(right)["minhash"]).mean(axis=1) >= threshold
-    forest.join(left[alike], right[alike])
+    same = alike(left, right, signatures, threshold)
+    forest.join(left[same], right[same])
+
+
+def alike(left: Docs, right: Docs, signatures: Column, threshold: float) -> NDArray[np.bool_]:
+    """Whether the estimated Jaccard similarity of each pair of documents reaches the threshold."""
+    found = np.empty(len(left), np.bool_)
+    for first in range(0, len(left), _CHUNK):
+        chunk = slice(first, first + _CHUNK)
+        one, other = (signatures.take(docs[chunk])["minhash"] for docs in (left, right))
+        found[chunk] = (one == other).mean(axis=1) >= threshold
+    return found

@@ -1,10 +1,11 @@
 """Which documents are duplicates of which, and which one stays.
 
 Documents with the same exact hash, or that share a band of their signatures and whose estimated Jaccard similarity
-reaches the threshold, are joined; a cluster is a connected component. Within one intake the outcome depends on the set
-of documents alone; across intakes a document that was accepted once stays.
+reaches the threshold, may be duplicates, and so may what they are joined to; one is dropped if one that stays is as
+alike. Within one intake the outcome depends on the set of documents alone; across intakes a document that was accepted
+once stays.
 
-Signatures, ids and hashes are on disk; what is in memory for the whole corpus is 9 to 13 bytes a document.
+Signatures, ids and hashes are on disk; what is in memory for the whole corpus is 14 bytes a document.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ ACCEPTED = pl.Schema({"id": pl.String, "shard": pl.String})
 """The state for the next intake: the documents that were kept, and the shard that holds each."""
 DROPS = pl.Schema({"id": pl.String, "kept_id": pl.String, "reason": pl.String})
 SIZES = pl.Schema({"id": pl.String, "size": pl.UInt32})
-"""How many different documents the cluster of an accepted one had in the intake that accepted it, where more than one.
+"""How many different documents an accepted one stood for in the intake that accepted it, where more than one.
 
-A later intake leaves it as it is, although newcomers may join the cluster: an old shard keeps its digest.
+A later intake leaves it as it is, although newcomers may be dropped for it: an old shard keeps its digest.
 """
 REASONS = ("near_duplicate", "exact_duplicate")
 
@@ -55,7 +56,7 @@ def cluster_shards(
     scratch.mkdir(parents=True)
     documents, before = take_in(shards, previous, scratch, conf)
     forest = join(documents, conf)
-    survivors = choose(documents, before, forest, scratch)
+    survivors = choose(documents, before, forest, scratch, conf)
     outcome = _Outcome(documents, before, survivors, scratch)
     with TableWriter(out("accepted/documents.parquet"), ACCEPTED) as writer:
         for frame in outcome.accepted():
@@ -103,7 +104,7 @@ class _Outcome:
         flags, copies = self._documents.flags[first:last], self._documents.copies.pop(number)
         gone = np.flatnonzero(flags & KEPT == 0)
         dropped = np.concatenate((gone, copies["doc"] - first))
-        kept = self._documents.names.take(self._survivors.kept_for(self._documents, number)[dropped])
+        kept = self._documents.names.take(self._survivors.kept[dropped + first])
         exact = names["exact"][dropped] == kept["exact"]
         shards = np.concatenate((names["shard"][gone], copies["shard"]))
         self._drops.put(self._group[shards], shard=shards, id=names["id"][dropped], kept=kept["id"], exact=exact)
@@ -117,7 +118,7 @@ class _Outcome:
         recorded = self._previous.sized & (self._documents.flags[first:last] & EARLIER > 0)
         sizes = np.zeros(last - first, np.uint32)
         counted = kept & ~recorded
-        sizes[counted] = self._survivors.sizes.take(self._survivors.roots[first:last][counted])["size"]
+        sizes[counted] = self._survivors.sizes.read(first, last - first)["size"][counted]
         places, there = find(names["id"], known["id"])
         there[there] = recorded[places[there]]
         sizes[places[there]] = known["size"][there]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from conf.schema.clean import DedupConf
 from tasks.clean.columns import ID, Column, Ids, Indices, Partitions, Rows, find, from_hex, heads
 from tasks.core.errors import DataError
-from tasks.text.words import mix
+from tasks.text.words import Hashes, mix
 
 RANKS = ("test", "valid", "train")
 """Parts, the one whose documents stay first."""
@@ -182,7 +182,13 @@ def _put(documents: Documents, rows: Rows, docs: Indices, conf: DedupConf) -> No
     documents.signatures.append(minhash=rows["minhash"])
     documents.exact.append(heads(rows["exact"]), exact=rows["exact"], doc=docs)
     for band, partitions in enumerate(documents.bands):
-        key = np.zeros(len(rows), np.uint64)
-        for column in range(band * conf.rows, (band + 1) * conf.rows):
-            key = mix(key + rows["minhash"][:, column])
+        key = band_key(rows["minhash"], band, conf)
         partitions.append((key >> np.uint64(32)).astype(np.uint32), key=key, doc=docs)
+
+
+def band_key(minhash: NDArray[np.uint32], band: int, conf: DedupConf) -> Hashes:
+    """One number for the hashes of a band of each signature."""
+    key = np.zeros(len(minhash), np.uint64)
+    for column in range(band * conf.rows, (band + 1) * conf.rows):
+        key = mix(key + minhash[:, column])
+    return key

@@ -1,4 +1,10 @@
-"""Which document of each cluster stays, and whom those that do not stay are dropped for."""
+"""Which documents stay, and whom each of the others is dropped for.
+
+In the order of their priority (what an earlier intake accepted, then test, valid, train, then the smallest id) each
+document stays unless one that stays is alike: a chain of revisions keeps one here and there, not one of all. Documents
+are compared within their cluster only: with the first `LEADERS` that stay there, in rounds over all clusters at once,
+and those of clusters that keep more with what shares a band with them (`tasks.clean.crowd`).
+"""
 
 from __future__ import annotations
 
@@ -8,95 +14,129 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from conf.schema.clean import DedupConf
+from tasks.clean.buckets import alike
 from tasks.clean.columns import ID, Column, Ids, Partitions, find, heads
+from tasks.clean.crowd import disperse
 from tasks.clean.forest import Forest, blocks
 from tasks.clean.intake import EARLIER, FRESH, KEPT, LIMIT, RANK, RANKS, Documents, Previous, first_of
 
 Numbers = NDArray[np.uint32]
+OPEN = 2**32 - 1
+"""Stands for a decision that is still to be taken."""
+LEADERS = 16
+"""Documents of a cluster that all others of it are compared with."""
 
 
 @dataclass(frozen=True)
 class Survivors:
-    """The outcome by numbers; whether a document stays is in its flags."""
+    """The outcome by numbers; whether a document stays is in its flags too."""
 
-    roots: Numbers
-    """Of each document, the smallest number in its cluster."""
-    best: Numbers
-    """By root, the document that the cluster keeps if it has none accepted earlier, else the first one of these."""
+    kept: Numbers
+    """Of each document the one that it is dropped for, itself if it stays."""
     sizes: Column
-    """size: by root, the documents of the cluster."""
-    remembered: Partitions
-    """doc, kept: dropped documents and whom an earlier intake dropped them for, where that is still right."""
-
-    def kept_for(self, documents: Documents, number: int) -> Numbers:
-        """Of each document in one file divided by id, itself if it stays, else the one that it is dropped for."""
-        first, last = documents.starts[number : number + 2]
-        best = self.best[self.roots[first:last]]
-        remembered = self.remembered.pop(number)
-        best[remembered["doc"] - first] = remembered["kept"]
-        return np.where(documents.flags[first:last] & KEPT > 0, np.arange(first, last, dtype=np.uint32), best)
+    """size: of each document that stays, how many documents are it or dropped for it; 0 of the others."""
 
 
-def choose(documents: Documents, previous: Previous, forest: Forest, scratch: Path) -> Survivors:
-    """In each cluster every document accepted earlier stays; if there is none, the one of test, then of valid, then
-    with the smallest id. Sets `KEPT` of those, and `FRESH` of those that would stay if none had been accepted earlier.
-    """
+def choose(documents: Documents, previous: Previous, forest: Forest, scratch: Path, conf: DedupConf) -> Survivors:
+    """Decide on all documents. Sets `KEPT` of those that stay, and `FRESH` of those that would stay if none had been
+    accepted earlier. A drop decided earlier stands as long as the document that it names is there and is alike."""
     roots, flags = forest.flatten(), documents.flags
-    sizes = _sizes(roots, scratch)
-    for block in blocks(len(roots)):
-        flags[block] |= np.where(flags[block] & EARLIER > 0, KEPT, 0).astype(np.uint8)
-    _mark(flags, roots, _best(roots, flags, 0), FRESH)
-    best = _best(roots, flags, len(RANKS))
-    _mark(flags, roots, best, KEPT)
-    return Survivors(roots, best, sizes, _remember(documents, previous, roots, scratch))
+    any_earlier = any((flags[block] & EARLIER > 0).any() for block in blocks(len(flags)))
+    if any_earlier:
+        _mark(flags, _decide(documents, roots, np.full(len(roots), OPEN, np.uint32), 0, conf), FRESH)
+    kept = np.full(len(roots), OPEN, np.uint32)
+    _remember(documents, previous, kept, scratch, conf)
+    kept = _decide(documents, roots, kept, EARLIER, conf)
+    _mark(flags, kept, KEPT if any_earlier else KEPT | FRESH)
+    return Survivors(kept, _sizes(kept, scratch))
 
 
-def _best(roots: Numbers, flags: NDArray[np.uint8], newcomer: int) -> Numbers:
-    """By root, the first document by rank (a newcomer's is so much higher) and number."""
-    best = np.full(len(roots), 2**32 - 1, np.uint32)
+def _decide(documents: Documents, roots: Numbers, kept: Numbers, immune: int, conf: DedupConf) -> Numbers:
+    """Fill in `kept` where it is open; documents with the flag `immune` stay whatever they are like."""
+    flags = documents.flags
+    for _ in range(LEADERS):
+        waiting = np.zeros(len(roots), np.bool_)
+        for block in blocks(len(roots)):
+            waiting[roots[block][(kept[block] == OPEN) & (flags[block] & immune == 0)]] = True
+        if not waiting.any():
+            break
+        best = _first(documents, roots, kept, waiting, immune)
+        for block in blocks(len(roots)):
+            docs = np.flatnonzero((kept[block] == OPEN) & waiting[roots[block]]).astype(np.uint32) + block.start
+            leaders = best[roots[docs]]
+            kept[docs[docs == leaders]] = docs[docs == leaders]
+            others = (docs != leaders) & (flags[docs] & immune == 0)
+            docs, leaders = docs[others], leaders[others]
+            same = alike(docs, leaders, documents.signatures, conf.threshold)
+            kept[docs[same]] = leaders[same]
+    return _decide_rest(documents, roots, kept, immune, conf)
+
+
+def _decide_rest(documents: Documents, roots: Numbers, kept: Numbers, immune: int, conf: DedupConf) -> Numbers:
+    flags, waiting, rest = documents.flags, np.zeros(len(roots), np.bool_), [np.empty(0, np.uint32)]
     for block in blocks(len(roots)):
-        rank = (flags[block] & RANK) + np.where(flags[block] & EARLIER > 0, 0, newcomer)
-        numbers = np.arange(block.start, block.stop, dtype=np.uint32)
-        np.minimum.at(best, roots[block], rank.astype(np.uint32) * np.uint32(LIMIT) | numbers)
+        waiting[roots[block][(kept[block] == OPEN) & (flags[block] & immune == 0)]] = True
+    for block in blocks(len(roots)):
+        docs = np.flatnonzero(kept[block] == OPEN).astype(np.uint32) + block.start
+        rest.append(docs[waiting[roots[docs]]])
+        safe = docs[~waiting[roots[docs]]]
+        kept[safe] = safe
+    crowd = np.concatenate(rest)
+    if len(crowd):
+        crowd = crowd[np.argsort(_priority(flags, crowd, immune), kind="stable")]
+        kept[crowd] = disperse(crowd, flags[crowd] & immune > 0, documents.signatures, conf)
+    return kept
+
+
+def _priority(flags: NDArray[np.uint8], docs: Numbers, immune: int) -> Numbers:
+    rank = (flags[docs] & RANK) + np.where(flags[docs] & immune > 0, 0, len(RANKS))
+    return rank.astype(np.uint32) * np.uint32(LIMIT) | docs
+
+
+def _first(documents: Documents, roots: Numbers, kept: Numbers, waiting: NDArray[np.bool_], immune: int) -> Numbers:
+    """By root of a cluster that waits, the first of its documents that are not decided on."""
+    best = np.full(len(roots), OPEN, np.uint32)
+    for block in blocks(len(roots)):
+        docs = np.flatnonzero((kept[block] == OPEN) & waiting[roots[block]]).astype(np.uint32) + block.start
+        np.minimum.at(best, roots[docs], _priority(documents.flags, docs, immune))
     best &= np.uint32(LIMIT - 1)
     return best
 
 
-def _mark(flags: NDArray[np.uint8], roots: Numbers, best: Numbers, bit: int) -> None:
-    for block in blocks(len(roots)):
-        chosen = best[roots[block]] == np.arange(block.start, block.stop, dtype=np.uint32)
+def _mark(flags: NDArray[np.uint8], kept: Numbers, bit: int) -> None:
+    for block in blocks(len(kept)):
+        chosen = kept[block] == np.arange(block.start, block.stop, dtype=np.uint32)
         flags[block] |= np.where(chosen, bit, 0).astype(np.uint8)
 
 
-def _sizes(roots: Numbers, scratch: Path) -> Column:
-    counts = np.zeros(len(roots), np.uint32)
-    for block in blocks(len(roots)):
-        np.add.at(counts, roots[block], np.uint32(1))
+def _sizes(kept: Numbers, scratch: Path) -> Column:
+    counts = np.zeros(len(kept), np.uint32)
+    for block in blocks(len(kept)):
+        np.add.at(counts, kept[block], np.uint32(1))
     column = Column(scratch / "cluster-sizes", [("size", "<u4")])
-    for block in blocks(len(roots)):
+    for block in blocks(len(kept)):
         column.append(size=counts[block])
     return column
 
 
-def _remember(documents: Documents, previous: Previous, roots: Numbers, scratch: Path) -> Partitions:
-    """A drop decided earlier keeps its survivor as long as that stays in the same cluster."""
+def _remember(documents: Documents, previous: Previous, kept: Numbers, scratch: Path, conf: DedupConf) -> None:
+    """Drop again what an earlier intake dropped for a document that is accepted still."""
     flags, count = documents.flags, len(previous.drops)
     named = Partitions(scratch / "named", [("doc", "<u4"), ("kept", ID)], count)
     for number, drops in enumerate(previous.drops.drain()):
         drops = drops[np.argsort(drops["id"], kind="stable")]
         drops = drops[first_of(drops["id"])]
         docs, there = _numbers(documents, number, drops["id"])
-        there[there] = flags[docs[there]] & KEPT == 0
-        kept = drops["kept"][there]
-        named.append(heads(kept), doc=docs[there], kept=kept)
-    remembered = Partitions(scratch / "remembered", [("doc", "<u4"), ("kept", "<u4")], count)
+        there[there] = flags[docs[there]] & EARLIER == 0
+        survivors = drops["kept"][there]
+        named.append(heads(survivors), doc=docs[there], kept=survivors)
     for number, rows in enumerate(named.drain()):
-        kept, there = _numbers(documents, number, rows["kept"])
-        kept, docs = kept[there], rows["doc"][there]
-        right = (flags[kept] & KEPT > 0) & (roots[kept] == roots[docs])
-        homes = np.searchsorted(documents.starts, docs[right], side="right") - 1
-        remembered.put(homes, doc=docs[right], kept=kept[right])
-    return remembered
+        survivors, there = _numbers(documents, number, rows["kept"])
+        there[there] = flags[survivors[there]] & EARLIER > 0
+        docs, chosen = rows["doc"][there].astype(np.uint32), survivors[there].astype(np.uint32)
+        right = alike(docs, chosen, documents.signatures, conf.threshold)
+        kept[docs[right]] = chosen[right]
 
 
 def _numbers(documents: Documents, number: int, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -1,8 +1,9 @@
 """What `tasks.clean.clusters` must decide, decided slowly: all signatures and ids in memory.
 
 Documents with the same exact hash, or that share a band of their signatures and whose estimated Jaccard similarity
-reaches the threshold, are joined; a cluster is a connected component. Within one intake the outcome depends on the set
-of documents alone; across intakes a document that was accepted once stays.
+reaches the threshold, are joined; a cluster is a connected component. One after the other, by priority, documents stay
+unless one that stays is alike: of the first that stay in the cluster, or of those that share a band. Within one intake
+the outcome depends on the set of documents alone; across intakes a document that was accepted once stays.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
+from tasks.clean import crowd, survivors
 from tasks.clean.clusters import ACCEPTED, DROPS, SIZES
 from tasks.clean.documents import PARTS
 from tasks.text.words import mix
@@ -61,20 +63,19 @@ class Outcome:
 def find_duplicates(signatures: pl.DataFrame, previous: State, conf: DedupConf) -> Outcome:
     """Decide on all documents at once.
 
-    `signatures` has the columns of `signatures.schema` and shard. In each cluster every document accepted earlier
-    stays; if there is none, the held-out one (test, then valid), then the one with the smallest id stays. The rest is
-    dropped, with the id of one that stays; a drop decided earlier keeps that id as long as it is still right, so that
-    an intake does not touch the shards before it.
+    `signatures` has the columns of `signatures.schema` and shard. By priority come what was accepted earlier, then the
+    held-out (test, then valid), then the smallest id. What is dropped has the id of the first that stays and is found
+    alike; a drop decided earlier keeps that id as long as that document is there and alike.
     """
     rows = _in_order(signatures, previous)
     documents = rows.unique("id", keep="first", maintain_order=True)
     cluster = components(documents.height, *_links(documents, conf))
-    kept, best = _survivors(documents, cluster)
+    best = _survivors(documents, cluster, previous, conf)
+    kept = pl.Series("kept", best == np.arange(len(best)))
     decided = documents.select("id", "exact", kept=kept, best=pl.Series(documents["id"].gather(best)))
-    decided = _remember(decided, cluster, previous)
     drops = _drops(rows, decided)
     accepted = decided.filter("kept").join(documents, on="id", how="left").select(ACCEPTED.names()).sort("id")
-    return Outcome(drops, accepted, _sizes(documents, kept, cluster, previous), _stats(rows, drops, cluster))
+    return Outcome(drops, accepted, _sizes(documents, kept, best, previous), _stats(rows, drops, best))
 
 
 def _in_order(signatures: pl.DataFrame, previous: State) -> pl.DataFrame:
@@ -146,24 +147,39 @@ def _bucket_pairs(keys: NDArray[np.uint64]) -> tuple[Indices, Indices]:
     return np.concatenate(lefts), np.concatenate(rights)
 
 
-def _survivors(documents: pl.DataFrame, cluster: Indices) -> tuple[pl.Series, Indices]:
-    """Whether each document stays, and the best one of its cluster (as a row number)."""
+def _survivors(documents: pl.DataFrame, cluster: Indices, previous: State, conf: DedupConf) -> Indices:
+    """Of each document (a row number) the one that it is dropped for, itself if it stays."""
     earlier, rank = documents["earlier"].to_numpy(), documents["rank"].to_numpy()
-    order = np.lexsort((np.arange(len(cluster)), rank, ~earlier, cluster))
-    labels, first = np.unique(cluster[order], return_index=True)
-    best = order[first][np.searchsorted(labels, cluster)] if len(order) else order
-    return pl.Series("kept", earlier | (best == np.arange(len(cluster)))), best
+    signatures, numbers = documents["minhash"].to_numpy(), {id_: n for n, id_ in enumerate(documents["id"])}
+    best: dict[int, int] = {}
 
+    def alike(one: int, other: int) -> bool:
+        return bool((signatures[one] == signatures[other]).mean() >= conf.threshold)
 
-def _remember(decided: pl.DataFrame, cluster: Indices, previous: State) -> pl.DataFrame:
-    """Put the survivor named by an earlier intake in place of the best one where it still stays in the same cluster."""
-    frame = decided.with_columns(pl.Series("cluster", cluster))
-    staying = frame.filter("kept").select(pl.col("id").alias("old"), pl.col("cluster").alias("old_cluster"))
-    earlier = previous.drops.filter(pl.col("id") != pl.col("kept_id")).unique("id", keep="first", maintain_order=True)
-    frame = frame.join(earlier.select("id", old="kept_id"), on="id", how="left", maintain_order="left")
-    frame = frame.join(staying, on="old", how="left", maintain_order="left")
-    best = pl.when(pl.col("old_cluster") == pl.col("cluster")).then("old").otherwise("best")
-    return frame.with_columns(pl.when("kept").then("id").otherwise(best).alias("best")).select(decided.columns)
+    for id_, kept_id in previous.drops.unique("id", keep="first", maintain_order=True).select("id", "kept_id").rows():
+        one, other = numbers.get(id_, -1), numbers.get(kept_id, -1)
+        if min(one, other) >= 0 and not earlier[one] and earlier[other] and alike(one, other):
+            best[one] = other
+    order = np.lexsort((np.arange(len(cluster)), rank, ~earlier)).tolist()
+    for members in np.unique(cluster).tolist():
+        open_ = [one for one in order if cluster[one] == members and one not in best]
+        for _ in range(survivors.LEADERS):
+            if all(earlier[one] for one in open_):
+                break
+            leader = best[open_[0]] = open_[0]
+            best.update({one: leader for one in open_ if not earlier[one] and alike(one, leader)})
+            open_ = [one for one in open_ if one not in best]
+    waiting = {cluster[one] for one in order if one not in best and not earlier[one]}
+    shared: dict[tuple[int, bytes], list[int]] = {}
+    for one in (one for one in order if one not in best):
+        if cluster[one] in waiting:
+            bands = enumerate(band.tobytes() for band in np.split(signatures[one], conf.bands))
+            buckets = [shared.setdefault(key, []) for key in bands]
+            near = sorted({other for bucket in buckets for other in bucket}, key=order.index)
+            best[one] = next((other for other in near if alike(one, other) and not earlier[one]), one)
+            for bucket in buckets:
+                bucket += [one] * (len(bucket) < crowd.SHARING and best[one] == one)
+    return np.array([best.get(one, one) for one in range(len(cluster))], np.int64)
 
 
 def _drops(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:
@@ -180,16 +196,16 @@ def _drops(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _sizes(documents: pl.DataFrame, kept: pl.Series, cluster: Indices, previous: State) -> pl.DataFrame:
-    counted = pl.Series("counted", np.bincount(cluster)[cluster] if len(cluster) else cluster)
+def _sizes(documents: pl.DataFrame, kept: pl.Series, best: Indices, previous: State) -> pl.DataFrame:
+    counted = pl.Series("counted", np.bincount(best)[best] if len(best) else best)
     known = previous.sizes.unique("id").rename({"size": "known"})
     staying = documents.with_columns(counted).filter(kept).join(known, on="id", how="left")
     size = pl.when("earlier").then("known").otherwise("counted").cast(pl.UInt32)
     return staying.select("id", "shard", size=size).filter(pl.col("size") > 1).sort("id")
 
 
-def _stats(rows: pl.DataFrame, drops: pl.DataFrame, cluster: Indices) -> dict[str, Any]:
-    sizes = np.bincount(cluster, minlength=1)
+def _stats(rows: pl.DataFrame, drops: pl.DataFrame, best: Indices) -> dict[str, Any]:
+    sizes = np.bincount(best, minlength=1)
     parts = rows.select("id", "shard", "part").join(drops, on=("id", "shard"), how="inner")
     return {
         "documents": rows.height,

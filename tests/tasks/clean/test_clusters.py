@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tasks.clean.buckets
+import tasks.clean.crowd
 import tasks.clean.forest
 import tasks.clean.intake
+import tasks.clean.survivors
 from conf.schema.clean import DedupConf
 from tasks.clean.clusters import DROPS, SIZES, cluster_shards
 from tasks.clean.documents import PARTS
@@ -174,7 +176,8 @@ def small_blocks() -> Iterator[None]:
         for module, name, rows in (
             (tasks.clean.intake, "_ROWS", 3), (tasks.clean.intake, "_KEYS", 4), (tasks.clean.intake, "_BATCH", 2),
             (tasks.clean.forest, "BLOCK", 3), (tasks.clean.buckets, "_CHUNK", 2),
-            (tasks.clean.clusters, "_GROUP", 5),
+            (tasks.clean.clusters, "_GROUP", 5), (tasks.clean.survivors, "LEADERS", 2),
+            (tasks.clean.crowd, "_BLOCK", 3), (tasks.clean.crowd, "SHARING", 2), (tasks.clean.crowd, "_CHUNK", 2),
         ):  # fmt: skip
             patch.setattr(module, name, rows)
         yield
@@ -204,13 +207,14 @@ def test_intakes_decide_what_the_slow_way_decides(intakes: list, gone: int, salt
             del shards[f"s-{gone}"]
         here = {shard: list(rows.values()) for shard, rows in shards.items()}
         tables = {shard: signed(rows) for shard, rows in here.items()}
+        signatures = pl.concat(table.with_columns(shard=pl.lit(shard)) for shard, table in tables.items())
         with small_blocks():
             fast = take(tables, fast, named=lambda ids: ids)
-        signatures = pl.concat(table.with_columns(shard=pl.lit(shard)) for shard, table in tables.items())
-        expected = find_duplicates(signatures, slow, CONF)
+            expected = find_duplicates(signatures, slow, CONF)
+            anew = kept(find_duplicates(signatures, State.empty(), CONF))
+        now = kept(expected)
         assert fast.drops.equals(expected.drops) and fast.accepted.equals(expected.accepted)
         assert fast.sizes.equals(expected.sizes.select(fast.sizes.columns))
-        anew, now = kept(find_duplicates(signatures, State.empty(), CONF)), kept(expected)
         changed = {"dropped": len(now - anew), "accepted": len(anew - now)}
         assert fast.stats == {**expected.stats, "recomputed": changed}
         slow = State(expected.accepted, expected.drops.drop("shard"), expected.sizes.drop("shard"))
@@ -222,8 +226,8 @@ def test_bands_and_buckets_beyond_the_limit_are_compared_as_the_slow_way_compare
     ids = [hashlib.sha256(str(n).encode()).hexdigest()[:32] for n in range(400)]
     exact = [hashlib.sha256(str(row).encode()).hexdigest()[:32] if n % 2 else ids[n] for n, row in enumerate(rows)]
     table = pl.DataFrame({"id": ids, "part": "train", "exact": exact, "minhash": rows}, schema=schema(conf))
-    expected = find_duplicates(table.with_columns(shard=pl.lit("s-0")), State.empty(), conf)
     with small_blocks():
+        expected = find_duplicates(table.with_columns(shard=pl.lit("s-0")), State.empty(), conf)
         found = take({"s-0": table}, conf=conf, named=lambda ids: ids)
     assert found.drops.equals(expected.drops) and found.stats["largest_cluster"] == expected.stats["largest_cluster"]
 
@@ -320,6 +324,47 @@ def test_an_id_in_two_shards_stays_once_in_the_shard_that_had_it_first() -> None
     assert second.accepted.rows() == [("a", "s-007")]
     gone = intake({"s-001": [row]}, second)
     assert gone.drops.is_empty() and gone.accepted.rows() == [("a", "s-001")]
+
+
+def revisions(count: int, step: int, length: int = 120) -> list[str]:
+    """A text that changes little by little: each drops `step` words at its beginning and gets as many new ones."""
+    words = [f"w{n}" for n in range(count * step + length)]
+    return [" ".join(words[n * step : n * step + length]) for n in range(count)]
+
+
+@pytest.mark.parametrize(("count", "step", "leaders"), [(120, 6, 16), (120, 6, 1), (60, 12, 3), (40, 2, 2)])
+def test_of_a_chain_no_document_goes_for_one_that_is_not_like_it(
+    monkeypatch: pytest.MonkeyPatch, count: int, step: int, leaders: int
+) -> None:
+    monkeypatch.setattr(tasks.clean.survivors, "LEADERS", leaders)
+    monkeypatch.setattr(tasks.clean.crowd, "_BLOCK", 16)
+    texts = {f"{n * 7919 % 10_000:04d}": text for n, text in enumerate(revisions(count, step))}
+    outcome = decide([(id_, "train", text) for id_, text in texts.items()], shards=3)
+    near = [jaccard(texts[one], texts[other]) for one, other in outcome.drops.select("id", "kept_id").rows()]
+    assert near and min(near) > 0.55, "an estimate of .7 may be so much off"
+    staying = sorted(kept(outcome))
+    apart = [jaccard(texts[one], texts[other]) for one in staying for other in staying if one < other]
+    assert max(apart) < 0.85, "what stays is not alike itself"
+    assert outcome.stats["largest_cluster"] < count / 2
+
+
+def test_a_held_out_revision_takes_only_what_is_like_it_out_of_training() -> None:
+    texts = revisions(40, 6)
+    outcome = decide([(f"{n:04d}", "test" if n == 20 else "train", text) for n, text in enumerate(texts)])
+    gone = outcome.drops.filter(pl.col("kept_id") == "0020")["id"].to_list()
+    assert gone and all(jaccard(texts[int(id_)], texts[20]) > 0.55 for id_ in gone)
+    assert len(kept(outcome)) > 5
+
+
+def test_a_chain_that_grows_keeps_what_was_accepted_and_what_was_dropped() -> None:
+    texts = revisions(60, 6)
+    rows = [(f"{n * 7919 % 10_000:04d}", "train", text) for n, text in enumerate(texts)]
+    first = intake({"s-0": rows[:20]})
+    second = intake({"s-0": rows[:20], "s-1": rows[20:]}, first)
+    assert kept(first) <= kept(second)
+    assert second.drops.filter(pl.col("shard") == "s-0").equals(first.drops)
+    third = intake({"s-0": rows[:20], "s-1": rows[20:]}, second)
+    assert third.drops.equals(second.drops) and third.accepted.equals(second.accepted)
 
 
 def test_a_large_bucket_of_near_duplicates_keeps_one() -> None:

@@ -9,6 +9,8 @@ from tasks.clean.intake import EARLIER, FRESH, KEPT, take_in
 from tasks.clean.survivors import choose
 from tests.tasks.clean.test_intake import CONF, write
 
+ALL_ALIKE = CONF.model_copy(update={"threshold": 0.0})
+
 
 @pytest.mark.parametrize(
     ("parts", "earlier", "kept", "fresh"),
@@ -32,8 +34,18 @@ def test_the_one_that_stays_in_a_cluster(
     documents.flags[earlier] |= EARLIER
     forest = Forest(3)
     forest.join(np.array([0, 1], np.uint32), np.array([1, 2], np.uint32))
-    survivors = choose(documents, before, forest, tmp_path / "scratch")
+    survivors = choose(documents, before, forest, tmp_path / "scratch", ALL_ALIKE)
     assert np.flatnonzero(documents.flags & KEPT).tolist() == kept
     assert np.flatnonzero(documents.flags & FRESH).tolist() == fresh
-    assert survivors.kept_for(documents, 0).tolist() == [n if n in kept else kept[0] for n in range(3)]
-    assert survivors.sizes.read()["size"].tolist() == [3, 0, 0]
+    found = [n if n in kept else kept[0] for n in range(3)]
+    assert survivors.kept.tolist() == found
+    assert survivors.sizes.read()["size"].tolist() == [found.count(n) for n in range(3)]
+
+
+def test_documents_of_a_cluster_that_are_not_alike_all_stay(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    documents, before = take_in(write(tmp_path, {"a": [0, 3, 6]}), None, tmp_path / "scratch", CONF)
+    forest = Forest(3)
+    forest.join(np.array([0, 1], np.uint32), np.array([1, 2], np.uint32))
+    survivors = choose(documents, before, forest, tmp_path / "scratch", CONF)
+    assert survivors.kept.tolist() == [0, 1, 2]
