@@ -57,7 +57,10 @@ def prepare(recipe: Recipe) -> Data:
     (struck,) = observe(takedown.REF, takedown.concerning, [evalset])
     evalset = clean.strike_evalset(evalset, struck, conf=data.evalset) if struck else evalset
     against = (evalset, *elsewhere) if elsewhere else evalset
-    documents = tuple(clean.decontaminate_shard.map(filtered, against, conf=data.decontaminate))
+    counted = tuple(clean.count_ngrams.map(filtered, against, conf=data.decontaminate))
+    common = clean.find_boilerplate(counted, against, conf=data.decontaminate)
+    boilerplate = [common.part(shard) for shard in names]
+    documents = tuple(clean.decontaminate_shard.map(filtered, against, boilerplate, conf=data.decontaminate))
     validate.check_documents(documents, conf=data.contract)
 
     train = tuple(shard.part("train") for shard in documents)

@@ -134,6 +134,9 @@ class DecontaminateConf(Conf):
     """Words in an n-gram (GPT-3: 13). Documents with fewer words are compared whole."""
     ngram_characters: int = Field(20, ge=1)
     """Letters in an n-gram of a script without spaces (Chinese, Japanese, Thai, …)."""
+    boilerplate: int | None = Field(5, ge=2)
+    """Documents of the corpus, the evaluation sets included, that make an n-gram boilerplate, which does not count when
+    that many have it; an evaluation document of nothing else is compared whole. null counts everything."""
     max_share: float = Field(0.2, ge=0, lt=1)
     """Largest share of distinct n-grams that a document may have in common with one evaluation document, of the one of
     the two that has fewer. 0 drops at the first common n-gram, as GPT-3 did; documentation, which shares boilerplate,

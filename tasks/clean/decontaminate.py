@@ -3,10 +3,14 @@
 Words are bare ones (`tasks.text.words.bare`). The overlap of two documents is the share of distinct n-grams that
 they have in common, of the one that has fewer: 1 when one contains the other. A document of fewer words than an n-gram
 is compared whole with the evaluation documents that are as short.
+
+Boilerplate, n-grams that occur in many documents (`tasks.clean.boilerplate`), does not count on either side; only an
+evaluation document that has nothing else is compared with all of it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +22,12 @@ import polars as pl
 from conf.schema.clean import DecontaminateConf
 from tasks.clean.documents import read_batches
 from tasks.clean.sieve import divide, sift
-from tasks.text.words import Hashes, Offsets, Runs, bare, ngrams, repeats, word_hashes
+from tasks.text.words import Hashes, Mask, Offsets, Runs, bare, ngrams, repeats, word_hashes
 
 TRAINING = ("train", "valid")
+ITEMS = 20
+"""Evaluation documents that a shard's statistics name."""
+_SHARED = r": \d+ of \d+ word \d+-grams shared$"
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,15 @@ class EvalIndex:
     grams: Hashes
     owners: Offsets
     sizes: Offsets
-    """Distinct n-grams of each evaluation document."""
+    """Distinct n-grams of each evaluation document, those that count."""
+    common: Hashes
+    """Boilerplate, in order."""
+    whole: Mask
+    """Evaluation documents of which boilerplate counts, too."""
 
     @classmethod
-    def build(cls, evalsets: Sequence[Path], conf: DecontaminateConf) -> EvalIndex:
-        """Index the documents of evaluation sets, the project's own first."""
+    def build(cls, evalsets: Sequence[Path], conf: DecontaminateConf, common: Hashes | None = None) -> EvalIndex:
+        """Index the documents of evaluation sets, the project's own first; `common` is their boilerplate."""
         ids, pairs = [pl.Series("id", [], dtype=pl.String)], [_pairs(np.empty(0, np.uint64), np.empty(0, np.int64))]
         count = 0
         for number, evalset in enumerate(evalsets):
@@ -46,8 +57,13 @@ class EvalIndex:
                 ids.append(batch.select(pl.format("{} {}", "source", "uri") if number else "id").to_series())
                 count += batch.height
         table = pl.concat(pairs).unique().sort("gram", "owner")
-        owners = table["owner"].to_numpy()
-        return cls(pl.concat(ids), table["gram"].to_numpy(), owners, np.bincount(owners, minlength=count))
+        grams, owners = table["gram"].to_numpy(), table["owner"].to_numpy()
+        common = np.empty(0, np.uint64) if common is None else np.unique(common)
+        rare = ~np.isin(grams, common)
+        whole = np.bincount(owners[rare], minlength=count) == 0
+        counted = rare | whole[owners]
+        grams, owners = grams[counted], owners[counted]
+        return cls(pl.concat(ids), grams, owners, np.bincount(owners, minlength=count), common, whole)
 
     def worst_overlap(self, texts: pl.Series, conf: DecontaminateConf) -> pl.DataFrame:
         """For each row (counted from 0) that overlaps too much: row, evalset_id, n-grams shared, of how many."""
@@ -62,7 +78,9 @@ class EvalIndex:
             {"row": runs.owners[spread], "owner": self.owners[begins[spread] + within], "gram": runs.values[spread]}
         )
         counts = shared.group_by("row", "owner").agg(shared=pl.col("gram").n_unique())
-        smaller = np.minimum(sizes[counts["row"].to_numpy()], self.sizes[counts["owner"].to_numpy()])
+        rows, owners = counts["row"].to_numpy(), counts["owner"].to_numpy()
+        own = np.where(self.whole[owners], sizes[rows], (sizes - self._boilerplate(runs))[rows])
+        smaller = np.minimum(own, self.sizes[owners])
         ids = self.ids.gather(counts["owner"])
         return (
             counts.with_columns(pl.Series("of", smaller, dtype=pl.Int64), ids.alias("evalset_id"))
@@ -71,6 +89,12 @@ class EvalIndex:
             .unique("row", keep="first", maintain_order=True)
             .sort("row")
         )
+
+    def _boilerplate(self, runs: Runs) -> Offsets:
+        """How many distinct n-grams of each document are boilerplate."""
+        there = np.isin(runs.values, self.common)
+        found = pl.DataFrame({"row": runs.owners[there], "gram": runs.values[there]}).unique()
+        return np.bincount(found["row"].to_numpy(), minlength=len(runs.lengths)).astype(np.int64)
 
 
 def _pairs(grams: Hashes, owners: Offsets) -> pl.DataFrame:
@@ -102,8 +126,21 @@ def decontaminate(
     out: Callable[[str], Path],
     rejects: Path,
     conf: DecontaminateConf,
+    common: Path | None = None,
 ) -> dict[str, Any]:
     """Write train and valid without the documents that overlap `evalsets`, tables of documents of which the first is
-    the project's own; returns counts per part."""
-    index = EvalIndex.build(evalsets, conf)
-    return sift(docs, out, rejects, ((part, lambda batch: divide(judge(batch, index, conf))) for part in TRAINING))
+    the project's own; `common` is what `boilerplate.find` wrote for the shard.
+
+    Returns counts per part, and under evaluation_items the evaluation documents that took most out, with how many.
+    """
+    index = EvalIndex.build(evalsets, conf, pl.read_parquet(common)["gram"].to_numpy() if common else None)
+    items: Counter[str] = Counter()
+
+    def let(batch: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        kept, dropped = divide(judge(batch, index, conf))
+        items.update(dropped["detail"].str.replace(_SHARED, ""))
+        return kept, dropped
+
+    stats = sift(docs, out, rejects, ((part, let) for part in TRAINING))
+    most = sorted(items.items(), key=lambda item: (-item[1], item[0]))[:ITEMS]
+    return {**stats, "evaluation_items": dict(most)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf, EvalsetConf
 from tasks.clean.recogniser import recogniser
@@ -12,8 +13,10 @@ from tasks.core.step import Cpu, Stats, Workdir, step
 __all__ = [
     "clean_shard",
     "cluster",
+    "count_ngrams",
     "decontaminate_shard",
     "filter_shard",
+    "find_boilerplate",
     "freeze_evalset",
     "recogniser",
     "sign_shard",
@@ -109,18 +112,49 @@ def strike_evalset(evalset: Artifact, taken: Sequence[str], conf: EvalsetConf, w
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)
-def decontaminate_shard(
+def count_ngrams(
     filtered: Artifact, evalsets: Artifact | tuple[Artifact, ...], conf: DecontaminateConf, work: Workdir
 ) -> Stats:
+    """Count the n-grams of the evaluation sets in a shard.  train and valid in → counts.parquet out."""
+    from tasks.clean.boilerplate import count
+
+    return count(lambda part: filtered / f"{part}/docs.parquet", _tables(evalsets), work / "counts.parquet", conf)
+
+
+@step(resources=Cpu(1, 2), libraries=_TABLES)
+def find_boilerplate(
+    counted: tuple[Artifact, ...], evalsets: Artifact | tuple[Artifact, ...], conf: DecontaminateConf, work: Workdir
+) -> Stats:
+    """Find what many documents of all shards have.  counts.parquet in → SHARD/common.parquet out."""
+    from tasks.clean.boilerplate import find
+
+    counts = {str(artifact.shard): artifact / "counts.parquet" for artifact in counted}
+    return find(counts, _tables(evalsets), work.__truediv__, conf)
+
+
+@step(resources=Cpu(1, 2), libraries=_TABLES)
+def decontaminate_shard(
+    filtered: Artifact,
+    evalsets: Artifact | tuple[Artifact, ...],
+    boilerplate: Artifact | None,
+    conf: DecontaminateConf,
+    work: Workdir,
+) -> Stats:
     """Take out what overlaps the evaluation set, or the first of several and the others, which are as they were
-    fetched.  train and valid in → train and valid out, rejects beside them."""
+    fetched, but for boilerplate.  train and valid, common.parquet in → train and valid out, rejects beside them."""
     from tasks.clean.decontaminate import decontaminate
 
-    own, *others = (evalsets,) if isinstance(evalsets, Artifact) else evalsets
     return decontaminate(
         lambda part: filtered / f"{part}/docs.parquet",
-        [own / "test.parquet", *(other / "docs.parquet" for other in others)],
+        _tables(evalsets),
         lambda part: work / f"{part}/docs.parquet",
         work.aux / "rejects.parquet",
         conf,
+        boilerplate / "common.parquet" if boilerplate else None,
     )
+
+
+def _tables(evalsets: Artifact | tuple[Artifact, ...]) -> list[Path]:
+    """The documents of the project's own evaluation set, then those of others."""
+    own, *others = (evalsets,) if isinstance(evalsets, Artifact) else evalsets
+    return [own / "test.parquet", *(other / "docs.parquet" for other in others)]

@@ -100,6 +100,15 @@ def anew(clustered: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def overlapping(decontaminated: Iterable[Mapping[str, Any]], most: int = 10) -> list[tuple[str, int]]:
+    """The evaluation documents that took most training documents out, with how many, by the statistics of
+    `decontaminate_shard`."""
+    found: Counter[str] = Counter()
+    for one in decontaminated:
+        found.update(one.get("evaluation_items", {}))
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))[:most]
+
+
 def again(repeated: Sequence[Mapping[str, Any]]) -> str:
     """How many documents are seen more than once, and what that adds, by the statistics of `repeat_shard`; empty
     without any."""

@@ -11,7 +11,19 @@ from typing import Any
 
 from tasks.core.bench import Outcome
 from tasks.core.figures import count, plural, share, size
-from tasks.core.funnel import ASIDE, again, anew, funnel, parts_of, sentence, set_aside, total, unmatched, without
+from tasks.core.funnel import (
+    ASIDE,
+    again,
+    anew,
+    funnel,
+    overlapping,
+    parts_of,
+    sentence,
+    set_aside,
+    total,
+    unmatched,
+    without,
+)
 from tasks.core.pages import Made
 from tasks.pages.markdown import bar, code, file_link, join, said, table
 
@@ -98,6 +110,8 @@ def way(outcomes: Sequence[Outcome]) -> str:
         for name, n in stage.reasons.items()
     ]
     unknown = ", ".join(map(code, unmatched(stats_of("split_shard"))))
+    removed = overlapping(stats_of("decontaminate_shard"))
+    overlaps = [{"evaluation document": code(item), "training documents": n} for item, n in removed]
     return join(
         "# Funnel",
         f"**{sentence(stages)}**",
@@ -108,6 +122,8 @@ def way(outcomes: Sequence[Outcome]) -> str:
         "## Why documents were dropped" if reasons else "Nothing was dropped.",
         table(sorted(reasons, key=lambda row: -int(str(row["documents"])))),
         "What was dropped is kept: `fromzero rejects last --reason REASON` shows it." if reasons else None,
+        "## Evaluation documents that took most out of training" if overlaps else None,
+        table(overlaps),
         "## What training and evaluation get",
         table(_by_part(stats_of("decontaminate_shard"), stats_of("filter_shard"))),
     )

@@ -17,7 +17,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.core import figures
-from tasks.core.funnel import Stage, again, anew, funnel, sentence, set_aside, without
+from tasks.core.funnel import Stage, again, anew, funnel, overlapping, sentence, set_aside, without
 from tasks.core.keys import flat
 from tasks.core.look import DARK, LIGHT, SERIES, SERIES_DARK, most_frequent
 from tasks.core.store import Store, home
@@ -115,6 +115,7 @@ def _context(run: Run) -> dict[str, Any]:
         "anew": anew([manifest.stats for manifest in run.of("cluster")]),
         "repeated": again([manifest.stats for manifest in run.of("repeat_shard")]),
         "funnel": _funnel(stages),
+        "overlaps": overlapping(manifest.stats for manifest in run.of("decontaminate_shard")),
         "examples": data.examples(run),
         "sources": data.sources(run),
         "tokenizer": data.tokenizer(run),

@@ -226,7 +226,8 @@ def test_what_overlaps_an_evaluation_set_from_elsewhere_leaves_and_a_changed_set
 
     first, second, *_ = sorted(plain.survivors["train"])
     one, two = plain.texts[first], plain.texts[second]
-    steps = {f"{step}[{shard}]" for step in ("decontaminate_shard", "tokenize_shard") for shard in plain.digests}
+    again = ("count_ngrams", "decontaminate_shard", "tokenize_shard")
+    steps = {"find_boilerplate", *(f"{step}[{shard}]" for step in again for shard in plain.digests)}
     for known, questions in (({first}, [one]), ({first, second}, ["Tea?", one, two])):
         options = asked(*questions)
         found = prepared(tmp_path / "run", tmp_path / "texts", 0.02, *options)

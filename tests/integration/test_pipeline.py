@@ -33,9 +33,9 @@ from tests.pipeline_process import (
 
 STEPS = {
     "fetch_shard", "profile_shard", "validate_corpus", "split_shard", "clean_shard", "sign_shard", "cluster",
-    "filter_shard", "freeze_evalset", "decontaminate_shard", "check_documents", "train_tokenizer", "tokenize_shard",
-    "check_tokens", "pretrain", "finetune_chat", "finetune_classifier", "evaluate_lm", "evaluate_chat",
-    "evaluate_classifier", "register_model", "gate", "promote_model",
+    "filter_shard", "freeze_evalset", "count_ngrams", "find_boilerplate", "decontaminate_shard", "check_documents",
+    "train_tokenizer", "tokenize_shard", "check_tokens", "pretrain", "finetune_chat", "finetune_classifier",
+    "evaluate_lm", "evaluate_chat", "evaluate_classifier", "register_model", "gate", "promote_model",
 }  # fmt: skip
 SHARDS = ("chat-000", "mine-000", "packages-000")
 LOAD = """

@@ -37,6 +37,16 @@ def shards(publish, documents, docstrings) -> list:
     return [publish({"docs.parquet": frame}, shard=shard) for shard, frame in frames.items()]
 
 
+def decontaminated(run_twice, filtered: list, evalset) -> list:
+    conf = DecontaminateConf()
+    counted = [run_twice(steps.count_ngrams, docs, evalset, conf=conf, shard=docs.shard) for docs in filtered]
+    common = run_twice(steps.find_boilerplate, tuple(counted), evalset, conf=conf)
+    return [
+        run_twice(steps.decontaminate_shard, docs, evalset, common.part(docs.shard), conf=conf, shard=docs.shard)
+        for docs in filtered
+    ]
+
+
 def ids(artifact, part: str) -> set[str]:
     return set(pl.read_parquet(artifact / f"{part}/docs.parquet")["id"])
 
@@ -52,10 +62,7 @@ def test_the_stage_gives_equal_bytes_twice_and_leaks_nothing(run_twice, shards) 
         for docs, drop in zip(cleaned, dropped, strict=True)
     ]
     evalset = run_twice(steps.freeze_evalset, tuple(filtered), conf=EvalsetConf(max_documents=20))
-    final = [
-        run_twice(steps.decontaminate_shard, docs, evalset, conf=DecontaminateConf(), shard=docs.shard)
-        for docs in filtered
-    ]
+    final = decontaminated(run_twice, filtered, evalset)
 
     assert {"min_words", "max_hash_ratio"} & set(cleaned[0].stats["parts"]["train"]["reasons"])
     assert clusters.stats["reasons"]["exact_duplicate"] >= 30
@@ -111,6 +118,8 @@ def test_every_step_declares_the_libraries_that_shape_its_output() -> None:
         "filter_shard",
         "freeze_evalset",
         "strike_evalset",
+        "count_ngrams",
+        "find_boilerplate",
         "decontaminate_shard",
     }
     assert all({"polars", "pyarrow", "numpy"} <= set(libraries) for libraries in declared.values())
@@ -144,8 +153,5 @@ def test_a_shard_that_was_set_aside_is_empty_all_the_way_and_its_documents_are_r
         for docs in cleaned
     ]
     evalset = run_twice(steps.freeze_evalset, tuple(filtered), conf=EvalsetConf(max_documents=20))
-    final = [
-        run_twice(steps.decontaminate_shard, docs, evalset, conf=DecontaminateConf(), shard=docs.shard)
-        for docs in filtered
-    ]
+    final = decontaminated(run_twice, filtered, evalset)
     assert ids(final[0], "train") == ids(final[0], "valid") == set() and ids(final[1], "train")

@@ -36,7 +36,8 @@ def chain(state: str = "completed") -> list[Outcome]:
         outcome("fetch_shard", "web-001", state, rows=40, bytes=400, entries=1, unreadable=3),
         outcome("clean_shard", "web-000", state, parts={"train": part(90, 70, short=20), "test": held, "valid": empty}),
         outcome("filter_shard", "web-000", state, parts={"train": part(70, 60, near_duplicate=10), "test": held}),
-        outcome("decontaminate_shard", "web-000", state, parts={"train": part(60, 55, overlap=5), "valid": empty}),
+        outcome("decontaminate_shard", "web-000", state, parts={"train": part(60, 55, overlap=5), "valid": empty},
+                evaluation_items={"set `a`": 4, "b": 1}),
     ]  # fmt: skip
 
 
@@ -44,6 +45,11 @@ def rows(markdown: str) -> list[list[str]]:
     """The cells of all tables."""
     lines = [line for line in markdown.splitlines() if line.startswith("| ") and "---" not in line]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_the_funnel_names_the_evaluation_documents_that_took_most_out() -> None:
+    said = data.way([*chain(), outcome("decontaminate_shard", "web-001", parts={}, evaluation_items={"b": 6})])
+    assert [row for row in rows(said) if row[0] in ("`b`", "`set 'a'`")] == [["`b`", "7"], ["`set 'a'`", "4"]]
 
 
 def test_the_funnel_counts_what_each_stage_lets_through_drops_and_holds_out() -> None:

@@ -73,6 +73,7 @@ def chain(folder: Path) -> Made:
     made.add("cluster", cleaned, documents=8, recomputed={"dropped": 3, "accepted": 2})
     ready = made.add(
         "decontaminate_shard", cleaned, shard="s-000", parts={"train": {**COUNTS, "reasons": {}}},
+        evaluation_items={f"item {EVIL}": 3},
         files={"content/train/docs.parquet": docs},
     )  # fmt: skip
     made.add(

@@ -82,6 +82,11 @@ def test_warnings_stand_under_the_verdict_with_their_options(made: Made) -> None
     assert not [one for one in rendered(made, "completed")[1].elements if one[1].get("class") == "warnings"]
 
 
+def test_the_evaluation_documents_that_took_most_out_are_named(made: Made) -> None:
+    _, tree = rendered(made, "completed")
+    assert "Evaluation document Training documents item <script>" in tree.words
+
+
 def test_fertility_is_shown_by_source_and_language_beside_gpt2(made: Made) -> None:
     _, tree = rendered(made, "refused")
     assert "GPT-2's s 2.500 1.500 1.250 s, en 2.500 1.500 1.250" in tree.words
