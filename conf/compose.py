@@ -179,8 +179,8 @@ def _spell_out(own: dict[str, Any]) -> None:
     clean = data.get("clean") if isinstance(data, dict) else None
     if not isinstance(clean, dict):
         return
-    by_source = clean.get("rules_by_source")
-    for place, names in ((clean, ["rules"]), *([(by_source, list(by_source))] if isinstance(by_source, dict) else [])):
+    single = [place for by in ("source", "language") if isinstance(place := clean.get(f"rules_by_{by}"), dict)]
+    for place, names in ((clean, ["rules"]), *((place, list(place)) for place in single)):
         for name in names:
             if isinstance(place.get(name), (str, list)):
                 place[name] = {"published": place[name]}

@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from conf.schema.base import Conf
 from conf.schema.data import SourceConf, SourceName
-from conf.schema.language import LanguageConf
+from conf.schema.language import LANGUAGES, LanguageConf
 from conf.schema.rules import RulesConf
+from tasks.core.errors import nearest
 
 PiiKind = Literal["secret", "email", "iban", "card", "phone", "ip"]
 NameKind = Literal["person", "place"]
@@ -91,12 +92,29 @@ class CleanConf(Conf):
     """Quality rules of every source that is not in `rules_by_source`: thresholds, or the names of published sets."""
     rules_by_source: dict[str, RulesConf] = Field(default_factory=dict)
     """Rules of single sources, by the source's name, in place of `rules`."""
+    rules_by_language: dict[str, RulesConf] = Field(default_factory=dict)
+    """Rules of documents in single languages, by the language's code, in place of `rules` where the source has none of
+    its own: {zh: fineweb2_zh, th: fineweb2_th}. `language` has to be set, {} at least."""
     language: LanguageConf | None = None
     """Languages by which documents are marked and kept; None leaves languages alone."""
     pii: tuple[PiiKind, ...] = ("secret", "email", "iban", "card", "phone", "ip")
     """Kinds of personal data that are replaced by a placeholder such as <EMAIL>; empty for none."""
     names: NamesConf | None = None
     """Names that are replaced after these, by a model; None leaves names alone."""
+
+    @model_validator(mode="after")
+    def _knows_the_languages_of_rules(self) -> CleanConf:
+        if self.rules_by_language and self.language is None:
+            raise ValueError("rules_by_language needs the documents' languages: set language: {}")
+        for code, rules in self.rules_by_language.items():
+            if code not in LANGUAGES:
+                raise ValueError(f"rules_by_language: there is no language {code!r}{nearest(code, LANGUAGES)}")
+            if rules.lines:
+                raise ValueError(
+                    f"rules_by_language.{code}.lines: lines are taken out before a document's language is known: "
+                    "give them under rules or rules_by_source"
+                )
+        return self
 
 
 class DedupConf(Conf):

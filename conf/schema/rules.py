@@ -14,6 +14,8 @@ from tasks.core.errors import nearest
 FOLDER = Path(__file__).parents[1] / "rules"
 """The published sets, one file each."""
 
+_OF_LANGUAGE = "fineweb2_"
+
 Shares = dict[int, float]
 
 
@@ -129,6 +131,11 @@ class RulesConf(Conf):
             if size < 1 or not 0 <= share <= 1:
                 raise ValueError(f"{{{size}: {share}}} is not a number of words, 1 or more, and a share of 0 to 1")
         return shares
+
+
+def languages() -> dict[str, str]:
+    """The sets of FineWeb2 for single languages, by their codes."""
+    return {name.removeprefix(_OF_LANGUAGE): name for name in published() if name.startswith(_OF_LANGUAGE)}
 
 
 def published() -> list[str]:

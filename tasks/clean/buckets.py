@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ def _join_alike(left: Docs, right: Docs, signatures: Column, forest: Forest, thr
     forest.join(left[same], right[same])
 
 
-def alike(left: Docs, right: Docs, signatures: Column, threshold: float) -> NDArray[np.bool_]:
+def alike(left: NDArray[Any], right: NDArray[Any], signatures: Column, threshold: float) -> NDArray[np.bool_]:
     """Whether the estimated Jaccard similarity of each pair of documents reaches the threshold."""
     found = np.empty(len(left), np.bool_)
     for first in range(0, len(left), _CHUNK):

@@ -55,8 +55,9 @@ class Cleaner:
             self.placeholders.update(placeholders)
         return texts
 
-    def _rules(self, source: object) -> RulesConf:
-        return self.conf.rules_by_source.get(str(source), self.conf.rules)
+    def _rules(self, source: object, lang: object = None) -> RulesConf:
+        rules = self.conf.rules_by_language.get(str(lang), self.conf.rules)
+        return self.conf.rules_by_source.get(str(source), rules)
 
     def _edit(self, pieces: pl.DataFrame, sources: pl.Series) -> pl.DataFrame:
         if pieces.is_empty() or not any(self._rules(source).lines for source in sources.unique()):
@@ -80,8 +81,9 @@ class Cleaner:
 
     def _judge(self, cleaned: pl.DataFrame) -> pl.DataFrame:
         groups = []
-        for (source,), group in cleaned.with_row_index("row").group_by("source", maintain_order=True):
-            verdict = judge(group["prose"], group["turns"], self._rules(source))
+        rows, by = cleaned.with_row_index("row"), ["source", *(["lang"] if self.conf.rules_by_language else ())]
+        for (source, *lang), group in rows.group_by(by, maintain_order=True):
+            verdict = judge(group["prose"], group["turns"], self._rules(source, *lang))
             groups.append(verdict.with_columns(group["row"]))
         verdicts = pl.concat(groups).sort("row").select("reason", "detail")
         if self.conf.language:

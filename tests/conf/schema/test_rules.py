@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from conf.schema.clean import CleanConf
-from conf.schema.rules import RulesConf, published
+from conf.schema.language import LANGUAGES
+from conf.schema.rules import FOLDER, RulesConf, languages, published
 
 
 def given(rules: Any) -> dict[str, Any]:
@@ -16,7 +17,20 @@ def given(rules: Any) -> dict[str, Any]:
 
 
 def test_the_sets_of_gopher_c4_and_fineweb_are_shipped() -> None:
-    assert published() == ["c4", "fineweb", "gopher"]
+    assert [name for name in published() if name not in languages().values()] == ["c4", "fineweb", "gopher"]
+
+
+def test_the_sets_of_fineweb2_are_named_by_languages_that_are_told_apart() -> None:
+    assert set(languages()) >= {"zh", "ja", "th", "ko", "ru", "ar", "hi", "de", "fr", "es"}
+    assert set(languages()) <= set(LANGUAGES)
+
+
+@pytest.mark.parametrize("name", languages().values())
+def test_a_set_of_fineweb2_names_its_source_and_has_stop_words_that_are_words(name: str) -> None:
+    assert "https://github.com/huggingface/fineweb-2 (Apache-2.0)" in (FOLDER / f"{name}.yaml").read_text()
+    rules = RulesConf.model_validate(name)
+    assert rules.stop_words and all(any(map(str.isalpha, word)) for word in rules.stop_words)
+    assert rules.min_stop_words == 2 and rules.max_duplicate_lines and rules.max_top_ngrams and not rules.lines
 
 
 @pytest.mark.parametrize("name", published())

@@ -75,6 +75,25 @@ def test_a_source_may_have_rules_of_its_own(documents) -> None:
     assert dropped["text"].to_list() == ["too short", "so is this"]
 
 
+def test_a_language_may_have_rules_of_its_own_and_a_source_goes_before_it(documents) -> None:
+    conf = CleanConf(
+        rules=OFF,
+        language=LanguageConf(),
+        rules_by_language={"zh": OFF.model_copy(update={"min_words": 20}), "ru": RulesConf(min_words=9)},
+        rules_by_source={"chat": OFF},
+    )
+    zh, longer, ru, en = (
+        "我们走到河边。",
+        "我们走到河边，看了很久的冰，水流得很慢，岸上很安静。",
+        "Мы вышли к реке.",
+        "We went.",
+    )
+    frame = pl.concat([documents([zh, longer, ru, en]), documents([zh], source="chat")])
+    kept, dropped = Cleaner(conf).clean(frame)
+    assert kept.select("text", "source").rows() == [(longer, "docs"), (en, "docs"), (zh, "chat")]
+    assert dropped.select("text", "detail").rows() == [(zh, "6 < 20"), (ru, "4 < 9")]
+
+
 def test_lines_are_taken_out_before_judging_and_by_the_rules_of_the_source(documents) -> None:
     conf = CleanConf(rules=OFF, rules_by_source={"web": RulesConf(published=("c4",), min_sentences=2)})
     text = "Home\nThis is the first line.\nAnd this is the other.\n{menu}"

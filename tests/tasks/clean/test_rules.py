@@ -1,9 +1,11 @@
+import random
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conf.schema.rules import RulesConf, published
+from conf.schema.rules import RulesConf, languages
 from tasks.clean.rules import _SETTINGS, judge
 
 OFF = RulesConf(**dict.fromkeys(RulesConf.model_fields))
@@ -164,7 +166,7 @@ def test_a_published_rule_stands_between_its_two_documents(name: str, rule: str,
 
 
 def test_there_are_two_documents_for_every_published_rule() -> None:
-    for name in published():
+    for name in BOUNDS:
         rules = RulesConf.model_validate(name).model_dump(exclude={"published", "lines"})
         assert {bound[0] for bound in BOUNDS[name]} == {rule for rule, value in rules.items() if value is not None}
 
@@ -185,6 +187,83 @@ def test_there_are_two_documents_for_every_published_rule() -> None:
 def test_a_sentence_ends_at_a_full_stop_before_a_capital_and_at_the_end_of_a_line(text: str, sentences: int) -> None:
     assert verdict(text, OFF.model_copy(update={"min_sentences": sentences + 1}))[1] == f"{sentences} < {sentences + 1}"
     assert verdict(text, OFF.model_copy(update={"min_sentences": sentences})) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "今天早上我们走到河边，看了很久的冰。",
+        "今日の朝、私たちは川まで歩いて、長い間氷を見ていました。",
+        "เช้านี้เราเดินไปที่แม่น้ำและมองดูน้ำแข็งอยู่นาน",
+        "ມື້ເຊົ້ານີ້ພວກເຮົາຍ່າງໄປແມ່ນ້ຳແລະເບິ່ງນ້ຳກ້ອນ",
+        "ព្រឹកនេះយើងដើរទៅមាត់ទន្លេហើយមើលទឹកកក",
+        "ဒီမနက် ကျွန်တော်တို့ မြစ်ကမ်းကို လမ်းလျှောက်သွားတယ်။",
+        "Сегодня утром мы вышли к реке и долго смотрели на лёд.",
+        "خرجنا هذا الصباح إلى النهر ونظرنا طويلا إلى الجليد.",
+        "आज सुबह हम नदी तक गए और देर तक बर्फ़ को देखते रहे।",
+        "오늘 아침 우리는 강가로 걸어가서 얼음을 오래 바라보았다.",
+        "这部片子太好看了，推荐大家去看……",
+        "“你来了。”他说。“请坐下吧。”",
+        "用 Python 3.11 写的一个小程序：1、2、3、4、5、6、7、8、9。",
+    ],
+)
+def test_a_sentence_of_any_script_passes_the_defaults(text: str) -> None:
+    assert verdict(text, RulesConf()) == (None, None)
+
+
+SPOKEN = {
+    "zh": "今天早上我们走到河边，看了很久的冰。水流得很慢，岸上很安静，没有人说话。",
+    "ja": "今日の朝、私たちは川まで歩いて、長い間氷を見ていました。岸は静かで、誰も話していません。",
+    "th": "เช้านี้เราเดินไปที่แม่น้ำและมองดูน้ำแข็งอยู่นาน ฝั่งเงียบมากและไม่มีใครพูดอะไรเลยในวันนั้น",
+    "ru": "Сегодня утром мы вышли к реке и долго смотрели на лёд, а на берегу никого не было.",
+    "ar": "خرجنا هذا الصباح إلى النهر ونظرنا طويلا إلى الجليد، ولم يكن على الضفة من يتكلم.",
+    "de": "Heute Morgen gingen wir an den Fluss und sahen lange auf das Eis, und die Ufer waren still.",
+}
+
+
+@pytest.mark.parametrize("code", SPOKEN)
+def test_the_set_of_a_language_keeps_its_prose_and_drops_what_repeats_itself(code: str) -> None:
+    rules = RulesConf.model_validate(languages()[code])
+    draw = random.Random(0)
+    words = list(SPOKEN[code]) if code in ("zh", "ja", "th") else SPOKEN[code].split(" ")
+    joined = "" if code in ("zh", "ja", "th") else " "
+    varied = [joined.join([*draw.sample(words, len(words)), SPOKEN[code][-1]]) for _ in range(6)]
+    assert (
+        verdict("\n".join([SPOKEN[code], *varied]), rules.model_copy(update={"min_line_punctuation": None}))[0] is None
+    )
+    assert "duplicate" in str(verdict("\n".join([SPOKEN[code]] * 7), rules)[0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1. The quick brown fox jumps over the lazy dog, again and again.",
+        "So they went on and on until the night was nearly over…",
+        "- one thing that is to be done\n- another thing that has to be done",
+        "一、今天早上我们走到河边，看了很久的冰",
+    ],
+)
+def test_a_few_lines_are_no_list_unless_that_is_asked_for(text: str) -> None:
+    assert verdict(text, RulesConf()) == (None, None)
+    assert verdict(text, RulesConf(least_lines=1))[0] in ("max_bullet_lines", "max_ellipsis_lines")
+
+
+@pytest.mark.parametrize(
+    "line", ["- item {} of the list here", "{}、今天早上我们走到河边", "・項目{}の説明です", "（一）第{}章的内容很多"]
+)
+def test_a_list_of_some_lines_is_one_in_any_script(line: str) -> None:
+    digits = "abcdefgh" if line.startswith("-") else "一二三四五六七八"
+    text = "\n".join(line.format(digit) for digit in digits)
+    assert verdict(text, RulesConf())[0] == "max_bullet_lines"
+
+
+def test_a_note_of_the_source_after_each_meaning_does_not_cost_an_entry() -> None:
+    meanings = [
+        f"{n}. A meaning of the word, number {n}, as {'it' * n} is told in the {n}th book." for n in range(1, 13)
+    ]
+    entry = "\n".join(f"{meaning}\n   [1913 Webster]" for meaning in meanings)
+    assert verdict(entry, RulesConf()) == (None, None)
+    assert verdict("\n".join(["The same line, said again and again."] * 12), RulesConf())[0] is not None
 
 
 WORDS = st.sampled_from(["the", "of", "data", "w1", "...", "#", "-", "{", "End.", "\n", "\n\n", "\u4e2d\u6587\u3002"])
