@@ -52,6 +52,7 @@ soak: setup  ## the demo, the data's way and pretraining, killed again and again
 	$(PY) -m tests.chaos.soak
 	$(PY) -m tests.chaos.soak_data
 	$(PY) -m tests.chaos.soak_pretrain
+	$(PY) -m tests.chaos.soak_history
 
 soak-memory: setup  ## 10 million short documents: at most 16 bytes of memory for each beyond a fixed part
 	OMP_NUM_THREADS=1 $(PY) -m tests.chaos.soak_memory

@@ -93,7 +93,7 @@ def run(
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         planned = announced_plan(recipe, terminal, refresh, until)
         if own is not None:
-            os.environ["PREFECT_API_URL"] = own.url()
+            os.environ.update(own.environ())
         with terminal:
             return _carry_out(recipe, terminal, planned, lambda engine: _execute(engine, recipe))
     finally:
@@ -114,7 +114,8 @@ def run_inside(
     """Carry the recipe out in the Prefect flow that is running; the state in which that flow is to end."""
     from tasks.core.engine import carry as carry_inside
 
-    settle(hand_down(recipe))
+    folder = hand_down(recipe)
+    settle(folder)
     planned = announced_plan(recipe, terminal, refresh, until)
     ended: list[State[Any]] = []
 
@@ -122,7 +123,12 @@ def run_inside(
         ended.append(carry_inside(engine, recipe.name, lambda: pipeline(recipe)))
         return str(ended[0].data)
 
-    _carry_out(recipe, terminal, planned, carry)
+    own = server.Membership(folder) if server.serves(folder, os.environ.get("PREFECT_API_URL")) else None
+    try:
+        _carry_out(recipe, terminal, planned, carry)
+    finally:
+        if own is not None:
+            own.leave()
     return ended[0]
 
 

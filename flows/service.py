@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,12 @@ from flows.running import prepare, settle
 from tasks.core import alive, rest, server
 from tasks.core.errors import ConfigError, HostError
 from tasks.core.services import check_port
+from tasks.core.tracking import Tracking
 
 START_LIMIT = 600.0
 """Seconds that all services together may take to answer."""
+MLFLOW_LIMIT = 60.0
+"""Seconds that MLflow may take to hear of runs that died before `up`; the rest is told by the next run."""
 PATIENCE = 120.0
 """Seconds that runs may take to save and leave on `down`, and then the services: more than the sum of their graces."""
 
@@ -42,14 +44,12 @@ def up(home: Path, conf: ServicesConf, say: Callable[[str], None]) -> dict[str, 
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             check_port(conf.host, conf.mlflow_port, "mlflow_port")
     os.environ.update(server.environment(home))
-    began = datetime.now(UTC)
     server.want(home, conf)
     try:
         member = server.Membership(home)
         try:
-            if found is None:
-                _end_lost(home, member.url(), began)
             _start(home, conf, member.url(), say)
+            Tracking.settle(home, MLFLOW_LIMIT)
         finally:
             member.leave()
     except BaseException:
@@ -57,16 +57,6 @@ def up(home: Path, conf: ServicesConf, say: Callable[[str], None]) -> dict[str, 
             server.want(home, None)
         raise
     return server.pages(home)
-
-
-def _end_lost(home: Path, api: str, began: datetime) -> None:
-    """Runs that the worker before this one had taken and not begun have crashed: nobody else would ever say so."""
-    living = {run["run"] for run in alive.living(home)}
-    crashed = {"type": "CRASHED", "name": "Crashed", "message": "its worker was gone before it began"}
-    for run in rest.flow_runs(api, "PENDING", "CANCELLING"):
-        taken = datetime.fromisoformat(run["state"]["timestamp"])
-        if run["deployment_id"] and run["id"] not in living and taken < began:
-            rest.ask(api, f"flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
 
 
 def _start(home: Path, conf: ServicesConf, api: str, say: Callable[[str], None]) -> None:

@@ -20,7 +20,7 @@ class Toy:
 
     def __init__(self, home: Path, url: str, *texts: str, word: str = "one", pause: float = 0.0, **env: str) -> None:
         self.home = home
-        self.log = home / f"stderr-{time.monotonic_ns()}"
+        self.log = home.parent / f"stderr-{home.name}-{time.monotonic_ns()}"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.toy_run", word, str(pause), *texts],
             cwd=ROOT,

@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 
 from conf.schema.engine import EngineConf
+from tasks.core import server
 from tasks.core.errors import FromzeroError
 from tasks.core.store import home, open_store
 from tests import toy
@@ -31,6 +32,19 @@ class Quiet:
 
 
 def main(word: str, pause: str, *texts: str) -> int:
+    """The flow on the server that PREFECT_API_URL names, else on one of its own, as `fromzero run` does."""
+    if os.environ.get("PREFECT_API_URL"):
+        return run(word, pause, *texts)
+    own = server.Membership(home())
+    try:
+        os.environ.update(server.environment(home()) | own.environ())
+        return run(word, pause, *texts)
+    finally:
+        own.leave()
+
+
+def run(word: str, pause: str, *texts: str) -> int:
+    """The flow, its outcomes printed; the exit code."""
     from tasks.core.engine import Engine, execute
 
     chosen = EngineConf(on_code_change=os.environ.get("TOY_ON_CODE_CHANGE", "ask"))

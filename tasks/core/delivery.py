@@ -6,10 +6,11 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.core.alive import boot
 from tasks.core.database import EXPERIMENT, artifacts_of, prepare, read_json
 from tasks.core.step import write_atomically
 
@@ -102,10 +103,10 @@ def _describe(client: MlflowClient, run: str, wanted: Mapping[str, Any], parent:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
     known = client.get_run(run).data.params
-    client.update_run(run, status="RUNNING")
     tags = [RunTag(key, str(value)) for key, value in wanted["tags"].items()]
     tags += [RunTag("mlflow.parentRunId", parent)] if parent else []
     client.log_batch(run, tags=tags)
+    client.update_run(run, status="RUNNING")  # by now its owner is one that lives: nobody takes it for a dead one's
     params = [Param(key, str(value)) for key, value in wanted["params"].items() if key not in known]
     for start in range(0, len(params), 100):
         client.log_batch(run, params=params[start : start + 100])
@@ -175,10 +176,10 @@ def _log_batch(client: MlflowClient, run: str, points: list[Point]) -> None:
 
 
 def owner(pid: int | None = None) -> str:
-    """host:pid:start of a process; no start if it is gone (or where there is no /proc)."""
+    """host:pid:start of a process, start by boot and tick; none if it is gone (or where there is no /proc)."""
     pid = os.getpid() if pid is None else pid
     try:
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        started = f"{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}@{boot()[:8]}"
     except OSError:
         started = ""
     return f"{socket.gethostname()}:{pid}:{started}"
@@ -190,10 +191,15 @@ def gone(tag: str) -> bool:
     return host == socket.gethostname() and pid.isdigit() and owner(int(pid)) != tag
 
 
-def end_stale_runs(client: MlflowClient, experiment: str) -> int:
-    """End as KILLED the running runs whose owner on this host is gone; how many."""
+def end_stale_runs(client: MlflowClient, experiment: str, parents: Collection[str] = ()) -> int:
+    """End as KILLED the running runs whose owner on this host is gone, and those of dead `parents`; how many."""
     running = client.search_runs([experiment], "attributes.status = 'RUNNING'", max_results=1000)
-    stale = [run.info.run_id for run in running if gone(run.data.tags.get("fromzero.owner", ""))]
+    tags = {run.info.run_id: run.data.tags for run in running}
+    stale = [
+        run
+        for run, found in tags.items()
+        if gone(found.get("fromzero.owner", "")) or found.get("mlflow.parentRunId") in parents
+    ]
     for run in stale:
         client.set_terminated(run, "KILLED")
     return len(stale)

@@ -6,23 +6,27 @@ the store for its results, leases for its locks, keys for its cache keys.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from queue import Empty
 from typing import Any, cast
 from uuid import UUID
 
 from prefect import Flow, Task, get_client
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
 from prefect.client.schemas.objects import State
 from prefect.context import TagsContext, tags
 from prefect.events.worker import EventsWorker
@@ -42,7 +46,7 @@ from prefect.transactions import get_transaction
 from pydantic import PrivateAttr
 
 from conf.schema.engine import EngineConf
-from tasks.core import launch, links, rest, server, warned
+from tasks.core import launch, links, server, settle, warned
 from tasks.core.alive import Announced
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.bench import Bench, Job, Outcome, Report
@@ -65,8 +69,19 @@ GO_ON = "interrupted: what is made stays made; run again to go on"
 """What Prefect shows of an interrupted run."""
 DRAIN_LIMIT = 20.0
 """Seconds that Prefect's logs and events may take to reach the server at the end."""
+_FLOW_STATES = {
+    "FINISHED": {"type": "COMPLETED", "name": "Completed"},
+    "FAILED": {"type": "FAILED", "name": "Failed"},
+    "KILLED": {"type": "CANCELLED", "name": "Cancelled", "message": GO_ON},
+}
+"""How Prefect calls the end of a run, by the name that MLflow has for it."""
 WAKE_EVERY = 0.5
 """Seconds between looks for Ctrl-C: importing polars (MLflow does) makes waits without a limit deaf to it."""
+
+
+for _client in (PrefectHttpxAsyncClient, PrefectHttpxSyncClient):
+    # a new client fails at once where one that was connected before tries again: but our servers are started again
+    _client._has_connected = property(lambda self: True, lambda self, value: None)  # type: ignore[assignment]
 
 
 class Engine(Interpretation):
@@ -91,12 +106,16 @@ class Engine(Interpretation):
         self.bodies = Bodies(self)
         self._tasks: dict[tuple[str, bool], Task[..., Any]] = {}
         self._jobs: dict[str, Job] = {}
+        self._submitted: list[tuple[str, str, PrefectConcurrentFuture[Any]]] = []
+        """Name and task key of every call, and its future."""
         self._futures: dict[str, tuple[int, PrefectConcurrentFuture[Any]]] = {}
         """By key: how many calls came before, and the future."""
         self._check: tuple[int, list[PrefectConcurrentFuture[Any]]] = (0, [])
         """The last step that blocks what comes after it."""
         self._whole: dict[str, Manifest] = {}
         self._effects: list[Job] = []
+        self.announced: Announced | None = None
+        """That this run lives, from its start on."""
         self.status = "FAILED"
         """How MLflow is to call the run's end."""
 
@@ -158,6 +177,7 @@ class Engine(Interpretation):
         chosen = self._tasks[step.name, again]
         future = chosen.submit(name, job.path, wait_for=self._parents(job))
         assert isinstance(future, PrefectConcurrentFuture)
+        self._submitted.append((name, chosen.task_key, future))
         self._futures[job.key] = (len(self._futures), future)
         return future
 
@@ -223,6 +243,12 @@ class Engine(Interpretation):
             outcome.state, outcome.message = "failed", str(job.error)
         self.report.ended(outcome)
         return job.result
+
+    def task_runs(self) -> list[settle.TaskRun]:
+        """Every task run that has begun, and its final state; waits for those that stop just now."""
+        begun = [call for call in self._submitted if not call[2].wrapped_future.cancel()]
+        wait([future.wrapped_future for _, _, future in begun], launch.GRACE)
+        return [settle.TaskRun(str(future.task_run_id), name, task, _final(future)) for name, task, future in begun]
 
     def whole(self, path: str) -> Manifest | Miss:
         """Look at the artifact at STEP/KEY, remembering it for the flow."""
@@ -325,6 +351,17 @@ def _together(failed: list[Job]) -> FromzeroError:
         return first
     lines = [f"{len(failed)} steps failed", *(f"{job.call.label}: {job.error}" for job in failed)]
     return type(first)("\n  ".join(lines))
+
+
+def _final(future: PrefectConcurrentFuture[Any]) -> dict[str, Any]:
+    """The state in which a task run has ended, as JSON; of one that does not end, that nobody waits for it."""
+    inner = future.wrapped_future
+    if not inner.done():
+        return settle.GONE
+    state = inner.result() if inner.exception() is None else None
+    if not isinstance(state, State) or not state.is_final():
+        return settle.GONE
+    return {"type": state.type.value, "name": state.name, "message": state.message}
 
 
 def _publish(page: Page) -> None:
@@ -450,9 +487,22 @@ def execute(engine: Engine, name: str, wiring: Callable[[], Any], labels: tuple[
             raise lost from error
         raise
     finally:
-        # a server that stops before these have sent everything leaves this process hanging
+        if engine.announced is not None:
+            settle.at_end(os.environ["PREFECT_API_URL"], engine.announced, engine.run_id)
         for worker in (APILogWorker, EventsWorker):
-            worker.drain_all(timeout=DRAIN_LIMIT if engine.status != "KILLED" else 3.0)
+            _drain(worker, DRAIN_LIMIT if engine.status != "KILLED" else 3.0)
+
+
+def _drain(worker: type[APILogWorker] | type[EventsWorker], limit: float) -> None:
+    """Let a client send what waits in its queue; what a server that is gone has not taken by then is dropped, or this
+    process would try for minutes when it exits."""
+    instances = [found for found in worker._instances.values() if isinstance(found, worker)]
+    late = worker.drain_all(timeout=limit)[1]  # type: ignore[index]
+    for instance in instances if late else []:
+        with suppress(Empty):
+            while True:
+                instance._queue.get_nowait()
+        instance._queue.put(None)
 
 
 def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
@@ -461,15 +511,18 @@ def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
     Whatever ends it, no child process outlives it.
     """
     engine.run_id, engine.run_name, engine.recipe = str(flow_run.id), str(flow_run.name), name
-    url, ended = os.environ.get("PREFECT_API_URL"), threading.Event()
-    announced = Announced(
-        engine.home, engine.run_id, name=engine.run_name, recipe=name, started=time.time(), server=url
+    url, ended = os.environ["PREFECT_API_URL"], threading.Event()
+    engine.announced = announced = Announced(
+        engine.home, engine.run_id, name=engine.run_name, recipe=name, started=time.time(), server=url,
+        database=settle.database(engine.home, url),
     )  # fmt: skip
+    atexit.register(settle.at_end, url, announced, engine.run_id)
+    before: list[str] = []
     watch = (engine, ended, WORKER_SIGNALS if deployment.id is not None else 0.0)
     threading.Thread(target=_heed_cancellation, args=watch, daemon=True).start()
     try:
         with presenting("that earlier runs have died"):
-            rest.report_dead_runs(engine.home)
+            before += settle.the_dead(engine.home, url)
         with interpreted_by(engine), TagsContext(current_tags=set()):  # a tag costs each task 30 ms
             wiring()
         engine.check_names()
@@ -478,7 +531,7 @@ def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
         return _ended_well(engine, "reached", f"until {engine.until}: ")
     except Exception:
         launch.end_all()
-        if url is None or server.answers(url):  # else its client would try for a minute
+        if server.answers(url):  # else its client would try for a minute
             engine.gallery.show_summary(engine.run, "failed", engine.outcomes)
         raise
     except BaseException:
@@ -491,7 +544,23 @@ def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
             engine.tracking.close(engine.status)
         else:
             Tracking.settle(engine.home)
-        announced.withdraw()
+        _confirm(engine, url, before)
+        if deployment.id is not None and engine.status == "KILLED":  # a worker's signal leaves no time for more
+            settle.at_end(url, announced, engine.run_id)
+
+
+def _confirm(engine: Engine, url: str, before: list[str]) -> None:
+    """Make sure that Prefect has every task run in its final state; what cannot be told now is told by the next run."""
+    assert engine.announced is not None
+    tasks, own = engine.task_runs(), settle.database(engine.home, url) == "home"
+    try:
+        if told := settle.confirm(url, engine.run_id, tasks, settle.AWAY if own else 0.0):
+            engine.report.line("", f"Prefect had lost the ends of {told} task runs: told again")
+        settle.again(url, before)
+    except FromzeroError as error:
+        engine.report.line("", f"not all of this run is in Prefect; the next run tells it: {error}")
+        state = _FLOW_STATES[engine.status]
+        engine.announced.owe(owed={"tasks": [asdict(task) for task in tasks], "state": state})
 
 
 def _ended_well(engine: Engine, ended: str = "completed", how_far: str = "") -> State[Any]:
@@ -526,6 +595,8 @@ def _heed_cancellation(engine: Engine, ended: threading.Event, patience: float) 
     """
     client = get_client(sync_client=True)
     while not ended.wait(CANCEL_EVERY):
+        if engine.announced is not None:
+            engine.announced.beat()
         with suppress(Exception):  # an answer that does not come is asked for again
             state = client.read_flow_run(UUID(engine.run_id)).state
             if state is None or state.name not in ("Cancelling", "Cancelled"):

@@ -8,10 +8,8 @@ import time
 import urllib.error
 import urllib.request
 from http.client import HTTPException
-from pathlib import Path
 from typing import Any
 
-from tasks.core import alive
 from tasks.core.errors import HostError, Transient
 from tasks.core.links import bare
 
@@ -84,22 +82,3 @@ def cancel(url: str, run: str, why: str) -> str | None:
     if answer is None:
         raise HostError(f"Prefect at {bare(url)} does not know this run: PREFECT_API_URL points to another server")
     return str(answer["details"].get("reason")) if answer["status"] in ("REJECT", "ABORT") else None
-
-
-def report_dead_runs(home: Path) -> None:
-    """Let Prefect know of runs of this home whose process is gone: they and what they were at are Crashed."""
-    url = os.environ["PREFECT_API_URL"]
-    crashed = {
-        "type": "CRASHED",
-        "name": "Crashed",
-        "message": "its process is gone; the next run goes on where it was",
-    }
-    for about in alive.dead(home):
-        mine, state = {"flow_runs": {"id": {"any_": [about["run"]]}}}, {"state": crashed, "force": True}
-        for task in ask(url, "task_runs/filter", mine) or []:
-            if task["state_type"] in ("RUNNING", "PENDING"):
-                ask(url, f"task_runs/{task['id']}/set_state", state)
-        run = ask(url, f"flow_runs/{about['run']}")
-        if run is not None and run["state_type"] not in ("COMPLETED", "FAILED", "CANCELLED", "CRASHED"):
-            ask(url, f"flow_runs/{about['run']}/set_state", state)
-        alive.forget(home, about["run"])

@@ -1,8 +1,8 @@
 """The servers of a home: Prefect's for as long as a run uses it, and all that `fromzero up` asks for until `down`.
 
-Every run holds a shared flock on users.lock. As `python -m tasks.core.server HOME` this module is the keeper: it keeps
-the services running, and stops them once nobody holds that lock any more and up.json is gone, also when the last run
-was killed.
+Every run holds a shared flock on users.lock. As `python -m tasks.core.server HOME [PORT]` this module is the keeper: it
+keeps the services running, and stops them once nobody holds that lock any more and up.json is gone, also when the last
+run was killed. A keeper that dies is started again, on its port, by the runs that use its server.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import urllib.request
 from contextlib import suppress
+from datetime import UTC, datetime
 from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from conf.schema.services import ServicesConf
 from tasks.core import interpreter
 from tasks.core.database import migrate as migrate_database
 from tasks.core.database import revision
-from tasks.core.errors import HostError
+from tasks.core.errors import FromzeroError, HostError
 from tasks.core.lease import lock_file
 from tasks.core.links import bare
 from tasks.core.services import Service, check_port, free_port
@@ -38,9 +41,25 @@ START_LIMIT = 600.0
 ANSWER_LIMIT = 20.0
 """Seconds that a page of a server that listens may take; where nobody listens that is known at once."""
 MOST_RESTARTS = 5
-"""How often a server that dies while runs use it is started again, on the same port."""
+"""How often in a row a server that dies while runs use it is started again, on the same port."""
+WATCH_EVERY = 0.5
+"""Seconds between looks of a run whether the keeper lives."""
+SETTLE_EVERY = 20.0
+"""Seconds between looks of a keeper, after `up`, whether a run has died."""
+CLIENT_RETRIES = "8"
+"""How often Prefect's client repeats a request that fails, each time after twice as many seconds."""
+GIVEN_UP = 3
+"""Exit code of a keeper whose server does not stay up."""
+RECORDER = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "25",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+}
+"""How the server takes in what it is told: several events in a transaction; places in deployments outlive it."""
 HEARTBEAT = 30
 """Seconds between the signs of life of a run on the worker; three missed ones and Prefect calls it crashed."""
+OF_A_RUN = ("FROMZERO_STORE", "PREFECT__", "PREFECT_API_URL")
+"""How the variables begin that concern the run which starts the keeper, and nobody after it."""
 RUN_GRACE = 35.0
 """Seconds that the worker has to leave: more than a run has to save."""
 WORKER = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING", "PREFECT_WORKER_QUERY_SECONDS": "3"}
@@ -92,16 +111,32 @@ class Membership:
         self._users: IO[bytes] | None = (folder(home) / "users.lock").open("ab")
         fcntl.flock(self._users, fcntl.LOCK_SH)
         self._keeper: subprocess.Popen[bytes] | None = None
-        if (found := running(home)) is None:
+        self._port: int | None = None
+        self._left = threading.Event()
+        while (found := running(home)) is None:
             self._start()
-        elif found["version"] != version("prefect"):
+        if found["version"] != version("prefect"):
             self.leave()
             raise HostError(
                 f"a Prefect server of version {found['version']} (process {found['pid']}) serves {home}, and this "
                 f"command has Prefect {version('prefect')}: `fromzero down` ends it and the runs that use it"
             )
+        self._port = urlsplit(found["url"]).port
+        threading.Thread(target=self._watch, name="keeper", daemon=True).start()
+
+    def _watch(self) -> None:
+        """Start the keeper again if it dies: the server's clients try again for longer than that takes."""
+        while not self._left.wait(WATCH_EVERY):
+            if running(self.home) is None:
+                if self._keeper is not None and self._keeper.poll() == GIVEN_UP:
+                    return
+                try:
+                    self._start()
+                except (HostError, OSError) as error:  # a port that is still being left, a full disk: tried again
+                    print(f"{time.ctime()}: the keeper is not started again yet: {error}", file=sys.stderr)
 
     def _start(self) -> None:
+        """Start a keeper if there is none; one that is killed meanwhile is for the caller to start again."""
         lease = lock_file(folder(self.home) / "start.lock")
         try:
             if running(self.home) is None:
@@ -111,10 +146,11 @@ class Membership:
                 if (conf := wanted(self.home)) is not None:
                     check_port(conf.host, conf.prefect_port, "prefect_port")
                 environ = interpreter.environment() | environment(self.home)
-                environ.pop("FROMZERO_STORE", None)
+                environ = {name: value for name, value in environ.items() if not name.startswith(OF_A_RUN)}
+                port = [] if self._port is None else [str(self._port)]
                 with (folder(self.home) / "server.log").open("ab") as log:
                     self._keeper = subprocess.Popen(
-                        interpreter.command("-m", "tasks.core.server", str(self.home)),
+                        interpreter.command("-m", "tasks.core.server", str(self.home), *port),
                         cwd=folder(self.home),
                         env=environ,
                         stdin=subprocess.DEVNULL,
@@ -122,14 +158,17 @@ class Membership:
                         stderr=log,
                         start_new_session=True,
                     )
-                self._await(lambda: running(self.home) is not None)
+                self._await(lambda: running(self.home) is not None or self._killed())
         finally:
             lease.release()
+
+    def _killed(self) -> bool:
+        return self._keeper is not None and (self._keeper.poll() or 0) < 0
 
     def _await(self, ready: Any) -> None:
         deadline = time.monotonic() + START_LIMIT
         while not ready():
-            ended = self._keeper is not None and self._keeper.poll() is not None
+            ended = self._keeper is not None and self._keeper.poll() is not None and not self._killed()
             if ended or time.monotonic() > deadline:
                 logs = (folder(self.home) / "server.log", self.home / "logs" / "services" / "prefect.log")
                 said = "\n".join(f"{log}:\n{log.read_text()[-1500:]}" for log in logs if log.exists())
@@ -143,8 +182,13 @@ class Membership:
         assert found is not None
         return str(found["url"])
 
+    def environ(self) -> dict[str, str]:
+        """How a client finds the server, once it answers, and that it is to wait for one that is started again."""
+        return {"PREFECT_API_URL": self.url(), "PREFECT_CLIENT_MAX_RETRIES": CLIENT_RETRIES}
+
     def leave(self) -> None:
         """Stop using the server; the last one to leave lets it stop."""
+        self._left.set()
         if self._users is not None:
             self._users.close()
             self._users = None
@@ -161,6 +205,12 @@ def running(home: Path) -> dict[str, Any] | None:
         return found
     except (FileNotFoundError, ValueError):
         return None
+
+
+def serves(home: Path, url: str | None) -> bool:
+    """Whether an API is that of the home's own server, as it runs now."""
+    found = running(home)
+    return found is not None and found["url"] == url
 
 
 def _serves(found: dict[str, Any]) -> bool:
@@ -214,25 +264,29 @@ def want(home: Path, conf: ServicesConf | None) -> None:
 class Keeper:
     """The one process that keeps the services of a home running."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, port: int | None = None) -> None:
+        """`port` is that of a keeper before this one, whose clients go on."""
         self.home, self.logs = home, home / "logs" / "services"
         conf = wanted(home)
         self.host = conf.host if conf else "127.0.0.1"
         self.fixed = conf is not None
-        self.port = conf.prefect_port if conf else free_port()
+        self.port = conf.prefect_port if conf else port or free_port()
         self.near = "127.0.0.1" if self.host == "0.0.0.0" else self.host
         self.api = f"http://{self.near}:{self.port}/api"
         self.services = {"prefect": self._prefect()}
         self.worker = f"{platform.node()}-{os.getpid()}"
         """The worker's name: one that an earlier keeper left behind may count as online for a while."""
         self.asked: ServicesConf | None = None
+        self._began = datetime.now(UTC)
+        self._settled = threading.Event()
+        """The runs that died before are known to Prefect: their places in deployments are free for new ones."""
         self._written: bytes = b""
 
     def _prefect(self) -> Service:
         command = interpreter.command("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app")
         command += ["--host", self.host, "--port", str(self.port), "--log-level", "warning"]
         command += ["--timeout-graceful-shutdown", "3"]
-        environ = {"PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": "/api", "PREFECT_API_URL": self.api}
+        environ = {**RECORDER, "PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": "/api", "PREFECT_API_URL": self.api}
         # no page of another site may ask this server for anything: it runs code
         environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = self.api.removesuffix("/api")
         return Service("prefect", command, self.logs / "prefect.log", environ)
@@ -253,9 +307,27 @@ class Keeper:
         command += ["--name", self.worker, "--limit", str(conf.limit)]
         environ = {"PREFECT_API_URL": self.api, **WORKER}
         environ["FROMZERO_HOME"] = str(self.home)
-        return Service(
-            "worker", command, self.logs / "worker.log", environ, ready=lambda: answers(self.api), grace=RUN_GRACE
-        )  # fmt: skip
+        threading.Thread(target=self._settle, name="settle", daemon=True).start()
+
+        def ready() -> bool:
+            return self._settled.is_set() and answers(self.api)
+
+        return Service("worker", command, self.logs / "worker.log", environ, ready=ready, grace=RUN_GRACE)
+
+    def _settle(self) -> None:
+        """Let Prefect know of runs that died, those before this keeper first; nobody else may come for days."""
+        from tasks.core import settle
+
+        while self.asked is not None or not self._settled.is_set():
+            if answers(self.api):
+                try:
+                    settle.the_dead(self.home, self.api, lambda text: print(text, flush=True))
+                    if not self._settled.is_set():
+                        settle.the_taken(self.home, self.api, self._began)
+                    self._settled.set()
+                except (FromzeroError, OSError) as error:
+                    print(f"what died is not settled yet: {error}", flush=True)
+            time.sleep(SETTLE_EVERY if self._settled.is_set() else WATCH_EVERY)
 
     def look(self) -> None:
         """Start what is asked for and does not run, stop what is not asked for any more, and say how things are."""
@@ -266,9 +338,9 @@ class Keeper:
                     self.services.pop(name).stop()
             if conf is not None and os.environ.get("MLFLOW_TRACKING_URI") is None:
                 self.services["mlflow"] = self._mlflow(conf)
+            self.asked = conf
             if conf is not None:
                 self.services["worker"] = self._worker(conf)
-            self.asked = conf
         for service in self.services.values():
             service.look()
         self._say()
@@ -287,7 +359,7 @@ class Keeper:
 
     def given_up(self) -> bool:
         """Without `up`, a server that keeps dying is not started for ever: the run that waits says so."""
-        return self.asked is None and self.services["prefect"].restarts > MOST_RESTARTS
+        return self.asked is None and self.services["prefect"].in_a_row > MOST_RESTARTS
 
     def stop(self) -> None:
         """Stop all services, the server last."""
@@ -296,11 +368,11 @@ class Keeper:
                 self.services[name].stop()
 
 
-def keep(home: Path) -> int:
-    """Keep the services running until nobody needs them."""
+def keep(home: Path, port: int | None = None) -> int:
+    """Keep the services running until nobody needs them; the exit code."""
     held = lock_file(folder(home) / "keeper.lock")
     migrate(home)
-    keeper = Keeper(home)
+    keeper = Keeper(home, port)
     with (folder(home) / "users.lock").open("ab") as users:
         while True:
             try:
@@ -322,9 +394,9 @@ def keep(home: Path) -> int:
         (folder(home) / "server.json").unlink(missing_ok=True)
         held.release()
     keeper.stop()
-    return 0
+    return GIVEN_UP if keeper.given_up() else 0
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: None)  # SIG_IGN would pass to the worker, which leaves by it
-    sys.exit(keep(Path(sys.argv[1])))
+    sys.exit(keep(Path(sys.argv[1]), *(int(port) for port in sys.argv[2:])))

@@ -46,6 +46,8 @@ class Service:
     grace: float = GRACE
     """Seconds that it has to leave after SIGTERM."""
     restarts: int = 0
+    in_a_row: int = 0
+    """Restarts, each soon after the one before."""
     started: float = 0.0
     _process: subprocess.Popen[bytes] | None = None
     _pipe: int | None = None
@@ -65,7 +67,9 @@ class Service:
         if self._process is not None:
             self._release()
             self.restarts += 1
-            self._pause = 0.5 if now - self.started > CALM else min(self._pause * 2, LONGEST_PAUSE)
+            calm = now - self.started > CALM
+            self.in_a_row = 1 if calm else self.in_a_row + 1
+            self._pause = 0.5 if calm else min(self._pause * 2, LONGEST_PAUSE)
             self._due = now + self._pause
         if now >= self._due:
             self._start()

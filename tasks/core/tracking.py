@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks.core import alive
 from tasks.core.artifact import Artifact, sha256
 from tasks.core.database import prepare, read_json, tracking_uri
 from tasks.core.delivery import PICTURES, ROWS, connect, deliver, end_stale_runs, gone, owner
@@ -75,6 +76,8 @@ class Tracking:
         }  # fmt: skip
         self._unsent = home.resolve() / "mlflow" / "unsent"
         self._runs: list[Tracked] = []
+        self._died: list[Tracked] = []
+        """Of those, the runs that were killed."""
         self._wake, self._stop = threading.Event(), threading.Event()
         self._failures = 0
         """Failed sends since one went through."""
@@ -185,10 +188,22 @@ class Tracking:
         """What earlier runs could not send; those that were killed before they could say how they ended, as KILLED."""
         for path in sorted(self._unsent.glob("*/run.json")):
             tracked, wanted = Tracked(path.parent), read_json(path)
-            if wanted["status"] is None and gone(wanted["tags"]["fromzero.owner"]):
+            if wanted["status"] is None and self._dead(path, wanted):
                 tracked.want(status="KILLED", ended=path.stat().st_mtime)
+                self._died.append(tracked)
             if read_json(path)["status"] is not None:
                 yield tracked
+
+    def _dead(self, path: Path, wanted: Mapping[str, Any]) -> bool:
+        """Its process is gone; where the host had another name then, it has given no sign of life for long."""
+        if gone(wanted["tags"]["fromzero.owner"]):
+            return True
+        silent = time.time() - path.stat().st_mtime > alive.SILENT
+        return silent and all(about["run"] != wanted["id"] for about in alive.living(self.home))
+
+    def _parents(self) -> set[str]:
+        """MLflow's ids of the runs that were killed."""
+        return {found for tracked in self._died if (found := tracked.run_id)}
 
     def _forget(self, run: str) -> None:
         """A run that goes on is not to be ended by what was kept of it before."""
@@ -203,7 +218,7 @@ class Tracking:
                 for tracked in [run for run in self._runs if not run.done.is_set()]:
                     if deliver(client, experiment, tracked.folder, self._unsent.parent):
                         self._end(tracked)
-                tidied = tidied or end_stale_runs(client, experiment) >= 0
+                tidied = tidied or end_stale_runs(client, experiment, self._parents()) >= 0
                 pause, warned, self._failures = self.every, False, 0
             except Exception as error:
                 self._failures += 1

@@ -1,7 +1,9 @@
 """Runs that live, and runs that went without a word."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tasks.core import alive
@@ -34,3 +36,36 @@ def test_a_run_that_withdrew_is_neither_living_nor_dead(tmp_path: Path) -> None:
     announced = alive.Announced(tmp_path, "one")
     announced.withdraw()
     assert alive.living(tmp_path) == alive.dead(tmp_path) == []
+
+
+def test_a_run_of_another_machine_lives_while_it_gives_signs_of_life(tmp_path: Path) -> None:
+    alive.Announced(tmp_path, "one", host="elsewhere", boot="another").leave()
+    assert [found["run"] for found in alive.living(tmp_path)] == ["one"], "its lock may not be seen here"
+    silent = time.time() - alive.SILENT - 1
+    os.utime(tmp_path / "running/one.json", (silent, silent))
+    assert [found["run"] for found in alive.dead(tmp_path)] == ["one"]
+
+
+def test_a_run_of_this_machine_before_it_was_switched_off_is_dead_whatever_the_time(tmp_path: Path) -> None:
+    alive.Announced(tmp_path, "rebooted", boot="before").leave()
+    alive.Announced(tmp_path, "contained", host="a-container").leave()
+    assert {found["run"] for found in alive.dead(tmp_path)} == {"rebooted", "contained"}
+
+
+def test_a_run_whose_disk_was_full_is_found_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "running").mkdir()
+    path = tmp_path / "running/one.json"
+    path.write_bytes(b"")
+    assert alive.dead(tmp_path) == [], "it is just being written"
+    os.utime(path, (1, 1))
+    assert [found["run"] for found in alive.dead(tmp_path)] == ["one"]
+
+
+def test_what_a_run_owes_is_read_with_what_it_announced_and_a_note_that_was_cut_off_is_not(tmp_path: Path) -> None:
+    announced = alive.Announced(tmp_path, "one", name="demo-1")
+    announced.owe(owed={"state": "x"})
+    announced.leave()
+    with (tmp_path / "running/one.json").open("a") as file:
+        file.write('\n{"owed": {"sta')
+    (found,) = alive.dead(tmp_path)
+    assert (found["name"], found["owed"]) == ("demo-1", {"state": "x"})

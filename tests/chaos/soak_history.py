@@ -1,0 +1,136 @@
+"""Runs of the toy flow that end by themselves, again and again: Prefect has every task run of each in its final state.
+
+`python -m tests.chaos.soak_history [TIMES]`: each run brings a server of its own; what that has
+left in its database is read after it was stopped.
+`python -m tests.chaos.soak_history TIMES HOME RECIPE`: so often a re-run of a recipe in a home, instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.core import server
+
+ROOT = Path(__file__).parents[2]
+TEXTS = [f"shard-{number:02d}=text" for number in range(25)]
+"""With them the toy flow has 52 steps."""
+BEGUN = ("make[shard-03]", "shout[shard-01]", "join")
+"""Where runs are interrupted."""
+
+
+@dataclass
+class Seen:
+    """What Prefect has of a home's runs that ended."""
+
+    home: Path
+    runs: set[str] = field(default_factory=set)
+
+    def new(self) -> tuple[str, Counter[str]]:
+        """State of the newest run, and how many task runs are in which state: what a server started now would read."""
+        while server.running(self.home) is not None:
+            time.sleep(0.05)
+        with closing(sqlite3.connect(self.home / "prefect/prefect.db")) as base:
+            found = base.execute("SELECT id, state_name FROM flow_run").fetchall()
+            ((run, state),) = [row for row in found if row[0] not in self.runs]
+            self.runs.add(run)
+            tasks = base.execute("SELECT state_name FROM task_run WHERE flow_run_id = ?", (run,)).fetchall()
+        return state, Counter(name for (name,) in tasks)
+
+    def known(self) -> None:
+        """Those so far are looked at."""
+        while server.running(self.home) is not None:
+            time.sleep(0.05)
+        with closing(sqlite3.connect(self.home / "prefect/prefect.db")) as base:
+            self.runs |= {run for (run,) in base.execute("SELECT id FROM flow_run")}
+
+
+def environ(home: Path, **more: str) -> dict[str, str]:
+    """A process of that home which brings its own server."""
+    given = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return {**given, "FROMZERO_HOME": str(home), **more}
+
+
+def toy(home: Path, *words: str, until: str | None = None, **more: str) -> int:
+    """One run of the toy flow, interrupted when a step begins; how many steps began or were reused."""
+    log = home / "stderr"
+    with log.open("w") as file:
+        command = [sys.executable, "-m", "tests.toy_run", *words]
+        run = subprocess.Popen(command, cwd=ROOT, env=environ(home, **more), stdout=subprocess.PIPE, stderr=file)
+        while until is not None and run.poll() is None:
+            if f"> {until}\n" in log.read_text():
+                run.send_signal(signal.SIGINT)
+                break
+            time.sleep(0.02)
+        out, _ = run.communicate(timeout=900)
+    steps = json.loads(out)["outcomes"] if out else []
+    return sum(step["attempts"] > 0 or step["state"] == "cached" for step in steps)
+
+
+def check(what: str, state: str, states: Counter[str], wanted: str, steps: int | None) -> list[str]:
+    """What is wrong with a run's history."""
+    wrong = [] if state == wanted else [f"the run is {state}, not {wanted}"]
+    lasting = sum(count for name, count in states.items() if name in ("Completed", "Cached", "Failed", "Cancelled"))
+    wrong += [] if lasting == states.total() else [f"task runs that have not ended: {dict(states)}"]
+    wrong += [] if steps in (None, states.total()) else [f"{states.total()} of {steps} task runs are there"]
+    print(f"{what:24} {state:10} {states.total():3} task runs {dict(states)} {'; '.join(wrong)}", flush=True)
+    return wrong
+
+
+def toys(seen: Seen, number: int) -> list[str]:
+    """A run of each kind: fresh, cached, failed, interrupted."""
+    home, wrong = seen.home, list[str]()
+    if number == 0:
+        steps = toy(home, "one", "0", *TEXTS)
+        wrong += check("fresh", *seen.new(), "Completed", steps)
+    steps = toy(home, "one", "0", *TEXTS)
+    wrong += check("cached", *seen.new(), "Unchanged", steps)
+    steps = toy(home, "one", "0", f"x{number}=BAD", *TEXTS)
+    wrong += check("failed", *seen.new(), "Failed", steps)
+    begun = BEGUN[number % len(BEGUN)]
+    toy(home, f"word-{number}", "0.3", f"x{number}=more", *TEXTS, until=begun, TOY_REFRESH="make shout join")
+    wrong += check(f"interrupted at {begun}", *seen.new(), "Cancelled", None)
+    return wrong
+
+
+def rerun(home: Path, recipe: str) -> tuple[int, float]:
+    """One run of a recipe; its number of steps and seconds."""
+    began = time.monotonic()
+    ran = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "run", recipe, "--json"], cwd=ROOT, env=environ(home), capture_output=True
+    )
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return len(found["steps"]), time.monotonic() - began
+
+
+def main(times: int, home: str = "", recipe: str = "") -> int:
+    """So often; 1 if anything was missing."""
+    wrong = list[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        seen = Seen(Path(home or folder).absolute())
+        if recipe:
+            rerun(seen.home, recipe)
+            seen.known()
+        for number in range(times):
+            if recipe:
+                steps, seconds = rerun(seen.home, recipe)
+                wrong += check(f"{recipe} {seconds:.2f} s", *seen.new(), "Unchanged", steps)
+            else:
+                wrong += toys(seen, number)
+    print(f"{times} times: {len(wrong)} wrong {wrong[:5]}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(next(iter(sys.argv[1:]), "50")), *sys.argv[2:]))

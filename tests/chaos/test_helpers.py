@@ -1,0 +1,159 @@
+"""The processes that help a run, really killed: each is started again, and the run ends as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.core import alive, server
+from tests.toy_process import ROOT, Toy, eventually
+
+TEXTS = ("a=hello", "b=world")
+STEPS = 6
+LASTING = {"Completed", "Cached", "Failed", "Cancelled", "Crashed"}
+
+
+def states(home: Path) -> dict[str, Counter[str]]:
+    """How many task runs are in which state, by the state of their run, after the server has stopped."""
+    assert eventually(lambda: server.running(home) is None)
+    query = "SELECT flow_run.state_name, task_run.state_name FROM task_run JOIN flow_run ON flow_run_id = flow_run.id"
+    found: dict[str, Counter[str]] = {}
+    with closing(sqlite3.connect(home / "prefect/prefect.db")) as base:
+        for run, state in base.execute(query):
+            found.setdefault(run, Counter())[state] += 1
+    return found
+
+
+def keeper(home: Path) -> psutil.Process | None:
+    """The process that keeps the servers."""
+    found = server.running(home)
+    return psutil.Process(found["pid"]) if found else None
+
+
+def guard(home: Path) -> psutil.Process | None:
+    """The process between the keeper and Prefect's server."""
+    found = server.running(home)
+    pid = found["services"]["prefect"]["pid"] if found else None
+    return psutil.Process(pid) if pid else None
+
+
+def prefect(home: Path) -> psutil.Process | None:
+    """Prefect's server."""
+    above = guard(home)
+    below = [child for child in above.children() if "uvicorn" in child.cmdline()] if above else []
+    return below[0] if below else None
+
+
+def training(home: Path) -> bool:
+    """A model is being trained."""
+    return any((home / "store/_work/train").glob("*/scratch/progress"))
+
+
+def begun(home: Path) -> bool:
+    """The run has been announced."""
+    return bool(alive.living(home))
+
+
+def starting(home: Path) -> bool:
+    """A keeper is there, whatever its server does."""
+    return server.running(home) is not None
+
+
+@pytest.mark.parametrize("moment", [starting, begun, training])
+@pytest.mark.parametrize("victim", [keeper, guard, prefect])
+def test_a_helper_that_is_killed_is_started_again_and_the_run_goes_on(
+    home: Path, victim: Callable[[Path], psutil.Process | None], moment: Callable[[Path], bool]
+) -> None:
+    toy = Toy(home, "", *TEXTS, pause=0.1)
+    toy.until(lambda: moment(home))
+
+    def killed() -> bool:
+        with suppress(psutil.NoSuchProcess):
+            if (found := victim(home)) is not None:
+                found.kill()
+                return True
+        return False
+
+    toy.until(killed)
+    found = toy.wait()
+    assert found["state"] == "completed", found["error"]
+    assert states(home) == {"Completed": Counter({"Completed": STEPS})}
+    assert alive.dead(home) == alive.living(home) == []
+    assert eventually(lambda: not helpers(home)), helpers(home)
+
+
+def helpers(home: Path) -> list[str]:
+    """Keepers, guards and servers of this home that live."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            words = process.info["cmdline"] or []
+            if process.info["status"] != psutil.STATUS_ZOMBIE and "tasks.core.server" in words and str(home) in words:
+                found.append(" ".join(words))
+    return found
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A home on a disk of 7 MB; where none can be mounted there is nothing to test."""
+    home = tmp_path / "small"
+    home.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=7m", "tmpfs", str(home)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield home
+    subprocess.run(["umount", "-l", str(home)], check=True)
+
+
+def lasting(home: Path) -> None:
+    """Every run that Prefect knows, and every task run of it, has ended."""
+    with closing(sqlite3.connect(home / "prefect/prefect.db")) as base:
+        for table in ("flow_run", "task_run"):
+            found = {name for (name,) in base.execute(f"SELECT DISTINCT state_name FROM {table}")}
+            assert found <= LASTING | {"Unchanged"}, (table, found)
+
+
+def test_what_a_full_disk_kept_from_prefect_is_told_by_the_next_run(small: Path) -> None:
+    assert Toy(small, "", "a=hello").wait()["state"] == "completed"
+    run = Toy(small, "", *TEXTS, pause=0.3)
+    run.until(lambda: begun(small))
+    filler = small / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"." * 4096)
+    with suppress(AssertionError):  # it may say how it ended, or be unable to say anything
+        run.wait()
+    filler.unlink()
+    assert Toy(small, "", *TEXTS, word="two").wait()["state"] == "completed"
+    states(small)
+    lasting(small)
+    assert alive.dead(small) == []
+
+
+def test_what_a_limit_of_file_sizes_kept_from_prefect_is_told_by_the_next_run(home: Path) -> None:
+    assert Toy(home, "", "a=hello").wait()["state"] == "completed"
+    states(home)
+    limit = (home / "prefect/prefect.db").stat().st_size
+    script = f"""
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+from tests.toy_run import main
+sys.exit(main("two", "0", "a=hello", "b=world"))
+"""
+    environ = {**os.environ, "FROMZERO_HOME": str(home), "PREFECT_API_URL": ""}
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environ, capture_output=True, timeout=900)
+    assert eventually(lambda: server.running(home) is None)
+    assert Toy(home, "", *TEXTS, word="three").wait()["state"] == "completed"
+    states(home)
+    lasting(home)
+    assert alive.dead(home) == []
