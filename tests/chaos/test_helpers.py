@@ -97,7 +97,7 @@ def helpers(home: Path) -> list[str]:
     for process in psutil.process_iter(["cmdline", "status"]):
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             words = process.info["cmdline"] or []
-            if process.info["status"] != psutil.STATUS_ZOMBIE and "tasks.core.server" in words and str(home) in words:
+            if process.info["status"] != psutil.STATUS_ZOMBIE and "tasks.core.keeper" in words and str(home) in words:
                 found.append(" ".join(words))
     return found
 

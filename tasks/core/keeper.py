@@ -1,0 +1,182 @@
+"""The keeper: the one process that keeps the services of a home running, as `python -m tasks.core.keeper HOME [PORT]`.
+
+It stops them once nobody holds users.lock any more and up.json is gone, also when the last run was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import traceback
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from conf.schema.services import ServicesConf
+from tasks.core import interpreter, settle
+from tasks.core.errors import FromzeroError, HostError
+from tasks.core.lease import lock_file
+from tasks.core.server import GIVEN_UP, WATCH_EVERY, answers, folder, migrate, wanted
+from tasks.core.services import Service, free_port
+from tasks.core.step import write_atomically
+
+MOST_RESTARTS = 5
+"""How often in a row a server that dies while runs use it is started again, on the same port."""
+SETTLE_EVERY = 20.0
+"""Seconds between looks of a keeper, after `up`, whether a run has died."""
+RECORDER = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "25",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+}
+"""How the server takes in what it is told: several events in a transaction; places in deployments outlive it."""
+RUN_GRACE = 35.0
+"""Seconds that the worker has to leave: more than a run has to save."""
+WORKER = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING", "PREFECT_WORKER_QUERY_SECONDS": "3"}
+"""What the worker's runs write, and how often in seconds it looks for new ones."""
+
+
+class Keeper:
+    """The one process that keeps the services of a home running."""
+
+    def __init__(self, home: Path, port: int | None = None) -> None:
+        """`port` is that of a keeper before this one, whose clients go on."""
+        self.home, self.logs = home, home / "logs" / "services"
+        conf = wanted(home)
+        self.host = conf.host if conf else "127.0.0.1"
+        self.fixed = conf is not None
+        self.port = conf.prefect_port if conf else port or free_port()
+        self.near = "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        self.api = f"http://{self.near}:{self.port}/api"
+        self.services = {"prefect": self._prefect()}
+        self.worker = f"{platform.node()}-{os.getpid()}"
+        """The worker's name: one that an earlier keeper left behind may count as online for a while."""
+        self.asked: ServicesConf | None = None
+        self._began = datetime.now(UTC)
+        self._settled = threading.Event()
+        """The runs that died before are known to Prefect: their places in deployments are free for new ones."""
+        self._written: bytes = b""
+
+    def _prefect(self) -> Service:
+        command = interpreter.command("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app")
+        command += ["--host", self.host, "--port", str(self.port), "--log-level", "warning"]
+        command += ["--timeout-graceful-shutdown", "3"]
+        environ = {**RECORDER, "PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": "/api", "PREFECT_API_URL": self.api}
+        # no page of another site may ask this server for anything: it runs code
+        environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = self.api.removesuffix("/api")
+        return Service("prefect", command, self.logs / "prefect.log", environ)
+
+    def _mlflow(self, conf: ServicesConf) -> Service:
+        from tasks.core.database import prepare
+
+        uri = prepare(self.home)
+        command = interpreter.command("-m", "mlflow", "server", "--host", conf.host)
+        command += ["--port", str(conf.mlflow_port)]
+        command += ["--workers", "1", "--backend-store-uri", uri]
+        command += ["--artifacts-destination", str(self.home / "mlflow" / "artifacts")]
+        environ = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        return Service("mlflow", command, self.logs / "mlflow.log", environ)
+
+    def _worker(self, conf: ServicesConf) -> Service:
+        command = interpreter.command("-m", "prefect", "worker", "start", "--type", "process", "--pool", conf.pool)
+        command += ["--name", self.worker, "--limit", str(conf.limit)]
+        environ = {"PREFECT_API_URL": self.api, **WORKER}
+        environ["FROMZERO_HOME"] = str(self.home)
+        threading.Thread(target=self._settle, name="settle", daemon=True).start()
+
+        def ready() -> bool:
+            return self._settled.is_set() and answers(self.api)
+
+        return Service("worker", command, self.logs / "worker.log", environ, ready=ready, grace=RUN_GRACE)
+
+    def _settle(self) -> None:
+        """Let Prefect know of runs that died, those before this keeper first; nobody else may come for days."""
+        while self.asked is not None or not self._settled.is_set():
+            if answers(self.api):
+                try:
+                    settle.the_dead(self.home, self.api, lambda text: print(text, flush=True))
+                    if not self._settled.is_set():
+                        settle.the_taken(self.home, self.api, self._began)
+                    self._settled.set()
+                except (FromzeroError, OSError) as error:
+                    print(f"what died is not settled yet: {error}", flush=True)
+            time.sleep(SETTLE_EVERY if self._settled.is_set() else WATCH_EVERY)
+
+    def look(self) -> None:
+        """Start what is asked for and does not run, stop what is not asked for any more, and say how things are."""
+        conf = wanted(self.home)
+        if conf != self.asked:
+            for name in ("worker", "mlflow"):
+                if name in self.services:
+                    self.services.pop(name).stop()
+            if conf is not None and os.environ.get("MLFLOW_TRACKING_URI") is None:
+                self.services["mlflow"] = self._mlflow(conf)
+            self.asked = conf
+            if conf is not None:
+                self.services["worker"] = self._worker(conf)
+        for service in self.services.values():
+            service.look()
+        self._say()
+
+    def _say(self) -> None:
+        found: dict[str, Any] = {"url": self.api, "pid": os.getpid(), "version": version("prefect")}
+        found["prefect"] = self.api.removesuffix("/api")
+        if self.asked is not None and "mlflow" in self.services:
+            found["mlflow"] = f"http://{self.near}:{self.asked.mlflow_port}"
+        found["worker"] = self.worker
+        found["services"] = {name: service.status() for name, service in self.services.items()}
+        data = json.dumps(found).encode()
+        if data != self._written:
+            write_atomically(folder(self.home) / "server.json", data)
+            self._written = data
+
+    def given_up(self) -> bool:
+        """Without `up`, a server that keeps dying is not started for ever: the run that waits says so."""
+        return self.asked is None and self.services["prefect"].in_a_row > MOST_RESTARTS
+
+    def stop(self) -> None:
+        """Stop all services, the server last."""
+        for name in ("worker", "mlflow", "prefect"):
+            if name in self.services:
+                self.services[name].stop()
+
+
+def keep(home: Path, port: int | None = None) -> int:
+    """Keep the services running until nobody needs them; the exit code."""
+    held = lock_file(folder(home) / "keeper.lock")
+    migrate(home)
+    keeper = Keeper(home, port)
+    with (folder(home) / "users.lock").open("ab") as users:
+        while True:
+            try:
+                keeper.look()
+            except (OSError, HostError):  # a full disk, say: what runs goes on, and is looked at again
+                traceback.print_exc()
+            if keeper.given_up():
+                break
+            time.sleep(0.5)
+            if wanted(home) is not None:
+                continue
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                continue
+        if keeper.fixed or keeper.asked is not None:  # whoever comes next needs the same ports
+            keeper.stop()
+        (folder(home) / "server.json").unlink(missing_ok=True)
+        held.release()
+    keeper.stop()
+    return GIVEN_UP if keeper.given_up() else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: None)  # SIG_IGN would pass to the worker, which leaves by it
+    sys.exit(keep(Path(sys.argv[1]), *(int(port) for port in sys.argv[2:])))
