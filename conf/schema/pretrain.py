@@ -38,7 +38,8 @@ class SegmentConf(Conf):
     final_lr: float = Field(0.0, ge=0, le=1)
     """Rate at the end, as a share of peak_lr."""
     mixture: dict[str, float] | None = None
-    """Weight of each source (the shard's name without its number); None takes all tokens alike."""
+    """Weight of each source (the shard's name without its number), met over batches to within one sequence, however
+    light a source is; None takes all tokens alike."""
     epochs: dict[str, float] | None = None
     """In place of `mixture`: how often each source is read, 0.5 for half of it, with the documents that data.upsample
     repeats in each reading. The budget `tokens` may be less than that, and then reads as much less of each; more is

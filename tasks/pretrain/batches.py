@@ -16,7 +16,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.errors import ConfigError, DataError
+from tasks.core.errors import DataError
+from tasks.pretrain.mixture import given
 from tasks.pretrain.packing import PACKINGS, Batch, Blocks, Ints, TokenFile
 
 Words = npt.NDArray[np.uint64]
@@ -112,7 +113,8 @@ def permute(numbers: Ints, size: int, key: int) -> Ints:
 
 @dataclass(frozen=True)
 class Order:
-    """Which blocks the global batch of a step takes: `counts[s]` from source s, which has `sizes[s]` blocks."""
+    """Which blocks the global batch of a step takes: of each sum(counts) sequences, over all batches, `counts[s]` are
+    from source s, which has `sizes[s]` blocks."""
 
     sizes: tuple[int, ...]
     counts: tuple[int, ...]
@@ -122,6 +124,12 @@ class Order:
     names: tuple[str, ...] = ()
     seq_len: int = 0
     packing: str = "concat"
+    sequences: int = 0
+    """Sequences in a batch; 0: as many as the counts add up to."""
+
+    def taken(self, steps: Ints) -> Ints:
+        """How many blocks of each source the first `steps` steps take: an array [len(steps), sources]."""
+        return given(self.counts, steps * (self.sequences or sum(self.counts)))
 
     def batch(self, step: int) -> list[tuple[int, int]]:
         """(source, block) of every sequence of step `step` (from 0)."""
@@ -131,17 +139,19 @@ class Order:
 
     def walk(self, first: int, steps: int) -> tuple[Ints, Ints]:
         """The source and the block of every sequence of `steps` steps: two arrays [steps, sequences]."""
-        found = []
-        for source, (size, count, start) in enumerate(zip(self.sizes, self.counts, self.start, strict=True)):
-            places = start + first * count + np.arange(steps * count, dtype=np.int64)
-            blocks = np.empty(steps * count, np.int64)
+        taken = self.taken(first + np.arange(steps + 1, dtype=np.int64))
+        each = np.diff(taken, axis=0)
+        sources = np.repeat(np.tile(np.arange(len(self.sizes)), steps), each.ravel())
+        blocks = np.empty(len(sources), np.int64)
+        for source, (size, start) in enumerate(zip(self.sizes, self.start, strict=True)):
+            places = start + np.arange(taken[0, source], taken[-1, source], dtype=np.int64)
+            found = np.empty(len(places), np.int64)
             for epoch in np.unique(places // size):
                 inside = places // size == epoch
                 key = (self.seed * 1_000_003 + source) * 1_000_003 + int(epoch)
-                blocks[inside] = permute(places[inside] % size, size, key)
-            found.append(blocks.reshape(steps, count))
-        sources = np.repeat(np.arange(len(self.counts)), self.counts)
-        return np.broadcast_to(sources, (steps, len(sources))), np.concatenate(found, axis=1)
+                found[inside] = permute(places[inside] % size, size, key)
+            blocks[sources == source] = found
+        return sources.reshape(steps, -1), blocks.reshape(steps, -1)
 
     def share(self, steps: Iterable[int], rank: int, world: int) -> list[tuple[int, int]]:
         """The part that process `rank` of `world` computes of a batch, that of one step or of several together."""
@@ -151,8 +161,8 @@ class Order:
 
     def record(self, steps: int) -> dict[str, Any]:
         """All of the loader's state after `steps` steps: what it reads, and how many blocks it took of each source."""
-        ends = (start + steps * count for start, count in zip(self.start, self.counts, strict=True))
-        return {**self._read(), "taken": dict(zip(self.names, ends, strict=True))}
+        ends = np.array(self.start) + self.taken(np.array([steps]))[0]
+        return {**self._read(), "taken": dict(zip(self.names, ends.tolist(), strict=True))}
 
     def _read(self) -> dict[str, Any]:
         sizes = dict(zip(self.names, self.sizes, strict=True))
@@ -172,9 +182,6 @@ class Passes(Order):
     The batches are one walk, in a permuted order, over all passes of all sources; of a pass that is not whole a part
     of the blocks is taken. `start` is one number: the blocks that earlier segments took of this walk.
     """
-
-    sequences: int = 0
-    """Blocks in a batch."""
 
     @property
     def total(self) -> int:
@@ -209,25 +216,6 @@ class Passes(Order):
 @lru_cache(maxsize=8)
 def _walked(order: Order, number: int) -> tuple[Ints, Ints]:
     return order.walk(number * TOGETHER, TOGETHER)
-
-
-def apportion(weights: Mapping[str, float], sequences: int) -> dict[str, int]:
-    """Whole sequences of a batch for each source, by largest remainder.
-
-    Raises `ConfigError` when a source would get none.
-    """
-    total = sum(weights.values())
-    exact = {name: sequences * weight / total for name, weight in weights.items()}
-    counts = {name: int(share) for name, share in exact.items()}
-    for name in sorted(exact, key=lambda name: (counts[name] - exact[name], name))[: sequences - sum(counts.values())]:
-        counts[name] += 1
-    for name, count in counts.items():
-        if not count:
-            raise ConfigError(
-                f"segment.mixture: {name}={weights[name]} gives less than one of the batch's {sequences} sequences: "
-                "raise batch_tokens or its weight"
-            )
-    return counts
 
 
 def open_sources(folders: Mapping[str, Sequence[Path]], seq_len: int, packing: str = "concat") -> dict[str, Source]:

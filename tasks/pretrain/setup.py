@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from conf.schema.pretrain import SegmentConf
+from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import ConfigError
-from tasks.pretrain import export, isolation, model, objective, vocabulary
-from tasks.pretrain.batches import Order, Passes, Source, apportion, open_sources
+from tasks.pretrain import export, isolation, mixture, model, objective, vocabulary
+from tasks.pretrain.batches import Order, Passes, Source, open_sources
 from tasks.pretrain.beginning import refuse_other_network
 from tasks.pretrain.device import Place
 from tasks.pretrain.estimate import flops_per_token, refuse_if_too_large
@@ -33,29 +33,45 @@ def open_training(job: Job) -> dict[str, Source]:
     if wanted is None:
         return open_sources({EVERYTHING: [Path(path) for paths in job.train.values() for path in paths]}, *shape)
     if unknown := sorted(set(wanted) - set(job.train)):
-        raise ConfigError(f"segment.{option} names {unknown}, but the sources are {sorted(job.train)}")
+        raise ConfigError(
+            f"pretrain.segments.{job.conf.run.segment}.{option} names {unknown}, but the sources are "
+            f"{sorted(job.train)}: write {option} of those"
+        )
     return open_sources({name: [Path(path) for path in job.train[name]] for name in sorted(wanted)}, *shape)
 
 
-def order_of(sources: dict[str, Source], segment: SegmentConf, seed: int) -> Order:
-    """The order in which a segment reads its sources; raises `ConfigError` if its tokens are more than its epochs."""
+def order_of(sources: dict[str, Source], conf: PretrainConf) -> Order:
+    """The order in which a segment reads its sources.
+
+    Raises `ConfigError` if its tokens are more than its epochs, or too few for a source of its mixture.
+    """
+    segment, option = conf.segment, f"pretrain.segments.{conf.run.segment}"
     read: dict[str, Any] = {
         "sizes": tuple(source.blocks for source in sources.values()),
-        "seed": seed,
+        "seed": conf.seed,
         "names": tuple(sources),
         "seq_len": segment.seq_len,
         "packing": segment.packing,
+        "sequences": segment.sequences,
     }
+    sequences = segment.units(segment.steps) * segment.sequences
     if segment.epochs is None:
-        counts = apportion(segment.mixture or {EVERYTHING: 1.0}, segment.sequences)
-        return Order(counts=tuple(counts[name] for name in sources), start=(0,) * len(sources), **read)
+        counts = mixture.shares(segment.mixture or {EVERYTHING: 1.0})
+        order = Order(counts=tuple(counts[name] for name in sources), start=(0,) * len(sources), **read)
+        for name, given in order.record(segment.units(segment.steps))["taken"].items():
+            if not given:
+                raise ConfigError(
+                    f"{option}.mixture: {name}={(segment.mixture or {})[name]} is less than one of the segment's "
+                    f"{sequences:,} sequences: raise {option}.mixture.{name} or {option}.tokens, or leave it out"
+                )
+        return order
     blocks = tuple(max(1, round(segment.epochs[name] * source.blocks)) for name, source in sources.items())
-    passes = Passes(counts=blocks, start=(0,), sequences=segment.sequences, **read)
-    if segment.units(segment.steps) * segment.sequences > passes.total:
+    passes = Passes(counts=blocks, start=(0,), **read)
+    if sequences > passes.total:
         most = passes.total // segment.sequences * segment.sequences * segment.seq_len
         raise ConfigError(
-            f"segment.tokens={segment.tokens:,} is more than segment.epochs gives of these sources, {most:,} tokens in "
-            "whole batches: lower tokens, or raise epochs"
+            f"{option}.tokens={segment.tokens:,} is more than {option}.epochs gives of these sources, {most:,} tokens "
+            f"in whole batches: lower {option}.tokens, or raise {option}.epochs"
         )
     return passes
 
@@ -101,7 +117,7 @@ def make_trainer(job: Job, place: Place) -> Trainer:
     """
     conf, start = job.conf, Path(job.start) if job.start else None
     sources = open_training(job)
-    order = order_of(sources, conf.segment, conf.seed)
+    order = order_of(sources, conf)
     file, seq_len = next(iter(sources.values())).files[0], conf.segment.seq_len
     aim = objective.choose(conf.model, conf.seed, seq_len, Path(job.tokenizer), file.vocab_size, file.eos_id)
     if place.device.type == "cuda":

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.errors import ConfigError, DataError
-from tasks.pretrain.batches import Order, Passes, Source, apportion, open_sources, padding, permute
+from tasks.core.errors import DataError
+from tasks.pretrain.batches import Order, Passes, Source, open_sources, padding, permute
 from tasks.pretrain.packing import TokenFile
 from tests.tasks.pretrain.conftest import write_shard
 
@@ -93,17 +93,26 @@ def test_a_source_without_tokens_is_a_data_error(tmp_path: Path) -> None:
         open_sources({"news": [write_shard(tmp_path / "part", [])]}, 8)
 
 
-@given(weights=st.dictionaries(st.text("abc", min_size=1, max_size=3), st.floats(0.2, 5), min_size=1, max_size=4))
-def test_apportioned_sequences_add_up_and_follow_the_weights(weights: dict[str, float]) -> None:
-    counts = apportion(weights, 400)
-    assert sum(counts.values()) == 400
-    for name, weight in weights.items():
-        assert abs(counts[name] - 400 * weight / sum(weights.values())) < 1
-
-
-def test_a_source_too_light_for_one_sequence_is_refused() -> None:
-    with pytest.raises(ConfigError, match="raise batch_tokens"):
-        apportion({"a": 1000.0, "b": 1.0}, 8)
+@given(sizes=sizes, batch=st.integers(1, 12), seed=st.integers(0, 9), world=st.sampled_from([1, 2, 3]), data=st.data())
+def test_a_mixture_that_no_batch_can_meet_is_read_the_same_after_a_resume_at_any_step(
+    sizes: list[int], batch: int, seed: int, world: int, data: st.DataObject
+) -> None:
+    counts = tuple(data.draw(st.integers(1, 40)) for _ in sizes)
+    names, steps, batch = tuple("abc"[: len(sizes)]), 40, batch * world
+    order = Order(tuple(sizes), counts, seed, (0,) * len(sizes), names, 8, sequences=batch)
+    whole = [order.batch(step) for step in range(steps)]
+    resume = data.draw(st.integers(0, steps))
+    first, again = order.walk(resume, steps - resume + 1)
+    assert [list(zip(*row, strict=True)) for row in zip(first.tolist(), again.tolist(), strict=True)][:-1] == (
+        whole[resume:]
+    )
+    shared = [[pick for rank in range(world) for pick in order.share([step], rank, world)] for step in range(steps)]
+    assert shared == whole
+    for source, size in enumerate(sizes):
+        read = [block for picks in whole for which, block in picks if which == source]
+        assert order.record(steps)["taken"][names[source]] == len(read)
+        for epoch in range(len(read) // size):
+            assert sorted(read[epoch * size : (epoch + 1) * size]) == list(range(size))
 
 
 def test_a_following_segment_goes_on_where_the_same_data_were_left() -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conf.schema.pretrain import SegmentConf
+from conf.schema.pretrain import PretrainConf, SegmentConf
 from tasks.pretrain.batches import Source, open_sources
 from tasks.pretrain.packing import IGNORE
 from tasks.pretrain.setup import order_of
 from tasks.pretrain.suspects import in_words, samples, sources_of
-from tests.tasks.pretrain.conftest import write_shard
+from tests.tasks.pretrain.conftest import LLAMA, write_shard
 
 WIDTH = 16
 
@@ -50,7 +50,8 @@ def test_a_steps_samples_are_those_of_the_whole_batch_by_source_and_document(fol
     train = {"news": [str(folders[0])], "talk": [str(folders[1])]}
     segment = SegmentConf(tokens=640, batch_tokens=64, seq_len=WIDTH, mixture={"news": 3.0, "talk": 1.0})
     sources = open_sources({name: [Path(paths[0])] for name, paths in train.items()}, WIDTH)
-    found = samples(order_of(sources, segment, 0), list(sources.values()), [5, 6], sources_of(train))
+    conf = PretrainConf(model=LLAMA, segment=segment)
+    found = samples(order_of(sources, conf), list(sources.values()), [5, 6], sources_of(train))
     assert [sample["source"] for sample in found] == ["news", "news", "news", "talk"] * 2
     assert json.loads(json.dumps(found)) == found
     words = in_words(found)

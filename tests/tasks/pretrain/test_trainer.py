@@ -88,7 +88,7 @@ def test_valid_loss_does_not_depend_on_the_micro_batch_and_changes_nothing(make_
 
 def test_a_mixture_decides_how_many_sequences_come_from_each_source(make_job: MakeJob) -> None:
     order = trainer_of(make_job(mixture={"news": 3.0, "talk": 1.0})).order
-    assert order.counts == (6, 2)
+    assert all(sorted(source for source, _ in order.batch(step)) == [0] * 6 + [1] * 2 for step in range(20))
     assert order.names == ("news", "talk")
 
 
@@ -108,6 +108,17 @@ def test_a_step_reads_the_blocks_that_the_order_names_from_their_sources(make_jo
             assert np.array_equal(found[which][row], wanted[0])
 
 
+def test_a_source_too_light_for_one_sequence_of_the_segment_is_refused_and_one_for_each_batch_is_not(
+    make_job: MakeJob,
+) -> None:
+    sequences = 20 * 8
+    trainer = trainer_of(make_job(mixture={"news": sequences - 1.0, "talk": 1.0}))
+    read = [source for step in range(20) for source, _ in trainer.order.batch(step)]
+    assert read.count(1) == 1 and len(read) == sequences
+    with pytest.raises(ConfigError, match=r"raise pretrain\.segments\.main\.mixture\.talk or .*main\.tokens"):
+        trainer_of(make_job(mixture={"news": 1000.0, "talk": 1.0}))
+
+
 def test_a_mixture_of_unknown_sources_is_refused_with_their_names(make_job: MakeJob) -> None:
     with pytest.raises(ConfigError, match=r"\['web'\].*\['news', 'talk'\]"):
         trainer_of(make_job(mixture={"web": 1.0}))
@@ -121,7 +132,7 @@ def test_epochs_say_how_often_each_source_is_read(make_job: MakeJob) -> None:
 
 
 def test_a_budget_beyond_the_epochs_is_refused_with_both_numbers(make_job: MakeJob) -> None:
-    with pytest.raises(ConfigError, match=r"segment.tokens=2,560 is more than segment.epochs gives .* \d+ tokens"):
+    with pytest.raises(ConfigError, match=r"main.tokens=2,560 is more than .*main.epochs gives .* \d+ tokens"):
         trainer_of(make_job(epochs={"news": 0.01}))
     with pytest.raises(ConfigError, match=r"epochs names \['web'\]"):
         trainer_of(make_job(epochs={"web": 1.0}))
