@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from conf import scaling
+from conf.paths import check_path, has_option
 from conf.schema.model import ModelConf, NativeConf
 from conf.schema.recipe import Recipe
 from tasks.core.errors import ConfigError, nearest
@@ -38,6 +39,11 @@ SHORT = re.compile(r"^(\+*data\.clean\.rules(?:_by_source\.[^.=]+)?)=(?=[^{]+$)(
 
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '\+*([^=]+)=(.*)'")
 """What Hydra says of commas in a value, of which it would make several runs."""
+UNMERGED = re.compile(r"Could not override '\+*([^']+)'\.?")
+"""What Hydra says of several options that are given as one value, where some are not in the recipe yet."""
+
+GIVEN = re.compile(r"(?<![\w.])[a-z]\w*(?:\.\w+)*(?==)")
+"""An option that a message says to set."""
 
 
 def recipes() -> list[str]:
@@ -121,7 +127,26 @@ def _compose(base: str, groups: list[str], own: dict[str, Any], overrides: tuple
         if found := AMBIGUOUS.fullmatch(said):
             name, value = found.groups()
             said = f"{name}={value}: write {name}=[{value}] for a list, '{name}=\"{value}\"' for a text"
+        elif found := UNMERGED.fullmatch(said):
+            said = _one_by_one(found[1], overrides) or said
         raise ConfigError(said) from error
+
+
+def _one_by_one(name: str, overrides: tuple[str, ...]) -> str | None:
+    """What to say of options that were given together (NAME={a: 1, b: 2}) and that Hydra does not take so."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    whole = next((o for o in overrides if o.lstrip("+").startswith(f"{name}={{")), None)
+    if whole is None:
+        return None
+    given = OverridesParser.create().parse_override(whole).value()
+    return f"{whole}: give its options one by one, {' '.join(_flat(name, given))}"
+
+
+def _flat(path: str, value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [line for name, inner in value.items() for line in _flat(f"{path}.{name}", inner)]
+    return [f"{path}={json.dumps(value) if isinstance(value, (list, bool)) or value is None else value}"]
 
 
 def _without_stand_ins(values: Any) -> Any:
@@ -157,7 +182,7 @@ def _check_override(override: str) -> None:
         raise ConfigError(f"{override!r} is not KEY=VALUE")
     if name in GROUPS and value and value[0] not in "{[" and value != "null":
         return _check_group(name, value)
-    return _check_path(name.split("."), override)
+    return check_path(name.split("."), override)
 
 
 def _check_group(group: str, value: str, where: str = "") -> None:
@@ -168,7 +193,7 @@ def _check_group(group: str, value: str, where: str = "") -> None:
 
 def _check_options(options: dict[str, Any], where: str, path: tuple[str, ...] = ()) -> None:
     for name, value in options.items():
-        _check_path([*path, str(name)], where)
+        check_path([*path, str(name)], where)
         if isinstance(value, dict):
             _check_options(value, where, (*path, str(name)))
 
@@ -184,46 +209,6 @@ def _spell_out(own: dict[str, Any]) -> None:
         for name in names:
             if isinstance(place.get(name), (str, list)):
                 place[name] = {"published": place[name]}
-
-
-def _check_path(names: list[str], where: str) -> None:
-    """Raise `ConfigError` with the nearest names if no model has the option."""
-    models: list[Any] = [Recipe]
-    for depth, name in enumerate(names):
-        classes = [m for m in models if isinstance(m, type) and issubclass(m, BaseModel)]
-        if not classes:
-            return
-        found = [m.model_fields[name].annotation for m in classes if name in m.model_fields]
-        if not found:
-            known = sorted({field for m in classes for field in m.model_fields})
-            parent = ".".join(names[:depth]) or "a recipe"
-            raise ConfigError(f"{where}: {parent} has no option {name!r}{nearest(name, known)}")
-        models = [option for annotation in found for option in _options(annotation)]
-        if any(option is dict for option in models) and depth + 1 < len(names):
-            return _check_value_path(found, names[depth + 2 :], where)
-    return None
-
-
-def _check_value_path(annotations: list[Any], rest: list[str], where: str) -> None:
-    """Below a mapping any name goes; what follows it belongs to the values' models."""
-    values = [value for a in annotations for value in _options(a, values=True)]
-    classes = [v for v in values if isinstance(v, type) and issubclass(v, BaseModel)]
-    if rest and classes and not any(rest[0] in m.model_fields for m in classes):
-        known = sorted({field for m in classes for field in m.model_fields})
-        raise ConfigError(f"{where}: no option {rest[0]!r} here{nearest(rest[0], known)}")
-
-
-def _options(annotation: Any, values: bool = False) -> list[Any]:
-    """The classes that an annotation allows; `dict` stands for a mapping, whose values' classes come on demand."""
-    origin = get_origin(annotation)
-    if origin is dict:
-        return _options(get_args(annotation)[1]) if values else [dict]
-    if origin is Annotated:
-        return _options(get_args(annotation)[0], values)
-    if origin in (Union, UnionType):
-        inner = [a for a in get_args(annotation) if a is not type(None)]
-        return [option for a in inner for option in _options(a, values)]
-    return [annotation]
 
 
 def read_model(model: type[M], path: Path, overrides: tuple[str, ...] = ()) -> M:
@@ -253,7 +238,8 @@ def _checked(model: type[M], values: Any, where: str, overrides: tuple[str, ...]
         # A value that follows from a wrong one is no error of its own.
         for problem in (p for p in error.errors() if p["type"] != "default_factory_not_called"):
             path = ".".join(map(str, _without_tags(problem["loc"])))
-            lines.append(f"  {_said(path or 'all', problem)}")
+            said = _said(path or "all", problem)
+            lines.append(f"  {_in_full(said, path, model) if problem['type'] == 'value_error' else said}")
             given.append(_giving(f"{path}.kind" if problem["type"] == "union_tag_invalid" else path, overrides))
         wrong = " ".join(dict.fromkeys(override for override in given if override))
         where = wrong if all(given) else f"{where} with {wrong}" if wrong else where
@@ -278,6 +264,17 @@ def _without_tags(loc: tuple[Any, ...]) -> Iterator[Any]:
             continue
         before = part
         yield part
+
+
+def _in_full(said: str, path: str, model: type[BaseModel]) -> str:
+    """A message about the options at `path` with each NAME= of its advice as the command takes it, path and all."""
+    begin, colon, advice = said.rpartition(": ")
+    return begin + colon + GIVEN.sub(lambda found: _below(path, found[0], model), advice)
+
+
+def _below(path: str, name: str, model: type[BaseModel]) -> str:
+    full = f"{path}.{name}"
+    return full if path and has_option(full, model) else name
 
 
 def _said(path: str, problem: Any) -> str:

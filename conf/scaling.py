@@ -76,7 +76,7 @@ def fill(recipe: Recipe, places: list[Place]) -> None:
         )
     if (kind := recipe.pretrain.optimizer.kind) in ("adam", "sgd"):
         raise ConfigError(
-            f"{places[0]}={AUTO}: the rules are AdamW's, not those of optimizer.kind={kind}: give a number"
+            f"{places[0]}={AUTO}: the rules are AdamW's, not those of pretrain.optimizer.kind={kind}: give a number"
         )
     parameters = count_parameters(recipe.model, recipe.tokenizer.vocab_size) or 1
     segments = recipe.pretrain.segments

@@ -53,7 +53,8 @@ def prepare(recipe: Recipe) -> Data:
     filtered = clean.filter_shard.map(cleaned, [clusters.part(shard) for shard in names], conf=data.dedup)
 
     frozen = f"evalset/{name}/{data.evalset.name}-v{data.evalset.version}"
-    evalset = clean.freeze_evalset.pinned(frozen, tuple(filtered), conf=data.evalset)
+    way = clean.held_out(split, cleaned, filtered)
+    evalset = clean.freeze_evalset.pinned(frozen, tuple(filtered), way, conf=data.evalset)
     (struck,) = observe(takedown.REF, takedown.concerning, [evalset])
     evalset = clean.strike_evalset(evalset, struck, conf=data.evalset) if struck else evalset
     against = (evalset, *elsewhere) if elsewhere else evalset

@@ -165,7 +165,8 @@ class AugmentConf(Conf):
     def _copies_differ(self) -> AugmentConf:
         if self.translate and not self.translate.temperature and self.copies > 1:
             raise ValueError(
-                "the likeliest translation is the same for every copy: set copies=1, or draw with translate.temperature"
+                "the likeliest translation is the same for every copy: set copies=1, or draw, with "
+                "finetune.classify.augment.translate.temperature above 0"
             )
         return self
 

@@ -207,8 +207,8 @@ class PretrainRecipe(Conf):
     def _starts_once(self) -> Self:
         if late := [name for name, segment in list(self.segments.items())[1:] if segment.start]:
             raise ValueError(
-                f"segments.{late[0]}.start: only the first segment, {next(iter(self.segments))}, starts elsewhere; "
-                "each of the others goes on from the one before: leave it out"
+                f"pretrain.segments.{late[0]}.start: only the first segment, {next(iter(self.segments))}, starts "
+                "elsewhere; each of the others goes on from the one before: leave it out"
             )
         return self
 
@@ -219,9 +219,9 @@ class PretrainRecipe(Conf):
         for name, segment in self.segments.items():
             if self.run.sample_tokens >= segment.seq_len:
                 raise ValueError(
-                    f"run.sample_tokens={self.run.sample_tokens} and the token before them are more than "
-                    f"segments.{name}.seq_len={segment.seq_len}: lower sample_tokens (prompts need room too), or "
-                    "raise seq_len, or set run.sample_every=null"
+                    f"pretrain.run.sample_tokens={self.run.sample_tokens} and the token before them are more than "
+                    f"pretrain.segments.{name}.seq_len={segment.seq_len}: lower pretrain.run.sample_tokens (prompts "
+                    f"need room too), or raise pretrain.segments.{name}.seq_len, or set pretrain.run.sample_every=null"
                 )
         return self
 

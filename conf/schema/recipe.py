@@ -44,7 +44,7 @@ class DataConf(CollectConf):
     def _licences_are_of_known_sources(self) -> DataConf:
         if unknown := sorted(self.licences.by_source.keys() - self.sources.keys()):
             raise ValueError(
-                f"licences.by_source names {', '.join(unknown)}, which is no source here; there are: "
+                f"data.licences.by_source names {', '.join(unknown)}, which is no source here; there are: "
                 f"{', '.join(self.sources)}"
             )
         return self
@@ -107,7 +107,7 @@ class Recipe(Conf):
                 if segment.seq_len > self.model.max_positions:
                     raise ValueError(
                         f"pretrain.segments.{name}.seq_len={segment.seq_len} is more than model.max_positions="
-                        f"{self.model.max_positions}: raise that, or lower seq_len"
+                        f"{self.model.max_positions}: raise that, or lower pretrain.segments.{name}.seq_len"
                     )
         if self.tokenizer.kind == "wordpiece" and (self.release.base or self.release.chat):
             raise ValueError(
@@ -133,7 +133,7 @@ class Recipe(Conf):
             raise ValueError(
                 f"model.architecture={architecture} is trained to restore up to {wanted} hidden spans of a text, and "
                 f"the tokenizer has {self.tokenizer.sentinels} tokens to hide them behind: set "
-                f"tokenizer.sentinels={wanted} or more, or lower model.noise.share or seq_len"
+                f"tokenizer.sentinels={wanted} or more, or lower model.noise.share or pretrain.segments.NAME.seq_len"
             )
         parts = {
             "release.base": self.release.base,

@@ -74,7 +74,9 @@ class TokenizerConf(Conf):
                 f"vocab_size {self.vocab_size} is too small for 256 bytes and {len(self.special_tokens)} special tokens"
             )
         if self.run.engine == "gigatoken" and self.kind != "bpe":
-            raise ValueError(f"run.engine=gigatoken cannot write kind={self.kind}: set run.engine to auto")
+            raise ValueError(
+                f"tokenizer.run.engine=gigatoken cannot write tokenizer.kind={self.kind}: set tokenizer.run.engine=auto"
+            )
         for token in self.special_tokens:
             # Both pre-tokenizers part letters from punctuation, so that no piece of a text is ever such a token.
             if not (set(token) & set(punctuation) - {"'"} and any(map(str.isalnum, token))):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,21 @@ import polars as pl
 
 from conf.schema.clean import EvalsetConf
 from tasks.clean.documents import DOCUMENTS, TableWriter, read_batches, row_bytes
+from tasks.clean.emptied import why_none
 from tasks.core.errors import DataError
 
 
-def freeze(tests: Iterable[Path], out: Path, conf: EvalsetConf) -> dict[str, Any]:
+def freeze(tests: Iterable[Path], out: Path, conf: EvalsetConf, way: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Write the test parts as one file sorted by id, each id once; the smallest ids of a source with too many.
 
-    Raises `DataError` if there is no held-out document at all.
+    Raises `DataError` if there is no held-out document at all; `way`, what `held_out` counted, says why.
     """
     chosen = DOCUMENTS.to_frame()
     for path in tests:
         for batch in read_batches(path, DOCUMENTS.names()):
             chosen = _smallest(pl.concat([chosen, batch]), conf.max_documents)
     if not chosen.height:
-        raise DataError("no document is held out for evaluation: raise split.test, add data, or allow more licences")
+        raise DataError(f"no document is held out for evaluation: {why_none(way or {})}")
     return _write(chosen, out, conf)
 
 
@@ -34,7 +35,9 @@ def strike(evalset: Path, out: Path, taken: Iterable[str], conf: EvalsetConf) ->
         [DOCUMENTS.to_frame(), *(batch.filter(~pl.col("id").is_in(ids)) for batch in read_batches(evalset))]
     )
     if not left.height:
-        raise DataError("every document of the evaluation set was taken down: raise evalset.version to freeze another")
+        raise DataError(
+            "every document of the evaluation set was taken down: raise data.evalset.version to freeze another"
+        )
     return _write(left, out, conf)
 
 

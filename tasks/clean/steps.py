@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf, EvalsetConf
+from tasks.clean.emptied import held_out
 from tasks.clean.recogniser import recogniser
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, Workdir, step
@@ -18,6 +20,7 @@ __all__ = [
     "filter_shard",
     "find_boilerplate",
     "freeze_evalset",
+    "held_out",
     "recogniser",
     "sign_shard",
     "split_shard",
@@ -95,11 +98,15 @@ def filter_shard(cleaned: Artifact, dropped: Artifact, conf: DedupConf, work: Wo
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)
-def freeze_evalset(filtered: tuple[Artifact, ...], conf: EvalsetConf, work: Workdir) -> Stats:
-    """Collect held-out documents.  test/docs.parquet of all shards in → test.parquet out."""
+def freeze_evalset(
+    filtered: tuple[Artifact, ...], way: Mapping[str, Any] | None = None, *, conf: EvalsetConf, work: Workdir
+) -> Stats:
+    """Collect held-out documents; `way` is what `held_out` counted, None in what is remembered of an earlier fromzero.
+
+    test/docs.parquet of all shards in → test.parquet out."""
     from tasks.clean.evalset import freeze
 
-    return freeze((shard / "test/docs.parquet" for shard in filtered), work / "test.parquet", conf)
+    return freeze((shard / "test/docs.parquet" for shard in filtered), work / "test.parquet", conf, way)
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)

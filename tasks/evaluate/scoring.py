@@ -29,7 +29,10 @@ def settle(run: EvaluateRun) -> torch.device:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     on_gpu = run.device != "cpu" and torch.cuda.is_available()
     if run.device == "cuda" and not on_gpu:
-        raise ConfigError("run.device is cuda, but this machine shows no GPU: set run.device=cpu or auto")
+        raise ConfigError(
+            "an evaluation is to run on cuda, and this machine shows no GPU: set evaluate.lm.run.device=cpu, and the "
+            "same of evaluate.chat.run.device and evaluate.classifier.run.device"
+        )
     torch.set_num_threads(run.threads)
     torch.use_deterministic_algorithms(not on_gpu)
     return torch.device("cuda" if on_gpu else "cpu")
@@ -94,7 +97,8 @@ def token_nats(model: PreTrainedModel, texts: Sequence[Sequence[int]], conf: Win
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and conf.window > context:
         raise ConfigError(
-            f"window is {conf.window}, but the model's context is {context}: set window={context} or less"
+            f"a window of {conf.window} tokens is larger than the model's context, {context}: set evaluate.lm.window="
+            f"{context} or less (of a chat model: evaluate.chat.window={context})"
         )
     nats = [np.zeros(max(len(text) - 1, 0)) for text in texts]
     windows = spans([len(text) for text in texts], conf.window, conf.stride)

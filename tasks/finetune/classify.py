@@ -53,7 +53,7 @@ def classes(train_table: pl.DataFrame, least: int) -> tuple[list[str], dict[str,
     if len(kept) < 2:
         raise DataError(
             f"{len(kept)} labels have {least} training documents or more ({counts}): a classifier needs two; "
-            "collect labelled documents or lower min_per_class"
+            "collect labelled documents or lower finetune.classify.min_per_class"
         )
     return kept, {label: count for label, count in counts.items() if label not in kept}
 

@@ -36,7 +36,10 @@ def check_context(model: Path, max_length: int) -> None:
     """Raise `ConfigError` if examples of `max_length` tokens do not fit the context of the model in a folder."""
     context = json.loads((model / "config.json").read_text()).get("max_position_embeddings")
     if context is not None and max_length > context:
-        raise ConfigError(f"max_length is {max_length}, but the model's context is {context}: lower max_length")
+        raise ConfigError(
+            f"examples of {max_length} tokens are longer than the model's context, {context}: lower "
+            "finetune.chat.max_length or finetune.classify.max_length"
+        )
 
 
 def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:

@@ -106,7 +106,10 @@ class Report(TrainerCallback):
         values = {NAMES[name]: float(value) for name, value in kwargs["logs"].items() if name in NAMES}
         for name, value in values.items():
             if not math.isfinite(value):
-                raise StepError(f"{name} is {value} at step {state.global_step}: lower learning_rate or max_grad_norm")
+                raise StepError(
+                    f"{name} is {value} at step {state.global_step}: lower finetune.chat.learning_rate or "
+                    "finetune.chat.max_grad_norm (of a classifier: those of finetune.classify)"
+                )
         if not values:
             return
         rate = (state.global_step - self.first_step) / max(time.monotonic() - self.started, 1e-9)

@@ -48,7 +48,10 @@ def settle(conf: TuneConf) -> bool:
     """Fix seeds, threads and kernels; returns whether to train on a GPU. Raises `ConfigError` if there is none."""
     on_gpu = conf.run.device != "cpu" and torch.cuda.is_available()
     if conf.run.device == "cuda" and not on_gpu:
-        raise ConfigError("run.device is cuda, but this machine shows no GPU: set run.device=cpu or auto")
+        raise ConfigError(
+            "fine-tuning is to run on cuda, and this machine shows no GPU: set finetune.chat.run.device=cpu (of a "
+            "classifier: finetune.classify.run.device=cpu)"
+        )
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(conf.run.threads)

@@ -95,7 +95,10 @@ class Translator:
         else:
             found = self.tokenizer.get_vocab().get(name)
         if found is None:
-            raise ConfigError(f"its tokenizer knows no language {name!r}: see source_language and target_language")
+            raise ConfigError(
+                f"its tokenizer knows no language {name!r}: see source_language and target_language of "
+                "finetune.classify.augment.translate.there and finetune.classify.augment.translate.back"
+            )
         return int(found)
 
     def translated(self, texts: Sequence[str], draws: Draws, work: Workdir, name: str) -> tuple[list[str], int]:

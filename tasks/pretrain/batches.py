@@ -230,7 +230,10 @@ def open_sources(folders: Mapping[str, Sequence[Path]], seq_len: int, packing: s
         raise DataError(f"the shards were made with different tokenizers ({named}): tokenize all with one")
     for name, source in sources.items():
         if not source.blocks:
-            raise DataError(f"source {name!r} has no tokens at all: see the rejects of its shards, or leave it out")
+            raise DataError(
+                f"source {name!r} has no tokens at all: `fromzero rejects last` lists what dropped its documents; mend "
+                "that, or leave the source out"
+            )
     if not sources:
         raise DataError("there are no shards of tokens to train on")
     return sources

@@ -13,21 +13,22 @@ def refuse_without(run: PretrainRun, *, cuda: bool) -> None:
     if run.recompute == "budget" and not (cuda if run.compile is None else run.compile):
         raise ConfigError(
             "pretrain.run.recompute=budget is the compiler's choice, and nothing is compiled here: set "
-            "pretrain.run.compile=true, or recompute=selective"
+            "pretrain.run.compile=true, or pretrain.run.recompute=selective"
         )
     if run.attention in ("varlen", "flex") and not cuda:
         raise HostError(
-            f"pretrain.run.attention={run.attention} needs a GPU, and training here is on the CPU: set attention=auto"
+            f"pretrain.run.attention={run.attention} needs a GPU, and training here is on the CPU: set "
+            "pretrain.run.attention=auto"
         )
     if run.precision != "fp8":
         return
     if not cuda:
         raise HostError(
             "pretrain.run.precision=fp8 needs a GPU of compute capability 8.9 or more (Ada, Hopper), and training here "
-            "is on the CPU: set precision=auto"
+            "is on the CPU: set pretrain.run.precision=auto"
         )
     if find_spec("torchao") is None:
         raise HostError(
             "pretrain.run.precision=fp8 needs torchao: pip install '.[fp8]' (or pip install torchao), or set "
-            "precision=auto"
+            "pretrain.run.precision=auto"
         )

@@ -56,7 +56,7 @@ def settle(run: PretrainRun) -> Place:
     if cuda and torch.cuda.device_count() <= local:
         raise HostError(
             f"pretrain.run: process {local} finds {torch.cuda.device_count()} CUDA devices: "
-            "set run.device=cpu or lower run.processes"
+            "set pretrain.run.device=cpu or lower pretrain.run.processes"
         )
     demands.refuse_without(run, cuda=cuda)
     torch.set_num_threads(run.threads)

@@ -20,7 +20,7 @@ def refuse_if_unable(device: torch.device) -> None:
     if torch.cuda.get_device_capability(device) < CAPABILITY:
         raise HostError(
             f"pretrain.run.precision=fp8 needs a GPU of compute capability 8.9 or more, and this is a "
-            f"{torch.cuda.get_device_name(device)}: set precision=bf16"
+            f"{torch.cuda.get_device_name(device)}: set pretrain.run.precision=bf16"
         )
 
 

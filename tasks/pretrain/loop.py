@@ -120,7 +120,8 @@ class Loop:
             if folder is None:
                 raise ArtifactError(
                     f"the checkpoint of step {point}, to go back to after {self.retreat.row} skipped updates, is gone "
-                    "or broken: set optimizer.guard_patience=null, or run from the beginning (--refresh pretrain)"
+                    "or broken: set pretrain.optimizer.guard_patience=null, or run from the beginning (--refresh "
+                    "pretrain)"
                 )
             trainer.guard.restore(self.checkpoints.load(folder, trainer.tensors(rng=False))["guard"])
         self.retreat.went_back(point, step)

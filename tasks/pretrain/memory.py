@@ -48,6 +48,6 @@ def out_of_memory(what: str, run: PretrainRun, *, cuda: bool) -> str:
         options.append("pretrain.run.parallel=fsdp with more pretrain.run.processes, which share the weights")
     if not cuda and run.malloc:
         options.append("pretrain.run.malloc=false (freed memory is given back)")
-    options += ["a shorter seq_len of the segment", "a smaller model.config (hidden_size, num_hidden_layers)"]
+    options += ["a smaller pretrain.segments.NAME.seq_len", "a smaller model.config (hidden_size, num_hidden_layers)"]
     first, second, third = options[:3]
     return f"training ran out of {what}. What helps most, in this order: {first}; {second}; {third}"

@@ -46,7 +46,8 @@ class Retreat:
         if self.windows and self.windows[-1][1] == before:
             raise StepError(
                 f"every update since the return of step {before} to step {self.windows[-1][0]} had to be skipped: "
-                "lower the segment's peak_lr, raise optimizer.guard_sigma, or look at the documents in skipped.jsonl"
+                "lower pretrain.segments.NAME.peak_lr, raise pretrain.optimizer.guard_sigma, or look at the documents "
+                "in skipped.jsonl"
             )
         return max(point for point in self.points if point <= before)
 

@@ -62,7 +62,7 @@ def prepare(job: Job, eos: int) -> Samples | None:
         raise ConfigError(
             f"pretrain.run.sample_prompts: the longest has {longest - 1} tokens, which with "
             f"pretrain.run.sample_tokens={run.sample_tokens} and the one before them is more than "
-            f"pretrain.segments.{run.segment}.seq_len={width}: shorten it, or lower sample_tokens"
+            f"pretrain.segments.{run.segment}.seq_len={width}: shorten it, or lower pretrain.run.sample_tokens"
         )
     return Samples(job, encoder.tokenizer, run.sample_prompts, starts, eos)
 

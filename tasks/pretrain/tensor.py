@@ -54,7 +54,9 @@ def refuse_if_indivisible(network: Any, conf: PretrainConf) -> None:
         return
     mend = "set pretrain.run.tensor_parallel=1"
     if conf.optimizer.kind == "muon":
-        raise ConfigError(f"optimizer.kind=muon needs whole matrices: {mend}, or take adamw")
+        raise ConfigError(
+            f"pretrain.optimizer.kind=muon needs whole matrices: {mend}, or pretrain.optimizer.kind=adamw"
+        )
     plan = plan_of(network)
     if not plan or (unknown := set(plan.values()) - STYLES.keys()):
         why = f"its plan has {sorted(unknown)}" if plan else "transformers has no plan for it"
@@ -62,7 +64,9 @@ def refuse_if_indivisible(network: Any, conf: PretrainConf) -> None:
         raise ConfigError(f"a {name} cannot be cut into tensor-parallel parts ({why}): {mend}")
     for what, size in _sizes(network, plan).items():
         if size % parts:
-            raise ConfigError(f"{what}={size} of the model is not a multiple of tensor_parallel={parts}: {mend}")
+            raise ConfigError(
+                f"{what}={size} of the model is not a multiple of pretrain.run.tensor_parallel={parts}: {mend}"
+            )
 
 
 def _sizes(network: Any, plan: dict[str, str]) -> dict[str, int]:

@@ -51,12 +51,13 @@ class Trainer:
         order: Order,
         objective: Objective,
     ) -> None:
-        option = "first_batch_tokens" if conf.segment.first_batch_tokens else "batch_tokens"
+        segment = f"pretrain.segments.{conf.run.segment}"
+        option = f"{segment}.{'first_batch_tokens' if conf.segment.first_batch_tokens else 'batch_tokens'}"
         if conf.segment.sequences % place.data_world:
             raise ConfigError(
-                f"segment.{option}={conf.segment.sequences * conf.segment.seq_len} makes {conf.segment.sequences} "
-                f"sequences, which {place.data_world} processes cannot share evenly: change {option}, seq_len or "
-                "run.processes"
+                f"{option}={conf.segment.sequences * conf.segment.seq_len} makes {conf.segment.sequences} sequences, "
+                f"which {place.data_world} processes cannot share evenly: change {option}, {segment}.seq_len or "
+                "pretrain.run.processes"
             )
         tensor.refuse_if_indivisible(network, conf)
         self.conf, self.place, self.sources, self.order, self.objective = conf, place, sources, order, objective

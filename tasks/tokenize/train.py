@@ -33,7 +33,10 @@ def train(docs: Sequence[Path], conf: TokenizerConf, scratch: Path) -> tuple[Tok
     """
     use_threads()
     if not any(any(batch) for batch in _texts(docs)):
-        raise DataError("there is no text to train a tokenizer on: the train parts of all shards are empty")
+        raise DataError(
+            "there is no text to train a tokenizer on: no training document is left in any shard. "
+            "`fromzero rejects last` lists what dropped them"
+        )
     if fast(conf):
         try:
             with TemporaryDirectory(dir=scratch) as folder:

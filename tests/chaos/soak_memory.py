@@ -93,7 +93,7 @@ def carry_out(stage: str, folder: Path, shards: Sequence[int], count: int) -> di
         stats = steps.cluster.function(tuple(artifact("sign", n) for n in shards), None, DedupConf(), work("cluster"))
     elif stage == "freeze":
         filtered = tuple(artifact("filter", shard) for shard in shards)
-        stats = steps.freeze_evalset.function(filtered, EvalsetConf(), work("freeze"))
+        stats = steps.freeze_evalset.function(filtered, conf=EvalsetConf(), work=work("freeze"))
     elif stage == "contract":
         from tasks.validate import contract
 

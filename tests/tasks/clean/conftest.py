@@ -91,7 +91,7 @@ def run_twice(tmp_path: Path) -> Callable[..., Artifact]:
         for folder in (f"once-{next(numbers)}", f"another folder/again-{next(numbers)}"):
             work = Workdir(tmp_path / folder)
             work.make()
-            stats = step.function(*inputs, conf, work)
+            stats = step.function(*inputs, conf=conf, work=work)
             made.append(as_artifact(work, shard, stats))
         first, second = ([file for file in artifact.files if file.path.startswith("content/")] for artifact in made)
         assert first, "the step wrote no content"

@@ -56,5 +56,5 @@ def test_a_set_without_a_document_is_the_one_that_would_have_been_frozen_without
     stats = strike(tmp_path / "out.parquet", other, [struck], EvalsetConf())
     assert stats["documents"] == 8
     assert other.read_bytes() == frozen(tmp_path, [frame.filter(pl.col("id") != struck)], EvalsetConf())[1]
-    with pytest.raises(DataError, match=r"raise evalset\.version"):
+    with pytest.raises(DataError, match=r"raise data\.evalset\.version"):
         strike(other, tmp_path / "none.parquet", frame["id"].to_list(), EvalsetConf())

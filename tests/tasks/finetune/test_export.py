@@ -13,7 +13,7 @@ from tasks.finetune import export
 
 def test_examples_longer_than_the_models_context_are_a_config_error(model_dir: Path) -> None:
     export.check_context(model_dir, 64)
-    with pytest.raises(ConfigError, match="context is 64"):
+    with pytest.raises(ConfigError, match="context, 64"):
         export.check_context(model_dir, 65)
 
 

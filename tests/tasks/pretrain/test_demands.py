@@ -13,7 +13,7 @@ from tasks.pretrain.device import settle
 
 def test_a_budget_is_refused_where_nothing_is_compiled() -> None:
     run = PretrainRun(device="cpu", recompute="budget")
-    with pytest.raises(ConfigError, match=r"set pretrain\.run\.compile=true, or recompute=selective"):
+    with pytest.raises(ConfigError, match=r"set pretrain\.run\.compile=true, or pretrain\.run\.recompute=selective"):
         settle(run)
     refuse_without(run, cuda=True)
     refuse_without(run.model_copy(update={"compile": True}), cuda=False)
@@ -22,7 +22,7 @@ def test_a_budget_is_refused_where_nothing_is_compiled() -> None:
 
 
 def test_fp8_is_refused_without_a_gpu_and_without_torchao(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(HostError, match=r"compute capability 8\.9 .* set precision=auto"):
+    with pytest.raises(HostError, match=r"compute capability 8\.9 .* set pretrain\.run\.precision=auto"):
         settle(PretrainRun(device="cpu", precision="fp8"))
     there: dict[str, Any] = {"torchao": None}
     monkeypatch.setattr(demands, "find_spec", there.get)
@@ -37,7 +37,7 @@ def test_fp8_is_refused_without_a_gpu_and_without_torchao(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("kind", ["varlen", "flex"])
 def test_attention_of_gpus_is_refused_without_one_and_where_bits_must_be_the_same(kind: str) -> None:
     run = PretrainRun.model_validate({"device": "cpu", "attention": kind})
-    with pytest.raises(HostError, match=f"attention={kind} needs a GPU.*set attention=auto"):
+    with pytest.raises(HostError, match=rf"attention={kind} needs a GPU.*set pretrain\.run\.attention=auto"):
         settle(run)
     refuse_without(run, cuda=True)
     for option in ({"deterministic": True}, {"precision": "fp32"}):

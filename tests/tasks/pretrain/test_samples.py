@@ -94,7 +94,7 @@ def test_processes_with_shards_of_the_weights_write_together_and_train_as_one_do
     ("model", "run", "message"),
     [
         (texts.BERT, SAMPLED, r"only a causal model continues text: set it to null"),
-        (WIDE, {**SAMPLED, "sample_tokens": 63}, r"lower sample_tokens"),
+        (WIDE, {**SAMPLED, "sample_tokens": 63}, r"lower pretrain\.run\.sample_tokens"),
     ],
 )
 def test_samples_that_cannot_be_written_are_refused_before_the_first_step(

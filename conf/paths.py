@@ -1,0 +1,62 @@
+"""Paths of options (a.b.NAME.c), checked against the models before anything is composed."""
+
+from __future__ import annotations
+
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from conf.schema.recipe import Recipe
+from tasks.core.errors import ConfigError, nearest
+
+
+def has_option(path: str, root: type[BaseModel] = Recipe) -> bool:
+    """Whether an override of this path (a.b.NAME.c) sets something."""
+    try:
+        check_path(path.split("."), path, root)
+    except ConfigError:
+        return False
+    return True
+
+
+def check_path(names: list[str], where: str, root: type[BaseModel] = Recipe) -> None:
+    """Raise `ConfigError` with the nearest names if no model has the option."""
+    models: list[Any] = [root]
+    for depth, name in enumerate(names):
+        classes = [m for m in models if isinstance(m, type) and issubclass(m, BaseModel)]
+        if not classes:
+            if not any(option in (Any, dict, object) for option in models):
+                raise ConfigError(f"{where}: {'.'.join(names[:depth])} is a single value, it has no option {name!r}")
+            return
+        found = [m.model_fields[name].annotation for m in classes if name in m.model_fields]
+        if not found:
+            known = sorted({field for m in classes for field in m.model_fields})
+            parent = ".".join(names[:depth]) or "a recipe"
+            raise ConfigError(f"{where}: {parent} has no option {name!r}{nearest(name, known)}")
+        models = [option for annotation in found for option in _options(annotation)]
+        if any(option is dict for option in models) and depth + 1 < len(names):
+            return _check_value_path(found, names[depth + 2 :], where)
+    return None
+
+
+def _check_value_path(annotations: list[Any], rest: list[str], where: str) -> None:
+    """Below a mapping any name goes; what follows it belongs to the values' models."""
+    values = [value for a in annotations for value in _options(a, values=True)]
+    classes = [v for v in values if isinstance(v, type) and issubclass(v, BaseModel)]
+    if rest and classes and not any(rest[0] in m.model_fields for m in classes):
+        known = sorted({field for m in classes for field in m.model_fields})
+        raise ConfigError(f"{where}: no option {rest[0]!r} here{nearest(rest[0], known)}")
+
+
+def _options(annotation: Any, values: bool = False) -> list[Any]:
+    """The classes that an annotation allows; `dict` stands for a mapping, whose values' classes come on demand."""
+    origin = get_origin(annotation)
+    if origin is dict:
+        return _options(get_args(annotation)[1]) if values else [dict]
+    if origin is Annotated:
+        return _options(get_args(annotation)[0], values)
+    if origin in (Union, UnionType):
+        inner = [a for a in get_args(annotation) if a is not type(None)]
+        return [option for a in inner for option in _options(a, values)]
+    return [annotation]
