@@ -24,7 +24,7 @@ from tests.test_layout import STAGES, files, label
 
 FILES = [path for folder in ("conf", "flows", "tasks") for path in files(folder)]
 DOTTED = re.compile(r"(?<![\w./@{}'-])[a-z]\w*(?:\.(?:[A-Za-z_]\w*|\{\})(?![\w{]))+")
-COMMAND = re.compile(r"(?:`|\(|#\s+|^\s*|\n\s*)fromzero ([a-z][\w-]*)([^`)\n]*)")
+COMMAND = re.compile(r"(?:`|\(|#\s+|^\s+|\n\s+)fromzero ([a-z][\w-]*)([^`)\n]*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 QUOTED = re.compile(r"`([^`]*)`")
 CODE = re.compile(r"^(import|from \w+ import|<)", re.MULTILINE)
