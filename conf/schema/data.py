@@ -14,6 +14,8 @@ WHERE = (
     "distributions", "paths", "urls", "dataset", "config", "split", "revision", "url", "password_env", "entry_rows",
 )  # fmt: skip
 """Options that say which entries there are; what of them shapes a document is in the entries themselves."""
+AUTO = "auto"
+"""The encoding that stands for: whichever a file is in."""
 
 
 class Source(Conf):
@@ -70,16 +72,20 @@ class ReadSource(RowSource):
     .bz2 or .xz; or zip and tar archives of such."""
 
     encoding: str = "utf-8"
-    """Character encoding of text, CSV and JSON lines files, and of archived pages that name none, as Python
-    names it."""
+    """Character encoding of text, CSV and JSON files, and of archived pages that name none, as Python names it; auto
+    decides for each file by what it holds."""
 
     @field_validator("encoding")
     @classmethod
     def _known(cls, name: str) -> str:
+        if name.lower() == AUTO:
+            return AUTO
         try:
             return codecs.lookup(name).name
         except LookupError:
-            raise ValueError(f"{name!r} is no encoding that Python knows; utf-8, utf-16, latin-1 are usual") from None
+            raise ValueError(
+                f"{name!r} is no encoding that Python knows; auto, utf-8, utf-16, cp1252 are usual"
+            ) from None
 
 
 class FilesSource(ReadSource):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.collect.charsets import Charset
 from tasks.core.errors import DataError
 
 GROUP_BYTES, GROUP_ROWS = 8_000_000, 10_000
@@ -28,7 +29,7 @@ class Documents:
         names = ("id", "text", "source", "uri", "licence", "label")
         self._schema = pa.schema([*((name, pa.string()) for name in names), ("messages", pa.list_(message))])
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", compression_level=3)
-        self._unreadable = unreadable
+        self._unreadable, self._encodings = unreadable, unreadable.with_name("encodings.jsonl")
         self.source = source
         self._rows: list[tuple[Any, ...]] = []
         self._waiting = 0
@@ -37,6 +38,8 @@ class Documents:
             name: 0 for name in ("rows", "bytes", "conversations", "labelled", "repeated", "empty", "unreadable")
         }
         self.labels: dict[str, int] = {}
+        self.encodings: dict[str, int] = {}
+        """How many files are in which encoding, where that was decided file by file."""
         self.first_unreadable = ""
 
     def __enter__(self) -> Documents:
@@ -79,6 +82,13 @@ class Documents:
         with self._unreadable.open("a", encoding="utf-8", errors="backslashreplace") as notes:
             notes.write(json.dumps({"file": file, "position": position, "reason": reason}, ensure_ascii=False) + "\n")
 
+    def note_encoding(self, file: str, charset: Charset) -> None:
+        """Keep a note of the encoding that was decided on for a file."""
+        self.encodings[charset.name] = self.encodings.get(charset.name, 0) + 1
+        with self._encodings.open("a", encoding="utf-8") as notes:
+            found = {"file": file, "encoding": charset.name, "confidence": round(charset.confidence, 4)}
+            notes.write(json.dumps(found, ensure_ascii=False) + "\n")
+
     def finish(self, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The counts so far; raises `DataError`, naming the entries, if there is no document at all."""
         if not self.counts["rows"]:
@@ -87,7 +97,8 @@ class Documents:
                 f"{named(entries)}: no document in it, {self.counts['empty']} empty and {self.counts['unreadable']} "
                 f"unreadable rows{why}: fill it, or take it out of data.sources.{self.source}"
             )
-        return {**self.counts, "labels": dict(sorted(self.labels.items()))}
+        encodings = {"encodings": dict(sorted(self.encodings.items()))} if self.encodings else {}
+        return {**self.counts, "labels": dict(sorted(self.labels.items())), **encodings}
 
     def _count(self, size: int, label: str | None, messages: list[dict[str, str]] | None) -> None:
         self._waiting += size

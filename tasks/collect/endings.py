@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 
 TABLES = (".parquet", ".arrow", ".feather")
 """Read by columns, from a file that can be sought in."""
-DOCUMENTS = (".txt", ".md", ".html", ".htm")
+PAGES = (".html", ".htm")
+"""Web pages, of which the main text is taken."""
+DOCUMENTS = (".txt", ".md", *PAGES)
 """One document each."""
 WEB_ARCHIVE = ".warc"
 """What crawlers write: web pages with how they were had."""

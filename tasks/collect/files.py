@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from conf.schema.data import HubSource, ReadSource, WarcSource, WebRecords
-from tasks.collect import bucket, endings, formats, http, hub, rows, tables, unpack, warc, web
+from conf.schema.data import AUTO, HubSource, ReadSource, WarcSource, WebRecords
+from tasks.collect import bucket, charsets, endings, formats, http, hub, rows, tables, unpack, warc, web
+from tasks.collect.charsets import Charset
 from tasks.collect.documents import Documents
 from tasks.collect.formats import Row
 from tasks.core.errors import DataError
@@ -50,8 +52,28 @@ def _more(conf: ReadSource) -> tuple[str, ...]:
 
 
 def _read(file: Path | IO[bytes], entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path) -> None:
-    for row in _rows(file, entry["uri"], conf, scratch):
-        rows.add(row, entry, conf, documents)
+    name = entry["uri"]
+    form, compression = _form(name, conf)
+    if conf.encoding != AUTO or form in (*endings.TABLES, endings.WEB_ARCHIVE):
+        for row in _rows(file, name, conf, conf.encoding, scratch):
+            rows.add(row, entry, conf, documents)
+        return
+    with nullcontext(file) if isinstance(file, Path) else _seekable(file, "", name, scratch) as path:
+        charset = charset_of(path, form, compression, name)
+        documents.note_encoding(name, charset)
+        for row in _rows(path, name, conf, charset.name, scratch):
+            rows.add(row, entry, conf, documents)
+
+
+def charset_of(path: Path, form: str, compression: str, name: str) -> Charset:
+    """The encoding of a file of text: of a page the one that it names, if that fits."""
+    opened = partial(unpack.opened, path, compression, name)
+    if form in endings.PAGES:
+        with opened() as file:
+            named = web.named(file.read(web.HEAD))
+        if named and charsets.fits(opened, named):
+            return Charset(named)
+    return charsets.of(opened)
 
 
 @contextmanager
@@ -88,7 +110,7 @@ def _check_unchanged(entry: dict[str, Any]) -> None:
         raise DataError(f"{entry['uri']} has changed since it was listed: run again")
 
 
-def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, scratch: Path) -> Iterator[Row]:
+def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, encoding: str, scratch: Path) -> Iterator[Row]:
     form, compression = _form(name, conf)
     limit = conf.max_document_mb * 1_000_000
     wanted = [conf.messages or conf.text, *([conf.label] if conf.label else [])]
@@ -100,20 +122,20 @@ def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, scratch: Path) ->
         chosen = conf.records if isinstance(conf, WarcSource) else WebRecords()
         packed = compression == ".gz"  # record by record, so that each has a place in the file
         with _seekable(file, "" if packed else compression, name, scratch) as path:
-            yield from warc.rows(path, packed, name, chosen, conf.encoding, limit)
+            yield from warc.rows(path, packed, name, chosen, encoding, limit)
         return
     with unpack.opened(file, compression, name) as plain:
         if form == ".jsonl":
-            yield from formats.json_lines(plain, name, conf.encoding, limit)
+            yield from formats.json_lines(plain, name, encoding, limit)
         elif form in endings.JSON:
-            yield from formats.json_values(plain, name, conf.encoding, limit)
+            yield from formats.json_values(plain, name, encoding, limit)
         elif form in (".csv", ".tsv"):
             delimiter = "," if form == ".csv" else "\t"
-            yield from formats.separated(plain, name, conf.encoding, limit, wanted, delimiter)
-        elif form in (".html", ".htm"):
-            yield from map(web.main_text, formats.whole(plain, name, conf.encoding, limit))
+            yield from formats.separated(plain, name, encoding, limit, wanted, delimiter)
+        elif form in endings.PAGES:
+            yield from map(web.main_text, formats.whole(plain, name, encoding, limit))
         else:
-            yield from formats.whole(plain, name, conf.encoding, limit)
+            yield from formats.whole(plain, name, encoding, limit)
 
 
 @contextmanager

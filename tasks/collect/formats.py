@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -10,15 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from tasks.collect import charsets
 from tasks.core.errors import DataError
-
-BOMS = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-
 
 CHUNK = 1 << 16
 """Characters of a JSON file that are read at once; more where one value has more."""
@@ -239,15 +231,15 @@ def _with_signature(encoding: str) -> str:
 
 
 def _refuse_bom(start: bytes, name: str, encoding: str) -> None:
-    looks = next((found for bom, found in BOMS.items() if start.startswith(bom)), None)
-    if looks and not encoding.startswith(("utf-16", "utf-32")):
-        raise DataError(f"{name}: starts like {looks}, not {encoding}: set `encoding: {looks}` for the source")
+    looks = next((found for bom, found in charsets.MARKS.items() if start.startswith(bom)), None)
+    if looks and looks != "utf-8" and not encoding.startswith(("utf-16", "utf-32")):
+        raise DataError(f"{name}: starts like {looks}, not {encoding}: set `encoding: {looks}` for the source, or auto")
 
 
 def _not_decoded(error: UnicodeDecodeError) -> str:
     return (
         f"is not valid {error.encoding.removesuffix('-sig')} (byte 0x{error.object[error.start]:02x} at "
-        f"{error.start}): set `encoding` of the source (cp1252 and latin-1 are usual), or mend the file"
+        f"{error.start}): set `encoding` of the source (auto finds it for each file), or mend the file"
     )
 
 

@@ -21,7 +21,7 @@ __all__ = ["assignment_of", "fetch_evaluation", "fetch_shard", "observe_evaluati
 AGAINST = "data.decontaminate.against"
 
 
-@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=("pyarrow", "trafilatura", "warcio"))
+@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=("chardet", "pyarrow", "trafilatura", "warcio"))
 def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats:
     """Read one shard's entries.  {"shard", "source", "entries"} → docs.parquet; aux/unreadable.jsonl: rows set aside.
 
@@ -55,7 +55,7 @@ def observe_evaluations(sets: Mapping[str, SourceConf]) -> list[dict[str, Any]]:
     return found
 
 
-@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=("pyarrow", "trafilatura", "warcio"))
+@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=("chardet", "pyarrow", "trafilatura", "warcio"))
 def fetch_evaluation(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats:
     """Read an evaluation set from elsewhere, as `fetch_shard` reads a shard, with the same errors."""
     with _named_as_evaluation(shard["source"]):

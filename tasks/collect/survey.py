@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tasks.collect import endings, formats, places, tables, unpack
+from tasks.collect import endings, files, formats, places, tables, unpack
 from tasks.collect.formats import Row
 from tasks.core.errors import DataError
 from tasks.text import roles
@@ -179,7 +178,7 @@ def look_at(path: Path) -> Look:
     form = _form({"uri": path.name})
     if form in (*endings.ARCHIVES, endings.WEB_ARCHIVE):
         raise DataError(f"{path}: is not looked into: unpack it, or add it to `paths` yourself (a run reads archives)")
-    encoding = "utf-8" if form in endings.TABLES else _encoding(path)
+    encoding = "utf-8" if form in endings.TABLES else _encoding(path, form)
     rows = list(islice(_rows(path, form, encoding), ROWS))
     bad = next((f"{path}, {row.position}: {row.reason}" for row in rows if row.values is None), "")
     values = [row.values for row in rows if row.values is not None]
@@ -207,21 +206,14 @@ def _size(row: dict[str, Any]) -> int:
     return sum(len(str(name)) + len(str(value).encode(errors="replace")) + 6 for name, value in row.items())
 
 
-def _encoding(path: Path) -> str:
-    """utf-8 where it fits, what a byte-order mark says, else cp1252; raises `DataError` for what is no text."""
+def _encoding(path: Path, form: str) -> str:
+    """Raises `DataError` for what is no text."""
     _, compression = endings.split(path.name) or ("", "")
+    found = files.charset_of(path, form, compression, str(path)).name
     with unpack.opened(path, compression, str(path)) as file:
-        head = file.read(HEAD)
-    marked = next((encoding for bom, encoding in formats.BOMS.items() if head.startswith(bom)), None)
-    if marked:
-        return marked
-    if b"\0" in head:
-        raise DataError(f"{path}: holds NUL bytes: it is no text, or in UTF-16 without a mark (set `encoding`)")
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD)
-        return "utf-8"
-    except UnicodeDecodeError:
-        return "cp1252" if not any(byte in head for byte in b"\x81\x8d\x8f\x90\x9d") else "latin-1"
+        if not found.startswith(("utf-16", "utf-32")) and b"\0" in file.read(HEAD):
+            raise DataError(f"{path}: holds NUL bytes: it is no text, or in an encoding that has to be named")
+    return found
 
 
 def _rows(path: Path, form: str, encoding: str) -> Iterator[Row]:

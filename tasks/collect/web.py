@@ -6,6 +6,8 @@ import codecs
 import re
 from dataclasses import replace
 
+from conf.schema.data import AUTO
+from tasks.collect import charsets
 from tasks.collect.formats import Row
 
 CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
@@ -19,19 +21,17 @@ BROWSERS = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk"
 
 def decoded(raw: bytes, content_type: str, otherwise: str) -> str:
     """A page's text, by its byte-order mark, HTTP header or <meta>, else `otherwise`; what does not fit is U+FFFD."""
-    for bom, encoding in (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-    ):
-        if raw.startswith(bom):
-            return raw.decode(encoding, errors="replace")
-    for where in (content_type.encode(errors="replace"), raw[:HEAD]):
-        named = CHARSET.search(where)
-        known = _text_encoding(named[1].decode(errors="replace")) if named else None
-        if known:
-            return raw.decode(known, errors="replace")
-    return raw.decode(otherwise, errors="replace")
+    marked = next((name for mark, name in charsets.MARKS.items() if raw.startswith(mark)), None)
+    found = marked or named(content_type.encode(errors="replace")) or named(raw[:HEAD]) or otherwise
+    if found == AUTO:
+        found = charsets.guess(raw).name
+    return raw.decode("utf-8-sig" if found == "utf-8" else found, errors="replace")
+
+
+def named(head: bytes) -> str | None:
+    """The encoding that an HTTP header or the beginning of a page names, as Python does; None without one."""
+    found = CHARSET.search(head)
+    return _text_encoding(found[1].decode(errors="replace")) if found else None
 
 
 def _text_encoding(name: str) -> str | None:
