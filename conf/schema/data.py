@@ -6,7 +6,7 @@ import codecs
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from conf.schema.base import Conf
 
@@ -50,7 +50,10 @@ class RowSource(Source):
     """What is read from rows: the columns that hold text, label and conversation."""
 
     text: str = "text"
-    """Column (CSV, Parquet, Arrow, SQL) or field (JSON lines) that holds the text."""
+    """Column (CSV, Parquet, Arrow, SQL) or field (JSON) that holds the text; a.b is field b in a. A list of texts is
+    joined by blank lines."""
+    title: str | None = None
+    """Column or field of a title, which is put above the text; None for none. Of a mail, title is its subject."""
     label: str | None = None
     """Column or field that holds a label; None where there is none."""
     messages: str | None = None
@@ -62,18 +65,32 @@ class RowSource(Source):
     licence: str = "unknown"
     """Licence recorded with each document."""
     max_bad_rows: int = Field(0, ge=0)
-    """How many unreadable rows of one shard may be set aside before it is refused."""
+    """How many unreadable rows of one shard may be set aside before it is refused; a plain file is one row."""
     max_document_mb: int = Field(64, ge=1, le=1024)
     """Largest single text, in MB; a file or row beyond it is refused."""
 
 
 class ReadSource(RowSource):
-    """What is read from files: text, Markdown, HTML, CSV, TSV, JSON lines, Parquet, Arrow or WARC, each also .gz, .zst,
-    .bz2 or .xz; or zip and tar archives of such."""
+    """What is read from files: text, Markdown, HTML, mail, CSV, TSV, JSON, JSON lines, Parquet, Arrow or WARC, each
+    also .gz, .zst, .bz2 or .xz; or zip and tar archives of such."""
 
     encoding: str = "utf-8"
     """Character encoding of text, CSV and JSON files, and of archived pages that name none, as Python names it; auto
     decides for each file by what it holds."""
+
+    quoting: Literal["auto", "double", "none"] = "auto"
+    """What a double quote at the beginning of a CSV or TSV field means: double, that the field ends with another one;
+    none, a letter like others; auto, double, but a file that can be read either way is refused."""
+    label_from: Literal["folder"] | None = None
+    """Take the label from elsewhere than a column: folder, the name of the folder that a file lies in."""
+    max_bad_files: int = Field(0, ge=0)
+    """How many files of one shard may be left out from where they are damaged on before it is refused."""
+
+    @model_validator(mode="after")
+    def _one_label(self) -> ReadSource:
+        if self.label and self.label_from:
+            raise ValueError("label and label_from name two places of the label: leave one out")
+        return self
 
     @field_validator("encoding")
     @classmethod

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.collect import endings
 from tasks.collect.charsets import Charset
 from tasks.core.errors import DataError
+from tasks.core.figures import plural
+from tasks.core.warned import told
 
 GROUP_BYTES, GROUP_ROWS = 8_000_000, 10_000
+SHOWN = 20
+"""Unreadable rows, and as many files, that a message names."""
+LONGEST_LABEL = 1_000
+"""Letters of a label."""
 
 
 class Documents:
@@ -40,7 +48,11 @@ class Documents:
         self.labels: dict[str, int] = {}
         self.encodings: dict[str, int] = {}
         """How many files are in which encoding, where that was decided file by file."""
-        self.first_unreadable = ""
+        self.left_out: Counter[str] = Counter()
+        """Files in archives that are not read, by ending."""
+        self._first: dict[str, list[str]] = {"rows": [], "files": []}
+        self._files: dict[str, set[str]] = {"rows": set(), "files": set()}
+        self._options: Counter[str] = Counter()
 
     def __enter__(self) -> Documents:
         return self
@@ -56,12 +68,16 @@ class Documents:
         licence: str,
         label: str | None = None,
         messages: list[dict[str, str]] | None = None,
+        where: tuple[str, str] | None = None,
     ) -> None:
-        """Add one document; an empty one, one that cannot be stored (both set aside) and a repeated one are counted."""
-        wrong = _unfit(text) or next((found for m in messages or () if (found := _unfit(m["content"]))), None)
+        """Add one document; an empty one, one that cannot be stored (both set aside) and a repeated one are counted.
+
+        `where` is the file and the position in it that a note names; without it a note names the uri.
+        """
+        wrong = _unfit_column(text, uri, label, messages)
         if wrong or not text.strip():
             self.counts["empty"] += not wrong
-            self.set_aside(uri, "text", wrong or "is empty", readable=not wrong)
+            self.set_aside(*(where or (uri, "text")), wrong or "is empty", readable=not wrong)
             return
         raw = text.encode()
         digest = hashlib.sha256(self.source.encode() + b"\0" + raw).digest()[:16]
@@ -74,13 +90,54 @@ class Documents:
         if self._waiting >= GROUP_BYTES or len(self._rows) >= GROUP_ROWS:
             self._flush()
 
-    def set_aside(self, file: str, position: str | int, reason: str, readable: bool = False) -> None:
-        """Keep a note of a row that becomes no document; `readable` ones do not count against any limit."""
+    def set_aside(self, file: str, position: str | int, reason: str, readable: bool = False, option: str = "") -> None:
+        """Keep a note of a row that becomes no document; `readable` ones do not count against any limit.
+
+        `option` is what of the source may let it in.
+        """
         if not readable:
             self.counts["unreadable"] += 1
-            self.first_unreadable = self.first_unreadable or f"{file}, {position}: {reason}"
+            self._note("rows", file, f"{file}, {position}: {reason}", option)
         with self._unreadable.open("a", encoding="utf-8", errors="backslashreplace") as notes:
             notes.write(json.dumps({"file": file, "position": position, "reason": reason}, ensure_ascii=False) + "\n")
+
+    def leave_out(self, file: str, reason: str) -> None:
+        """Keep a note of a file that cannot be read on; the documents before that stay."""
+        self._note("files", file, reason, "")
+        with self._unreadable.open("a", encoding="utf-8", errors="backslashreplace") as notes:
+            notes.write(json.dumps({"file": file, "position": "file", "reason": reason}, ensure_ascii=False) + "\n")
+
+    def _note(self, kind: str, file: str, said: str, option: str) -> None:
+        self._files[kind].add(file)
+        if option:
+            self._options[option] += 1
+        if len(self._first[kind]) < SHOWN:
+            self._first[kind].append(said)
+
+    def check(self, max_bad_rows: int, max_bad_files: int = 0) -> None:
+        """Raise `DataError` if more rows or files cannot be read than may be: names the first, counts all, and says
+        which options let them in."""
+        rows, files = self.counts["unreadable"], len(self._files["files"])
+        if rows <= max_bad_rows and files <= max_bad_files:
+            return
+        named = self._first["files"] + self._first["rows"]
+        counts, mends = [], ["mend the data" if rows + files > 1 else "mend it"]
+        mends += [f"{option} may let {count:,} in" for option, count in self._options.items()]
+        if rows:
+            where = f" in {len(self._files['rows']):,} files" if len(self._files["rows"]) > 1 else ""
+            counts.append(
+                f"{plural(rows, 'unreadable row')}{where}; max_bad_rows of the source allows {max_bad_rows:,}"
+            )
+            mends.append(f"max_bad_rows={rows} sets such rows aside")
+        if files:
+            counts.append(f"{plural(files, 'unreadable file')}; max_bad_files of the source allows {max_bad_files:,}")
+            mends.append(f"max_bad_files={files} leaves such files out from there on")
+        more = rows + files - len(named)
+        others = [*named[1:], *([f"and {more:,} more"] if more > 0 else [])]
+        raise DataError(
+            f"{named[0]} ({'; '.join(counts)}: {', or '.join(mends)}; the source is data.sources.{self.source})"
+            + "".join(f"\n  {one}" for one in others)
+        )
 
     def note_encoding(self, file: str, charset: Charset) -> None:
         """Keep a note of the encoding that was decided on for a file."""
@@ -92,13 +149,17 @@ class Documents:
     def finish(self, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The counts so far; raises `DataError`, naming the entries, if there is no document at all."""
         if not self.counts["rows"]:
-            why = f" (first: {self.first_unreadable})" if self.first_unreadable else ""
+            first = next(iter(self._first["files"] + self._first["rows"]), "")
+            why = f" (first: {first})" if first else ""
             raise DataError(
                 f"{named(entries)}: no document in it, {self.counts['empty']} empty and {self.counts['unreadable']} "
                 f"unreadable rows{why}: fill it, or take it out of data.sources.{self.source}"
             )
         encodings = {"encodings": dict(sorted(self.encodings.items()))} if self.encodings else {}
-        return {**self.counts, "labels": dict(sorted(self.labels.items())), **encodings}
+        files = {"unreadable_files": len(self._files["files"])} if self._files["files"] else {}
+        left_out = endings.left_out(self.left_out)
+        warnings = {"warnings": [told(f"of the files in archives are not read: {left_out}")]} if left_out else {}
+        return {**self.counts, **files, "labels": dict(sorted(self.labels.items())), **encodings, **warnings}
 
     def _count(self, size: int, label: str | None, messages: list[dict[str, str]] | None) -> None:
         self._waiting += size
@@ -124,6 +185,18 @@ def named(entries: Sequence[dict[str, Any]], shown: int = 3) -> str:
     """The first entries by name, and how many more there are."""
     names = [str(entry["uri"]) for entry in entries]
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def _unfit_column(text: str, uri: str, label: str | None, messages: list[dict[str, str]] | None) -> str | None:
+    """Why the first column that cannot be stored cannot; None if all can."""
+    columns = [("text", text), ("address", uri), ("label", label or "")]
+    columns += [(name, turn[name]) for turn in messages or () for name in ("role", "content")]
+    for name, value in columns:
+        if wrong := _unfit(value):
+            return wrong if name == "text" else f"its {name} {wrong}"
+    if label and len(label) > LONGEST_LABEL:
+        return f"its label has {len(label):,} letters, more than {LONGEST_LABEL:,}: it is a text (name another column)"
+    return None
 
 
 def _unfit(text: str) -> str | None:

@@ -1,32 +1,46 @@
-"""The file endings that can be read."""
+"""The file endings that can be read, and what to do about some that cannot."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 TABLES = (".parquet", ".arrow", ".feather")
 """Read by columns, from a file that can be sought in."""
-PAGES = (".html", ".htm")
+PAGES = (".html", ".htm", ".xhtml")
 """Web pages, of which the main text is taken."""
-DOCUMENTS = (".txt", ".md", *PAGES)
+DOCUMENTS = (".txt", ".text", ".md", ".markdown", ".rst", ".dict", *PAGES)
 """One document each."""
+MAIL = (".eml", ".mbox")
+"""One message, and many."""
+SEPARATED = {".csv": ",", ".tsv": "\t"}
+"""Rows whose fields stand between such signs."""
+JSON = (".json", ".ndjson")
+"""A list of objects, or one after another."""
 WEB_ARCHIVE = ".warc"
 """What crawlers write: web pages with how they were had."""
-FORMATS = (*DOCUMENTS, ".csv", ".tsv", ".jsonl", *TABLES, WEB_ARCHIVE)
+FORMATS = (*DOCUMENTS, *MAIL, *SEPARATED, ".jsonl", *JSON, *TABLES, WEB_ARCHIVE)
 ARCHIVES = (".zip", ".tar")
 """Hold files of the formats above."""
-JSON = (".json", ".ndjson")
-"""Of datasets alone: elsewhere most such files are settings and the like, no text."""
-COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
+COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz", ".dz")
 SHORT = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".txz": ".tar.xz"}
-KNOWN = ", ".join((*FORMATS, *ARCHIVES)) + " (each also .gz, .zst, .bz2 or .xz)"
+KNOWN = ", ".join((*FORMATS, *ARCHIVES)) + " (each also .gz, .zst, .bz2, .xz or .dz)"
+OFFICE = "soffice --headless --convert-to txt:Text FILE"
+CONVERT = {
+    **dict.fromkeys((".docx", ".odt", ".epub", ".rtf", ".tex", ".org", ".adoc"), "pandoc -t plain FILE -o FILE.txt"),
+    **dict.fromkeys((".doc", ".ppt", ".pptx", ".odp", ".xls", ".xlsx", ".ods"), OFFICE),
+    ".pdf": "pdftotext FILE",
+    ".djvu": "djvutxt FILE FILE.txt",
+    ".mobi": "ebook-convert FILE FILE.txt",
+    ".ps": "ps2txt FILE FILE.txt",
+}
+"""What makes text of a file that holds some, but is not read."""
 
 
-def split(name: str, more: tuple[str, ...] = ()) -> tuple[str, str] | None:
+def split(name: str) -> tuple[str, str] | None:
     """(format, compression or "") of a file name or URL, or None if its ending is not known; case does not matter.
 
-    `more` are endings that count as known beside those of `FORMATS` and `ARCHIVES`. The last part of a URL need have
-    none: it is a web page.
+    The last part of a URL need have none: it is a web page.
     """
     name = name.lower()
     if name.startswith(("http://", "https://")):
@@ -35,6 +49,19 @@ def split(name: str, more: tuple[str, ...] = ()) -> tuple[str, str] | None:
     short = next((ending for ending in SHORT if name.endswith(ending)), None)
     name = name.removesuffix(short) + SHORT[short] if short else name
     compression = next((ending for ending in COMPRESSIONS if name.endswith(ending)), "")
-    bare, known = name.removesuffix(compression), (*FORMATS, *ARCHIVES, *more)
-    form = next((ending for ending in known if bare.endswith(ending)), None)
+    bare = name.removesuffix(compression)
+    form = next((ending for ending in (*FORMATS, *ARCHIVES) if bare.endswith(ending)), None)
     return (form, compression) if form else None
+
+
+def left_out(counts: Mapping[str, int], shown: int = 6) -> str:
+    """Files that are not read, counted by ending, the most frequent first, and what makes text of those that hold some;
+    empty if there are none.
+    """
+    kinds = sorted(counts.items(), key=lambda kind: (-kind[1], kind[0]))
+    said = ", ".join(f"{count:,} {ending}" for ending, count in kinds[:shown])
+    more = sum(count for _, count in kinds[shown:])
+    said += f" and {more:,} of {len(kinds) - shown} more endings" if more else ""
+    ways = {CONVERT[ending]: ending for ending, _ in reversed(kinds) if ending in CONVERT}
+    hints = "; ".join(f"{ending}: `{way}`" for way, ending in sorted(ways.items(), key=lambda one: one[1]))
+    return said + (f" (text of them: {hints})" if hints else "")

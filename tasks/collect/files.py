@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from conf.schema.data import AUTO, HubSource, ReadSource, WarcSource, WebRecords
-from tasks.collect import bucket, charsets, endings, formats, http, hub, rows, tables, unpack, warc, web
+from tasks.collect import bucket, charsets, endings, formats, http, hub, mail, places, rows, tables, unpack, warc, web
 from tasks.collect.charsets import Charset
 from tasks.collect.documents import Documents
 from tasks.collect.formats import Row
@@ -18,43 +18,56 @@ from tasks.core.errors import DataError
 
 
 def collect(entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path) -> None:
-    """Add the documents of one file.
+    """Add the documents of one file; what cannot be read of it is noted, and `Documents.check` says so in the end.
 
-    Raises `DataError` for a file that cannot be read as what its ending says, that has changed since it was listed,
-    and when more than `conf.max_bad_rows` rows of the shard are unreadable; each names the source's options.
+    Raises `DataError` for a file that has changed since it was listed.
     """
     try:
         with _local_copy(entry, conf, scratch) as path:
-            form, compression = _form(entry["uri"], conf)
-            if form not in endings.ARCHIVES:
-                _read(path, entry, conf, documents, scratch)
-                return
-            with (
-                _seekable(path, compression if form == ".zip" else "", entry["uri"], scratch) as packed,
-                unpack.archive(packed, form, compression, entry["uri"], _more(conf)) as members,
-            ):
-                for member in members:
-                    inside = {key: f"{entry[key]}!{member.name}" for key in ("uri", "name")}
-                    if member.file is None:
-                        documents.set_aside(inside["uri"], "file", member.reason, readable=True)
-                    else:
-                        _read(member.file, inside, conf, documents, scratch)
+            try:
+                _read_all(path, entry, conf, documents, scratch)
+            except DataError as error:
+                documents.leave_out(entry["uri"], str(error))
     except DataError as error:
         raise DataError(f"{error} (the source is data.sources.{documents.source})") from error
 
 
-def _form(name: str, conf: ReadSource) -> tuple[str, str]:
-    return endings.split(name, _more(conf)) or ("", "")
+def _read_all(path: Path, entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path) -> None:
+    """A file, or each file of an archive."""
+    _check_readable(path, entry["uri"])
+    form, compression = endings.split(entry["uri"]) or ("", "")
+    if form not in endings.ARCHIVES:
+        _read(path, entry, conf, documents, scratch)
+        return
+    with (
+        _seekable(path, compression if form == ".zip" else "", entry["uri"], scratch) as packed,
+        unpack.archive(packed, form, compression, entry["uri"]) as members,
+    ):
+        for member in members:
+            name = places.shown(member.name)
+            inside = {key: f"{entry[key]}!{name}" for key in ("uri", "name")}
+            if member.file is not None:
+                _read(member.file, inside, conf, documents, scratch)
+            elif member.reason == unpack.UNKNOWN:
+                documents.left_out[places.ending(name)] += 1
+            else:
+                documents.set_aside(inside["uri"], "file", member.reason, readable=True)
 
 
-def _more(conf: ReadSource) -> tuple[str, ...]:
-    return endings.JSON if isinstance(conf, HubSource) else ()
+def _check_readable(path: Path, uri: str) -> None:
+    try:
+        path.open("rb").close()
+    except PermissionError as error:
+        raise DataError(
+            f"{uri}: may not be read ({error.strerror}): make it readable for whoever runs this (chmod a+r), or take "
+            "it out of the source's paths"
+        ) from error
 
 
 def _read(file: Path | IO[bytes], entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path) -> None:
     name = entry["uri"]
-    form, compression = _form(name, conf)
-    if conf.encoding != AUTO or form in (*endings.TABLES, endings.WEB_ARCHIVE):
+    form, compression = endings.split(name) or ("", "")
+    if conf.encoding != AUTO or form in (*endings.TABLES, *endings.MAIL, endings.WEB_ARCHIVE):
         for row in _rows(file, name, conf, conf.encoding, scratch):
             rows.add(row, entry, conf, documents)
         return
@@ -90,7 +103,8 @@ def _local_copy(entry: dict[str, Any], conf: ReadSource, scratch: Path) -> Itera
         return
     if not uri.startswith("s3://"):
         _check_unchanged(entry)
-        yield Path(uri)
+        with _plainly_named(places.path_of(entry), scratch) as path:
+            yield path
         _check_unchanged(entry)
         return
     copy = scratch / "object"
@@ -101,19 +115,32 @@ def _local_copy(entry: dict[str, Any], conf: ReadSource, scratch: Path) -> Itera
         copy.unlink(missing_ok=True)
 
 
+@contextmanager
+def _plainly_named(path: Path, scratch: Path) -> Iterator[Path]:
+    """The file, or a link to it where its name is no UTF-8, which libraries refuse."""
+    if places.shown(str(path)) == str(path):
+        yield path
+        return
+    link = scratch / "named"
+    link.unlink(missing_ok=True)
+    link.symlink_to(path)
+    yield link
+    link.unlink()
+
+
 def _check_unchanged(entry: dict[str, Any]) -> None:
     try:
-        at = Path(entry["uri"]).stat()
+        at = places.path_of(entry).stat()
     except FileNotFoundError:
         raise DataError(f"{entry['uri']} has gone since it was listed: run again") from None
-    if (at.st_size, str(at.st_mtime_ns)) != (entry["size"], entry["stamp"]):
+    if (at.st_size, places.stamp(at)) != (entry["size"], entry["stamp"]):
         raise DataError(f"{entry['uri']} has changed since it was listed: run again")
 
 
 def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, encoding: str, scratch: Path) -> Iterator[Row]:
-    form, compression = _form(name, conf)
+    form, compression = endings.split(name) or ("", "")
     limit = conf.max_document_mb * 1_000_000
-    wanted = [conf.messages or conf.text, *([conf.label] if conf.label else [])]
+    wanted = [name for name in (conf.messages or conf.text, conf.label, conf.title) if name]
     if form in endings.TABLES:
         with _seekable(file, compression, name, scratch) as path:
             yield from tables.rows(path, form, name, wanted)
@@ -129,9 +156,13 @@ def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, encoding: str, sc
             yield from formats.json_lines(plain, name, encoding, limit)
         elif form in endings.JSON:
             yield from formats.json_values(plain, name, encoding, limit)
-        elif form in (".csv", ".tsv"):
-            delimiter = "," if form == ".csv" else "\t"
-            yield from formats.separated(plain, name, encoding, limit, wanted, delimiter)
+        elif form in endings.SEPARATED:
+            sign = endings.SEPARATED[form]
+            yield from formats.separated(plain, name, encoding, limit, wanted, sign, conf.quoting)
+        elif form == ".eml":
+            yield from mail.one(plain, limit)
+        elif form == ".mbox":
+            yield from mail.many(plain, limit)
         elif form in endings.PAGES:
             yield from map(web.main_text, formats.whole(plain, name, encoding, limit))
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -12,6 +13,8 @@ from typing import Any, TextIO
 from tasks.collect import charsets
 from tasks.core.errors import DataError
 
+ENCODING, SIZE, COLUMN = "encoding=auto", "max_document_mb", "text (or label, title, messages)"
+"""The options that an unreadable row may be let in by."""
 CHUNK = 1 << 16
 """Characters of a JSON file that are read at once; more where one value has more."""
 NEAR_END = 16
@@ -26,19 +29,26 @@ class Row:
     values: dict[str, Any] | None
     reason: str = ""
     address: str = ""
-    """The page's own address in a web archive; its field is then "text"."""
+    """The page's own address in a web archive."""
+    given: bool = False
+    """Its fields are the reader's, "text" and perhaps "title", whatever columns the source names."""
+    option: str = ""
+    """The option of the source that may let an unreadable row in; empty for none."""
+    attachments: int = 0
+    """Files in a mail, which are left out."""
 
 
 def whole(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Iterator[Row]:
     """The file as one row with the field "text"."""
     raw = file.read(limit + 1)
     if len(raw) > limit:
-        raise DataError(too_large(name, limit))
+        yield Row("file", None, f"holds {beyond(limit)}", option=SIZE)
+        return
     _refuse_bom(raw, name, encoding)
     try:
-        yield Row("file", {"text": raw.decode(_with_signature(encoding))})
+        yield Row("file", {"text": raw.decode(_with_signature(encoding))}, given=True)
     except UnicodeDecodeError as error:
-        yield Row("file", None, _not_decoded(error))
+        yield Row("file", None, _not_decoded(error), option=ENCODING)
 
 
 def json_lines(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Iterator[Row]:
@@ -46,11 +56,11 @@ def json_lines(file: io.BufferedReader, name: str, encoding: str, limit: int) ->
     for number, line in _lines(file, name, encoding, limit):
         where = f"line {number}"
         if isinstance(line, UnicodeDecodeError):
-            yield Row(where, None, _not_decoded(line))
+            yield Row(where, None, _not_decoded(line), option=ENCODING)
         elif isinstance(line, ValueError):
-            yield Row(where, None, str(line))
+            yield Row(where, None, str(line), option=SIZE)
         elif "\0" in line:
-            yield Row(where, None, "holds NUL bytes: it is no text, or `encoding` is another one")
+            yield Row(where, None, "holds NUL bytes: it is no text, or `encoding` is another one", option=ENCODING)
         elif line.strip():
             try:
                 value = json.loads(line)
@@ -141,22 +151,32 @@ class _Window:
 
 
 def separated(
-    file: io.BufferedReader, name: str, encoding: str, limit: int, wanted: list[str], delimiter: str
+    file: io.BufferedReader, name: str, encoding: str, limit: int, wanted: list[str], delimiter: str, quoting: str
 ) -> Iterator[Row]:
     """One row for each record below the header line, at the line where it begins.
 
-    Raises `DataError` for a wanted column that is not there and for what is no CSV.
+    Raises `DataError` for a wanted column that is not there, a header that names a column twice, for what is no CSV,
+    and, of quoting "auto", for a record whose quotes hold several lines that are records without them.
     """
     csv.field_size_limit(limit)
-    reader = csv.reader(_decoded(file, name, encoding, limit), delimiter=delimiter, strict=True)
+    lines = _Remembering(_decoded(file, name, encoding, limit))
+    plain = quoting == "none"
+    reader = csv.reader(
+        lines, delimiter=delimiter, strict=not plain, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
+    )
     try:
         header = next(reader, None)
         if header is None:
             return
+        _refuse_twice(header, name)
         require(wanted, header, name)
         begin = reader.line_num + 1
+        lines.held.clear()
         for fields in reader:
             where, begin = f"line {begin}", reader.line_num + 1
+            if quoting == "auto" and len(lines.held) > 1 and len(header) > 1:
+                _refuse_doubtful(lines.held, delimiter, len(header), f"{name}, {where}")
+            lines.held.clear()
             if len(fields) == len(header):
                 yield Row(where, dict(zip(header, fields, strict=True)))
             elif fields:
@@ -164,8 +184,44 @@ def separated(
     except csv.Error as error:
         raise DataError(
             f"{name}, line {reader.line_num}: is not well-formed CSV ({error}): quote fields that hold quotes, "
-            "delimiters or line breaks, and double the quotes inside"
+            "delimiters or line breaks, and double the quotes inside; or set `quoting: none` for the source if its "
+            "quotes are letters like others"
         ) from error
+
+
+class _Remembering:
+    """Lines, and which of them came since the last record ended."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self.held = lines, list[str]()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.held.append(line)
+        return line
+
+
+def _refuse_twice(header: list[str], name: str) -> None:
+    twice = next((column for column in header if header.count(column) > 1), None)
+    if twice is not None:
+        places = " and ".join(str(at) for at, column in enumerate(header, 1) if column == twice)
+        raise DataError(
+            f"{name}, line 1: names the column {twice!r} {header.count(twice)} times (columns {places}): rename all "
+            "but one"
+        )
+
+
+def _refuse_doubtful(lines: list[str], delimiter: str, columns: int, where: str) -> None:
+    """Raise `DataError` if every line of one record is a record of its own once its quotes are letters like others."""
+    between = re.compile(re.escape(delimiter) + r"(?! )")  # in prose a comma is followed by a space
+    if all(len(between.findall(line)) == columns - 1 for line in lines):
+        raise DataError(
+            f"{where}: {len(lines)} lines are one record by their quotes, and each is one without them: set "
+            "`quoting: none` for the source if quotes are letters like others, `quoting: double` if this is one record"
+        )
 
 
 def kind_of(value: Any) -> str:
@@ -243,11 +299,16 @@ def _not_decoded(error: UnicodeDecodeError) -> str:
     )
 
 
-def require(wanted: list[str], there: list[str], name: str) -> None:
-    """Raise `DataError` for a wanted column that is not there."""
-    for column in wanted:
+def require(wanted: list[str], there: list[str], name: str) -> list[str]:
+    """The columns that hold what is wanted, of a.b the column a; raises `DataError` for one that is not there or that
+    two columns are named."""
+    found = [column if column in there else column.partition(".")[0] for column in wanted]
+    for column, asked in zip(found, wanted, strict=True):
         if column not in there:
             raise DataError(
-                f"{name}: has no column {column!r}; there are {', '.join(map(repr, there))}: name the right one "
-                "(text, label or messages of the source)"
+                f"{name}: has no column {asked!r}; there are {', '.join(map(repr, there))}: name the right one "
+                "(text, label, title or messages of the source)"
             )
+        if there.count(column) > 1:
+            raise DataError(f"{name}: names the column {column!r} {there.count(column)} times: rename all but one")
+    return list(dict.fromkeys(found))

@@ -89,9 +89,9 @@ def _resolved(path: str, conf: HubSource) -> list[str]:
         raise ConfigError(f"{conf.dataset} has no split {conf.split!r}{nearest(conf.split, splits)}")
     files = [str(file) for file in splits[conf.split]]
     for file in files:
-        if not endings.split(file, endings.JSON):
+        if not endings.split(file):
             raise ConfigError(
-                f"{file}: files of this ending are not read; known are {', '.join(endings.JSON)}, {endings.KNOWN}: "
+                f"{file}: files of this ending are not read; known are {endings.KNOWN}: "
                 "choose another config, or the revision refs/convert/parquet of the dataset"
             )
     if field := getattr(builder.config, "field", None):

@@ -6,8 +6,9 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.collect import bucket, endings
@@ -23,27 +24,57 @@ def entries(source: str, paths: Iterable[str]) -> list[Entry]:
     nowhere, anything that is no regular file, and `ConfigError` for a named file with an unknown ending.
     """
     found: dict[str, Entry] = {}
+    passed: Counter[str] = Counter()
     for path in paths:
         try:
-            listed = list(_in_bucket(path) if path.startswith("s3://") else _local(path))
+            listed = list(_in_bucket(path, passed) if path.startswith("s3://") else _local(path, passed))
             if not listed:
-                raise DataError(f"{path}: {_why_none(path)}")
+                raise DataError(f"{path}: {_why_none(path, passed)}")
         except (ConfigError, DataError) as error:
             raise type(error)(f"{error} (data.sources.{source}.paths)") from error
         for entry in listed:
-            found.setdefault(entry["uri"], entry)
+            same = found.setdefault(entry["uri"], entry)
+            if same.get("bytes") != entry.get("bytes"):
+                raise DataError(f"{entry['uri']}: two files have names that are shown alike: rename one of them")
+    _passed[tuple(paths)] = passed
     return list(found.values())
 
 
+_passed: dict[tuple[str, ...], Counter[str]] = {}
+
+
+def passed_over(paths: Iterable[str]) -> Mapping[str, int]:
+    """The files in the folders that the last listing of these paths left out, by ending."""
+    return _passed.get(tuple(paths), Counter())
+
+
 def described(file: Path, root: Path) -> Entry:
-    """The entry of one file, whatever its ending."""
-    at = file.stat()
-    return {
-        "uri": str(file),
-        "name": file.relative_to(root).as_posix(),
-        "size": at.st_size,
-        "stamp": str(at.st_mtime_ns),
-    }
+    """The entry of one file, whatever its ending; `bytes` is the path in hexadecimal where it is no UTF-8.
+
+    The stamp tells changes of the file from those that keep its size and set its time back.
+    """
+    at, path, name = file.stat(), str(file), file.relative_to(root).as_posix()
+    raw = {} if shown(path) == path else {"bytes": os.fsencode(path).hex()}
+    return {"uri": shown(path), "name": shown(name), "size": at.st_size, "stamp": stamp(at), **raw}
+
+
+def stamp(at: os.stat_result) -> str:
+    """When a file was changed last, as it says and as its file system does, which nobody sets back."""
+    return f"{at.st_mtime_ns}-{at.st_ctime_ns}"
+
+
+def path_of(entry: Mapping[str, Any]) -> Path:
+    """Where the local file of an entry lies."""
+    return Path(os.fsdecode(bytes.fromhex(entry["bytes"])) if "bytes" in entry else entry["uri"])
+
+
+def shown(name: str) -> str:
+    r"""A file's name as text that can be stored and printed: bytes that are no UTF-8 as \xE9 is written."""
+    try:
+        name.encode()
+        return name
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def has_magic(path: str) -> bool:
@@ -77,7 +108,7 @@ def _token(token: str) -> str:
     return {"*": "[^/]*", "?": "[^/]"}.get(token, re.escape(token))
 
 
-def _local(path: str) -> Iterator[Entry]:
+def _local(path: str, passed: Counter[str]) -> Iterator[Entry]:
     where = Path(path).expanduser()
     if os.path.lexists(where) or not has_magic(path):
         root = where.absolute()
@@ -86,7 +117,11 @@ def _local(path: str) -> Iterator[Entry]:
             raise DataError(f"{path}: there is no such file or folder: name one that exists, from {Path.cwd()}")
         if kind == "folder":
             _refuse_folder_named_like_a_file(root)
-            yield from (_entry(file, root) for file in _walk(root) if endings.split(file.name))
+            for file in _walk(root):
+                if endings.split(file.name):
+                    yield _entry(file, root)
+                else:
+                    passed[ending(file.name)] += 1
         else:
             yield _entry(root, root.parent)
         return
@@ -98,12 +133,23 @@ def _local(path: str) -> Iterator[Entry]:
         yield from (_entry(file, root) for file in files)
 
 
+def ending(name: str) -> str:
+    """What a file that is not read is counted under."""
+    return shown(PurePosixPath(name).suffix.lower() or PurePosixPath(name).name)
+
+
 def _walk(folder: Path, depth: int | None = None, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
     """What lies in a folder, at most `depth` folders down; a folder named like a file comes as if it were one."""
-    at = folder.stat()
+    try:
+        at, children = folder.stat(), sorted(folder.iterdir())
+    except PermissionError as error:
+        raise DataError(
+            f"{shown(str(folder))}: the folder cannot be looked into: {error.strerror}: make it readable "
+            "(chmod u+rx), or leave it out"
+        ) from error
     if (at.st_dev, at.st_ino) in above:
         raise DataError(f"{folder}: this symlink leads back to a folder above it: remove it, or name the folders")
-    for child in sorted(folder.iterdir()):
+    for child in children:
         if child.name.startswith("."):
             continue
         if endings.split(child.name) or _kind(child) == "file":
@@ -124,7 +170,10 @@ def _kind(path: Path) -> str:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise DataError(f"{path}: this symlink leads round to itself: remove it, or point it at a file") from None
-        raise DataError(f"{path}: cannot be looked at: {error.strerror or error}") from error
+        raise DataError(
+            f"{path}: cannot be looked at: {error.strerror or error}: make its folder readable (chmod u+rx), or leave "
+            "it out"
+        ) from error
     if stat.S_ISDIR(mode):
         return "folder"
     if not stat.S_ISREG(mode):
@@ -146,7 +195,7 @@ def _entry(file: Path, root: Path) -> Entry:
     return described(file, root)
 
 
-def _in_bucket(path: str) -> Iterator[Entry]:
+def _in_bucket(path: str, passed: Counter[str]) -> Iterator[Entry]:
     name, _, key = path.removeprefix("s3://").partition("/")
     if not name:
         raise ConfigError(f"{path}: names no bucket: write s3://BUCKET/PREFIX")
@@ -162,15 +211,20 @@ def _in_bucket(path: str) -> Iterator[Entry]:
             uri = f"s3://{name}/{found.key}"
             _check_ending(uri)
             yield {"uri": uri, "name": below, "size": found.size, "stamp": found.etag}
+        elif not matches:
+            passed[ending(below)] += 1
 
 
 def _check_ending(path: str) -> None:
     if not endings.split(path):
-        raise ConfigError(f"{path}: unknown file ending; known are {endings.KNOWN}")
+        way = endings.CONVERT.get(PurePosixPath(path).suffix.lower())
+        mend = f"; make text of it first: `{way}`" if way else ""
+        raise ConfigError(f"{shown(path)}: unknown file ending; known are {endings.KNOWN}{mend}")
 
 
-def _why_none(path: str) -> str:
+def _why_none(path: str, passed: Counter[str]) -> str:
     if has_magic(path):
         return f"no file matches this glob, seen from {Path.cwd()}"
     where = "there is no such object, and no folder with" if path.startswith("s3://") else "the folder holds no"
-    return f"{where} files ending in {endings.KNOWN}"
+    there = f"; there are {endings.left_out(passed)}" if passed else ""
+    return f"{where} files ending in {endings.KNOWN}{there}"

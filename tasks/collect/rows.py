@@ -7,69 +7,114 @@ archive, a page of a web archive), and where: line, row, key, or byte at which a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
-from conf.schema.data import RowSource
+from conf.schema.data import ReadSource, RowSource
 from tasks.collect import formats
 from tasks.collect.chitchat import as_text
 from tasks.collect.documents import Documents
 from tasks.collect.formats import Row, kind_of
-from tasks.core.errors import DataError
 from tasks.text import roles
 
 
 def add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents) -> None:
-    """Add one row's document, or set the row aside.
-
-    Raises `DataError` for a text beyond `conf.max_document_mb`, and when more than `conf.max_bad_rows` rows of the
-    shard are unreadable.
-    """
-    _add(row, entry, conf, documents)
-    _check_bad_rows(entry["uri"], conf, documents)
-
-
-def _add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents) -> None:
+    """Add one row's document, or set the row aside; whether so many may be is asked in the end (`Documents.finish`)."""
     if row.values is None:
-        documents.set_aside(entry["uri"], row.position, row.reason)
+        documents.set_aside(entry["uri"], row.position, row.reason, option=row.option)
         return
-    whole = row.position == "file" or bool(row.address)
     inside = f"!{row.address}" if row.address else ""
     place = "" if row.position == "file" else f"#{row.position.partition(' ')[2]}"
     messages = None
     try:
-        if conf.messages and not whole:
+        if conf.messages and not row.given:
             messages = _conversation(row.values, conf.messages, conf.roles, documents.source)
-        text = as_text(messages) if messages else _text(row.values, "text" if whole else conf.text, documents.source)
-        label = _label(row.values, conf.label)
+        text = as_text(messages) if messages else _text(row, conf, documents.source)
+        label = _label(row.values, conf.label) or _folder(entry, conf)
     except ValueError as error:
-        documents.set_aside(entry["uri"], row.position, str(error))
+        documents.set_aside(entry["uri"], row.position, str(error), option=formats.COLUMN)
         return
-    if len(text) > conf.max_document_mb * 1_000_000:
-        raise DataError(formats.too_large(f"{entry['uri']}, {row.position}", conf.max_document_mb * 1_000_000))
-    documents.add(text, entry["name"] + inside + place, conf.licence, label, messages)
+    if len(text) > (limit := conf.max_document_mb * 1_000_000):
+        reason = f"holds {formats.beyond(limit)}"
+        documents.set_aside(entry["uri"], row.position, reason, option=formats.SIZE)
+        return
+    if row.attachments:
+        documents.counts["attachments"] = documents.counts.get("attachments", 0) + row.attachments
+    where = (entry["uri"], row.position)
+    documents.add(text, entry["name"] + inside + place, conf.licence, label, messages, where)
 
 
-def _text(values: dict[str, Any], field: str, source: str) -> str:
-    if field not in values:
+def value_of(values: Mapping[str, Any], field: str) -> Any:
+    """What a row holds under a field, or under the path a.b; of a list in between, what each of it holds.
+
+    Raises `KeyError` if it holds no such field.
+    """
+    if field in values:
+        return values[field]
+    first, _, rest = field.partition(".")
+    if not rest:
+        raise KeyError(field)
+    inner = values[first]
+    if isinstance(inner, list):
+        return [value_of(one, rest) for one in inner if isinstance(one, dict)]
+    if not isinstance(inner, dict):
+        raise KeyError(field)
+    return value_of(inner, rest)
+
+
+def as_one_text(value: Any) -> str | None:
+    """A text, or texts of a list joined by blank lines; None for what is no text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value:
+        parts = [as_one_text(one) for one in value]
+        return None if None in parts else "\n\n".join(part for part in parts if part)
+    return None
+
+
+def _text(row: Row, conf: RowSource, source: str) -> str:
+    values, field = row.values or {}, "text" if row.given else conf.text
+    try:
+        value = value_of(values, field)
+    except KeyError:
         there = ", ".join(map(repr, values)) or "none"
         talk = next((name for name, value in values.items() if roles.is_conversation(value)), None)
         option = f"messages={talk}, it is a conversation" if talk else "text=FIELD"
-        raise ValueError(f"has no field {field!r}; there are {there}: give data.sources.{source}.{option}")
-    value = values[field]
-    if not isinstance(value, str):
+        raise ValueError(f"has no field {field!r}; there are {there}: give data.sources.{source}.{option}") from None
+    text = as_one_text(value)
+    if text is None:
         raise ValueError(f"its field {field!r} holds {kind_of(value)} where text should be")
-    return value
+    title = _optional(values, conf.title) if conf.title else None
+    if title is not None and not isinstance(title, str):
+        raise ValueError(f"its field {conf.title!r} holds {kind_of(title)} where a title should be")
+    if title and title.strip() and not text.lstrip().startswith(title.strip()):
+        return f"{title.strip()}\n\n{text}"
+    return text
+
+
+def _optional(values: Mapping[str, Any], field: str) -> Any:
+    try:
+        return value_of(values, field)
+    except KeyError:
+        return None
+
+
+def _folder(entry: dict[str, Any], conf: RowSource) -> str | None:
+    """The name of the folder that a file lies in, below where its source's paths begin."""
+    if not isinstance(conf, ReadSource) or conf.label_from != "folder":
+        return None
+    return PurePosixPath(entry["name"].rpartition("!")[2]).parent.name or None
 
 
 def _label(values: dict[str, Any], field: str | None) -> str | None:
-    value = values.get(field) if field else None
+    value = _optional(values, field) if field else None
     if isinstance(value, (list, dict, float)):
         raise ValueError(f"its field {field!r} holds {kind_of(value)} where a label should be")
     return None if value is None or value == "" else str(value)
 
 
 def _conversation(values: dict[str, Any], field: str, more: Mapping[str, str], source: str) -> list[dict[str, str]]:
-    found = values.get(field)
+    found = _optional(values, field)
     if not isinstance(found, list) or not found:
         raise ValueError(f"its field {field!r} holds {kind_of(found)} where a list of messages should be")
     turns = [turn for message in found if (turn := roles.turn(message))]
@@ -81,13 +126,3 @@ def _conversation(values: dict[str, Any], field: str, more: Mapping[str, str], s
         return [{"role": roles.role(who, more), "content": said} for who, said in turns]
     except ValueError as error:
         raise ValueError(f"{error}: say who that is by data.sources.{source}.roles={{NAME: ROLE}}") from None
-
-
-def _check_bad_rows(name: str, conf: RowSource, documents: Documents) -> None:
-    bad = documents.counts["unreadable"]
-    if bad > conf.max_bad_rows:
-        first, last = documents.first_unreadable, "" if name in documents.first_unreadable else f", the last in {name}"
-        raise DataError(
-            f"{first} ({bad} unreadable{last}; max_bad_rows of the source allows {conf.max_bad_rows}: mend the file, "
-            "or raise it to set such rows aside)"
-        )

@@ -62,7 +62,7 @@ def _numbered(uri: str, prefix: str) -> tuple[int, Key]:
 
 
 def _columns(conf: SqlSource) -> list[str]:
-    named = (conf.key, conf.messages or conf.text, conf.label, conf.updated)
+    named = (conf.key, conf.messages or conf.text, conf.label, conf.title, conf.updated)
     return list(dict.fromkeys(name for name in named if name))
 
 

@@ -7,10 +7,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conf.schema.data import ChitchatSource, PackagesSource, SourceConf, SqlSource
+from conf.schema.data import (
+    ChitchatSource,
+    FilesSource,
+    PackagesSource,
+    ReadSource,
+    RowSource,
+    SourceConf,
+    SqlSource,
+    WarcSource,
+)
+from tasks.collect import endings
 from tasks.collect.listing import assignment_of, list_entries, observe_sources
+from tasks.collect.places import passed_over
 from tasks.core.errors import FromzeroError
+from tasks.core.figures import plural
 from tasks.core.step import NETWORK, Cpu, Stats, Workdir, step
+from tasks.core.warned import warning
 
 if TYPE_CHECKING:
     from tasks.collect.survey import Group as Group
@@ -18,10 +31,20 @@ if TYPE_CHECKING:
 
 __all__ = ["assignment_of", "fetch_evaluation", "fetch_shard", "observe_evaluations", "observe_sources", "survey"]
 
+LIBRARIES = ("chardet", "pyarrow", "trafilatura", "warcio")
 AGAINST = "data.decontaminate.against"
 
 
-@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=("chardet", "pyarrow", "trafilatura", "warcio"))
+def left_out(shard: dict[str, Any], conf: SourceConf) -> list[dict[str, str]]:
+    """A warning of the files in a source's folders that are not read, for their endings."""
+    counts = passed_over(conf.paths) if isinstance(conf, (FilesSource, WarcSource)) else {}
+    if not counts:
+        return []
+    total = plural(sum(counts.values()), "file")
+    return [warning(f"source {shard['source']}: {total} not read, for their endings: {endings.left_out(counts)}")]
+
+
+@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=LIBRARIES, warns=left_out)
 def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats:
     """Read one shard's entries.  {"shard", "source", "entries"} → docs.parquet; aux/unreadable.jsonl: rows set aside.
 
@@ -40,6 +63,8 @@ def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats
                 sql.collect(entry, conf, documents)
             else:
                 files.collect(entry, conf, documents, work.scratch)
+        if isinstance(conf, RowSource):
+            documents.check(conf.max_bad_rows, conf.max_bad_files if isinstance(conf, ReadSource) else 0)
         return {"entries": len(shard["entries"]), **documents.finish(shard["entries"])}
 
 
@@ -55,7 +80,7 @@ def observe_evaluations(sets: Mapping[str, SourceConf]) -> list[dict[str, Any]]:
     return found
 
 
-@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=("chardet", "pyarrow", "trafilatura", "warcio"))
+@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=LIBRARIES)
 def fetch_evaluation(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats:
     """Read an evaluation set from elsewhere, as `fetch_shard` reads a shard, with the same errors."""
     with _named_as_evaluation(shard["source"]):

@@ -230,7 +230,7 @@ def _rows(path: Path, form: str, encoding: str) -> Iterator[Row]:
         elif form == PLAIN:
             yield from formats.whole(file, name, encoding, LIMIT)
         else:
-            yield from formats.separated(file, name, encoding, LIMIT, [], "," if form == ".csv" else "\t")
+            yield from formats.separated(file, name, encoding, LIMIT, [], "," if form == ".csv" else "\t", "auto")
 
 
 def _columns(rows: list[dict[str, Any]], path: Path) -> tuple[str | None, str | None, str | None]:

@@ -56,7 +56,7 @@ def _parquet(path: Path, name: str, wanted: list[str]) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-        require(wanted, file.schema_arrow.names, name)
+        wanted = require(wanted, file.schema_arrow.names, name)
         yield from file.iter_batches(batch_size=ROWS, columns=wanted)
 
 
@@ -64,7 +64,7 @@ def _arrow(path: Path, name: str, wanted: list[str]) -> Iterator[Any]:
     import pyarrow as pa
 
     with _arrow_reader(path) as reader:
-        require(wanted, reader.schema.names, name)
+        wanted = require(wanted, reader.schema.names, name)
         indexed = isinstance(reader, pa.RecordBatchFileReader)
         for batch in (reader.get_batch(n) for n in range(reader.num_record_batches)) if indexed else reader:
             batch.validate(full=True)

@@ -13,8 +13,9 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -23,9 +24,15 @@ from tasks.core.errors import DataError
 
 PACKERS: dict[str, tuple[str, Any]] = {
     ".gz": ("gzip", gzip.open),
+    ".dz": ("dictzip", gzip.open),
     ".bz2": ("bzip2", bz2.open),
     ".xz": ("xz", lzma.open),
 }
+UNKNOWN = "has an ending that is not read"
+WINDOW = 1 << 31
+"""Bytes of the largest window that a zstd frame may have: `zstd --ultra --long=31` makes such."""
+PIECE = 1 << 11
+"""Packed bytes that are unpacked at once: at the worst they become 64 MB."""
 BROKEN = (EOFError, zlib.error, lzma.LZMAError, OSError)
 
 
@@ -58,21 +65,20 @@ def opened(packed: Path | IO[bytes], compression: str, name: str) -> Iterator[io
 
 
 @contextmanager
-def archive(
-    packed: Path, form: str, compression: str, name: str, more: tuple[str, ...] = ()
-) -> Iterator[Iterator[Member]]:
-    """The files of known endings, `more` among them, in an archive, in its order.
+def archive(packed: Path, form: str, compression: str, name: str) -> Iterator[Iterator[Member]]:
+    """The files in an archive, in its order.
 
-    Links, devices, encrypted files and archives in the archive come with a reason in place of their bytes. Raises
-    `DataError` for an archive that is cut off or damaged, also while its members are read.
+    Files of endings that are not known, links, devices, encrypted files and archives in the archive come with a reason
+    in place of their bytes. Raises `DataError` for an archive that is cut off or damaged, also while its members are
+    read.
     """
     try:
         if form == ".zip":
             with _zip_file(packed) as zipped:
-                yield _zipped(zipped, more)
+                yield _zipped(zipped)
         else:
             with opened(packed, compression, name) as file, tarfile.open(fileobj=file, mode="r|") as tarred:
-                yield _tarred(tarred, more)
+                yield _tarred(tarred)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         raise DataError(f"{name}: the archive is cut off or damaged ({error}): make it again") from error
 
@@ -84,12 +90,12 @@ def _zip_file(packed: Path) -> zipfile.ZipFile:
         raise zipfile.BadZipFile(str(error)) from error
 
 
-def _zipped(zipped: zipfile.ZipFile, more: tuple[str, ...]) -> Iterator[Member]:
+def _zipped(zipped: zipfile.ZipFile) -> Iterator[Member]:
     for info in zipped.infolist():
-        if info.is_dir() or not endings.split(info.filename, more):
+        if info.is_dir():
             continue
         why = _why_not(info.filename, regular=not stat.S_ISLNK(info.external_attr >> 16))
-        if info.flag_bits & 1:
+        if info.flag_bits & 1 and why != UNKNOWN:
             why = "is encrypted: unpack the archive"
         try:
             yield Member(info.filename, None, why) if why else Member(info.filename, zipped.open(info))
@@ -101,22 +107,60 @@ def _zipped(zipped: zipfile.ZipFile, more: tuple[str, ...]) -> Iterator[Member]:
             raise zipfile.BadZipFile(f"{info.filename} begins before the archive") from error
 
 
-def _tarred(tarred: tarfile.TarFile, more: tuple[str, ...]) -> Iterator[Member]:
+def _tarred(tarred: tarfile.TarFile) -> Iterator[Member]:
     for info in tarred:
-        if info.isdir() or not endings.split(info.name, more):
+        if info.isdir():
             continue
         why = _why_not(info.name, regular=info.isreg())
         yield Member(info.name, None, why) if why else Member(info.name, tarred.extractfile(info))
 
 
 def _why_not(name: str, regular: bool) -> str:
-    form, _ = endings.split(name) or ("", "")
+    form, _ = endings.split(name) or (UNKNOWN, "")
+    if form == UNKNOWN:
+        return UNKNOWN
     if form in endings.ARCHIVES:
         return "is an archive in an archive: unpack it"
     return "" if regular else "is a link or a device: the archive should hold the file itself"
 
 
-def _zstd(packed: Path | IO[bytes]) -> Any:
-    import pyarrow as pa
+@contextmanager
+def _zstd(packed: Path | IO[bytes]) -> Iterator[io.RawIOBase]:
+    with packed.open("rb") if isinstance(packed, Path) else nullcontext(packed) as file:
+        yield _Frames(file)
 
-    return pa.input_stream(str(packed) if isinstance(packed, Path) else packed, compression="zstd")
+
+class _Frames(io.RawIOBase):
+    """The decompressed bytes of zstd frames, one after another, with windows of any size that the format has."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        import zstandard
+
+        self._file, self._held, self._waiting = file, io.BytesIO(), b""
+        self._fresh = partial(zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj)
+        self._frame: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not (size := self._held.readinto(buffer)):
+            self._waiting = self._waiting or self._file.read(PIECE)
+            if not self._waiting:
+                if self._frame is not None:
+                    raise EOFError("the last frame is not complete")
+                return 0
+            self._next()
+        return size
+
+    def _next(self) -> None:
+        import zstandard
+
+        self._frame = self._frame or self._fresh()
+        try:
+            self._held = io.BytesIO(self._frame.decompress(self._waiting))
+        except zstandard.ZstdError as error:
+            raise zlib.error(str(error)) from error
+        self._waiting = b""
+        if self._frame.eof:
+            self._waiting, self._frame = self._frame.unused_data, None

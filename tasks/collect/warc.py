@@ -154,7 +154,7 @@ def _page(block: bytes, size: int, position: str, chosen: WebRecords, encoding: 
     except (ArchiveLoadFailed, StatusAndHeadersParserException, EOFError, UnicodeError, zlib.error) as error:
         raise _Damaged(f"the record cannot be read ({str(error).strip() or type(error).__name__})") from error
     text = web.decoded(raw, kind, encoding)
-    row = Row(position, {"text": text}, address=address[1].decode(errors="replace"))
+    row = Row(position, {"text": text}, address=address[1].decode(errors="replace"), given=True)
     return row if mime == "text/plain" else web.main_text(row)
 
 

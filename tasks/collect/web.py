@@ -31,10 +31,11 @@ def decoded(raw: bytes, content_type: str, otherwise: str) -> str:
 def named(head: bytes) -> str | None:
     """The encoding that an HTTP header or the beginning of a page names, as Python does; None without one."""
     found = CHARSET.search(head)
-    return _text_encoding(found[1].decode(errors="replace")) if found else None
+    return text_encoding(found[1].decode(errors="replace")) if found else None
 
 
-def _text_encoding(name: str) -> str | None:
+def text_encoding(name: str) -> str | None:
+    """The encoding of text that a page or a mail names, as Python does; None if it is none."""
     try:
         known = codecs.lookup(name).name
         "".encode(known)  # codecs also knows base64 and the like, which are no encodings of text

@@ -27,6 +27,10 @@ class FromzeroError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """Fit to be printed and stored, whatever bytes a file's name holds."""
+        return super().__str__().encode("utf-8", "backslashreplace").decode()
+
 
 class ConfigError(FromzeroError):
     """An option, a recipe or a command line is wrong."""

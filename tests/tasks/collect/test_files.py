@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import random
 import tarfile
 import zipfile
@@ -202,7 +203,7 @@ def test_repeated_and_empty_texts_are_counted_not_lost_in_silence(tmp_path: Path
 
 
 def test_rows_set_aside_are_kept_with_file_line_and_field(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "good"}\n{"body": "no text"}\n{"text": ["a", "list"]}\nno json\n')
+    (tmp_path / "a.jsonl").write_text('{"text": "good"}\n{"body": "no text"}\n{"text": ["a", 1]}\nno json\n')
     fetched = Fetched(tmp_path, kind="files", paths=[str(tmp_path / "a.jsonl")], max_bad_rows=3)
     notes = [json.loads(line) for line in (fetched.works[0].aux / "unreadable.jsonl").read_text().splitlines()]
     assert [note["position"] for note in notes] == ["line 2", "line 3", "line 4"]
@@ -230,7 +231,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "UTF-16": ("a.txt", "text".encode("utf-16"), "encoding: utf-16"),
     "UTF-16 lines": ("a.jsonl", '{"text": "a"}'.encode("utf-16"), "encoding: utf-16"),
     "no text field": ("a.jsonl", b'{"text": "a"}\n{"body": "b"}\n', "a.jsonl, line 2.*'text'.*max_bad_rows"),
-    "a list for a text": ("a.jsonl", b'{"text": ["a"]}\n', "a list where text should be"),
+    "a list of numbers for a text": ("a.jsonl", b'{"text": [1]}\n', "a list where text should be"),
     "a null for a text": ("a.jsonl", b'{"text": null}\n', "null where text should be"),
     "no object": ("a.jsonl", b'["a"]\n', "not a JSON object"),
     "no such column": ("a.csv", b"body,title\na,b\n", "no column 'text'; there are 'body', 'title'"),
@@ -239,7 +240,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "no Parquet": ("a.parquet", b"PAR1 is not all that it takes", "cannot be read as Parquet"),
     "an empty file": ("a.txt", b"", "nothing but empty files"),
     "an unknown ending": ("a.docx", b"text", "unknown file ending"),
-    "JSON that is no dataset": ("a.json", b"[]", "unknown file ending"),
+    "JSON without an object": ("a.json", b"[]", "no document in it"),
 }
 
 
@@ -257,7 +258,7 @@ def test_a_parquet_file_without_the_column_names_those_that_it_has(tmp_path: Pat
     pl.DataFrame({"body": ["a"], "n": [1]}).write_parquet(tmp_path / "a.parquet")
     with pytest.raises(DataError, match="no column 'text'; there are 'body', 'n'"):
         Fetched(tmp_path, kind="files", paths=[str(tmp_path / "a.parquet")])
-    pl.DataFrame({"text": [["a"]]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"text": [[1]]}).write_parquet(tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"row 1.*a list where text should be"):
         Fetched(tmp_path, kind="files", paths=[str(tmp_path / "a.parquet")])
 
@@ -321,3 +322,96 @@ def test_columns_stand_in_the_agreed_order_with_the_agreed_types(tmp_path: Path)
     turn = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
     names = ("id", "text", "source", "uri", "licence", "label")
     assert list(schema.items()) == [*((name, pl.String) for name in names), ("messages", turn)]
+
+
+def zstd(raw: bytes, window: int) -> bytes:
+    """Frames as `zstd --ultra --long` makes them when it reads a pipe: the window is not cut down to the content."""
+    import zstandard
+
+    chosen = zstandard.ZstdCompressionParameters.from_level(3, window_log=window, write_content_size=False)
+    packer = zstandard.ZstdCompressor(compression_params=chosen).compressobj()
+    return packer.compress(raw) + packer.flush()
+
+
+@pytest.mark.parametrize("window", [20, 28, 31])
+def test_zstd_frames_of_any_window_are_read_and_damaged_ones_are_named(tmp_path: Path, window: int) -> None:
+    rows = b"".join(b'{"text": "row %d"}\n' % n for n in range(9))
+    (tmp_path / "a.jsonl.zst").write_bytes(zstd(rows[:60], window) + zstd(rows[60:], window))
+    assert Fetched(tmp_path / "1", kind="files", paths=[f"{tmp_path}/a.jsonl.zst"]).texts[8] == "row 8"
+    (tmp_path / "a.jsonl.zst").write_bytes(zstd(rows, window)[:-3])
+    with pytest.raises(DataError, match=r"a\.jsonl\.zst: the zstd data are cut off or damaged"):
+        Fetched(tmp_path / "2", kind="files", paths=[f"{tmp_path}/a.jsonl.zst"])
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.txt", b"\xff\xfe.TXT", "gr\u00fc\u00df".encode("latin-1") + b".jsonl"])
+def test_a_file_name_may_hold_any_bytes_and_is_shown_escaped(tmp_path: Path, name: bytes) -> None:
+    folder = os.fsencode(tmp_path / "in \udce9")
+    os.mkdir(folder)
+    with open(os.path.join(folder, name), "wb") as file:
+        file.write(b'{"text": "one"}\n')
+    fetched = Fetched(tmp_path / "work", kind="files", paths=[f"{tmp_path}/in*/*"])
+    (row,) = fetched.rows
+    assert "one" in row["text"] and "\\x" in row["uri"] and row["uri"].isprintable()
+    with open(os.path.join(folder, b"broken\xe9.parquet"), "wb") as file:
+        file.write(b"nope")
+    with pytest.raises(DataError, match=r"broken\\xe9\.parquet: cannot be read as Parquet"):
+        Fetched(tmp_path / "again", kind="files", paths=[f"{tmp_path}/in*/*"])
+
+
+def test_a_member_of_an_archive_may_have_such_a_name_and_unread_endings_are_counted(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w", encoding="utf-8", errors="surrogateescape") as tarred:
+        for name in ("caf\udce9.txt", "b.docx", "c.png", "d.PNG"):
+            info = tarfile.TarInfo(name)
+            info.size = 4
+            tarred.addfile(info, io.BytesIO(b"text"))
+    fetched = Fetched(tmp_path / "work", kind="files", paths=[str(tmp_path / "a.tar")])
+    assert [row["uri"] for row in fetched.rows] == ["a.tar!caf\\xe9.txt"]
+    (warning,) = fetched.stats[0]["warnings"]
+    assert "2 .png, 1 .docx" in warning["text"] and "pandoc" in warning["text"]
+
+
+def test_files_that_are_not_read_for_their_endings_are_counted_and_named(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.txt", "b.docx", "c.DOCX", "d.pdf", "e.jpg", "Makefile"):
+        (tmp_path / "in" / name).write_text("text")
+    conf = CollectConf.model_validate({"sources": {"own": {"kind": "files", "paths": [str(tmp_path / "in")]}}})
+    (shard,) = observe_sources(conf)
+    assert fetch_shard.warns is not None
+    (warning,) = fetch_shard.warns(shard, conf=conf.sources["own"])
+    assert (
+        "source own: 5 files not read, for their endings: 2 .docx, 1 .jpg, 1 .pdf, 1 makefile"
+        in warning["text"].lower()
+    )
+    assert "`pandoc -t plain FILE -o FILE.txt`" in warning["text"] and "`pdftotext FILE`" in warning["text"]
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.epub").touch()
+    with pytest.raises(DataError, match=r"holds no files ending in .* there are 1 \.epub .*pandoc"):
+        Fetched(tmp_path, kind="files", paths=[str(tmp_path / "none")])
+
+
+def test_json_files_text_files_and_dictionaries_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.json").write_text('[{"text": "one"}, {"text": "two"}]')
+    (folder / "b.json.gz").write_bytes(gzip.compress(b'{"text": "three"}\n{"text": "four"}\n'))
+    (folder / "c.ndjson").write_text('{"text": "five"}\n')
+    (folder / "d.text").write_text("six")
+    (folder / "e.dict.dz").write_bytes(gzip.compress(b"seven"))
+    texts = Fetched(tmp_path / "work", kind="files", paths=[str(folder)]).texts
+    assert texts == ["one", "two", "three", "four", "five", "six", "seven"]
+
+
+def test_a_file_that_changed_while_its_size_and_time_were_kept_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one text")
+    conf = CollectConf.model_validate({"sources": {"own": {"kind": "files", "paths": [str(path)]}}})
+    (before,) = observe_sources(conf)
+    at = path.stat()
+    path.write_text("two text")
+    os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
+    (after,) = observe_sources(conf)
+    assert before != after
+    work = Workdir(tmp_path / "work")
+    work.make()
+    with pytest.raises(DataError, match="has changed since it was listed"):
+        fetch_shard.function(before, conf.sources["own"], work)

@@ -21,11 +21,13 @@ def test_a_row_lies_under_its_place_in_the_file_and_a_page_under_its_address_too
     with Documents(tmp_path / "docs.parquet", tmp_path / "notes", "own") as documents:
         rows.add(Row("line 7", {"body": "one"}), ENTRY, conf, documents)
         rows.add(Row("key a b", {"body": "two"}), ENTRY, conf, documents)
-        rows.add(Row("file", {"text": "three"}), ENTRY, conf, documents)
-        rows.add(Row("byte 9", {"text": "four"}, address="http://x/"), ENTRY, conf, documents)
+        rows.add(Row("file", {"text": "three"}, given=True), ENTRY, conf, documents)
+        rows.add(Row("byte 9", {"text": "four"}, address="http://x/", given=True), ENTRY, conf, documents)
         rows.add(Row("line 8", {"text": "five"}), ENTRY, conf, documents)
+        documents.check(conf.max_bad_rows)
+        rows.add(Row("line 9", None, "is no JSON"), ENTRY, conf, documents)
         with pytest.raises(DataError, match=r"a\.jsonl, line 8: has no field 'body'.*2 unreadable.*max_bad_rows"):
-            rows.add(Row("line 9", None, "is no JSON"), ENTRY, conf, documents)
+            documents.check(conf.max_bad_rows)
     uris = pl.read_parquet(tmp_path / "docs.parquet")["uri"].to_list()
     assert uris == ["a.jsonl#7", "a.jsonl#a b", "a.jsonl", "a.jsonl!http://x/#9"]
 
@@ -36,6 +38,7 @@ def conversations(tmp_path: Path, *found: dict[str, object], **options: object) 
     with Documents(tmp_path / "docs.parquet", tmp_path / "notes", "own") as documents:
         for number, values in enumerate(found, 1):
             rows.add(Row(f"line {number}", values), ENTRY, conf, documents)
+        documents.check(conf.max_bad_rows)
     return pl.read_parquet(tmp_path / "docs.parquet")
 
 
@@ -72,3 +75,4 @@ def test_a_conversation_where_a_text_is_asked_for_is_pointed_to(tmp_path: Path) 
         pytest.raises(DataError, match=r"data\.sources\.own\.messages=conversations, it is a conversation"),
     ):
         rows.add(Row("line 1", {"id": "1", "conversations": turns}), ENTRY, conf, documents)
+        documents.check(conf.max_bad_rows)
