@@ -27,6 +27,10 @@ EVERY = 5.0
 """Seconds between two lines of one step where there is no terminal."""
 ROOMY = 170
 """Columns from which on a plan shows all that it estimates."""
+NUMBERED = re.compile(r"-\d+$")
+"""How the name of a shard ends."""
+NAMED = 4
+"""Models, segments and other parts of a step that a row of the plan names."""
 HELD = ("weights_gb", "gradients_gb", "optimizer_gb", "activations_gb")
 BELOW = (*HELD, "device_gb", "device_hours")
 """Estimates that stand below the plan's table, for they would leave no room in it."""
@@ -151,13 +155,21 @@ def plan_table(rows: Iterable[Row], width: int, prices: Prices = Prices()) -> Ta
     for row in rows:
         folded.setdefault((row.step, row.action, row.reason), []).append(row)
     for (step, action, reason), group in folded.items():
-        shard = group[0].shard or "" if len(group) == 1 else f"{len(group)} shards"
         names = dict.fromkeys(name for row in group for name in row.estimate if name not in BELOW)
         shown = list(names) if width >= ROOMY else list(names)[:1]
         sums = {name: sum(row.estimate.get(name, 0) for row in group) for name in shown}
         told = [_quantity(name, value, prices) for name, value in sums.items()] if action != "hit" else []
-        table.add_row(*(Text(cell) for cell in (step, shard, action, reason, ", ".join(told))))
+        table.add_row(*(Text(cell) for cell in (step, _which(group), action, reason, ", ".join(told))))
     return table
+
+
+def _which(group: list[Row]) -> str:
+    """What the rows of a step are of: a shard, so many shards, or models and segments by their names."""
+    names = [row.shard or "" for row in group]
+    if len(names) > 1 and all(NUMBERED.search(name) for name in names):
+        return f"{len(names)} shards"
+    named = ", ".join(name for name in names[:NAMED] if name)
+    return f"{named}, …" if len(names) > NAMED else named
 
 
 def plan_lines(rows: Iterable[Row], prices: Prices = Prices()) -> Iterable[str]:

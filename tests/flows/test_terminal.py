@@ -126,6 +126,13 @@ def test_shards_of_one_fate_are_one_row_of_the_plan_and_only_the_reason_is_folde
     assert "9.99e+05 tokens" in printed(plan_table(rows, 200), 200)[-1]
 
 
+def test_models_are_named_in_the_plan_and_no_shards() -> None:
+    rows = [Row("register_model", f"tiny-{kind}", "wait", "waits on pretrain") for kind in ("base", "chat", "news")]
+    rows += [Row("pretrain", name, "run", "not made yet") for name in ("main", "anneal")]
+    said = "\n".join(printed(plan_table(rows, 120), 120))
+    assert "tiny-base, tiny-chat, tiny-news" in said and "main, anneal" in said and "shards" not in said
+
+
 def test_below_the_plan_stands_what_a_training_takes_that_is_not_made_yet() -> None:
     held = {"weights_gb": 16.06, "gradients_gb": 4.015, "optimizer_gb": 8.03, "activations_gb": 19.83}
     known = {"parameters": 8.03e9, "tokens": 1.6e11, "flops": 8.2e21, "memory_gb": 383.0, "checkpoint_mb": 96363.0}
