@@ -51,6 +51,7 @@ def prepare(recipe: Recipe) -> Data:
     signed = clean.sign_shard.map(cleaned, conf=data.dedup)
     clusters = clean.cluster.chained(f"dedup/{name}", tuple(signed), conf=data.dedup)
     filtered = clean.filter_shard.map(cleaned, [clusters.part(shard) for shard in names], conf=data.dedup)
+    validate.check_losses(validate.losses_of(fetched, split, cleaned, filtered), conf=data.losses)
 
     frozen = f"evalset/{name}/{data.evalset.name}-v{data.evalset.version}"
     way = clean.held_out(split, cleaned, filtered)
@@ -62,6 +63,7 @@ def prepare(recipe: Recipe) -> Data:
     common = clean.find_boilerplate(counted, against, conf=data.decontaminate)
     boilerplate = [common.part(shard) for shard in names]
     documents = tuple(clean.decontaminate_shard.map(filtered, against, boilerplate, conf=data.decontaminate))
+    validate.check_losses(validate.losses_of(fetched, split, cleaned, filtered, documents), conf=data.losses)
     validate.check_documents(documents, conf=data.contract)
 
     train = tuple(shard.part("train") for shard in documents)

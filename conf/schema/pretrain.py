@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from conf.schema.base import Conf
+from conf.schema.base import Conf, RunConf
 from conf.schema.model import NetworkConf
 from conf.schema.pretrain_run import PretrainRun as PretrainRun
 
@@ -168,6 +168,14 @@ class OptimizerConf(Conf):
         return self
 
 
+class Earlier(RunConf):
+    """What came before a segment: what is warned of depends on it, what is learnt is in the artifact that it starts
+    from."""
+
+    segments: tuple[SegmentConf, ...] = ()
+    """The segments before it, in order."""
+
+
 class PretrainConf(Conf):
     """What one pretraining step gets: the network, one segment and everything around it."""
 
@@ -185,6 +193,8 @@ class PretrainConf(Conf):
     """How many valid tokens are looked at, spread evenly over all."""
     run: PretrainRun = PretrainRun()
     """How it is run."""
+    earlier: Earlier = Earlier()
+    """The segments before it."""
 
 
 class PretrainRecipe(Conf):
@@ -241,6 +251,7 @@ class PretrainRecipe(Conf):
                 valid_every=self.valid_every,
                 valid_tokens=self.valid_tokens,
                 run=self.run.model_copy(update={"segment": name}),
+                earlier=Earlier(segments=tuple(self.segments.values())[:place]),
             )
-            for name, segment in self.segments.items()
+            for place, (name, segment) in enumerate(self.segments.items())
         ]

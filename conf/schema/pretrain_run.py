@@ -27,6 +27,9 @@ class PretrainRun(RunConf):
     if the name is localhost) and 29400."""
     node_seconds: float = Field(600.0, ge=1)
     """Seconds in which all nodes must be there at the start, and again after one was lost."""
+    max_epochs: float | None = Field(4.0, gt=0)
+    """How often training may read its data, or one source of a mixture, before the plan, the run and its report warn of
+    it; None for never. Up to some four times repeats are worth almost as much as new text (Muennighoff et al. 2023)."""
     threads: int = Field(2, ge=1)
     """CPU threads of each process."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"

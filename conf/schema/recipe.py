@@ -15,7 +15,7 @@ from conf.schema.pretrain import PretrainRecipe
 from conf.schema.release import ReleaseConf
 from conf.schema.store import LocalStoreConf, StoreConf
 from conf.schema.tokenize import TokenizerConf, UpsampleConf
-from conf.schema.validate import ContractConf, ValidateConf
+from conf.schema.validate import ContractConf, LossesConf, ValidateConf
 
 
 class DataConf(CollectConf):
@@ -35,6 +35,8 @@ class DataConf(CollectConf):
     """The frozen evaluation set; a new version takes in the held-out documents of today."""
     decontaminate: DecontaminateConf = DecontaminateConf()
     """Overlap with the evaluation set, and with others."""
+    losses: LossesConf = LossesConf()
+    """How much of a source a stage may drop before that is a warning, or an error."""
     contract: ContractConf = ContractConf()
     """What cleaned documents and tokens must be like."""
     upsample: UpsampleConf | None = None
@@ -45,6 +47,15 @@ class DataConf(CollectConf):
         if unknown := sorted(self.licences.by_source.keys() - self.sources.keys()):
             raise ValueError(
                 f"data.licences.by_source names {', '.join(unknown)}, which is no source here; there are: "
+                f"{', '.join(self.sources)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _allowed_losses_are_of_known_sources(self) -> DataConf:
+        if unknown := sorted(self.losses.allow.keys() - self.sources.keys()):
+            raise ValueError(
+                f"losses.allow names {', '.join(unknown)}, which is no source here; there are: "
                 f"{', '.join(self.sources)}"
             )
         return self

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from conf.schema.base import Conf
+from conf.schema.data import SourceName
 
 
 class ExpectationConf(Conf):
@@ -103,3 +104,27 @@ class ContractConf(Conf):
     """More expectations on the cleaned documents: on statistics (a row per shard and part) or corpus."""
     tokens: tuple[ExpectationConf, ...] = ()
     """More expectations on the tokens: on statistics (a row per shard and part) or corpus."""
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class LossesConf(Conf):
+    """How much of a source a stage may drop. Of each source the documents are counted that a stage takes in, and those
+    that it drops, by reason; what `allow` lets pass does not count."""
+
+    warn: Share = 0.3
+    """The share of a source's documents beyond which a stage's drops are a warning; 1 for never."""
+    fail: Share = 0.8
+    """The share beyond which they stop the run before anything is trained; 1 for never."""
+    min_documents: int = Field(20, ge=1)
+    """Fewest documents of a source that alone can stop the run; smaller ones warn, and count with all the others."""
+    allow: dict[SourceName, dict[str, Share]] = Field(default_factory=dict)
+    """By source and reason, as {mine: {near_duplicate: 0.6}}: the share of its documents that a stage may drop for it.
+    Reasons are those that `fromzero rejects` lists."""
+
+    @model_validator(mode="after")
+    def _warns_before_it_fails(self) -> LossesConf:
+        if self.warn > self.fail:
+            raise ValueError(f"warn ({self.warn}) is beyond fail ({self.fail}), so that nothing is warned of: lower it")
+        return self

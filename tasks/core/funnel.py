@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,6 +125,23 @@ def again(repeated: Sequence[Mapping[str, Any]]) -> str:
         if documents
         else "No training document is seen more than once: none has a cluster of duplicates of a size in data.upsample."
     )
+
+
+def source_of(shard: str | None) -> str:
+    """The source that a shard belongs to: its name without the number."""
+    return re.sub(r"-\d+$", "", shard or "all")
+
+
+def by_source(step: str, shards: Iterable[tuple[str | None, Mapping[str, Any]]]) -> dict[str, Stage]:
+    """What a step that drops documents did with those of each source, by the statistics of its shards."""
+    own: dict[str, list[Mapping[str, Any]]] = {}
+    for shard, stats in shards:
+        own.setdefault(source_of(shard), []).append(stats)
+    if step == "fetch_shard":
+        found = {source: _collected(stats) for source, stats in own.items()}
+    else:
+        found = {source: _stage(DROPPING[step], parts_of(stats)) for source, stats in own.items()}
+    return {source: stage for source, stage in sorted(found.items()) if stage is not None}
 
 
 def parts_of(stats: Iterable[Mapping[str, Any]], name: str | None = None) -> list[Mapping[str, Any]]:

@@ -20,6 +20,7 @@ MOST = 200
 """Rows of a plain table of statistics."""
 PAGES: dict[str, Callable[[Run, Made], str]] = {
     "validate_corpus": lambda run, made: data.validation(made) + models.footer(run, made),
+    "check_losses": lambda run, made: data.losses(made) + models.footer(run, made),
     "check_documents": lambda run, made: data.validation(made) + models.footer(run, made),
     "check_tokens": lambda run, made: data.validation(made) + models.footer(run, made),
     "pretrain": models.training,
@@ -36,7 +37,14 @@ PAGES: dict[str, Callable[[Run, Made], str]] = {
 GATHERED = ("train_tokenizer",)
 """Steps whose page waits for the shards that follow."""
 FUNNEL = ("fetch_shard", *DROPPING)
-NAMED = {"validate_corpus": "validation", "check_documents": "contract-documents", "check_tokens": "contract-tokens"}
+VERDICTS = ("validate_corpus", "check_documents", "check_tokens")
+"""Steps whose pages show their warnings among the outcomes of expectations."""
+NAMED = {
+    "validate_corpus": "validation",
+    "check_losses": "losses",
+    "check_documents": "contract-documents",
+    "check_tokens": "contract-tokens",
+}
 
 
 class Book:
@@ -54,7 +62,7 @@ class Book:
         if made.step in GATHERED:
             return None
         write = PAGES.get(made.step, _statistics)
-        beside = "" if made.step in NAMED else warnings(made.warnings)  # a verdict's are among its outcomes
+        beside = "" if made.step in VERDICTS else warnings(made.warnings)
         markdown = join(write(run, made), beside) if beside else write(run, made)
         return Page(key(run.recipe, _name(made)), markdown, models.short(made.about.get("ref", made.label)))
 

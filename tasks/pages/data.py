@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from tasks.core.funnel import (
     parts_of,
     sentence,
     set_aside,
+    source_of,
     total,
     unmatched,
     without,
@@ -27,16 +27,14 @@ from tasks.core.funnel import (
 from tasks.core.pages import Made
 from tasks.pages.markdown import bar, code, file_link, join, said, table
 
+MOST = 100
+"""Losses that are shown."""
+
 
 def of_step(outcomes: Iterable[Outcome], step: str) -> list[Outcome]:
     """The outcomes of a step that have statistics, by shard; the last of each."""
     found = {outcome.shard: outcome for outcome in outcomes if outcome.step == step and outcome.stats}
     return [found[shard] for shard in sorted(found, key=str)]
-
-
-def source_of(shard: str | None) -> str:
-    """The source that a shard belongs to: its name without the number."""
-    return re.sub(r"-\d+$", "", shard or "all")
 
 
 def sources(fetched: Sequence[Outcome], kinds: Mapping[str, str], licences: Sequence[Mapping[str, Any]]) -> str:
@@ -163,6 +161,34 @@ def validation(made: Made) -> str:
         table(rows),
         "## The corpus" if corpus else None,
         table(corpus),
+    )
+
+
+def losses(made: Made) -> str:
+    """What each stage dropped of each source, the greatest share first."""
+    assert made.folder is not None
+    found = json.loads((made.folder / "content" / "losses.json").read_bytes())
+    found.sort(key=lambda one: -one["dropped"] / max(one["documents"], 1))
+    rows = [
+        {
+            "stage": one["stage"],
+            "source": one["source"],
+            "documents in": one["documents"],
+            "dropped": one["dropped"],
+            "": share(one["dropped"], one["documents"]),
+            "reasons": ", ".join(f"{name} {share(n, one['documents'])}" for name, n in one["reasons"].items()),
+            "allowed": one["allowed"] or None,
+        }
+        for one in found
+        if one["dropped"] or one["allowed"]
+    ]
+    many = len({one.text for one in made.warnings})
+    return join(
+        "# Losses",
+        f"**{plural(many, 'warning')}: a stage drops much of a source.**" if many else "**No source loses much.**",
+        table(rows[:MOST]),
+        f"The {MOST} greatest of {count(len(rows))}." if len(rows) > MOST else None,
+        "`data.losses` sets the limits, and what may be dropped for which reason.",
     )
 
 

@@ -10,6 +10,7 @@ from conf.schema.pretrain import PretrainConf, PretrainRun
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ConfigError, HostError
 from tasks.core.step import Cpu, Retry, Stats, Workdir, step
+from tasks.pretrain.epochs import warn_of_repeats
 
 
 def _folders(tokens: Iterable[Artifact]) -> tuple[dict[str, list[str]], list[str]]:
@@ -65,8 +66,8 @@ def check_device(run: PretrainRun) -> None:
 
 
 @step(
-    version="1", track=True, estimate=foretell, resources=Cpu(2, memory_gb=4.0), retry=Retry(times=3),
-    needs=("torch", "transformers", "safetensors", "numpy"),
+    version="1", track=True, estimate=foretell, warns=warn_of_repeats, resources=Cpu(2, memory_gb=4.0),
+    retry=Retry(times=3), needs=("torch", "transformers", "safetensors", "numpy"),
 )  # fmt: skip
 def pretrain(
     tokens: tuple[Artifact, ...], tokenizer: Artifact, start: Artifact | None, conf: PretrainConf, work: Workdir

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from conf.schema.validate import ContractConf, ProfileConf, ValidateConf
+from conf.schema.validate import ContractConf, LossesConf, ProfileConf, ValidateConf
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, Workdir, step
+from tasks.validate.losses import losses_of
 from tasks.validate.rules import in_full, judged, rules_of
 
-__all__ = ["check_documents", "check_tokens", "in_full", "judged", "profile_shard", "rules_of", "validate_corpus"]
+__all__ = [
+    "check_documents",
+    "check_losses",
+    "check_tokens",
+    "in_full",
+    "judged",
+    "losses_of",
+    "profile_shard",
+    "rules_of",
+    "validate_corpus",
+]
 
 PARTS = ("train", "valid")
 GX = ("great_expectations", "pandas", "polars")
@@ -54,6 +65,14 @@ def validate_corpus(
     from tasks.validate import corpus
 
     return corpus.judge(profiles, full, rules, previous, conf.max_sample_rows, work)
+
+
+@step(blocks=True, resources=Cpu(1, memory_gb=0.2))
+def check_losses(lost: Mapping[str, Any], conf: LossesConf, work: Workdir) -> Stats:
+    """Refuse stages that drop too much of a source; `lost` is what `losses_of` counted.  counts → losses.json."""
+    from tasks.validate import losses
+
+    return losses.judge(lost, conf, work / "losses.json")
 
 
 @step(blocks=True, resources=Cpu(1, memory_gb=1.5), libraries=GX, data=("conf/suites/contract_documents.yaml",))

@@ -56,7 +56,7 @@ def test_every_option_that_is_offered_is_one() -> None:
 
 
 def test_steps_and_stages_are_offered_as_the_flow_has_them() -> None:
-    assert offered("run", "--until", "check_") == ["check_documents", "check_tokens"]
+    assert offered("run", "--until", "check_") == ["check_losses", "check_documents", "check_tokens"]
     assert offered("run", "--refresh", "clean") == ["clean", "clean_shard"]
     assert "promote_model" in offered("run", "--until", "")
 

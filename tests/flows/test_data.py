@@ -34,7 +34,7 @@ data:
   split: {{test: 0.1, valid: 0.1}}
 tokenizer: {{vocab_size: 400}}
 """
-VALIDATION = ("profile_shard", "validate_corpus", "check_documents", "check_tokens")
+VALIDATION = ("profile_shard", "validate_corpus", "check_losses", "check_documents", "check_tokens")
 
 
 def corpus(seed: int, count: int) -> list[str]:

@@ -37,7 +37,7 @@ data:
 tokenizer: {{vocab_size: 400}}
 """
 PARTS = ("train", "valid")
-VALIDATION = ("profile_shard", "validate_corpus", "check_documents", "check_tokens")
+VALIDATION = ("profile_shard", "validate_corpus", "check_losses", "check_documents", "check_tokens")
 
 
 def lines(draw: random.Random) -> list[str]:

@@ -33,9 +33,10 @@ from tests.pipeline_process import (
 
 STEPS = {
     "fetch_shard", "profile_shard", "validate_corpus", "split_shard", "clean_shard", "sign_shard", "cluster",
-    "filter_shard", "freeze_evalset", "count_ngrams", "find_boilerplate", "decontaminate_shard", "check_documents",
-    "train_tokenizer", "tokenize_shard", "check_tokens", "pretrain", "finetune_chat", "finetune_classifier",
-    "evaluate_lm", "evaluate_chat", "evaluate_classifier", "register_model", "gate", "promote_model",
+    "filter_shard", "freeze_evalset", "count_ngrams", "find_boilerplate", "decontaminate_shard", "check_losses",
+    "check_documents", "train_tokenizer", "tokenize_shard", "check_tokens", "pretrain", "finetune_chat",
+    "finetune_classifier", "evaluate_lm", "evaluate_chat", "evaluate_classifier", "register_model", "gate",
+    "promote_model",
 }  # fmt: skip
 SHARDS = ("chat-000", "mine-000", "packages-000")
 LOAD = """
@@ -201,7 +202,7 @@ def test_a_new_file_makes_its_own_shard_only_and_a_touched_one_is_fetched_and_no
     grown = house.run("--until", "check_tokens")
     mapped = ("fetch", "profile", "split", "clean", "sign", "filter", "decontaminate", "tokenize")
     assert grown.made() == {f"{step}_shard[mine-001]" for step in mapped} | {
-        "validate_corpus", "cluster", "check_documents", "check_tokens",
+        "validate_corpus", "cluster", "check_losses", "check_documents", "check_tokens",
     }  # fmt: skip
     after = first_states(house)
     assert {made for made in before if made[0].startswith("tokenize_shard")} <= set(after)

@@ -46,7 +46,11 @@ def test_a_document_that_is_taken_down_leaves_its_shard_alone_and_the_models_tha
     assert found["commands"][0] in house.say("takedown", uri, "--yes").out
     left = house.run("--until", "tokenize_shard")
     mapped = ("split", "clean", "sign", "filter", "decontaminate", "tokenize")
-    assert left.made() == {f"{step}_shard[mine-000]" for step in mapped} | {"cluster", "check_documents"}
+    assert left.made() == {f"{step}_shard[mine-000]" for step in mapped} | {
+        "cluster",
+        "check_losses",
+        "check_documents",
+    }
     before, after = map(token_ids, mine(house, "tokenize_shard"))
     assert after == before[1:] and before[0] not in after
     (dropped,) = house.say("rejects", "last", "--reason", "takedown", "--json").json["rows"]

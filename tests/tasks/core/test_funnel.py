@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.funnel import again, anew, funnel, sentence, set_aside, unmatched, without
+from tasks.core.funnel import again, anew, by_source, funnel, sentence, set_aside, unmatched, without
 
 PARTS = ("train", "valid", "test")
 
@@ -101,3 +101,16 @@ def test_what_upsampling_adds_is_counted_over_all_shards_and_said_only_where_it_
     said = again([some, none, some | {"times": {"3": 4}}])
     assert said.startswith("8 training documents seen more than once, ") and " 11 times at most: " in said
     assert said.endswith(": 3,000 tokens beside 30,000 (10.0 % more).")
+
+
+@given(runs())
+def test_what_stages_do_with_single_sources_adds_up_to_what_they_do(
+    stats: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> None:
+    whole = {stage.name: stage for stage in funnel(stats.__getitem__)}
+    for step, name in (("fetch_shard", "collect"), ("clean_shard", "clean"), ("filter_shard", "deduplicate")):
+        shards = [(f"source-{n % 2}-{n:03d}", one) for n, one in enumerate(stats[step])]
+        found = by_source(step, shards)
+        assert list(found) == [f"source-{n}" for n in range(min(2, len(shards)))]
+        for field in ("documents_in", "documents_out", "dropped", "bytes_out"):
+            assert sum(getattr(stage, field) for stage in found.values()) == getattr(whole[name], field)
