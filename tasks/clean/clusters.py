@@ -5,7 +5,7 @@ reaches the threshold, may be duplicates, and so may what they are joined to; on
 alike. Within one intake the outcome depends on the set of documents alone; across intakes a document that was accepted
 once stays.
 
-Signatures, ids and hashes are on disk; what is in memory for the whole corpus is 14 bytes a document.
+Signatures, ids and hashes are on disk; what is in memory for the whole corpus is 13 bytes a document.
 """
 
 from __future__ import annotations

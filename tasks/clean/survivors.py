@@ -24,7 +24,7 @@ from tasks.clean.intake import EARLIER, FRESH, KEPT, LIMIT, RANK, RANKS, Documen
 Numbers = NDArray[np.uint32]
 OPEN = 2**32 - 1
 """Stands for a decision that is still to be taken."""
-LEADERS = 16
+LEADERS = 64
 """Documents of a cluster that all others of it are compared with."""
 
 
@@ -55,38 +55,59 @@ def choose(documents: Documents, previous: Previous, forest: Forest, scratch: Pa
 def _decide(documents: Documents, roots: Numbers, kept: Numbers, immune: int, conf: DedupConf) -> Numbers:
     """Fill in `kept` where it is open; documents with the flag `immune` stay whatever they are like."""
     flags = documents.flags
-    for _ in range(LEADERS):
-        waiting = np.zeros(len(roots), np.bool_)
-        for block in blocks(len(roots)):
-            waiting[roots[block][(kept[block] == OPEN) & (flags[block] & immune == 0)]] = True
-        if not waiting.any():
+    best = _first(documents, roots, kept, immune)
+    for block in blocks(len(roots)):
+        docs = np.flatnonzero(kept[block] == OPEN).astype(np.uint32) + block.start
+        _compare(documents, docs, best[roots[docs]], kept, immune, conf)
+    del best
+    rest = _open(flags, roots, kept, immune)
+    for _ in range(LEADERS - 1):
+        if not len(rest):
             break
-        best = _first(documents, roots, kept, waiting, immune)
-        for block in blocks(len(roots)):
-            docs = np.flatnonzero((kept[block] == OPEN) & waiting[roots[block]]).astype(np.uint32) + block.start
-            leaders = best[roots[docs]]
-            kept[docs[docs == leaders]] = docs[docs == leaders]
-            others = (docs != leaders) & (flags[docs] & immune == 0)
-            docs, leaders = docs[others], leaders[others]
-            same = alike(docs, leaders, documents.signatures, conf.threshold)
-            kept[docs[same]] = leaders[same]
-    return _decide_rest(documents, roots, kept, immune, conf)
+        leads = np.concatenate(([True], roots[rest[1:]] != roots[rest[:-1]]))
+        _compare(documents, rest, rest[leads][np.cumsum(leads) - 1], kept, immune, conf)
+        rest = _settled(flags, roots, kept, rest[kept[rest] == OPEN], immune)
+    if len(rest):
+        rest = rest[np.argsort(_priority(flags, rest, immune), kind="stable")]
+        kept[rest] = disperse(rest, flags[rest] & immune > 0, documents.signatures, conf)
+    return kept
 
 
-def _decide_rest(documents: Documents, roots: Numbers, kept: Numbers, immune: int, conf: DedupConf) -> Numbers:
-    flags, waiting, rest = documents.flags, np.zeros(len(roots), np.bool_), [np.empty(0, np.uint32)]
+def _compare(
+    documents: Documents, docs: Numbers, leaders: Numbers, kept: Numbers, immune: int, conf: DedupConf
+) -> None:
+    """Keep the leaders among some documents, and drop what is like its leader."""
+    leading = docs == leaders
+    kept[docs[leading]] = docs[leading]
+    others = ~leading & (documents.flags[docs] & immune == 0)
+    docs, leaders = docs[others], leaders[others]
+    same = alike(docs, leaders, documents.signatures, conf.threshold)
+    kept[docs[same]] = leaders[same]
+
+
+def _open(flags: NDArray[np.uint8], roots: Numbers, kept: Numbers, immune: int) -> Numbers:
+    """The documents of clusters in which something is to be decided, by cluster and priority; others stay."""
+    waiting, found = np.zeros(len(roots), np.bool_), [np.empty(0, np.uint32)]
     for block in blocks(len(roots)):
         waiting[roots[block][(kept[block] == OPEN) & (flags[block] & immune == 0)]] = True
     for block in blocks(len(roots)):
         docs = np.flatnonzero(kept[block] == OPEN).astype(np.uint32) + block.start
-        rest.append(docs[waiting[roots[docs]]])
-        safe = docs[~waiting[roots[docs]]]
-        kept[safe] = safe
-    crowd = np.concatenate(rest)
-    if len(crowd):
-        crowd = crowd[np.argsort(_priority(flags, crowd, immune), kind="stable")]
-        kept[crowd] = disperse(crowd, flags[crowd] & immune > 0, documents.signatures, conf)
-    return kept
+        there = waiting[roots[docs]]
+        kept[docs[~there]] = docs[~there]
+        found.append(docs[there])
+    rest = np.concatenate(found)
+    return rest[np.lexsort((_priority(flags, rest, immune), roots[rest]))]
+
+
+def _settled(flags: NDArray[np.uint8], roots: Numbers, kept: Numbers, rest: Numbers, immune: int) -> Numbers:
+    """Those of some documents, in the order of clusters, whose cluster has one to decide on; the others stay."""
+    if not len(rest):
+        return rest
+    begins = np.flatnonzero(np.concatenate(([True], roots[rest[1:]] != roots[rest[:-1]])))
+    waiting = np.logical_or.reduceat(flags[rest] & immune == 0, begins)
+    there = np.repeat(waiting, np.diff(np.append(begins, len(rest))))
+    kept[rest[~there]] = rest[~there]
+    return rest[there]
 
 
 def _priority(flags: NDArray[np.uint8], docs: Numbers, immune: int) -> Numbers:
@@ -94,11 +115,11 @@ def _priority(flags: NDArray[np.uint8], docs: Numbers, immune: int) -> Numbers:
     return rank.astype(np.uint32) * np.uint32(LIMIT) | docs
 
 
-def _first(documents: Documents, roots: Numbers, kept: Numbers, waiting: NDArray[np.bool_], immune: int) -> Numbers:
-    """By root of a cluster that waits, the first of its documents that are not decided on."""
+def _first(documents: Documents, roots: Numbers, kept: Numbers, immune: int) -> Numbers:
+    """By root, the first of the documents of a cluster that are not decided on."""
     best = np.full(len(roots), OPEN, np.uint32)
     for block in blocks(len(roots)):
-        docs = np.flatnonzero((kept[block] == OPEN) & waiting[roots[block]]).astype(np.uint32) + block.start
+        docs = np.flatnonzero(kept[block] == OPEN).astype(np.uint32) + block.start
         np.minimum.at(best, roots[docs], _priority(documents.flags, docs, immune))
     best &= np.uint32(LIMIT - 1)
     return best
