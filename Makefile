@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint bench bench-data bench-pretrain bench-pretrain-quality bench-gpu soak soak-memory lock screenshots
+.PHONY: setup demo test lint bench bench-data bench-languages bench-pretrain bench-pretrain-quality bench-gpu soak soak-memory lock screenshots
 PYTHON ?= python3
 PY := .venv/bin/python
 export DO_NOT_TRACK = 1
@@ -36,6 +36,9 @@ bench-data: setup  ## the data stages beside their peers, on 100 MB of Debian do
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r infra/requirements-bench.txt
 	$(PY) -m tests.benchmarks.data .bench .venv-bench/bin/python
+
+bench-languages: setup  ## what becomes of texts in six languages by default, on Debian's translated documentation kept in .bench/
+	$(PY) -m tests.benchmarks.languages .bench/languages
 
 bench-pretrain: setup  ## pretraining beside transformers' Trainer and litgpt, on the demo's corpus, on the CPU
 	@test -x .venv-bench-pretrain/bin/python || $(PYTHON) -m venv .venv-bench-pretrain

@@ -267,8 +267,10 @@ def ngrams(words: Runs, size: int, characters: int | None = None) -> Runs:
         total = _between(words.values, firsts, np.maximum(lasts[firsts], firsts))
     short = np.flatnonzero((counts > 0) & ((counts < size) if lasts is None else (whole == 0)))
     if len(short):
-        begins = words.starts[short]
-        total[starts[short]] = _between(words.values, begins, begins + counts[short])
+        ends = np.cumsum(counts[short])
+        begins = ends - counts[short]
+        inside = np.arange(ends[-1]) + np.repeat(words.starts[short] - begins, counts[short])
+        total[starts[short]] = _between(words.values[inside], begins, ends)
     return Runs(mix(total), starts)
 
 
