@@ -58,8 +58,34 @@ def experiment_of(client: MlflowClient, home: Path) -> str:
 def deliver(client: MlflowClient, experiment: str, folder: Path, locks: Path) -> bool:
     """Send what MLflow lacks of the run in `folder`; True once all is sent and the run ended. May be repeated.
 
-    `locks` is the folder whose lock keeps processes from creating the same run twice.
+    `locks` is the folder whose lock keeps processes from creating the same run twice. A run that somebody has deleted
+    in MLflow is told anew from its beginning.
     """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _deliver(client, experiment, folder, locks)
+    except MlflowException:
+        known = read_json(folder / "mlflow.json").get("run")
+        if known is None or living(client, known):
+            raise
+        (folder / "mlflow.json").unlink()
+        return False
+
+
+def living(client: MlflowClient, run: str) -> bool:
+    """A run is there, and nobody has deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+
+
+def _deliver(client: MlflowClient, experiment: str, folder: Path, locks: Path) -> bool:
     wanted, reached = read_json(folder / "run.json"), read_json(folder / "mlflow.json")
     if not wanted:
         return True

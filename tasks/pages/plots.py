@@ -41,10 +41,12 @@ ANNOTATED, LARGEST = 25, 12.0
 @contextmanager
 def drawn(path: Path, width: float, height: float, **labels: str) -> Iterator[Any]:
     """Axes to draw on; saved as PNG when left."""
-    from matplotlib import rc_context
+    from matplotlib import rc_context, rcdefaults, rcParams
     from matplotlib.figure import Figure
 
-    with rc_context(STYLE):  # type: ignore[arg-type]
+    with rc_context():
+        rcdefaults()  # not what a matplotlibrc says where a person stands
+        rcParams.update(STYLE)  # type: ignore[arg-type]
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot(**labels)
         yield axes

@@ -39,11 +39,14 @@ def what_was_done(name: str, known: list[ModelVersion], before: Champion | None)
 
 
 def examine(refs: Journals, uri: str) -> list[Check]:
-    """A row for each model that is registered or that the journal knows; nothing is changed."""
+    """A row for each model that the journal knows or that has a version of ours; nothing is changed."""
     prefix = journal.ref_name("")
     try:
         known = {name.removeprefix(prefix) for name in refs.refs() if name.startswith(prefix)}
-        names = sorted(known | set(registry.names(uri)))
+        others = {
+            name for name in registry.names(uri) if any(version.digest for version in registry.versions(uri, name))
+        }
+        names = sorted(known | others)
         return [check for name in names for check in _examine(refs, uri, name)]
     except FromzeroError as error:
         return [Check("models", WARN, f"the registry cannot be looked at: {error}")]

@@ -12,14 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.delivery import experiment_of
+from tasks.core.delivery import experiment_of, living
 from tasks.register.context import run_context
 from tasks.register.lookup import sizes_in
 from tasks.register.writing import client_for
 from tasks.text import encode
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
 CODE = Path(__file__).with_name("pyfunc.py")
@@ -47,7 +46,9 @@ class Package:
 def register(uri: str, package: Package) -> int:
     """Upload the package and register it in one last call, tags and card included; the version's number."""
     client = client_for(uri)
-    experiment, run = experiment_of(client, run_context().home), _living(client, package.mlflow_run)
+    experiment, run = experiment_of(client, run_context().home), package.mlflow_run
+    if run is not None and not living(client, run):  # a model is registered all the same
+        run = None
     logged = client.create_logged_model(experiment, name=package.name, source_run_id=run, model_type=package.kind)
     with tempfile.TemporaryDirectory(prefix="fromzero-register-") as temporary:
         folder = Path(temporary, "package")
@@ -70,18 +71,6 @@ def register(uri: str, package: Package) -> int:
         model_id=logged.model_id,
     )
     return int(made.version)
-
-
-def _living(client: MlflowClient, run: str | None) -> str | None:
-    """The run, unless somebody has deleted it: a model is registered all the same."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return run if run and client.get_run(run).info.lifecycle_stage == "active" else None
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
 
 
 def _save(package: Package, folder: Path, model_id: str, staged: Path) -> None:

@@ -20,10 +20,13 @@ from mlflow import MlflowClient
 
 from tasks.core import delivery
 from tasks.core.artifact import Artifact
-from tasks.core.database import EXPERIMENT, prepare, read_json, tracking_uri
+from tasks.core.database import EXPERIMENT, check, prepare, read_json, tracking_uri
+from tasks.core.delivery import connect
+from tasks.core.errors import ConfigError
 from tasks.core.step import Workdir
 from tasks.core.tracking import Tracked, Tracking, datasets_of
 from tests.mlflow_server import MlflowServer, prepared_home
+from tests.toy_process import eventually
 
 ROOT = Path(__file__).parents[3]
 LIMIT = 600.0
@@ -128,6 +131,61 @@ def test_another_tracking_uri_leaves_the_home_alone(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
     assert prepare(tmp_path / "home") == "http://elsewhere:5000"
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    "given", ["sqlite:///mlflow.db", "mlruns", "./mlruns", "/data/mlruns", "file:///data", "file:x"]
+)
+def test_a_tracking_uri_that_means_another_place_in_each_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    with pytest.raises(ConfigError, match=r"by its whole path .*unset it"):
+        check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "given", ["https://a.b", "sqlite:////data/mlflow.db", "postgresql+psycopg2://u:p@h/mlflow", "databricks"]
+)
+def test_a_tracking_uri_of_one_place_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    assert tracking_uri(tmp_path) == given
+
+
+def test_an_experiment_in_a_database_elsewhere_keeps_its_files_in_the_home(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow itself would keep them in ./mlruns of the folder where a process stands."""
+    shutil.move(home / "mlflow" / "mlflow.db", tmp_path / "elsewhere.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
+    there = client(home)
+    before = there.get_experiment_by_name(EXPERIMENT)
+    assert before is not None
+    there.rename_experiment(before.experiment_id, "another")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    reached, experiment = connect(home)
+    assert reached.get_experiment(experiment).artifact_location == f"{home.resolve()}/mlflow/artifacts"
+    reached.log_text(reached.create_run(experiment).info.run_id, "hello", "note.txt")
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+@pytest.mark.parametrize("when", ["before it goes on", "before it ends"])
+def test_a_run_that_somebody_has_deleted_is_told_anew_from_its_beginning(home: Path, work: Workdir, when: str) -> None:
+    reached, experiment = connect(home)
+    tracking = Tracking(home, "flow-1", "demo", every=0.05)
+    tracked = begin(tracking, work)
+    log_rows(work, 0, 5)
+    first = tracking.finish(tracked, "KILLED", timeout=LIMIT) if when == "before it goes on" else None
+    assert eventually(lambda: tracked.run_id is not None and len(steps_of(reached, tracked.run_id)) == 5)
+    reached.delete_run(first or str(tracked.run_id))
+    tracked = begin(tracking, work) if first else tracked
+    log_rows(work, 5, 3)
+    again = tracking.finish(tracked, "FINISHED", timeout=LIMIT)
+    tracking.close("FINISHED", timeout=LIMIT)
+    assert again is not None and steps_of(reached, again) == list(range(8))
+    assert reached.get_run(again).info.status == "FINISHED"
+    assert len(reached.search_runs([experiment], "tags.`fromzero.step` = 'pretrain'")) == 1
 
 
 def test_artifacts_are_found_after_the_home_was_moved(home: Path, tmp_path: Path) -> None:

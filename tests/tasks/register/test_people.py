@@ -20,6 +20,7 @@ from tasks.core.database import EXPERIMENT
 from tasks.core.errors import ArtifactError, ConfigError, FromzeroError, Refused
 from tasks.register import examine, journal, promotion, registry, weights
 from tasks.register.writing import mlflow_at
+from tests.mlflow_server import MlflowServer
 from tests.tasks.register.conftest import FakeStore, Publish
 
 Act = tuple[str, int]
@@ -36,7 +37,8 @@ class World:
     def __init__(self, uri: str, store: FakeStore, publish: Publish, name: str, folder: Path) -> None:
         self.uri, self.store, self.publish, self.name, self.folder = uri, store, publish, name, folder
         self.client = MlflowClient(uri, uri)
-        self.experiment = self.client.get_experiment_by_name(EXPERIMENT).experiment_id
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT)
         self.made = 0
         self.line: list[str] = []
         """Weights of the champions, as promotions, rollbacks and what was found would have it; the present one last."""
@@ -108,10 +110,8 @@ class World:
         self.made += 1
         run = self.client.create_run(self.experiment).info.run_id
         logged = self.client.create_logged_model(self.experiment, source_run_id=run)
-        place = Path(unquote(logged.artifact_location.removeprefix("file://")))
-        place.mkdir(parents=True)
-        (place / "MLmodel").write_text("x")
-        if not self.client.search_registered_models(f"name = '{self.name}'"):
+        self.client.log_model_artifacts(logged.model_id, str(self.folder))
+        if self.name not in registry.names(self.uri):
             self.client.create_registered_model(self.name)
         tags = {"fromzero.digest": letter, "fromzero.artifact": f"pretrain/{letter}", "run": run}
         tags |= {"fromzero.files": '{"MLmodel": 1}', "fromzero.gate": "accepted", "model": logged.model_id}
@@ -215,8 +215,10 @@ COUNT = iter(range(10**6))
 
 @pytest.fixture
 def worlds(uri: str, store: FakeStore, publish: Publish, tmp_path: Path) -> Callable[[], World]:
-    (tmp_path / "MLmodel").write_text("x")
-    return lambda: World(uri, store, publish, f"tiny-{next(COUNT)}", tmp_path)
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "MLmodel").write_text("x")
+    return lambda: World(uri, store, publish, f"tiny-{next(COUNT)}", folder)
 
 
 acts = st.lists(st.tuples(st.sampled_from([*PEOPLE, *OURS]), st.integers(0, 3)), min_size=3, max_size=12)
@@ -251,6 +253,27 @@ def test_whatever_people_do_the_next_act_of_ours_works_or_says_why(
             getattr(world, what)("abcd"[number])
         else:
             getattr(world, what)(number)
+
+
+def test_through_a_server_it_is_the_same(
+    worlds: Callable[[], World], server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = worlds()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    world = World(server.uri, there.store, there.publish, "it's tiny", there.folder)
+    for letter in "abc":
+        world.gate(letter)
+    world.act("delete version", 1)
+    world.doctor()
+    world.rollback()
+    world.act("delete logged model", 0)
+    world.doctor()
+    world.gate("d")
+    world.act("delete model", 0)
+    world.doctor()
+    world.look(1)
+    world.gate("b")
+    world.rollback()
 
 
 @pytest.mark.parametrize(

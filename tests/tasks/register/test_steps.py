@@ -176,6 +176,53 @@ def test_a_version_whose_files_are_damaged_is_no_hit_and_is_registered_anew(
     assert champion is not None and champion["version"] == 2, "the champion's own weights need no new proof"
 
 
+def test_with_the_database_gone_models_are_registered_anew_in_the_home_and_nothing_lies_beside_it(
+    home: Path, uri: str, store: FakeStore, work: Workdir, tiny: Path, publish: Publish, evaluation: Artifact,
+    base: RegisterConf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As in a run whose steps are all cached: no step before this has made the database."""
+    model = publish("pretrain", "model", tiny)
+    shutil.rmtree(home / "mlflow")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    code = {path.name for path in ROOT.iterdir()}
+    assert find_registered(model, evaluation, conf=base) is None
+    assert champion_of(base.name, model) is None
+    first = register_model.function(model, evaluation, conf=base, work=work)
+    promote_model.function(first, None, decide(publish, True), conf=base, work=work)
+    assert find_registered(model, evaluation, conf=base) is not None
+    (version,) = registry.versions(uri, base.name)
+    assert Path(version.location).is_relative_to(home.resolve() / "mlflow" / "artifacts")
+    assert (version.version, version.aliases) == (1, ("champion",))
+    assert list((tmp_path / "here").iterdir()) == []
+    assert {path.name for path in ROOT.iterdir()} == code
+
+
+def test_a_run_that_somebody_has_deleted_keeps_no_model_from_being_registered(
+    uri: str, store: FakeStore, work: Workdir, tiny: Path, publish: Publish, evaluation: Artifact, base: RegisterConf,
+    home: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    client = MlflowClient(uri, uri)
+    run = client.create_run("0").info.run_id
+    client.delete_run(run)
+    monkeypatch.setenv("FROMZERO_CONTEXT", json.dumps({"home": str(home), "mlflow_run": run}))
+    made = register_model.function(publish("pretrain", "model", tiny), evaluation, conf=base, work=work)
+    assert made["version"] == 1
+
+
+def test_a_champion_whose_weights_are_gone_stops_no_run(
+    uri: str, store: FakeStore, work: Workdir, tiny: Path, publish: Publish, evaluation: Artifact, base: RegisterConf
+) -> None:
+    model = publish("pretrain", "model", tiny)
+    first = register_model.function(model, evaluation, conf=base, work=work)
+    promote_model.function(first, None, decide(publish, True), conf=base, work=work)
+    other = Artifact("pretrain", "k", "another digest", {})
+    assert champion_of(base.name, other) is not None
+    (version,) = registry.versions(uri, base.name)
+    shutil.rmtree(version.location)
+    assert champion_of(base.name, other) is None
+
+
 def test_the_card_and_tags_say_what_the_model_came_from(
     home: Path, uri: str, store: FakeStore, work: Workdir, tiny: Path, publish: Publish, evaluation: Artifact,
     base: RegisterConf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
