@@ -12,6 +12,7 @@ from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.code import library_version
 from tasks.core.costs import Prices
 from tasks.core.errors import ConfigError, nearest
+from tasks.core.figures import plural
 from tasks.core.keys import code_changes, code_for_key, conf_for_key, differences, input_for_key, made_from
 from tasks.core.step import Call, Step
 from tasks.core.store import Listing, Miss, Store
@@ -234,7 +235,7 @@ class Planner(Interpretation):
             for row in rows
         ]
         why = self.store.unwritable(dict.fromkeys(names))
-        return why and f"{rows[0].step} and {len(rows) - 1} more are to be made, but {why}"
+        return why and f"{plural(len(rows), 'step')} cannot be made here, first {rows[0].step}: {why}"
 
     def _history(self, step: str) -> list[Manifest]:
         """All artifacts of a step, the newest last."""

@@ -52,6 +52,7 @@ class S3Backend:
             bucket, prefix, endpoint, region, attempts=attempts, part_mb=part_mb, connections=connections
         )
         self._renewals = Bucket(bucket, prefix, endpoint, region, attempts=2, timeout=max(lease_seconds / 6, 1.0))
+        self._may_write = False
         self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
 
     @classmethod
@@ -140,11 +141,16 @@ class S3Backend:
     # leases
 
     def unwritable(self, name: str) -> str | None:
-        """Why nothing can be written: what the server says to a write that could not take place in any case."""
+        """Why nothing can be written: what the server says to a write that could not take place in any case.
+
+        Asked until it would have been let: then it is so for all names.
+        """
+        if self._may_write:
+            return None
         try:
             self.bucket.put("_locks/of-nobody", b"", '"0"')
         except Conflict:
-            return None
+            self._may_write = True
         except ConfigError as error:
             return f"the store {self.bucket.where} can only be read with these credentials: {error}"
         return None

@@ -61,6 +61,10 @@ def shared(
     given = {"FROMZERO_STORE": conf.model_dump_json()}
     made = Toy(tmp_path / "first", prefect_url, *TEXTS, **given).wait()
     assert made["state"] == "completed", made
+    if isinstance(conf, S3StoreConf):
+        store = open_store(conf)
+        assert store.unwritable(["make", "make/key"]) is None
+        assert not [name for name in store.backend.names("_locks/") if "nobody" in name], "asking writes nothing"
     if isinstance(conf, LocalStoreConf):
         request.getfixturevalue("lock_up")(tmp_path / "shared")
     return conf, given | reader
@@ -89,7 +93,7 @@ def test_a_second_user_is_served_what_is_whole_and_told_what_cannot_be_made(
     monkeypatch.setenv("FROMZERO_HOME", str(tmp_path / "second"))
     assert planned(open_store(conf), a="one", b="two").unwritable() is None
     why = planned(open_store(conf), a="one", b="three").unwritable()
-    assert why is not None and "are to be made, but the store" in why and "can only be read" in why
+    assert why is not None and "cannot be made here, first make: the store" in why and "can only be read" in why
 
 
 def test_a_store_that_can_be_written_is_not_called_read_only(tmp_path: Path) -> None:

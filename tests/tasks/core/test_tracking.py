@@ -180,7 +180,7 @@ def test_a_run_that_somebody_has_deleted_is_told_anew_from_its_beginning(home: P
     assert eventually(lambda: tracked.run_id is not None and len(steps_of(reached, tracked.run_id)) == 5)
     reached.delete_run(first or str(tracked.run_id))
     tracked = begin(tracking, work) if first else tracked
-    log_rows(work, 5, 3)
+    log_rows(work, 5, 8)
     again = tracking.finish(tracked, "FINISHED", timeout=LIMIT)
     tracking.close("FINISHED", timeout=LIMIT)
     assert again is not None and steps_of(reached, again) == list(range(8))
