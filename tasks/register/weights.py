@@ -38,7 +38,10 @@ def _kept(store: Looks, version: ModelVersion) -> Artifact | None:
     found = store.look(step, key)
     if not isinstance(found, Manifest):
         return None
-    artifact = Artifact.of(found).part(part) if part else Artifact.of(found)
+    try:
+        artifact = Artifact.of(found).part(part) if part else Artifact.of(found)
+    except ArtifactError:  # another one: it has no such part
+        return None
     return artifact if artifact.digest == version.digest else None
 
 
