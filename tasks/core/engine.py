@@ -30,7 +30,7 @@ from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
 from prefect.client.schemas.objects import State
 from prefect.context import TagsContext, tags
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
 from prefect.filesystems import WritableFileSystem
 from prefect.futures import PrefectConcurrentFuture
 from prefect.locking.protocol import LockManager
@@ -578,8 +578,14 @@ def _ended_well(engine: Engine, ended: str = "completed", how_far: str = "") -> 
 
 
 def _lost(error: Exception) -> HostError | None:
-    """What to say where a run failed because Prefect went away; its client has tried for a minute by then."""
+    """What to say where a run failed because Prefect went away, or cannot write; its client has tried by then."""
     url = os.environ.get("PREFECT_API_URL", "")
+    if isinstance(error, PrefectHTTPStatusError) and error.response.is_server_error:
+        return HostError(
+            f"the Prefect server at {links.bare(url)} answers {error.response.status_code}: mostly its disk is full "
+            "(`fromzero gc` frees space) or its files may not grow (`ulimit -f`); then the same command: what is made "
+            "stays made"
+        )
     if not isinstance(from_exception(error), (StepError, Transient)) or server.answers(url):
         return None
     return HostError(

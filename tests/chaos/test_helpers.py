@@ -68,8 +68,10 @@ def starting(home: Path) -> bool:
     return server.running(home) is not None
 
 
-@pytest.mark.parametrize("moment", [starting, begun, training])
-@pytest.mark.parametrize("victim", [keeper, guard, prefect])
+@pytest.mark.parametrize(
+    ("victim", "moment"),
+    [(keeper, starting), (keeper, training), (guard, begun), (prefect, begun), (prefect, training)],
+)
 def test_a_helper_that_is_killed_is_started_again_and_the_run_goes_on(
     home: Path, victim: Callable[[Path], psutil.Process | None], moment: Callable[[Path], bool]
 ) -> None:
