@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from conf.schema.base import Conf
 from conf.schema.data import SourceConf, SourceName
@@ -13,6 +13,7 @@ from conf.schema.rules import RulesConf
 from tasks.core.errors import nearest
 
 PiiKind = Literal["secret", "email", "iban", "card", "phone", "ip"]
+DEFAULT_REGIONS = ("CN", "JP", "KR", "RU", "DE", "FR", "GB", "US")
 NameKind = Literal["person", "place"]
 
 Licences = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -99,6 +100,9 @@ class CleanConf(Conf):
     """Languages by which documents are marked and kept; None leaves languages alone."""
     pii: tuple[PiiKind, ...] = ("secret", "email", "iban", "card", "phone", "ip")
     """Kinds of personal data that are replaced by a placeholder such as <EMAIL>; empty for none."""
+    phone_regions: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")], ...] = DEFAULT_REGIONS
+    """Countries (ISO 3166, as CN) whose telephone numbers are found in their national forms, without +; those with +
+    are found of all."""
     names: NamesConf | None = None
     """Names that are replaced after these, by a model; None leaves names alone."""
 

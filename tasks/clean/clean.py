@@ -46,7 +46,7 @@ class Cleaner:
         return cleaned.filter(kept).select(columns), pl.concat([batch, verdicts], how="horizontal").filter(~kept)
 
     def _scrub(self, texts: pl.Series) -> pl.Series:
-        texts, placeholders = scrub(texts, self.conf.pii)
+        texts, placeholders = scrub(texts, self.conf.pii, self.conf.phone_regions)
         self.placeholders.update(placeholders)
         if self.conf.names:
             from tasks.clean.names import scrub_names

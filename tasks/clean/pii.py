@@ -1,4 +1,8 @@
-"""Personal data and secrets: found by pattern, checked where a checksum exists, replaced by a placeholder."""
+"""Personal data and secrets: found by pattern, checked where a checksum exists, replaced by a placeholder.
+
+Where writing changes from one script to another, a word ends: what stands between Han, Thai or Cyrillic letters is
+found as between spaces. Only Latin letters, digits and _ beside it make it part of something longer.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +13,70 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from conf.schema.clean import PiiKind
+from conf.schema.clean import DEFAULT_REGIONS, PiiKind
+from tasks.clean import phones
+
+GLUE = r"A-Za-z0-9_\u00aa\u00b5\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02af\u1e00-\u1eff"
+"""Characters that go on with a word or a number of Latin letters and digits, for a character class."""
+_WIDE = "0123456789@+-.:_" + "abcdefghijklmnopqrstuvwxyz".upper() + "abcdefghijklmnopqrstuvwxyz"
+FOLD = {ord(char) + 0xFEE0: char for char in _WIDE} | {
+    start + digit: str(digit) for start in (0x660, 0x6F0) for digit in range(10)
+}
+"""What is written in full width, and Arabic digits, in ASCII: one character for one."""
+FOLDED = r"[\uFF10-\uFF19\uFF21-\uFF3A\uFF41-\uFF5A\uFF20\uFF0B\u0660-\u0669\u06F0-\u06F9]"
+"""Texts to fold have one of these."""
 
 _TOKENS = (
-    r"\b(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-)?[A-Za-z0-9_-]{20,}",
-    r"\bgh[pousr]_[A-Za-z0-9]{36,}",
-    r"\bgithub_pat_[A-Za-z0-9_]{22,}",
-    r"\bglpat-[A-Za-z0-9_-]{20,}",
-    r"\bhf_[A-Za-z0-9]{30,}",
-    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-    r"\bAIza[A-Za-z0-9_-]{35}",
-    r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
-    r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)-----END [A-Z ]*PRIVATE KEY-----",
+    r"(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-)?[A-Za-z0-9_-]{20,}",
+    r"gh[pousr]_[A-Za-z0-9]{36,}",
+    r"github_pat_[A-Za-z0-9_]{22,}",
+    r"glpat-[A-Za-z0-9_-]{20,}",
+    r"hf_[A-Za-z0-9]{30,}",
+    r"AIza[A-Za-z0-9_-]{35}",
+    r"xox[abprs]-[A-Za-z0-9-]{10,}",
+    r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
 )
-_IPV4 = r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)"
-_IPV6 = r"(?<![\w:])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])"
+_NO_POINT = r"(?:(?<!\.)|(?<=[^\W\d_]\.))"
+"""Not after a decimal point; after one that ends an abbreviation."""
+_BEGINS = r"(?:^|[^0-9A-Za-z_+/. -]|(?:^|[^0-9]) |\p{L}\.)"
+"""What may stand before a national number, for a hint: columns of figures have few."""
+_AWS = r"(?:AKIA|ASIA)[A-Z0-9]{16}"
+_KEY = r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)-----END [A-Z ]*PRIVATE KEY-----"
+_IPV4 = rf"(?<![{GLUE}.])(?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}(?![{GLUE}]|\.[0-9])"
+_IPV6 = rf"(?<![{GLUE}:])[23][0-9A-Fa-f]{{3}}(?::[0-9A-Fa-f]{{0,4}}){{2,7}}(?![{GLUE}:])"
+
+_SPACED = r"\u0370-\u03ff\u0400-\u052f\u0530-\u058f\u0590-\u05ff\u0600-\u065f\u066e-\u06ef\u0900-\u0d7f\u10a0-\u10ff"
+"""Letters of scripts with spaces beside Latin: Greek, Cyrillic, Armenian, Hebrew, Arabic, Indic, Georgian."""
+_DENSE = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+"""Letters of scripts in which words touch each other, or particles the word: Thai, Lao, Burmese, Khmer, Japanese,
+Chinese, Korean."""
+_LATIN = GLUE.replace("_", "")
+_DOMAIN = rf"(?:[{_LATIN}](?:[{_LATIN}-]*[{_LATIN}])?\.)+[A-Za-z]{{2,24}}(?![{GLUE}])"
+_OTHER_DOMAIN = (
+    rf"(?:[{_LATIN}{_SPACED}](?:[{_LATIN}{_SPACED}-]*[{_LATIN}{_SPACED}])?\.)+[{_SPACED}]{{2,24}}(?![{GLUE}{_SPACED}])"
+)
+_DENSE_DOMAIN = (
+    rf"(?:[{_LATIN}{_DENSE}]{{1,12}}\.)+(?:中国|中國|公司|网络|網絡|网址|在线|商城|香港|台湾|台灣|한국|ไทย|みんな)"
+)
+_EMAIL = "|".join(
+    (
+        rf"(?<![{GLUE}])(?<![{GLUE}][.%+-])[{GLUE}][{GLUE}.%+-]*@(?:{_DOMAIN}|{_OTHER_DOMAIN}|{_DENSE_DOMAIN})",
+        rf"(?<![{GLUE}{_SPACED}.%+-])[{_SPACED}][{_SPACED}0-9_.%+-]*@(?:{_OTHER_DOMAIN}|{_DOMAIN})",
+        rf"(?<![{GLUE}{_SPACED}{_DENSE}.%+-])[{_DENSE}]{{1,6}}[0-9]{{0,4}}@{_DENSE_DOMAIN}",
+    )
+)
+"""A local part of Latin letters begins where they begin, so that it takes nothing of what is written before it in
+another script; one of letters of a script with spaces likewise. In a script without, where words touch, it must stand
+alone and be short."""
+
+_ADDRESS = re.compile(
+    r"(?<![a-z])(?:ips?|ipv4|addr(?:ess)?|adresse?|host|server|dns|ping)(?![a-z])"
+    r"|地址|主机|主機|服务器|伺服器|アドレス|サーバ|주소|서버|адрес|сервер|хост|ที่อยู่|عنوان|خادم",
+    re.IGNORECASE,
+)
+"""Words before which four small numbers are an address, and no version."""
+NEAR = 16
+"""Characters before an address in which such a word counts."""
 
 
 _CARD = re.compile(
@@ -54,20 +106,25 @@ def iban(text: str) -> bool:
     return 15 <= len(plain) <= 34 and int(number) % 97 == 1
 
 
-def phone(text: str) -> bool:
-    """Whether a text has as many digits as a telephone number with its area code (at most 15, ITU-T E.164)."""
-    return 9 <= sum(map(str.isdigit, text)) <= 15
-
-
-def public_ip(text: str) -> bool:
+def public_ip(text: str, named: bool = False) -> bool:
     """Whether a text is an address that may be somebody's: globally routable (127.0.0.1 and 10.0.0.1 are nobody's), and
-    no section or version number, which have fewer than seven digits or end in 0."""
-    if ":" not in text and (sum(map(str.isdigit, text)) < 7 or text.endswith(".0")):
+    no section or version number, which end in 0 or, unless the text before has `named` them so, have fewer than seven
+    digits."""
+    if ":" not in text and (text.endswith(".0") or (not named and sum(map(str.isdigit, text)) < 7)):
         return False
     try:
         return ipaddress.ip_address(text).is_global
     except ValueError:
         return False
+
+
+def _address(match: re.Match[str]) -> bool:
+    before = match.string[max(0, match.start() - NEAR) : match.start()]
+    return public_ip(match.group(), _ADDRESS.search(before) is not None)
+
+
+def _whole(check: Callable[[str], bool]) -> Callable[[re.Match[str]], bool]:
+    return lambda match: check(match.group())
 
 
 @dataclass(frozen=True)
@@ -78,68 +135,83 @@ class Kind:
     hint: str
     """A pattern that is quick and true of every text that has a hit."""
     pattern: re.Pattern[str]
-    check: Callable[[str], bool] | None = None
+    check: Callable[[re.Match[str]], bool] | None = None
 
 
 KINDS: dict[PiiKind, Kind] = {
-    "secret": Kind("<SECRET>", "|".join(_TOKENS), re.compile("|".join(_TOKENS))),
-    "email": Kind(
-        "<EMAIL>",
-        r"[^\s@]@[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z]{2}",
-        re.compile(r"\b[\w.%+-]+@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b"),
+    "secret": Kind(
+        "<SECRET>",
+        "|".join((*_TOKENS, _AWS, _KEY)),
+        re.compile(rf"(?<![{GLUE}])(?:{'|'.join(_TOKENS)}|{_AWS}(?![{GLUE}]))|{_KEY}"),
     ),
+    "email": Kind("<EMAIL>", r"[^\s@]@[^\s@.][^\s@]*\.[^\s@.]{2}", re.compile(_EMAIL)),
     "iban": Kind(
         "<IBAN>",
         "[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}",
-        re.compile(r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"),
-        iban,
+        re.compile(rf"(?<![{GLUE}])[A-Z]{{2}}[0-9]{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?(?![{GLUE}])"),
+        _whole(iban),
     ),
     "card": Kind(
         "<CARD>",
-        r"[2-6]\d{12}|\d{4}[ -]\d{4}[ -]\d{4}|\d{4}[ -]\d{6}[ -]\d{4}",
+        r"[2-6][0-9]{12}|[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4}",
         re.compile(
-            r"(?<![\w.-])(?:[2-6]\d{12,18}|[2-6]\d{3}([ -])(?:\d{4}\1\d{4}\1\d{1,7}|\d{6}\1\d{4,5}))(?![\w-]|\.\d)"
+            rf"(?<![{GLUE}.-])(?:[2-6][0-9]{{12,18}}|[2-6][0-9]{{3}}([ -])(?:[0-9]{{4}}\1[0-9]{{4}}\1[0-9]{{1,7}}"
+            rf"|[0-9]{{6}}\1[0-9]{{4,5}}))(?![{GLUE}-]|\.[0-9])"
         ),
-        card,
+        _whole(card),
     ),
     "phone": Kind(
         "<PHONE>",
-        r"\+\d{1,7}[ .(-]|\+\d{9}|\d{3}\)? ?[.-]?\d{3}[.-]\d{4}",
+        rf"{'|'.join((*phones.ABROAD, phones.AMERICAN))}|{_BEGINS}(?:{'|'.join(phones.WRITTEN)})(?:$|[^0-9A-Za-z_-])",
         re.compile(
-            r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]\d{2,4}){1,4}"
-            r"|\+[1-9]\d{9,14}|(?:1[ .-])?\(\d{3}\) ?\d{3}[.-]\d{4}|(?:1[.-])?\d{3}([.-])\d{3}\1\d{4})(?![\w-]|\.\d)"
+            rf"(?<![{GLUE}+-]){_NO_POINT}(?:{'|'.join((*phones.ABROAD, phones.AMERICAN))})(?![{GLUE}-]|\.[0-9])"
+            rf"|(?<![{GLUE}+/-])(?<![0-9] ){_NO_POINT}(?:{'|'.join(phones.WRITTEN)})(?![{GLUE}-]|[ ./:][0-9])"
         ),
-        phone,
     ),
     "ip": Kind(
         "<IP>",
-        r"\d\.\d{1,3}\.\d{1,3}\.\d|[23][0-9A-Fa-f]{3}:[0-9A-Fa-f]{0,4}:",
+        r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|[23][0-9A-Fa-f]{3}:[0-9A-Fa-f]{0,4}:",
         re.compile(f"{_IPV4}|{_IPV6}"),
-        public_ip,
+        _address,
     ),
 }
 
 
-def scrub(texts: pl.Series, kinds: tuple[PiiKind, ...]) -> tuple[pl.Series, dict[str, int]]:
-    """Replace personal data by placeholders, in the order of `kinds`; returns the texts and the number per kind."""
-    counts: dict[str, int] = {}
+def scrub(
+    texts: pl.Series, kinds: tuple[PiiKind, ...], regions: tuple[str, ...] = DEFAULT_REGIONS
+) -> tuple[pl.Series, dict[str, int]]:
+    """Replace personal data by placeholders, in the order of `kinds`, telephone numbers in the national forms of
+    `regions`; returns the texts and the number per kind."""
+    counts: dict[str, int] = dict.fromkeys(kinds, 0)
+    foreign = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(False).arg_true()
+    wide = foreign.filter(texts.gather(foreign).str.contains(FOLDED))
+    folded = _with(texts, wide, [fold(text) for text in texts.gather(wide)])
     for name in kinds:
         kind = KINDS[name]
-        rows = texts.str.contains(kind.hint).fill_null(False).arg_true()
-        results = [_replace(text, kind) for text in texts.gather(rows)]
+        check = phones.Phones(regions) if name == "phone" else kind.check
+        rows = folded.str.contains(kind.hint).fill_null(False).arg_true()
+        pairs = zip(texts.gather(rows), folded.gather(rows), strict=True)
+        results = [_replace(text, plain, kind, check) for text, plain in pairs]
         counts[name] = sum(count for _, count in results)
         if counts[name]:
-            texts = texts.clone().scatter(rows, pl.Series([text for text, _ in results], dtype=pl.String))
+            texts = _with(texts, rows, [text for text, _ in results])
+            folded = _with(folded, rows, [fold(text) for text, _ in results])
     return texts, counts
 
 
-def _replace(text: str, kind: Kind) -> tuple[str, int]:
-    hits = 0
+def _with(texts: pl.Series, rows: pl.Series, new: list[str]) -> pl.Series:
+    return texts.clone().scatter(rows, pl.Series(new, dtype=pl.String)) if new else texts
 
-    def choose(match: re.Match[str]) -> str:
-        nonlocal hits
-        found = kind.check is None or kind.check(match.group())
-        hits += found
-        return kind.placeholder if found else match.group()
 
-    return kind.pattern.sub(choose, text), hits
+def fold(text: str) -> str:
+    """The text with letters, digits and signs of full width, and Arabic digits, in ASCII, each in its place."""
+    return text if text.isascii() else text.translate(FOLD)
+
+
+def _replace(text: str, folded: str, kind: Kind, check: Callable[[re.Match[str]], bool] | None) -> tuple[str, int]:
+    pieces, end, hits = list[str](), 0, 0
+    for match in kind.pattern.finditer(folded):
+        if check is None or check(match):
+            pieces += [text[end : match.start()], kind.placeholder]
+            end, hits = match.end(), hits + 1
+    return "".join([*pieces, text[end:]]), hits

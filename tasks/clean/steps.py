@@ -49,7 +49,7 @@ def split_shard(docs: Artifact, taken: Sequence[str], judged: Artifact | None, c
     )
 
 
-@step(resources=Cpu(1, 2), libraries=(*_TABLES, "ftfy", "numba", "py3langid"))
+@step(resources=Cpu(1, 2), libraries=(*_TABLES, "ftfy", "numba", "phonenumbers", "py3langid"))
 def clean_shard(split: Artifact, finder: Mapping[str, str] | None, conf: CleanConf, work: Workdir) -> Stats:
     """Repair and scrub documents, drop poor and foreign ones; `finder` is what `recogniser` gave.
 
