@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.collect.steps import left_out_files as left_out
+from tasks.collect.steps import path_of
 from tasks.core.figures import plural, size
 
 if TYPE_CHECKING:
@@ -20,8 +22,10 @@ PASSES = 4
 """How often text is worth reading: more passes add little (Muennighoff et al. 2023, Scaling Data-Constrained LMs)."""
 LEAST = 100_000
 """Fewest tokens to train on."""
-HELD_OUT, FEWEST = 60, 100
-"""Documents that tell two models apart; with fewer than FEWEST in all a comparison proves nothing."""
+HELD_OUT, LABELLED, FEWEST = 60, 200, 100
+"""Documents, and labelled ones, that tell two models apart; fewer than FEWEST in all prove nothing."""
+DOUBTFUL = 0.2
+"""Confidence in an encoding below which it may well be another one."""
 MB = 1_000_000
 
 
@@ -50,19 +54,39 @@ SIZES = (
 
 
 def describe(survey: Survey) -> Iterator[str]:
-    """What was seen, a line for each kind of file, then what a person should know."""
+    """What was seen, a line for each kind of file with what was chosen and why, then what a person should know."""
     for group in survey.groups:
-        form, encoding, text, label, messages = group.kind
+        form, _, text, label, messages = group.kind
+        about = "" if group.exact else "about "
         parts = [
             plural(len(group.entries), "file"),
             size(group.size),
-            f"about {plural(group.documents, 'document')}",
+            f"{about}{plural(group.documents, 'document')}",
         ]
-        parts += [f"{what} in {name!r}" for what, name in (("text", text), ("conversations", messages)) if name]
-        parts += [f"label in {label!r}: {len(group.labels)} values"] if label else []
-        parts += [f"encoding {encoding}"] if encoding != "utf-8" else []
+        parts += [f"text in {text!r}, the longest prose"] if text else []
+        parts += [f"conversations in {messages!r}"] if messages else []
+        parts += [f"titles in {group.title!r}"] if group.title else []
+        if group.labels:
+            where = "the folders' names" if group.folders else repr(label)
+            parts.append(f"label in {where}: {len(group.labels)} values ({_values(group.labels)})")
         yield f"{form.removeprefix('.')}: {', '.join(parts)}"
+        if set(group.encodings) - {"utf-8"}:
+            yield f"  encoding: {_encodings(group)}"
     yield from troubles(survey)
+
+
+def _values(labels: dict[str, int], shown: int = 6) -> str:
+    most = sorted(labels.items(), key=lambda label: (-label[1], label[0]))
+    said = ", ".join(f"{name} {count:,}" for name, count in most[:shown])
+    return said + (f" and {len(most) - shown} more" if len(most) > shown else "")
+
+
+def _encodings(group: Group) -> str:
+    """Each encoding with its files, and how sure that is."""
+    return ", ".join(
+        f"{name} in {plural(files, 'file')}" + (f" (confidence {sure:.2f})" if sure < 1 else "")
+        for name, (files, sure) in group.encodings.items()
+    )
 
 
 def troubles(survey: Survey) -> Iterator[str]:
@@ -73,12 +97,17 @@ def troubles(survey: Survey) -> Iterator[str]:
         yield f"left out: {len(survey.skipped) - 5} more files that cannot be read"
     for group in survey.groups:
         for why in group.bad[:1]:
-            yield f"{plural(len(group.bad), 'file')} with unreadable rows, which are set aside; the first: {why}"
+            yield (
+                f"{plural(len(group.bad), 'file')} with unreadable rows ({group.bad_rows:,} of those looked at), which "
+                f"are set aside; the first: {why}"
+            )
+        doubtful = [name for name, (_, sure) in group.encodings.items() if sure < DOUBTFUL]
+        if doubtful:
+            yield f"the encoding {', '.join(doubtful)} is a guess from few letters: look at some texts, or name another"
     if survey.empty:
         yield f"{plural(survey.empty, 'empty file')}: nothing comes of that"
     if survey.others:
-        kinds = ", ".join(f"{count} {ending}" for ending, count in list(survey.others.items())[:6])
-        yield f"not read, for their endings: {kinds}"
+        yield f"not read, for their endings: {left_out(survey.others)}"
     documents = sum(group.documents for group in survey.groups)
     if documents < FEWEST:
         yield (
@@ -108,35 +137,42 @@ def recipe(survey: Survey, output: Path) -> str:
 
 
 def _data(survey: Survey) -> Iterator[str]:
-    documents = sum(group.documents for group in survey.groups)
-    test, valid = _share(HELD_OUT / max(documents, 1), 0.02, 0.3), _share(HELD_OUT / 3 / max(documents, 1), 0.01, 0.1)
+    documents = max(sum(group.documents for group in survey.groups), 1)
+    labelled = sum(sum(group.labels.values()) for group in survey.groups)
+    wanted = max(HELD_OUT / documents, LABELLED / labelled if labelled else 0)
     yield "data:"
     yield "  sources:"
     for source, group in _sources(survey):
-        form, encoding, text, label, messages = group.kind
-        paths, fixed = _paths(survey, group)
         yield f"    {source}:"
         yield "      kind: files"
-        if fixed:
-            yield "      # Named one by one, for the folder holds other kinds beside: a glob would take those too."
-        if len(paths) == 1:
-            yield f"      paths: [{quoted(paths[0])}]"
-        else:
-            yield "      paths:"
-            yield from (f"        - {quoted(path)}" for path in paths)
-        for option, value in (("text", text), ("messages", messages), ("label", label)):
-            if value:
-                yield f"      {option}: {quoted(value)}"
+        yield from _paths(survey, group)
+        yield from _columns(group)
+        encoding = group.kind[1]
         if encoding != "utf-8":
-            yield f"      encoding: {encoding}  # these files are no UTF-8"
+            yield f"      encoding: {encoding}  # {_encodings(group)}"
         if group.bad:
             yield "      max_bad_rows: 1000  # rows that cannot be read are set aside; 0 stops at the first"
-        largest = max(entry["size"] for entry in group.entries) if form == "text" else 0
+        damaged = sum(one.form == group.kind[0] for one in survey.skipped)
+        if damaged:
+            yield f"      max_bad_files: {damaged}  # files that cannot be read are left out; 0 stops at the first"
+        largest = max(entry["size"] for entry in group.entries) if group.kind[0] == "text" else 0
         if largest > 60 * MB:
             yield f"      max_document_mb: {-(-largest // MB) + 1}  # the largest file is one document"
         yield "      licence: unknown  # what you may do with the text; noted with every document"
-    yield f"  # About {documents:,} documents: so many are held back that some {HELD_OUT} tell two models apart."
-    yield f"  split: {{test: {test}, valid: {valid}}}"
+    held = f"{LABELLED} labelled ones" if wanted > HELD_OUT / documents else f"{HELD_OUT}"
+    yield f"  # About {documents:,} documents: so many are held back that some {held} tell two models apart."
+    yield f"  split: {{test: {_share(wanted, 0.02, 0.3)}, valid: {_share(HELD_OUT / 3 / documents, 0.01, 0.1)}}}"
+
+
+def _columns(group: Group) -> Iterator[str]:
+    _, _, text, label, messages = group.kind
+    for option, value in (("text", text), ("messages", messages), ("label", label)):
+        if value:
+            yield f"      {option}: {quoted(value)}"
+    if group.folders:
+        yield f"      label_from: folder  # {_in_comment(_values(group.labels))}"
+    if group.title:
+        yield f"      # title: {quoted(group.title)}  # puts the title above each text"
 
 
 def _share(wanted: float, least: float, most: float) -> float:
@@ -149,21 +185,34 @@ def _sources(survey: Survey) -> Iterator[tuple[str, Group]]:
         yield ("mine" if number == 1 else f"mine-{number}"), group
 
 
-def _paths(survey: Survey, group: Group) -> tuple[list[str], bool]:
+def _paths(survey: Survey, group: Group) -> Iterator[str]:
     """The folder where all of it is one kind, a glob for each ending where an ending is, else the files."""
-    if len(survey.groups) == 1 and not survey.skipped:
-        return [str(survey.folder)], False
-    forms = [other.kind[0] for other in survey.groups] + [one.form for one in survey.skipped]
-    if forms.count(group.kind[0]) == 1 and not set("*?[") & set(str(survey.folder)):
-        suffixes = sorted({_ending(entry["uri"]) for entry in group.entries})
-        return [f"{survey.folder}/**/*{suffix}" for suffix in suffixes], False
-    return [entry["uri"] for entry in group.entries], True
+    forms = [other.kind[0] for other in survey.groups]
+    others = {one.form for one in survey.skipped} - {group.kind[0]}
+    root = _glob(str(survey.folder))
+    if len(survey.groups) == 1 and not others and root == str(survey.folder):
+        paths = [str(survey.folder)]
+    elif forms.count(group.kind[0]) == 1 and not set("*?[") & set(str(survey.folder)):
+        paths = [f"{root}/**/*{suffix}" for suffix in sorted({_ending(entry["uri"]) for entry in group.entries})]
+    else:
+        yield "      # Named one by one, for the folder holds other kinds beside: a glob would take those too."
+        paths = [_glob(str(path_of(entry))) for entry in group.entries]
+    if len(paths) == 1:
+        yield f"      paths: [{quoted(paths[0])}]"
+    else:
+        yield "      paths:"
+        yield from (f"        - {quoted(path)}" for path in paths)
+
+
+def _glob(path: str) -> str:
+    """A path as YAML can hold it: ? for each byte that is no UTF-8."""
+    return "".join("?" if "\udc80" <= char <= "\udcff" else char for char in path)
 
 
 def _ending(uri: str) -> str:
     """As the file spells it: .txt, .JSONL.gz."""
     path = Path(uri)
-    packed = path.suffix.lower() in (".gz", ".zst", ".bz2", ".xz")
+    packed = path.suffix.lower() in (".gz", ".zst", ".bz2", ".xz", ".dz")
     return Path(path.stem).suffix + path.suffix if packed else path.suffix
 
 
@@ -196,14 +245,11 @@ def _model(survey: Survey) -> Iterator[str]:
 
 
 def _evaluation(survey: Survey) -> Iterator[str]:
-    from tasks.text.words import beginning
-
     yield "# What each new model continues, for you to read: beginnings from your text."
     yield "evaluate:"
-    for section, words, chats in (("lm", 3, False), ("chat", 20, True)):
-        groups = [group for group in survey.groups if group.kind[4] or not chats]
-        texts = [text for group in groups for look in group.looks for text in look.beginnings]
-        prompts = list(dict.fromkeys(beginning(text, words) for text in texts if text.strip()))[:3]
+    for section, chats in (("lm", False), ("chat", True)):
+        groups = [group for group in survey.groups if bool(group.kind[4]) == chats] or survey.groups * (not chats)
+        prompts = list(dict.fromkeys(start for group in groups for start in group.beginnings))[:3]
         if prompts:
             yield f"  {section}:"
             yield "    prompts:"

@@ -192,14 +192,15 @@ def _unfit_column(text: str, uri: str, label: str | None, messages: list[dict[st
     columns = [("text", text), ("address", uri), ("label", label or "")]
     columns += [(name, turn[name]) for turn in messages or () for name in ("role", "content")]
     for name, value in columns:
-        if wrong := _unfit(value):
+        if wrong := unfit(value):
             return wrong if name == "text" else f"its {name} {wrong}"
     if label and len(label) > LONGEST_LABEL:
         return f"its label has {len(label):,} letters, more than {LONGEST_LABEL:,}: it is a text (name another column)"
     return None
 
 
-def _unfit(text: str) -> str | None:
+def unfit(text: str) -> str | None:
+    """Why a text cannot be stored; None if it can."""
     if "\0" in text:
         return "holds NUL bytes: it is no text, or its encoding is another one"
     try:

@@ -29,7 +29,7 @@ def one(file: io.BufferedReader, limit: int) -> Iterator[Row]:
 
 def many(file: io.BufferedReader, limit: int) -> Iterator[Row]:
     """One row for each message of an mbox file; what is none is a row with a reason."""
-    for number, raw in enumerate(_messages(file, limit), 1):
+    for number, raw in enumerate(messages(file, limit), 1):
         where = f"message {number}"
         if len(raw) > limit:
             yield Row(where, None, f"holds {formats.beyond(limit)}", option=formats.SIZE)
@@ -37,7 +37,7 @@ def many(file: io.BufferedReader, limit: int) -> Iterator[Row]:
             yield read(QUOTED.sub(rb"\1", raw), where)
 
 
-def _messages(file: io.BufferedReader, limit: int) -> Iterator[bytes]:
+def messages(file: io.BufferedReader, limit: int) -> Iterator[bytes]:
     """The bytes of each message, of one beyond the limit the first ones."""
     held, size, after_blank, begun = list[bytes](), 0, True, False
     while line := file.readline(1 << 20):

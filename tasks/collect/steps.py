@@ -17,9 +17,9 @@ from conf.schema.data import (
     SqlSource,
     WarcSource,
 )
-from tasks.collect import endings
+from tasks.collect.endings import left_out as left_out_files
 from tasks.collect.listing import assignment_of, list_entries, observe_sources
-from tasks.collect.places import passed_over
+from tasks.collect.places import passed_over, path_of
 from tasks.core.errors import FromzeroError
 from tasks.core.figures import plural
 from tasks.core.step import NETWORK, Cpu, Stats, Workdir, step
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from tasks.collect.survey import Group as Group
     from tasks.collect.survey import Survey as Survey
 
-__all__ = ["assignment_of", "fetch_evaluation", "fetch_shard", "observe_evaluations", "observe_sources", "survey"]
+__all__ = [
+    "assignment_of", "fetch_evaluation", "fetch_shard", "left_out_files", "observe_evaluations", "observe_sources",
+    "path_of", "survey",
+]  # fmt: skip
 
 LIBRARIES = ("chardet", "pyarrow", "trafilatura", "warcio")
 AGAINST = "data.decontaminate.against"
@@ -41,7 +44,7 @@ def left_out(shard: dict[str, Any], conf: SourceConf) -> list[dict[str, str]]:
     if not counts:
         return []
     total = plural(sum(counts.values()), "file")
-    return [warning(f"source {shard['source']}: {total} not read, for their endings: {endings.left_out(counts)}")]
+    return [warning(f"source {shard['source']}: {total} not read, for their endings: {left_out_files(counts)}")]
 
 
 @step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=LIBRARIES, warns=left_out)

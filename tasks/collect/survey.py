@@ -3,49 +3,59 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.collect import endings, files, formats, places, tables, unpack
-from tasks.collect.formats import Row
+from conf.schema.data import AUTO
+from tasks.collect import endings, fields, places, samples
+from tasks.collect.charsets import Charset
+from tasks.collect.documents import unfit
+from tasks.collect.fields import Chosen
+from tasks.collect.samples import Sample
 from tasks.core.errors import DataError
 from tasks.text import roles
+from tasks.text.words import beginning
 
-FILES, TEXTS, ROWS = 12, 400, 200
-"""How many files of each format and how many plain texts are opened, spread over all; rows that are read of each."""
-HEAD = 1 << 18
-"""Bytes at a file's beginning by which its encoding is judged."""
-UNPACKED = 4
-"""How many times larger a compressed file is taken to be."""
-TEXT_NAMES = ("text", "content", "body", "document", "article", "markdown", "message", "description", "completion")
-LABEL_NAMES = ("label", "category", "class", "topic", "section", "tag", "target", "sentiment")
-MOST_LABELS, FEWEST_ROWS = 50, 20
-LIMIT = 1 << 30
-"""Bytes of one text; the most that a source can allow."""
+FILES = 20_000
+"""Most files that are opened, spread over all."""
+BUDGET, LEAST, MOST = 400_000_000, 1 << 14, 1 << 22
+"""Bytes that are read of all files together; of each at least and at most."""
 PLAIN = "text"
 """The format of files that are one document each."""
+STARTS, QUESTIONS = 3, 20
+"""Words of a text that a base model goes on from, and of what a person says that a chat model answers."""
+ROWS = 2_000
+"""Rows of one layout by which its columns are chosen."""
+SPLITS = {"train", "test", "valid", "validation", "dev", "eval"}
+"""Folders that are no classes."""
+FEWEST_FILES = 10
+"""Files of each folder that make a class of it."""
 
+Entry = dict[str, Any]
 Kind = tuple[str, str, str | None, str | None, str | None]
 """Format, encoding, and the columns of text, label and messages: what one source can read together."""
+Layout = tuple[str, tuple[str, ...]]
+"""Format and fields of rows: files that have the same columns."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What the first rows of one file show."""
+    """What the rows of one file show."""
 
-    kind: Kind
-    rows: int
-    size: int
-    """Bytes of the rows that were read."""
-    whole: bool
-    """The file has no more rows."""
-    bad: str
-    """Why the first of the unreadable rows cannot be read; empty if all can."""
-    labels: Counter[str]
-    beginnings: tuple[str, ...]
+    entry: Entry
+    sample: Sample
+
+    @property
+    def values(self) -> list[dict[str, Any]]:
+        """The rows that can be read."""
+        return [row.values for row in self.sample.rows if row.values is not None]
+
+    @property
+    def layout(self) -> Layout:
+        """Rows of JSON need not all have all fields; those of the first ones tell."""
+        form = form_of(self.entry)
+        return form, () if form == PLAIN else tuple(sorted({name for row in self.values[:20] for name in row}))
 
 
 @dataclass(frozen=True)
@@ -53,34 +63,28 @@ class Group:
     """Files of one kind."""
 
     kind: Kind
-    entries: list[dict[str, Any]]
+    entries: list[Entry]
     looks: list[Look]
-
-    @property
-    def size(self) -> int:
-        """Bytes, compressed files as if unpacked."""
-        return sum(_unpacked(entry) for entry in self.entries)
-
-    @property
-    def documents(self) -> int:
-        """How many there are, or seem to be by the rows that were read."""
-        if self.kind[0] == PLAIN:
-            return sum(entry["size"] > 0 for entry in self.entries)
-        rows, size = sum(look.rows for look in self.looks), sum(look.size for look in self.looks)
-        if len(self.looks) == len(self.entries) and all(look.whole for look in self.looks):
-            return rows
-        return max(rows, self.size * rows // max(size, 1))
-
-    @property
-    def labels(self) -> dict[str, int]:
-        """How many documents each label seems to have."""
-        seen = sum((look.labels for look in self.looks), Counter[str]())
-        return {label: self.documents * n // max(seen.total(), 1) for label, n in sorted(seen.items())}
-
-    @property
-    def bad(self) -> list[str]:
-        """Why rows cannot be read, one reason for each file that has such."""
-        return [look.bad for look in self.looks if look.bad]
+    title: str | None
+    """A column that seems to hold titles."""
+    size: int
+    """Bytes, compressed files as if unpacked."""
+    documents: int
+    """How many there are, or seem to be by the rows that were read."""
+    exact: bool
+    """Every file was read whole."""
+    labels: dict[str, int]
+    """How many documents each value of the label seems to have."""
+    folders: bool
+    """The labels are the names of the folders that the files lie in."""
+    encodings: dict[str, tuple[int, float]]
+    """How many files are in which encoding, and how sure that is where it is least so."""
+    bad: list[str]
+    """Why rows cannot be read, one reason for each file that has such."""
+    bad_rows: int
+    """How many of the rows that were read cannot be."""
+    beginnings: list[str]
+    """How some documents, or conversations, begin: a few words."""
 
 
 @dataclass(frozen=True)
@@ -118,148 +122,172 @@ def survey(folder: Path) -> Survey:
     if not any(folder.iterdir()):
         raise DataError(f"{folder} is empty: put text into it ({endings.KNOWN})")
     entries = places.entries(folder.name, [str(folder)])
+    others = places.passed_over([str(folder)])
     looks, skipped = _looks(entries)
-    usual: dict[str, Kind] = {}
-    for look in looks.values():
-        usual.setdefault(look.kind[0], look.kind)
-    groups: dict[Kind, Group] = {}
-    unreadable = {line.uri for line in skipped}
-    for entry in entries:
-        seen = looks.get(entry["uri"])
-        kind = seen.kind if seen else usual.get(_form(entry))
-        if kind is not None and entry["uri"] not in unreadable:
-            group = groups.setdefault(kind, Group(kind, [], []))
-            group.entries.append(entry)
-            group.looks.extend([seen] if seen else [])
+    columns, skipped_more = _columns(looks)
+    skipped += skipped_more
+    groups = _groups(entries, looks, columns, {one.uri for one in skipped})
     if not groups:
         raise DataError(
             f"{folder} holds no text that can be read:\n" + "\n".join(f"  {one.why}" for one in skipped[:5])
         )
-    others = Counter(path.suffix or path.name for path in folder.rglob("*") if path.is_file() and _is_other(path))
-    return Survey(
-        folder.absolute(), sorted(groups.values(), key=lambda group: -group.size), skipped,
-        sum(not entry["size"] for entry in entries), dict(others.most_common()),
-    )  # fmt: skip
+    empty = sum(not entry["size"] for entry in entries)
+    ordered = sorted(groups, key=lambda group: -group.size)
+    return Survey(folder.absolute(), ordered, skipped, empty, dict(Counter(others).most_common()))
 
 
-def _is_other(path: Path) -> bool:
-    return not endings.split(path.name) and not path.name.startswith(".")
-
-
-def _form(entry: dict[str, Any]) -> str:
+def form_of(entry: Entry) -> str:
+    """A file's format; that of files of one document each is "text"."""
     form, _ = endings.split(entry["uri"]) or ("", "")
     return PLAIN if form in endings.DOCUMENTS else form
 
 
-def _unpacked(entry: dict[str, Any]) -> int:
-    packed = entry["uri"].lower().endswith((*endings.COMPRESSIONS, *endings.TABLES))
-    return int(entry["size"]) * (UNPACKED if packed else 1)
-
-
-def _looks(entries: list[dict[str, Any]]) -> tuple[dict[str, Look], list[Skipped]]:
-    """A look at some files of each format, spread over all."""
-    forms: dict[str, list[dict[str, Any]]] = {}
-    for entry in entries:
-        if entry["size"]:
-            forms.setdefault(_form(entry), []).append(entry)
-    looks, skipped = {}, []
-    for form, found in forms.items():
-        most = TEXTS if form == PLAIN else FILES
-        for entry in found[:: -(-len(found) // most)]:
-            try:
-                looks[entry["uri"]] = look_at(Path(entry["uri"]))
-            except DataError as error:
-                skipped.append(Skipped(entry["uri"], form, str(error)))
+def _looks(entries: list[Entry]) -> tuple[list[Look], list[Skipped]]:
+    """A look at every file, or at FILES of them, spread over all."""
+    full = [entry for entry in entries if entry["size"]]
+    some = full[:: -(-len(full) // FILES)] if full else []
+    budget = min(MOST, max(LEAST, BUDGET // max(len(some), 1)))
+    looks, skipped = [], []
+    for entry in some:
+        try:
+            sample = samples.of(places.path_of(entry), entry["uri"], budget)
+            if not any(row.values is not None for row in sample.rows):
+                first = next((f", {row.position}: {row.reason}" for row in sample.rows), " holds no rows")
+                raise DataError(f"{entry['uri']}{first}")
+            looks.append(Look(entry, sample))
+        except PermissionError as error:
+            why = f"{entry['uri']}: may not be read ({error.strerror}): make it readable (chmod a+r)"
+            skipped.append(Skipped(entry["uri"], form_of(entry), why))
+        except DataError as error:
+            skipped.append(Skipped(entry["uri"], form_of(entry), str(error)))
     return looks, skipped
 
 
-def look_at(path: Path) -> Look:
-    """Read the first rows of a file; raises `DataError` if it cannot be read or holds no text."""
-    form = _form({"uri": path.name})
-    if form in (*endings.ARCHIVES, endings.WEB_ARCHIVE):
-        raise DataError(f"{path}: is not looked into: unpack it, or add it to `paths` yourself (a run reads archives)")
-    encoding = "utf-8" if form in endings.TABLES else _encoding(path, form)
-    rows = list(islice(_rows(path, form, encoding), ROWS))
-    bad = next((f"{path}, {row.position}: {row.reason}" for row in rows if row.values is None), "")
-    values = [row.values for row in rows if row.values is not None]
-    if not values:
-        raise DataError(bad or f"{path} holds no rows")
-    text, label, messages = (None, None, None) if form == PLAIN else _columns(values, path)
-    if text is not None:
-        without = next((row for row in rows if row.values and not isinstance(row.values.get(text), str)), None)
-        bad = bad or (f"{path}, {without.position}: its field {text!r} holds no text" if without else "")
-    labels = Counter(str(row[label]) for row in values if label and row.get(label) not in (None, ""))
-    texts = [_beginning(row, text, messages) for row in values[:3]]
-    beginnings = tuple(one[:200] for one in texts if isinstance(one, str))
-    size = path.stat().st_size if form == PLAIN else sum(_size(row) for row in values)
-    return Look((form, encoding, text, label, messages), len(values), size, len(rows) < ROWS, bad, labels, beginnings)
-
-
-def _beginning(row: dict[str, Any], text: str | None, messages: str | None) -> Any:
-    """What is said first in a row's conversation, or its text."""
-    turn = roles.turn(row[messages][0]) if messages and roles.is_conversation(row.get(messages)) else None
-    return turn[1] if turn else row.get(text or "text")
-
-
-def _size(row: dict[str, Any]) -> int:
-    """About the bytes that a row takes in its file."""
-    return sum(len(str(name)) + len(str(value).encode(errors="replace")) + 6 for name, value in row.items())
-
-
-def _encoding(path: Path, form: str) -> str:
-    """Raises `DataError` for what is no text."""
-    _, compression = endings.split(path.name) or ("", "")
-    found = files.charset_of(path, form, compression, str(path)).name
-    with unpack.opened(path, compression, str(path)) as file:
-        if not found.startswith(("utf-16", "utf-32")) and b"\0" in file.read(HEAD):
-            raise DataError(f"{path}: holds NUL bytes: it is no text, or in an encoding that has to be named")
-    return found
-
-
-def _rows(path: Path, form: str, encoding: str) -> Iterator[Row]:
-    name = str(path)
-    _, compression = endings.split(path.name) or ("", "")
-    if compression and form in endings.TABLES:
-        raise DataError(f"{name}: unpack it first, so that `fromzero init` can look into it")
-    if form in endings.TABLES:
-        yield from tables.rows(path, form, name, tables.columns(path, form, name))
-        return
-    with unpack.opened(path, compression, name) as file:
-        if form == ".jsonl":
-            yield from formats.json_lines(file, name, encoding, LIMIT)
-        elif form == PLAIN:
-            yield from formats.whole(file, name, encoding, LIMIT)
+def _columns(looks: list[Look]) -> tuple[dict[Layout, Chosen], list[Skipped]]:
+    """The columns of each layout by the rows of all its files, and the files of which none holds text."""
+    layouts: dict[Layout, list[Look]] = {}
+    for look in looks:
+        layouts.setdefault(look.layout, []).append(look)
+    columns, skipped = {}, []
+    for layout, found in layouts.items():
+        if layout[0] in (PLAIN, *endings.MAIL):
+            columns[layout] = Chosen(None, None, "title" if layout[0] in endings.MAIL else None)
+            continue
+        most = max(1, ROWS // len(found))
+        chosen = fields.choose([row for look in found for row in look.values[:: -(-len(look.values) // most)]])
+        if chosen.text is None and chosen.messages is None:
+            there = ", ".join(map(repr, layout[1]))
+            why = f"no column holds text in most rows; there are {there}: is it split by another sign?"
+            skipped += [Skipped(one.entry["uri"], layout[0], f"{one.entry['uri']}: {why}") for one in found]
         else:
-            yield from formats.separated(file, name, encoding, LIMIT, [], "," if form == ".csv" else "\t", "auto")
+            columns[layout] = chosen
+    return columns, skipped
 
 
-def _columns(rows: list[dict[str, Any]], path: Path) -> tuple[str | None, str | None, str | None]:
-    """The columns that hold text, a label and conversations; raises `DataError` if there is neither text nor those."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    messages = next((name for name in names if _all(rows, name, roles.is_conversation)), None)
-    sizes = {name: _length(rows, name) for name in names if _all(rows, name, lambda value: isinstance(value, str))}
-    text = max(sizes, key=lambda name: sizes[name] * (4 if name.lower() in TEXT_NAMES else 1), default=None)
-    if text is None and messages is None:
-        there = ", ".join(map(repr, names))
-        raise DataError(f"{path}: no column holds text in most rows; there are {there}: is it split by another sign?")
-    label = next((name for name in names if name not in (text, messages) and _is_label(rows, name)), None)
-    return (None if messages else text), label, messages
+def _groups(
+    entries: list[Entry], looks: list[Look], columns: dict[Layout, Chosen], unreadable: set[str]
+) -> list[Group]:
+    seen = {look.entry["uri"]: look for look in looks if look.layout in columns}
+    usual: dict[str, Chosen] = {}
+    for look in seen.values():
+        usual.setdefault(form_of(look.entry), columns[look.layout])
+    dealt: dict[tuple[str, str | None, str | None], list[Entry]] = {}
+    for entry in entries:
+        found = seen.get(entry["uri"])
+        chosen = columns[found.layout] if found else usual.get(form_of(entry))
+        if chosen is not None and entry["uri"] not in unreadable:
+            dealt.setdefault((form_of(entry), chosen.text, chosen.messages), []).append(entry)
+    made = []
+    for (form, text, messages), held in dealt.items():
+        found_in = [seen[entry["uri"]] for entry in held if entry["uri"] in seen]
+        title = next((columns[look.layout].title for look in found_in if columns[look.layout].title), None)
+        made.append(_group(form, Chosen(text, messages, title), held, found_in))
+    return made
 
 
-def _all(rows: list[dict[str, Any]], name: str, fits: Any) -> bool:
-    """Four of five rows fit."""
-    return sum(bool(fits(row.get(name))) for row in rows) >= 0.8 * len(rows)
+def _group(form: str, chosen: Chosen, entries: list[Entry], looks: list[Look]) -> Group:
+    there, opened = sum(entry["size"] for entry in entries), sum(look.entry["size"] for look in looks)
+    scale = there / max(opened, 1)
+    rows = sum(look.sample.count for look in looks)
+    documents = sum(entry["size"] > 0 for entry in entries) if form in (PLAIN, ".eml") else round(rows * scale)
+    label, seen = _label(looks, chosen)
+    folders = {} if label or form not in (PLAIN, ".eml") else _folders(entries)
+    wrong = [_wrong(look, chosen, label) for look in looks]
+    encodings = _encodings([look.sample.charset for look in looks])
+    encoding = next(iter(encodings)) if len(encodings) == 1 else AUTO
+    return Group(
+        (form, encoding, chosen.text, label, chosen.messages), entries, looks, chosen.title,
+        round(sum(look.sample.size for look in looks) * scale), documents,
+        len(looks) == len(entries) and all(look.sample.count == int(look.sample.count) for look in looks),
+        folders or {value: round(count * scale) for value, count in seen.items()}, bool(folders), encodings,
+        [first for first, _ in wrong if first], sum(count for _, count in wrong), _beginnings(looks, chosen),
+    )  # fmt: skip
 
 
-def _length(rows: list[dict[str, Any]], name: str) -> float:
-    return sum(len(row[name]) for row in rows if isinstance(row.get(name), str)) / len(rows)
+def _label(looks: list[Look], chosen: Chosen) -> tuple[str | None, dict[str, float]]:
+    """The column of a label by the rows of all files, and how many documents each value seems to have."""
+    rows = sum(len(look.values) for look in looks)
+    seen: dict[str, Counter[str]] = {}
+    scaled: dict[str, dict[str, float]] = {}
+    for look in looks:
+        each = look.sample.count / max(len(look.values), 1)
+        for path, values in fields.labels(look.values).items():
+            seen.setdefault(path, Counter()).update(values)
+            into = scaled.setdefault(path, {})
+            for value, count in values.items():
+                into[value] = into.get(value, 0) + count * each
+    others = (chosen.text, chosen.title, chosen.messages)
+    label = next((path for path in seen if path not in others and fields.is_label(seen[path], rows)), None)
+    return label, {value: count for value, count in sorted(scaled[label].items()) if value} if label else {}
 
 
-def _is_label(rows: list[dict[str, Any]], name: str) -> bool:
-    """Named like a label, with a few values that come again and again."""
-    if not name.lower().endswith(LABEL_NAMES) or len(rows) < FEWEST_ROWS:
-        return False
-    if not _all(rows, name, lambda value: isinstance(value, (str, int)) and value != ""):
-        return False
-    values = {str(row[name]) for row in rows if row.get(name) not in (None, "")}
-    return 2 <= len(values) <= min(MOST_LABELS, len(rows) // 4)
+def _folders(entries: list[Entry]) -> dict[str, int]:
+    """How many files each folder holds, if folders seem to be classes: all files in a few folders of one depth."""
+    paths = [PurePosixPath(entry["name"]).parent for entry in entries if entry["size"]]
+    depths = {len(path.parts) for path in paths}
+    found = Counter(path.name for path in paths)
+    few = 2 <= len(found) <= fields.MOST_LABELS and min(found.values()) >= FEWEST_FILES
+    return dict(sorted(found.items())) if few and len(depths) == 1 and not set(found) <= SPLITS else {}
+
+
+def _encodings(found: list[Charset]) -> dict[str, tuple[int, float]]:
+    counts = Counter(charset.name for charset in found).most_common()
+    return {
+        name: (count, min(charset.confidence for charset in found if charset.name == name)) for name, count in counts
+    }
+
+
+def _wrong(look: Look, chosen: Chosen, label: str | None) -> tuple[str, int]:
+    """(why the first of the unreadable rows cannot be read, how many cannot)."""
+    wrong, why = [], None
+    named = [name for name in (chosen.text or "text", label) if name]
+    for row in look.sample.rows:
+        if row.values is None:
+            wrong.append(f"{row.position}: {row.reason}")
+        elif chosen.text and chosen.text not in fields.flattened(row.values):
+            wrong.append(f"{row.position}: its field {chosen.text!r} holds no text")
+        elif chosen.messages and not roles.is_conversation(row.values.get(chosen.messages)):
+            wrong.append(f"{row.position}: its field {chosen.messages!r} holds no conversation")
+        elif any(why := unfit(held.get(name, "")) for held in [fields.flattened(row.values)] for name in named):
+            wrong.append(f"{row.position}: a field {why}")
+    return (f"{look.entry['uri']}, {wrong[0]}" if wrong else ""), len(wrong)
+
+
+def _beginnings(looks: list[Look], chosen: Chosen) -> list[str]:
+    """How a document begins, of each of some files and rows spread over all."""
+    spread = looks[:: max(1, len(looks) // 20)]
+    found = []
+    for look in spread:
+        values = look.values
+        for row in values[:: max(1, len(values) // 5)]:
+            found.append(_beginning(row, chosen))
+    return list(dict.fromkeys(one for one in found if one))
+
+
+def _beginning(row: dict[str, Any], chosen: Chosen) -> str:
+    """What is said first in a row's conversation, or how its text begins, in a few words."""
+    if chosen.messages:
+        said: Any = row.get(chosen.messages)
+        turn = roles.turn(said[0]) if roles.is_conversation(said) else None
+        return beginning(turn[1], QUESTIONS) if turn else ""
+    return beginning(fields.flattened(row).get(chosen.text or "text", "")[:1_000], STARTS)

@@ -10,6 +10,8 @@ from typing import Any
 from tasks.collect.formats import Row, require
 from tasks.core.errors import DataError
 
+PARTS = 8
+"""Row groups or batches that a look at a table reads."""
 ROWS = 64
 """Rows that become Python objects at once."""
 
@@ -28,15 +30,38 @@ def rows(path: Path, form: str, name: str, wanted: list[str]) -> Iterator[Row]:
                 yield Row(f"row {number}", values)
 
 
-def columns(path: Path, form: str, name: str) -> list[str]:
-    """The names of a table's columns; raises `DataError` for what is no such file."""
+def spread(path: Path, form: str, name: str, most: int) -> tuple[list[Row], int]:
+    """(at most so many rows from all parts of a table, how many it has); raises `DataError` if it is no such file."""
     import pyarrow.parquet as pq
 
     with _readable(form, name):
         if form == ".parquet":
-            return list(pq.read_schema(path).names)
+            with pq.ParquetFile(path) as file:
+                groups = _evenly(file.num_row_groups, PARTS)
+                tables = [file.read_row_group(group) for group in groups]
+                return _some(tables, most), file.metadata.num_rows
         with _arrow_reader(path) as reader:
-            return list(reader.schema.names)
+            batches = list(_batches(reader))
+            return _some([batches[at] for at in _evenly(len(batches), PARTS)], most), sum(map(len, batches))
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    return sorted({(count - 1) * part // max(most - 1, 1) for part in range(most)}) if count else []
+
+
+def _some(tables: list[Any], most: int) -> list[Row]:
+    rows = [
+        row for table in tables for at in _evenly(len(table), most // len(tables))
+        for row in table.slice(at, 1).to_pylist()
+    ]  # fmt: skip
+    return [Row(f"row {number}", row) for number, row in enumerate(rows, 1)]
+
+
+def _batches(reader: Any) -> Iterator[Any]:
+    import pyarrow as pa
+
+    indexed = isinstance(reader, pa.RecordBatchFileReader)
+    yield from (reader.get_batch(n) for n in range(reader.num_record_batches)) if indexed else reader
 
 
 @contextmanager
@@ -61,12 +86,9 @@ def _parquet(path: Path, name: str, wanted: list[str]) -> Iterator[Any]:
 
 
 def _arrow(path: Path, name: str, wanted: list[str]) -> Iterator[Any]:
-    import pyarrow as pa
-
     with _arrow_reader(path) as reader:
         wanted = require(wanted, reader.schema.names, name)
-        indexed = isinstance(reader, pa.RecordBatchFileReader)
-        for batch in (reader.get_batch(n) for n in range(reader.num_record_batches)) if indexed else reader:
+        for batch in _batches(reader):
             batch.validate(full=True)
             chosen = batch.select(wanted)
             yield from (chosen.slice(start, ROWS) for start in range(0, chosen.num_rows, ROWS))

@@ -47,8 +47,7 @@ def test_a_recipe_of_all_kinds_composes_and_plans(texts: Path, tmp_path: Path) -
     sources = [source for source in recipe.data.sources.values() if isinstance(source, FilesSource)]
     found = {(source.text, source.label, source.messages, source.encoding) for source in sources}
     assert found == {
-        ("text", None, None, "utf-8"), ("text", None, None, "cp1252"), ("body", "label", None, "utf-8"),
-        ("text", None, "messages", "utf-8"),
+        ("text", None, None, "auto"), ("body", "label", None, "utf-8"), ("text", None, "messages", "utf-8"),
     }  # fmt: skip
     assert recipe.finetune.chat and recipe.finetune.classify and recipe.release.chat and recipe.release.classifier
     assert recipe.release.classifier.name == "all-classifier"
@@ -57,7 +56,7 @@ def test_a_recipe_of_all_kinds_composes_and_plans(texts: Path, tmp_path: Path) -
     assert planned.exit_code == 0, planned.output
     rows = json.loads(planned.stdout)["steps"]
     assert {row["shard"] for row in rows if row["step"] == "fetch_shard"} == {
-        "mine-000", "mine-2-000", "mine-3-000", "mine-4-000",
+        "mine-000", "mine-2-000", "mine-3-000",
     }  # fmt: skip
 
 
@@ -145,3 +144,60 @@ def test_prompts_and_folders_with_signs_of_their_own_give_a_recipe_that_loads(ho
     assert recipe.evaluate.lm.prompts[0] == "${price} \x07 is"
     assert getattr(recipe.data.sources["mine"], "paths", None) == (str(folder),)
     assert sorted(path.name for path in tmp_path.glob("*.yaml")) == ["a b.yaml"]
+
+
+def test_enough_labelled_documents_are_held_back(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sorted"
+    folder.mkdir()
+    jsonl(folder / "a.jsonl", 2_000, lambda n: {"text": f"{LONG} {n}", "label": "calm" if n < 1_000 else "odd"})
+    said = init(folder, "-o", tmp_path / "sorted.yaml").output
+    recipe = compose(str(tmp_path / "sorted.yaml"))
+    assert recipe.data.split.test * 2_000 >= 200 and recipe.finetune.classify
+    assert "label in 'label': 2 values (calm 1,000, odd 1,000)" in said
+
+
+def test_a_class_for_each_folder_an_odd_encoding_and_a_broken_file_come_out_as_options(
+    home: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "classes"
+    for name in ("calm", "odd"):
+        (folder / name).mkdir(parents=True)
+        for n in range(60):
+            (folder / name / f"{n}.txt").write_bytes(
+                f"{LONG} {n} {name}. Où est le café, là-bas ?".encode("cp1252" if n == 7 else "utf-8")
+            )
+    (folder / "calm" / "zeros.txt").write_bytes(b"\0\1\0\1")
+    (folder / "calm" / "notes.docx").touch()
+    said = init(folder, "-o", tmp_path / "classes.yaml").output
+    recipe = compose(str(tmp_path / "classes.yaml"))
+    source = recipe.data.sources["mine"]
+    assert isinstance(source, FilesSource)
+    assert (source.label_from, source.encoding, source.max_bad_files, source.paths) == (
+        "folder", "auto", 1, (str(folder),),
+    )  # fmt: skip
+    assert "the folders' names: 2 values" in said and "cp1252 in 2 files (confidence" in said and "pandoc" in said
+
+
+def test_names_that_are_no_utf_8_are_named_by_globs(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "names"
+    folder.mkdir()
+    for name in (b"caf\xe9.jsonl", b"b.jsonl"):
+        with open(bytes(folder) + b"/" + name, "wb") as file:
+            row = {"text": LONG} if name == b"b.jsonl" else {"body": LONG}
+            file.write((json.dumps(row) + "\n").encode() * 3)
+    init(folder, "-o", tmp_path / "names.yaml")
+    sources = compose(str(tmp_path / "names.yaml")).data.sources.values()
+    assert {source.paths for source in sources if isinstance(source, FilesSource)} == {
+        (f"{folder}/caf?.jsonl",), (f"{folder}/b.jsonl",),
+    }  # fmt: skip
+
+
+def test_prompts_are_a_few_words_in_any_script_and_no_markup(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    body = "<p>" + "今天早上我们走到河边，看了很久的冰。水流得很慢，岸上很安静。" * 6 + "</p>"
+    for n in range(5):
+        (folder / f"{n}.html").write_text(f"<!DOCTYPE html><html><body><article>{body}</article></body></html>")
+    init(folder, "-o", tmp_path / "pages.yaml")
+    (prompt,) = compose(str(tmp_path / "pages.yaml")).evaluate.lm.prompts
+    assert prompt.startswith("今天") and len(prompt) <= 40

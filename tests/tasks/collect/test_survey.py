@@ -55,7 +55,7 @@ def test_conversations_take_the_place_of_text(tmp_path: Path) -> None:
     jsonl(tmp_path / "a.jsonl", 5, lambda n: {"note": LONG, "turns": turns})
     (group,) = survey(tmp_path).groups
     assert group.kind == (".jsonl", "utf-8", None, None, "turns")
-    assert group.looks[0].beginnings[0] == "How are you?"
+    assert group.beginnings[0] == "How are you?"
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,84 @@ def test_conversations_are_seen_by_their_columns(tmp_path: Path, columns: tuple[
     (tmp_path / "talks.jsonl").write_text("\n".join(lines) + "\n")
     (group,) = survey(tmp_path).groups
     assert group.kind[2:] == (None, None, "talk")
+
+
+@pytest.mark.parametrize("rows", [300, 40_000])
+def test_the_label_of_a_file_that_is_sorted_by_class_is_found_and_its_values_are_counted(
+    tmp_path: Path, rows: int
+) -> None:
+    jsonl(
+        tmp_path / "a.jsonl", 3 * rows, lambda n: {"text": f"{LONG} {n}", "label": ("calm", "odd", "rough")[n // rows]}
+    )
+    (group,) = survey(tmp_path).groups
+    assert group.kind[3] == "label" and set(group.labels) == {"calm", "odd", "rough"}
+    assert all(0.8 * rows <= count <= 1.2 * rows for count in group.labels.values())
+    assert 0.8 <= group.documents / (3 * rows) <= 1.2
+    assert rows > 1_000 or (group.documents == 3 * rows and group.exact)
+
+
+def test_a_label_of_which_each_file_has_one_value_is_found(tmp_path: Path) -> None:
+    for name in ("calm", "odd", "rough"):
+        jsonl(tmp_path / f"{name}.jsonl", 30, lambda n: {"text": f"{LONG} {n}", "meta": {"label": name}})  # noqa: B023
+    (group,) = survey(tmp_path).groups
+    assert (group.kind[3], group.labels) == ("meta.label", {"calm": 30, "odd": 30, "rough": 30})
+
+
+def test_a_label_in_tables_and_separated_values_sorted_by_class_is_found(tmp_path: Path) -> None:
+    names = [name for name in ("calm", "odd", "rough") for _ in range(2_000)]
+    pq.write_table(pa.table({"text": [f"{LONG} {n}" for n in range(6_000)], "label": names}), tmp_path / "a.parquet")
+    assert set(survey(tmp_path).groups[0].labels) == {"calm", "odd", "rough"}
+    (tmp_path / "a.parquet").unlink()
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f'"{LONG * 9}",{name}\n' for name in names))
+    (group,) = survey(tmp_path).groups
+    assert set(group.labels) == {"calm", "odd", "rough"} and 5_000 <= group.documents <= 7_000
+
+
+def test_folders_are_classes_where_they_seem_to_be(tmp_path: Path) -> None:
+    for name in ("calm", "odd"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for n in range(12):
+            (tmp_path / "train" / name / f"{n}.txt").write_text(f"{LONG} {n} {name}")
+    (group,) = survey(tmp_path).groups
+    assert (group.folders, group.labels) == (True, {"calm": 12, "odd": 12})
+    (tmp_path / "train" / "calm").rename(tmp_path / "test")
+    assert not survey(tmp_path).groups[0].folders
+
+
+def test_the_text_is_chosen_by_what_it_holds_not_by_its_length_alone(tmp_path: Path) -> None:
+    ids = [f"{n:064x}" * 3 for n in range(40)]
+    rows: list[dict[str, Any]] = [{"id": one, "note": f"A short note of {n}."} for n, one in enumerate(ids)]
+    jsonl(tmp_path / "a.jsonl", 40, lambda n: rows[n])
+    assert survey(tmp_path).groups[0].kind[2] == "note"
+    jsonl(
+        tmp_path / "a.jsonl",
+        40,
+        lambda n: {"url": "https://example.com/" + "x" * 300, "body": {"said": ["今天早上", str(n)]}},
+    )
+    assert survey(tmp_path).groups[0].kind[2] == "body.said"
+    jsonl(tmp_path / "a.jsonl", 40, lambda n: {"rights": LONG * 3, "story": f"{LONG} {n}", "title": f"On tea, {n}"})
+    (group,) = survey(tmp_path).groups
+    assert (group.kind[2], group.title) == ("story", "title")
+
+
+def test_one_odd_file_among_many_is_noticed_wherever_it_lies(tmp_path: Path) -> None:
+    for n in range(700):
+        (tmp_path / f"{n}.txt").write_bytes(b"A caf\xe9 by the river. " * 9 if n == 431 else f"{LONG} {n}".encode())
+    (group,) = survey(tmp_path).groups
+    assert group.kind[1] == "auto" and {name: files for name, (files, _) in group.encodings.items()} == {
+        "utf-8": 699, "cp1252": 1,
+    }  # fmt: skip
+    assert 0 < group.encodings["cp1252"][1] < 1
+
+
+def test_mail_json_and_other_endings_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "a.mbox").write_bytes(b"From a@x Mon Jan  1 10:00:00 2001\nSubject: s\n\nWords.\n\n" * 30)
+    (tmp_path / "b.eml").write_bytes(b"Subject: s\n\nOther words come here.\n")
+    (tmp_path / "c.json").write_text(json.dumps([{"text": LONG}] * 7))
+    (tmp_path / "d.ndjson.gz").write_bytes(gzip.compress(b'{"text": "Words of a text."}\n' * 5))
+    (tmp_path / "e.docx").touch()
+    found = survey(tmp_path)
+    assert {group.kind[0]: group.documents for group in found.groups} == {
+        ".mbox": 30, ".eml": 1, ".json": 7, ".ndjson": 5,
+    }  # fmt: skip
+    assert found.others == {".docx": 1}

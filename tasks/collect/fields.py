@@ -1,0 +1,109 @@
+"""Which fields of rows hold the text, a title, a label and conversations: by what they hold, not by names alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.collect.documents import unfit
+from tasks.collect.rows import as_one_text, value_of
+from tasks.text import roles
+
+TEXT_NAMES = ("text", "content", "body", "document", "article", "markdown", "message", "description", "completion")
+TITLE_NAMES = ("title", "headline", "subject", "heading", "name")
+LABEL_NAMES = ("label", "category", "class", "topic", "section", "tag", "target", "sentiment")
+MOST_LABELS, FEWEST_ROWS = 50, 20
+NAMED = 4
+"""How many times better a field is for being named like a text."""
+DEEP = 3
+"""Fields in fields that are looked at."""
+MOST = 0.8
+"""Share of the rows that a field has to fit."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The fields of one layout of rows."""
+
+    text: str | None
+    messages: str | None
+    title: str | None
+
+
+def choose(rows: list[dict[str, Any]]) -> Chosen:
+    """The fields of rows that lie together; without text and messages if none fits."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    messages = next((name for name in names if _share(rows, name, roles.is_conversation) >= MOST), None)
+    if messages:
+        return Chosen(None, messages, None)
+    flat = [flattened(row) for row in rows]
+    paths = dict.fromkeys(path for row in flat for path in row)
+    texts = {path: [row[path] for row in flat if path in row] for path in paths}
+    worth = {path: _worth(path, held) for path, held in texts.items() if len(held) >= MOST * len(rows)}
+    text = max(worth, key=lambda path: worth[path], default=None)
+    titles = [path for path in worth if path != text and path.lower().endswith(TITLE_NAMES) and worth[path] > 0]
+    return Chosen(text, None, max(titles, key=lambda path: worth[path], default=None))
+
+
+def flattened(row: Mapping[str, Any], deep: int = DEEP) -> dict[str, str]:
+    """The texts of a row by the paths that a source names them by."""
+    found: dict[str, str] = {}
+    for name, value in row.items():
+        if (text := as_one_text(value)) is not None:
+            found[name] = text
+        inner = value[0] if isinstance(value, list) and value else value
+        if isinstance(inner, dict) and deep > 1:
+            for path in flattened(inner, deep - 1):
+                text = as_one_text(_at(row, f"{name}.{path}"))
+                found.update({f"{name}.{path}": text} if text is not None else {})
+    return found
+
+
+def _at(row: Mapping[str, Any], path: str) -> Any:
+    try:
+        return value_of(row, path)
+    except KeyError:
+        return None
+
+
+def _worth(path: str, held: list[str]) -> float:
+    """How much a field looks like text: long, of letters, of several words, another one in each row."""
+    told = [text for text in held if text.strip()]
+    if not told:
+        return 0
+    some = [text[:1_000] for text in told[:200]]
+    length = sum(map(len, told)) / len(held)
+    letters = sum(char.isalpha() or char.isspace() for text in some for char in text) / sum(map(len, some))
+    prose = sum(len(text.split()) > 1 or not text.isascii() for text in some) / len(some)
+    links = sum(text.startswith(("http://", "https://", "www.", "/")) for text in some) / len(some)
+    named = NAMED if path.rpartition(".")[2].lower() in TEXT_NAMES else 1
+    return length * letters * (0.02 + prose) * (1.02 - links) * (len(set(told)) / len(told)) * named
+
+
+def labels(rows: Iterable[dict[str, Any]]) -> dict[str, Counter[str]]:
+    """How often each value is there, of the fields that are named like a label."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        paths = [name for name in row if name.lower().endswith(LABEL_NAMES)]
+        paths += [
+            f"{name}.{inner}" for name, value in row.items() if isinstance(value, dict)
+            for inner in value if inner.lower().endswith(LABEL_NAMES)
+        ]  # fmt: skip
+        for path in paths:
+            value = _at(row, path)
+            fits = isinstance(value, (str, int)) and value != "" and len(str(value)) <= 100 and not unfit(str(value))
+            found.setdefault(path, Counter())[str(value) if fits else ""] += 1
+    return found
+
+
+def is_label(seen: Counter[str], rows: int) -> bool:
+    """A few values that come again and again, in most rows."""
+    values = [value for value in seen if value]
+    fit = sum(seen[value] for value in values)
+    return rows >= FEWEST_ROWS and fit >= MOST * rows and 2 <= len(values) <= min(MOST_LABELS, rows // 4)
+
+
+def _share(rows: list[dict[str, Any]], name: str, fits: Any) -> float:
+    return sum(bool(fits(row.get(name))) for row in rows) / max(len(rows), 1)
