@@ -38,8 +38,6 @@ class TuneConf(Conf):
     """AdamW's decoupled weight decay; norms and biases are left out."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are clipped to this norm."""
-    max_length: int = Field(256, ge=8)
-    """Longest example in tokens; the rest is cut off. At most the model's context."""
     eval_every: int = Field(50, ge=1)
     """Optimizer steps between two evaluations on the valid part."""
     max_valid: int = Field(200, ge=1)
@@ -66,6 +64,9 @@ class LoraSpec(Conf):
 class ChatConf(TuneConf):
     """Fine-tuning on conversations."""
 
+    max_length: Annotated[int, Field(ge=8)] | Literal["auto"] = "auto"
+    """Longest example in tokens, at most the model's context; a longer conversation is split at turns into several, in
+    which each answer carries its loss once. auto: as long as the longest conversation, or the context."""
     max_conversations: int | None = Field(None, ge=1)
     """How many conversations to train on, in order of id; None for all."""
     lora: LoraSpec = LoraSpec()
@@ -174,6 +175,8 @@ class AugmentConf(Conf):
 class ClassifyConf(TuneConf):
     """Fine-tuning a classifier of labelled documents."""
 
+    max_length: int = Field(256, ge=8)
+    """Longest example in tokens; the rest is cut off. At most the model's context."""
     max_per_class: int | None = Field(None, ge=1)
     """Most training examples of one class, in order of id; None for all."""
     min_per_class: int = Field(20, ge=1)

@@ -18,25 +18,51 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedToken
 from conf.schema.finetune import ChatConf
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.step import Stats, Workdir
-from tasks.finetune import export
+from tasks.core.warned import told
+from tasks.finetune import export, windows
 from tasks.finetune.training import Collate, Row, settle, train
+from tasks.finetune.windows import IGNORED
 from tasks.text.encode import Encoder, Refused
 
-IGNORED = -100
-"""The label of a token that the loss leaves out (torch's ignore_index)."""
+WARN = 0.1
+"""Share of the answers' tokens, or of the conversations, that may be left out without a warning."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The conversations of a part that have an answer, at most so many, and what the part holds besides."""
+
+    table: pl.DataFrame
+    """(id, messages), in order of id."""
+    without_answer: int
+    """Conversations in which the assistant says nothing."""
+    beyond: int
+    """Conversations beyond the number that is asked for."""
+
+    @property
+    def found(self) -> int:
+        """All conversations of the part."""
+        return self.table.height + self.without_answer + self.beyond
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Rendered conversations, and how many were left out because no answer fits into max_length."""
+    """What is trained on, and what of the conversations carries no loss."""
 
     rows: list[Row]
-    left_out: int
+    split: int
+    """Conversations that became more than one example."""
+    cut: int
+    """Answers that are longer than an example."""
+    written: int
+    """Tokens of all answers, their ends included."""
+    answer_tokens: int
+    """Those of them that carry a loss."""
 
     @property
-    def answer_tokens(self) -> int:
-        """Tokens that carry a loss."""
-        return sum(label != IGNORED for row in self.rows for label in row["labels"])
+    def left_out(self) -> float:
+        """The share of the answers' tokens that carries no loss."""
+        return 1 - self.answer_tokens / self.written if self.written else 0.0
 
 
 def check_template(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -58,22 +84,28 @@ def render(tokenizer: PreTrainedTokenizerFast, messages: Sequence[dict[str, str]
 
 
 def examples(table: pl.DataFrame, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Examples:
-    """Rows {"input_ids", "labels"} of the conversations in a documents table, cut to `max_length` tokens.
+    """Rows {"input_ids", "labels"} of at most `max_length` tokens from a documents table; long conversations are split.
 
     Labels are the ids of the answers' tokens and -100 elsewhere. Raises `DataError` naming a conversation that the
     template refuses.
     """
     check_template(tokenizer)
-    rows: list[Row] = []
     try:
-        rendered = Encoder(tokenizer).conversations(table["messages"].to_list())
+        found = windows.split(Encoder(tokenizer), table["messages"].to_list(), max_length)
     except Refused as error:
         raise DataError(f"conversation {table['id'][error.number]}: the chat template refuses it: {error}") from error
-    for one in rendered:
-        labels = [token if written else IGNORED for token, written in zip(one.ids, one.written, strict=True)]
-        if any(label != IGNORED for label in labels[1:max_length]):
-            rows.append({"input_ids": one.ids[:max_length], "labels": labels[:max_length]})
-    return Examples(rows, table.height - len(rows))
+    rows: list[Row] = [{"input_ids": one.ids, "labels": one.labels} for one in found.examples]
+    return Examples(rows, found.split, found.cut, found.written, found.trained)
+
+
+def longest(table: pl.DataFrame, tokenizer: PreTrainedTokenizerFast, context: int | None) -> int:
+    """Tokens of the longest conversation, or the context where that is shorter: `max_length: auto`."""
+    try:
+        found = Encoder(tokenizer).conversations(table["messages"].to_list())
+    except Refused as error:
+        raise DataError(f"conversation {table['id'][error.number]}: the chat template refuses it: {error}") from error
+    most = max(len(one.ids) for one in found)
+    return most if context is None else min(most, context)
 
 
 def stop_id(tokenizer: PreTrainedTokenizerFast) -> int:
@@ -100,29 +132,41 @@ def collate_with(pad: int) -> Collate:
     return collate
 
 
-def conversations(paths: Iterable[Path], most: int | None) -> pl.DataFrame:
-    """The conversations of documents tables, in order of id, at most `most`."""
-    tables = [pl.scan_parquet(path).filter(pl.col("messages").list.len() > 1) for path in paths]
-    table = pl.concat(tables).select("id", "messages").sort("id")
-    return (table if most is None else table.head(most)).collect()
+def conversations(paths: Iterable[Path], most: int | None) -> Taken:
+    """The conversations with an answer in documents tables, in order of id, at most `most`."""
+    tables = [pl.scan_parquet(path).filter(pl.col("messages").list.len() > 0) for path in paths]
+    table = pl.concat(tables).select("id", "messages").sort("id").collect()
+    answers = pl.element().struct.field("role") == windows.ASSISTANT
+    answered = table.filter(pl.col("messages").list.eval(answers).list.any())
+    kept = answered if most is None else answered.head(most)
+    return Taken(kept, table.height - answered.height, answered.height - kept.height)
 
 
 def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Stats:
     """Fine-tune the causal model in `model` on the train parts of `docs`; write model/ with the merged weights."""
-    export.check_context(model, conf.max_length)
+    if isinstance(conf.max_length, int):
+        export.check_context(model, conf.max_length)
     settle(conf)
     tokenizer = export.load_tokenizer(model)
     check_template(tokenizer)
-    kept = {
-        part: examples(conversations([doc / part / "docs.parquet" for doc in docs], most), tokenizer, conf.max_length)
+    taken = {
+        part: conversations([doc / part / "docs.parquet" for doc in docs], most)
         for part, most in (("train", conf.max_conversations), ("valid", conf.max_valid))
     }
-    for part, found in kept.items():
-        if not found.rows:
-            raise DataError(f"the {part} part holds no conversation with an answer within {conf.max_length} tokens")
-    adapted = adapt(model, tokenizer, conf)
+    for part, found in taken.items():
+        if found.table.is_empty():
+            raise DataError(_none(part, found))
+    length = conf.max_length
+    if not isinstance(length, int):
+        length = longest(taken["train"].table, tokenizer, export.context_of(model))
+    kept = {part: examples(found.table, tokenizer, length) for part, found in taken.items()}
+    for part, made in kept.items():
+        if not made.rows:
+            raise DataError(f"the chat template marks nothing as an answer in the conversations of the {part} part")
+    about = said(taken["train"], kept["train"], length)
     collate = collate_with(export.pad_id(tokenizer))
-    outcome = train(adapted, kept["train"].rows, kept["valid"].rows, collate, conf, work)
+    valid = kept["valid"].rows[: conf.max_valid]
+    outcome = train(adapted := adapt(model, tokenizer, conf), kept["train"].rows, valid, collate, conf, work)
     set_peft_model_state_dict(adapted, load_file(outcome.chosen / "adapter_model.safetensors"))
     merged = adapted.merge_and_unload().cpu()
     end = stop_id(tokenizer)
@@ -130,13 +174,54 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
     merged.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         eos_token_id=stops, pad_token_id=export.pad_id(tokenizer)
     )
-    export.save(merged, model, work / "model", {"kind": "chat", "max_length": conf.max_length, "stop_id": end})
+    export.save(merged, model, work / "model", {"kind": "chat", "max_length": length, "stop_id": end})
+    return {**about, "steps": outcome.steps, "metrics": {"valid_loss": outcome.valid_loss}}
+
+
+def _none(part: str, found: Taken) -> str:
+    """Why a part has nothing to train on."""
+    if not found.found:
+        return (
+            f"the {part} part holds no conversation: name their column in a source's `messages`, or set "
+            "finetune.chat to null"
+        )
+    return (
+        f"the {part} part holds no conversation with an answer: in all its {found.found} the assistant says nothing "
+        "(`roles` of a source says what other names mean)"
+    )
+
+
+def said(taken: Taken, found: Examples, length: int) -> Stats:
+    """What is trained on and what is left out, printed and as statistics, with a warning where that is much."""
+    text = (
+        f"{1 - found.left_out:.1%} of {found.written:,} answer tokens carry a loss: {taken.table.height} conversations "
+        f"as {len(found.rows)} examples of up to {length} tokens, {found.split} split at turns, {found.cut} answers cut"
+    )
+    besides = [(taken.without_answer, "without an answer"), (taken.beyond, "beyond finetune.chat.max_conversations")]
+    text += "".join(f"; {count} conversations {why} left out" for count, why in besides if count)
+    print(text, flush=True)
+    warnings = []
+    if found.left_out > WARN:
+        what = (
+            f"{found.left_out:.1%} of the answers' tokens carry no loss: {found.cut} answers are longer than an example"
+        )
+        warnings.append(told(what, f"finetune.chat.max_length={length}"))
+    if taken.without_answer > WARN * taken.found:
+        what = f"{taken.without_answer} of {taken.found} conversations have no answer of the assistant and are left out"
+        warnings.append(told(what, "roles of the source"))
     return {
-        "conversations": len(kept["train"].rows),
-        "left_out": kept["train"].left_out,
-        "answer_tokens": kept["train"].answer_tokens,
-        "steps": outcome.steps,
-        "metrics": {"valid_loss": outcome.valid_loss},
+        "answers": text,
+        "conversations": taken.table.height,
+        "conversations_without_answer": taken.without_answer,
+        "conversations_beyond": taken.beyond,
+        "conversations_split": found.split,
+        "examples": len(found.rows),
+        "max_length": length,
+        "answer_tokens": found.answer_tokens,
+        "answer_tokens_left_out": found.written - found.answer_tokens,
+        "answer_tokens_left_out_share": round(found.left_out, 6),
+        "answers_cut": found.cut,
+        "warnings": warnings,
     }
 
 

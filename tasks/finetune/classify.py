@@ -118,17 +118,26 @@ def collate_with(pad: int) -> Collate:
     return collate
 
 
+@dataclass(frozen=True)
+class Weighted:
+    """Cross-entropy in nats, the mean over examples by the weights of their classes."""
+
+    weights: torch.Tensor
+
+    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        logits = outputs["logits"].float()
+        return torch.nn.functional.cross_entropy(logits, labels, self.weights.to(logits.device))
+
+    def weight(self, labels: torch.Tensor) -> torch.Tensor:
+        """What the examples of a batch weigh."""
+        return self.weights[labels.cpu()].sum()
+
+
 def weighted_loss(counts: Sequence[int], conf: ClassifyConf) -> Loss:
     """Cross-entropy in nats with a class's weight n / (classes * count), or 1 for all."""
     sizes = np.asarray(counts, dtype=np.float64)
     balanced = sizes.sum() / (len(sizes) * sizes) if conf.balance == "weights" else np.ones_like(sizes)
-    weights = torch.tensor(balanced, dtype=torch.float32)
-
-    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        logits = outputs["logits"].float()
-        return torch.nn.functional.cross_entropy(logits, labels, weights.to(logits.device))
-
-    return loss
+    return Weighted(torch.tensor(balanced, dtype=torch.float32))
 
 
 def balanced(labels: Sequence[int], conf: ClassifyConf) -> list[int]:

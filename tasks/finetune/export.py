@@ -32,9 +32,15 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def context_of(model: Path) -> int | None:
+    """How many tokens the model in a folder can look at; None if nothing limits it."""
+    found: int | None = json.loads((model / "config.json").read_text()).get("max_position_embeddings")
+    return found
+
+
 def check_context(model: Path, max_length: int) -> None:
     """Raise `ConfigError` if examples of `max_length` tokens do not fit the context of the model in a folder."""
-    context = json.loads((model / "config.json").read_text()).get("max_position_embeddings")
+    context = context_of(model)
     if context is not None and max_length > context:
         raise ConfigError(
             f"examples of {max_length} tokens are longer than the model's context, {context}: lower "

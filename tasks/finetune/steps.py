@@ -12,7 +12,7 @@ __all__ = ["finetune_chat", "finetune_classifier", "observe_translators", "trans
 NEEDS = ("torch", "transformers", "peft", "accelerate", "safetensors", "polars", "numpy")
 
 
-@step(version="1", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
+@step(version="2", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
 def finetune_chat(model: Artifact, docs: tuple[Artifact, ...], conf: ChatConf, work: Workdir) -> Stats:
     """Teach the model to answer: pretrained model, conversations → model/ with LoRA merged."""
     from tasks.finetune import chat
@@ -20,7 +20,7 @@ def finetune_chat(model: Artifact, docs: tuple[Artifact, ...], conf: ChatConf, w
     return chat.run(model.path, [doc.path for doc in docs], conf, work)
 
 
-@step(version="1", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
+@step(version="2", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
 def finetune_classifier(
     model: Artifact, docs: tuple[Artifact, ...], *copies: Artifact, conf: ClassifyConf, work: Workdir
 ) -> Stats:

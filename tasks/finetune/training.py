@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,11 +19,22 @@ from tasks.core.errors import ChildKilled, ConfigError
 from tasks.core.step import Workdir
 from tasks.finetune import checkpoints
 from tasks.finetune.progress import Guard, Interrupt, Report, best_step, is_stalled, valid_losses
+from tasks.finetune.windows import IGNORED
 
 Row = Mapping[str, Any]
 """One example: "input_ids" (a list of token ids) and "labels"."""
 Collate = Callable[[Sequence[Row]], dict[str, torch.Tensor]]
-Loss = Callable[[Any, torch.Tensor, Any], torch.Tensor]
+
+
+class Loss(Protocol):
+    """A loss of its own, the mean over what a batch weighs."""
+
+    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor: ...
+
+    def weight(self, labels: torch.Tensor) -> torch.Tensor:
+        """What a batch weighs: the divisor of its mean."""
+        ...
+
 
 MEGABATCH = 16
 """Batches that are sorted by length together: little padding, and still a random order."""
@@ -42,6 +53,28 @@ class Outcome:
         """Loss on the valid part at the chosen checkpoint, or at the last evaluation before it."""
         step = checkpoints.step_of(self.chosen)
         return [loss for at, loss in self.valid if at <= step][-1]
+
+
+class Measured(Trainer):
+    """A Trainer whose loss on the valid part is the mean over all tokens that carry one, or examples by their weights.
+
+    The Trainer's own is a mean of batches' means, which depends on what is in a batch together."""
+
+    own: Loss | None = None
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        self._sums = torch.zeros(2, dtype=torch.float64)
+        output = super().evaluation_loop(*args, **kwargs)
+        metrics = {**(output.metrics or {}), "eval_loss": float(self._sums[0] / self._sums[1])}
+        return output._replace(metrics=metrics)
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        labels = inputs["labels"]
+        weight = self.own.weight(labels) if self.own else (labels[:, 1:] != IGNORED).sum()
+        loss, logits, of = super().prediction_step(model, inputs, *args, **kwargs)
+        assert loss is not None
+        self._sums += torch.stack([loss.double().cpu() * weight.cpu(), weight.double().cpu()])
+        return loss, logits, of
 
 
 def settle(conf: TuneConf) -> bool:
@@ -103,7 +136,7 @@ def train(
     if start is None or not _is_finished(start, patience):
         interrupt = Interrupt()
         examples = [rows[i] for i in order([len(row["input_ids"]) for row in rows], conf)]
-        trainer = Trainer(
+        trainer = Measured(
             model,
             _arguments(conf, root),
             data_collator=collate,
@@ -112,6 +145,7 @@ def train(
             compute_loss_func=loss,
             callbacks=[Guard(root, work, interrupt, patience), Report(work, conf.batch_size)],
         )
+        trainer.own = loss
         trainer.remove_callback(PrinterCallback)
         if start is not None:
             print(f"going on from {start.name}", flush=True)

@@ -63,6 +63,8 @@ class Training:
     charts: tuple[Chart, ...]
     samples: tuple[dict[str, str], ...] = ()
     """What the network wrote meanwhile: prompt, how (at which step), text."""
+    said: str = ""
+    """What it was trained on and what of that was left out, in a sentence."""
 
 
 def trainings(run: Run) -> list[Training]:
@@ -77,7 +79,8 @@ def trainings(run: Run) -> list[Training]:
             made = manifest.made_by
             label = labelled(manifest.step, manifest.shard)
             attempts, wrote = int(made.get("attempts") or 1), _samples(run.read_rows(manifest, "aux/samples.jsonl"))
-            found.append(Training(label, manifest.key, steps, made.get("seconds"), attempts, whole, wrote))
+            about = str(manifest.stats.get("answers", ""))
+            found.append(Training(label, manifest.key, steps, made.get("seconds"), attempts, whole, wrote, about))
     return found
 
 

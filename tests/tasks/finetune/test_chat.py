@@ -46,9 +46,36 @@ def test_exactly_the_assistants_tokens_and_their_end_carry_labels(tokenizer: Any
     assert tokenizer.decode(row["input_ids"]) == "".join(text for _, text in plain)
 
 
-def test_a_conversation_whose_answer_does_not_fit_is_left_out_and_counted(tokenizer: Any) -> None:
-    found = chat.examples(table(chat_rows(5, 0)), tokenizer, 8)
-    assert (found.rows, found.left_out) == ([], 5)
+def test_answers_that_do_not_fit_are_cut_and_the_share_that_carries_no_loss_is_said(
+    tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk = [{"role": "user", "content": "say"}, {"role": "assistant", "content": "axis, of course, and more of it"}]
+    rows, answers = table([{"text": f"{n}", "messages": talk * (n + 1)} for n in range(3)]), 6
+    found = chat.examples(rows, tokenizer, 8)
+    assert found.cut == answers and 0 < found.answer_tokens < 0.9 * found.written
+    stats = chat.said(chat.Taken(rows, 0, 0), found, 8)
+    assert stats["answer_tokens_left_out_share"] == pytest.approx(1 - found.answer_tokens / found.written, abs=1e-6)
+    (warned,) = stats["warnings"]
+    assert f"{found.left_out:.1%} of the answers' tokens carry no loss" in warned["text"]
+    assert "finetune.chat.max_length=8" in warned["option"]
+    assert f"{answers} answers cut" in capsys.readouterr().out
+
+
+def test_nothing_is_warned_of_where_all_answers_carry_a_loss(tokenizer: Any) -> None:
+    rows = table(chat_rows(5, 0))
+    stats = chat.said(chat.Taken(rows, 0, 3), chat.examples(rows, tokenizer, 48), 48)
+    assert (stats["answer_tokens_left_out"], stats["warnings"], stats["conversations_beyond"]) == (0, [], 3)
+    assert stats["answers"].startswith("100.0% of ") and "3 conversations beyond" in stats["answers"]
+
+
+def test_conversations_that_nobody_answers_are_counted_with_that_reason(tmp_path: Path, tokenizer: Any) -> None:
+    asked = [{"text": f"q {n}", "messages": [{"role": "user", "content": f"q {n}"}] * n} for n in (1, 2)]
+    path = tmp_path / "docs.parquet"
+    table(chat_rows(5, 0) + asked).write_parquet(path)
+    taken = chat.conversations([path], 4)
+    assert (taken.table.height, taken.without_answer, taken.beyond, taken.found) == (4, 2, 1, 7)
+    stats = chat.said(taken, chat.examples(taken.table, tokenizer, 48), 48)
+    assert "2 of 7 conversations have no answer of the assistant" in stats["warnings"][0]["text"]
 
 
 def test_no_example_is_longer_than_max_length(tokenizer: Any) -> None:
@@ -107,8 +134,8 @@ def test_conversations_are_taken_in_order_of_id_and_nothing_else_is(tmp_path: Pa
     everything = table(chat_rows(9, 0) + labelled_rows(9, 0))
     everything.write_parquet(path)
     ids = everything.filter(pl.col("messages").is_not_null())["id"].sort().to_list()
-    assert chat.conversations([path], 4)["id"].to_list() == ids[:4]
-    assert chat.conversations([path], None)["id"].to_list() == ids
+    assert chat.conversations([path], 4).table["id"].to_list() == ids[:4]
+    assert chat.conversations([path], None).table["id"].to_list() == ids
 
 
 def test_without_conversations_it_is_the_data_that_are_wrong(model_dir: Path, tmp_path: Path) -> None:
@@ -117,6 +144,22 @@ def test_without_conversations_it_is_the_data_that_are_wrong(model_dir: Path, tm
         table(labelled_rows(3, 0)).write_parquet(tmp_path / "docs" / part / "docs.parquet")
     with pytest.raises(DataError, match="train part holds no conversation"):
         chat.run(model_dir, [tmp_path / "docs"], CONF, Workdir(tmp_path / "work"))
+
+
+def test_without_answers_the_reason_is_that_nobody_answers(model_dir: Path, tmp_path: Path) -> None:
+    asked = [{"text": "q", "messages": [{"role": "user", "content": "q"}, {"role": "tool", "content": "r"}]}]
+    for part in ("train", "valid"):
+        (tmp_path / "docs" / part).mkdir(parents=True)
+        table(asked).write_parquet(tmp_path / "docs" / part / "docs.parquet")
+    with pytest.raises(DataError, match="no conversation with an answer: in all its 1 the assistant says nothing"):
+        chat.run(model_dir, [tmp_path / "docs"], CONF, Workdir(tmp_path / "work"))
+
+
+def test_an_automatic_length_is_that_of_the_longest_conversation_or_the_context(tokenizer: Any) -> None:
+    rows = table(chat_rows(9, 0))
+    most = max(len(chat.render(tokenizer, turns)[0]) for turns in rows["messages"])
+    assert chat.longest(rows, tokenizer, None) == most == chat.longest(rows, tokenizer, most + 1)
+    assert chat.longest(rows, tokenizer, most - 1) == most - 1
 
 
 @pytest.fixture(scope="module")

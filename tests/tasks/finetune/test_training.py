@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conf.schema.finetune import FinetuneRun, TuneConf
+from conf.schema.finetune import ChatConf, ClassifyConf, FinetuneRun, LoraSpec, TuneConf
 from tasks.core.errors import ConfigError
-from tasks.finetune.training import order, settle
+from tasks.core.step import Workdir
+from tasks.finetune import chat, classify, export
+from tasks.finetune.training import order, settle, train
+from tests.tasks.tiny_model import chat_rows, table
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=300), st.integers(1, 3), st.integers(1, 9))
@@ -39,3 +45,43 @@ def test_asking_for_a_gpu_where_there_is_none_is_a_config_error(monkeypatch: pyt
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"run\.device"):
         settle(TuneConf(run=FinetuneRun(device="cuda")))
+
+
+@pytest.mark.parametrize("batch_size", [3, 8, 30])
+def test_the_loss_on_held_out_answers_is_per_token_whatever_the_batch_size(
+    model_dir: Path, tmp_path: Path, batch_size: int
+) -> None:
+    tokenizer, cpu = export.load_tokenizer(model_dir), FinetuneRun(device="cpu", threads=1)
+    held = [{"role": "user", "content": "say"}], [{"role": "assistant", "content": "axis shape stride " * 5}]
+    rows = chat.examples(table(chat_rows(20, 0)), tokenizer, 64).rows
+    valid = chat.examples(table([*chat_rows(9, 5), {"text": "t", "messages": held[0] + held[1]}]), tokenizer, 64).rows
+    # a rate of next to nothing, so that what is measured is the model that is there
+    conf = ChatConf(batch_size=batch_size, learning_rate=1e-12, eval_every=1, lora=LoraSpec(rank=1), run=cpu)
+    work = Workdir(tmp_path)
+    work.make()
+    network = chat.adapt(model_dir, tokenizer, conf)
+    with torch.no_grad():
+        logits = [network(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1].double() for row in valid]
+    labels = [torch.tensor(row["labels"][1:]) for row in valid]
+    wanted = torch.nn.functional.cross_entropy(torch.cat(logits), torch.cat(labels), ignore_index=chat.IGNORED)
+    outcome = train(network, rows[:batch_size], valid, chat.collate_with(0), conf, work)
+    assert outcome.valid_loss == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [3, 8])
+def test_the_loss_of_a_classifier_is_the_same_whatever_the_batch_size(
+    model_dir: Path, tmp_path: Path, batch_size: int
+) -> None:
+    rows = [{"input_ids": [n % 300 + 5, 7], "labels": int(n % 5 == 0)} for n in range(20)]
+    conf = ClassifyConf(
+        batch_size=batch_size, learning_rate=1e-12, eval_every=1, run=FinetuneRun(device="cpu", threads=1)
+    )
+    work = Workdir(tmp_path)
+    work.make()
+    torch.manual_seed(0)
+    network, loss = classify.build(model_dir, ["a", "b"], 0), classify.weighted_loss([16, 4], conf)
+    batch = classify.collate_with(0)(rows)
+    with torch.no_grad():
+        wanted = loss({"logits": network(input_ids=batch["input_ids"]).logits}, batch["labels"])
+    outcome = train(network, rows[:batch_size], rows, classify.collate_with(0), conf, work, loss)
+    assert outcome.valid_loss == pytest.approx(float(wanted), rel=1e-5)
