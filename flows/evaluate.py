@@ -11,12 +11,14 @@ from flows.data import Data
 from tasks.evaluate import steps as evaluate
 
 
-def measure(recipe: Recipe, data: Data, kind: str, model: Any) -> Any:
-    """The evaluation of a model directory: of the candidate and, on the same items, of the champion."""
+def measure(recipe: Recipe, data: Data, kind: str, model: Any, start: Any = None) -> Any:
+    """The evaluation of a model directory: of the candidate, beside the model that it was fine-tuned from where that is
+    its baseline, and, on the same items, of the champion."""
     if kind == "base":
         return evaluate.evaluate_lm(model, data.evalset, conf=recipe.evaluate.lm)
     if kind == "chat":
-        return evaluate.evaluate_chat(model, data.evalset, conf=recipe.evaluate.chat)
+        beside = (start,) if start is not None else ()
+        return evaluate.evaluate_chat(model, data.evalset, *beside, conf=recipe.evaluate.chat)
     return evaluate.evaluate_classifier(model, data.evalset, data.documents, conf=recipe.evaluate.classifier)
 
 

@@ -17,4 +17,4 @@ def pipeline(recipe: Recipe) -> None:
     names = recipe.release
     for conf, model in ((names.base, base), (names.chat, chat), (names.classifier, classifier)):
         if conf and model:
-            release(recipe, data, conf, model)
+            release(recipe, data, conf, model, base)

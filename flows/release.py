@@ -11,10 +11,10 @@ from flows.evaluate import decide, measure
 from tasks.register import steps as register
 
 
-def release(recipe: Recipe, data: Data, conf: RegisterConf, made: Any) -> None:
-    """evaluate → register → gate → promote."""
+def release(recipe: Recipe, data: Data, conf: RegisterConf, made: Any, base: Any) -> None:
+    """evaluate → register → gate → promote; `base` is what the model was made from."""
     model = made.part("model")
-    evaluation = measure(recipe, data, conf.kind, model)
+    evaluation = measure(recipe, data, conf.kind, model, base.part("model"))
     registered = register.register_model(model, evaluation, data.documents, conf=conf)
     incumbent = register.champion_of(conf.name, model)
     theirs = measure(recipe, data, conf.kind, register.weights_of(incumbent)) if incumbent else None

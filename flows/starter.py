@@ -273,7 +273,7 @@ def _tuning(survey: Survey) -> Iterator[str]:
     if chat:
         yield "  chat: {epochs: 1, max_length: 256, learning_rate: 0.003}"
     if classes >= 2:
-        yield "  classify: {epochs: 2, max_length: 64, learning_rate: 0.002, max_per_class: 500}"
+        yield "  classify: {epochs: 3, length_limit: 192, learning_rate: 0.002, max_per_class: 1000}"
     yield "release:"
     if chat:
         yield "  chat: {name: '${name}-chat', kind: chat}"

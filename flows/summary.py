@@ -18,6 +18,9 @@ SHOWN, LENGTH = 4, 150
 
 def summarise(console: Console, record: dict[str, Any], outcomes: list[Any]) -> None:
     """Print the summary of a run that was completed, refused or stopped at --until."""
+    for outcome in outcomes:
+        if outcome.state == "refused":
+            console.print(f"refused: {outcome.message.partition(chr(10))[0]}", markup=False)
     console.print()
     console.print(summary_table(outcomes))
     for step, metrics in record["metrics"].items():

@@ -53,6 +53,7 @@ finetune:
   classify:
     max_per_class: 80
     min_per_class: 10
+    length_limit: 64
     epochs: 1
     batch_size: 4
     run: {{threads: 1, checkpoint_every: 4, log_every: 1}}
@@ -61,11 +62,11 @@ evaluate:
   chat: {{run: {{threads: 1}}, resamples: 200}}
   classifier: {{run: {{threads: 1}}, resamples: 200}}
   gates:
-    lm: {{min_items: 10}}
-    chat: {{min_items: 2}}
-    classifier: {{min_items: 10}}
+    lm: {{min_items: 10, floors: []}}
+    chat: {{min_items: 2, floors: []}}
+    classifier: {{min_items: 10, floors: []}}
 """
-"""The demo's chain, all stages, on little text with a very small model."""
+"""The demo's chain, all stages, on little text with a very small model, which need not beat any baseline."""
 
 WORDS = """
 harbour lantern morning river carried quiet letter garden stone window teacher market winter answer bridge small captain

@@ -106,17 +106,47 @@ class GateConf(Conf):
     seed: int = Field(0, ge=0)
     """Seed of the bootstrap."""
     min_items: int = Field(30, ge=1)
-    """With fewer items than this no comparison is trusted, and the candidate is refused."""
+    """With fewer items than this no comparison is trusted, and the candidate is refused, a first model too."""
+    floors: tuple[str, ...] = ()
+    """Baselines that a candidate has to beat, a first model too: the interval of its gain over each, on the same items,
+    lies above 0. [] asks for none."""
+
+
+class LmGate(GateConf):
+    """The gate of a language model."""
+
+    metric: Literal["bits_per_byte", "nats"] = "bits_per_byte"
+    """What is compared, on the same items: bits per byte or nats (mean loss of a document), both better low."""
+    floors: tuple[Literal["gzip"], ...] = ("gzip",)
+    """What it has to beat, or []: gzip -9 of the same text."""
+
+
+class ChatGate(GateConf):
+    """The gate of a chat model."""
+
+    metric: Literal["bits_per_byte", "nats"] = "bits_per_byte"
+    """What is compared, on the same items: bits per byte or nats (mean loss of a conversation), both better low."""
+    floors: tuple[Literal["untuned"], ...] = ("untuned",)
+    """What it has to beat, or []: the model that it was fine-tuned from, on the same answers."""
+
+
+class ClassifierGate(GateConf):
+    """The gate of a classifier."""
+
+    metric: Literal["nats", "accuracy", "macro_f1"] = "accuracy"
+    """What is compared, on the same items: nats (mean loss) are better low, the others high."""
+    floors: tuple[Literal["majority", "naive_bayes"], ...] = ("majority", "naive_bayes")
+    """What it has to beat, or []: the most frequent class, and naive Bayes trained on the same documents."""
 
 
 class GatesConf(Conf):
     """A gate for each kind of model."""
 
-    lm: GateConf = GateConf(metric="bits_per_byte")
+    lm: LmGate = LmGate()
     """The pretrained language model."""
-    chat: GateConf = GateConf(metric="bits_per_byte")
+    chat: ChatGate = ChatGate()
     """The chat model, on its answers."""
-    classifier: GateConf = GateConf(metric="accuracy")
+    classifier: ClassifierGate = ClassifierGate()
     """The classifier."""
 
 

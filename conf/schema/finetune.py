@@ -175,8 +175,23 @@ class AugmentConf(Conf):
 class ClassifyConf(TuneConf):
     """Fine-tuning a classifier of labelled documents."""
 
-    max_length: int = Field(256, ge=8)
-    """Longest example in tokens; the rest is cut off. At most the model's context."""
+    epochs: int = Field(3, ge=1)
+    """Passes over the examples, at most."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Highest learning rate, reached after warm-up; falls along a cosine to zero."""
+    pooling: Literal["auto", "mean", "mean_max", "first", "last"] = "auto"
+    """What the head reads of the states of a text's tokens: their mean, the mean and the largest value of each
+    dimension, or one token's. auto: the mean of a causal model; the head that an encoder brings along."""
+    ngrams: int = Field(2, ge=0, le=4)
+    """Beside the states the head reads runs of up to so many tokens, by a linear classifier (fastText's); 0: states
+    alone. What single words give away a small network would see late. Not with the head that an encoder brings."""
+    buckets: int = Field(65_536, ge=1)
+    """Runs of each length that are told apart; more share a place by their hash."""
+    max_length: Annotated[int, Field(ge=8)] | Literal["auto"] = "auto"
+    """Longest example in tokens; the rest is cut off. At most the model's context. auto: so long that 95 of 100
+    training texts are whole, if neither the context nor length_limit is shorter."""
+    length_limit: int = Field(512, ge=8)
+    """Most tokens that max_length=auto takes: training takes as much longer as texts are."""
     max_per_class: int | None = Field(None, ge=1)
     """Most training examples of one class, in order of id; None for all."""
     min_per_class: int = Field(20, ge=1)
@@ -189,8 +204,9 @@ class ClassifyConf(TuneConf):
     """Changed copies of the training examples, after balancing; None for none."""
     patience: int = Field(3, ge=1)
     """Stop after this many evaluations without a better loss; the best weights are kept."""
-    mask_labels: bool = True
-    """Hide the labels' own names in the text, so that the name cannot give the answer away."""
+    mask_labels: bool = False
+    """Hide the labels' own names in the text, so that the name cannot give the answer away: where labels are names of
+    things that the text is about."""
     masked_words: tuple[str, ...] = ()
     """Further words to hide: import names and nicknames."""
     mask: str = Field("LIB", min_length=1)

@@ -40,8 +40,11 @@ def score(model: Any, tokenizer: Any, table: pl.DataFrame, conf: ChatEval) -> pl
     return items.filter((pl.col("bytes") > 0) & (pl.col("tokens") > 0))
 
 
-def run(model: Path, evalset: Path, conf: ChatEval, work: Workdir) -> Stats:
-    """Score the held-out conversations; write metrics.json, items.parquet and samples.json."""
+def run(model: Path, evalset: Path, conf: ChatEval, work: Workdir, start: Path | None = None) -> Stats:
+    """Score the held-out conversations; write metrics.json, items.parquet and samples.json.
+
+    `start` is what the model was fine-tuned from: its nats on the same tokens stand beside the model's, untuned_nats.
+    """
     device = scoring.settle(conf.run)
     output.read_task(model, "chat")
     table = pl.read_parquet(evalset, columns=["id", "messages"]).filter(pl.col("messages").list.len() > 1)
@@ -54,6 +57,11 @@ def run(model: Path, evalset: Path, conf: ChatEval, work: Workdir) -> Stats:
     metrics = with_interval("bits_per_byte", columns, bits_per_byte, *settings)
     metrics |= with_interval("perplexity", columns, perplexity, *settings)
     metrics["nats_per_byte"] = float(columns[:, 0].sum() / columns[:, 1].sum())
+    if start is not None:
+        before = score(scoring.load_causal(start, device), tokenizer, table, conf)
+        items = items.with_columns(before["nats"].alias("untuned_nats"))
+        columns = before.select("nats", "bytes", "tokens").to_numpy().astype(np.float64)
+        metrics |= with_interval("untuned_bits_per_byte", columns, bits_per_byte, *settings)
     metrics = output.rounded(metrics)
     asked = Encoder(tokenizer).conversations([[{"role": "user", "content": text}] for text in conf.prompts], ask=True)
     starts = [(prompt, one.ids) for prompt, one in zip(conf.prompts, asked, strict=True)]

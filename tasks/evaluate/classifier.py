@@ -17,7 +17,11 @@ from tasks.core.errors import DataError
 from tasks.core.step import Stats, Workdir
 from tasks.evaluate import baseline, output, quality, scoring
 from tasks.evaluate.bootstrap import Floats
+from tasks.models import pooled_classifier as pooled_classifier  # transformers learns to load it
 from tasks.text.encode import Encoder
+
+OF_BASELINES = ("accuracy", "macro_f1", "roc_auc", "accuracy_lo", "accuracy_hi")
+"""Which measures of the baselines are told."""
 
 
 def known(table: pl.LazyFrame, task: dict[str, Any]) -> pl.DataFrame:
@@ -50,7 +54,9 @@ def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], task: dict[s
         for batch in scoring.followed(scoring.batches(whole, batch_tokens)):
             width = batch[0][2]
             filled = [[*ids[n], *[pad] * (width - len(ids[n]))] for n, *_ in batch]
-            logits = model(input_ids=torch.tensor(filled, device=model.device), use_cache=False).logits.double()
+            mask = [[1] * len(ids[n]) + [0] * (width - len(ids[n])) for n, *_ in batch]
+            tokens, mask = (torch.tensor(rows, device=model.device) for rows in (filled, mask))
+            logits = model(input_ids=tokens, attention_mask=mask).logits.double()
             result[[n for n, *_ in batch]] = torch.softmax(logits, dim=-1).cpu().numpy()
     return result
 
@@ -63,17 +69,22 @@ def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval,
     table = known(everything, task)
     if table.is_empty():
         raise DataError(f"the evaluation set holds no document labelled with one of {task['labels']}")
-    network = AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32, local_files_only=True)
+    network: Any = AutoModelForSequenceClassification.from_pretrained(
+        model, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    )
     network = network.to(device).eval()
     tokenizer = scoring.load_tokenizer(model)
     predicted = probabilities(network, tokenizer, table["text"].to_list(), task, conf.batch_tokens)
-    truth = table["number"].to_numpy()
-    metrics = quality.measure(predicted, truth, conf) | _baselines(table, train, task, conf)
+    guesses, truth = _baselines(table, train, task, conf), table["number"].to_numpy()
+    metrics = quality.measure(predicted, truth, conf)
+    for name, guess in guesses.items():
+        found = quality.measure(guess, truth, conf)
+        metrics |= {f"{name}_{metric}": value for metric, value in found.items() if metric in OF_BASELINES}
     metrics["unknown_labels"] = float(
         everything.filter(pl.col("label").is_not_null()).select(pl.len()).collect().item() - table.height
     )
     metrics = output.rounded(metrics)
-    _write(table, predicted, task["labels"], work)
+    _write(table, predicted, guesses, task["labels"], work)
     output.write_json(work / "calibration.json", quality.calibration(predicted, truth, conf.bins))
     output.write_json(work / "metrics.json", metrics)
     work.log_metrics(metrics)
@@ -82,32 +93,33 @@ def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval,
 
 def _baselines(
     table: pl.DataFrame, train: Sequence[Path], task: dict[str, Any], conf: ClassifierEval
-) -> dict[str, float]:
-    seen, classes, truth = training_documents(train, task), len(task["labels"]), table["number"].to_numpy()
+) -> dict[str, Floats]:
+    """What each baseline, trained on what the model was trained on, takes the documents for: probabilities."""
+    seen, classes = training_documents(train, task), len(task["labels"])
     labels = seen["number"].to_list()
-    guesses = {
+    return {
         "majority": baseline.majority(labels, classes, table.height),
         "naive_bayes": baseline.naive_bayes(
             seen["text"].to_list(), labels, table["text"].to_list(), classes, conf.smoothing, conf.vocabulary
         ),
     }
-    return {
-        f"{name}_{metric}": value
-        for name, guess in guesses.items()
-        for metric, value in quality.measure(guess, truth, conf).items()
-        if metric in ("accuracy", "macro_f1", "roc_auc", "accuracy_lo", "accuracy_hi")
-    }
 
 
-def _write(table: pl.DataFrame, predicted: Floats, labels: Sequence[str], work: Workdir) -> None:
+def _columns(predicted: Floats, truth: quality.Labels, labels: Sequence[str], prefix: str = "") -> list[pl.Series]:
+    guess = predicted.argmax(axis=1)
+    return [
+        pl.Series(f"{prefix}predicted", [labels[n] for n in guess], dtype=pl.String),
+        pl.Series(f"{prefix}nats", quality.nats(predicted, truth), dtype=pl.Float64),
+        pl.Series(f"{prefix}correct", guess == truth, dtype=pl.Boolean),
+    ]
+
+
+def _write(
+    table: pl.DataFrame, predicted: Floats, guesses: dict[str, Floats], labels: Sequence[str], work: Workdir
+) -> None:
     truth, guess = table["number"].to_numpy(), predicted.argmax(axis=1)
-    items = table.select(
-        "id",
-        "label",
-        pl.Series("predicted", [labels[n] for n in guess], dtype=pl.String),
-        pl.Series("nats", quality.nats(predicted, truth), dtype=pl.Float64),
-        pl.Series("correct", guess == truth, dtype=pl.Boolean),
-    )
+    beside = [column for name, one in guesses.items() for column in _columns(one, truth, labels, f"{name}_")]
+    items = table.select("id", "label", *_columns(predicted, truth, labels), *beside)
     items.write_parquet(work / "items.parquet", compression="zstd")
     matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(matrix, (truth, guess), 1)

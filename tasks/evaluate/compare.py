@@ -1,4 +1,4 @@
-"""Is the candidate better than the incumbent? A paired bootstrap on the same evaluation items.
+"""Is the candidate better than another model? A paired bootstrap on the same evaluation items.
 
 Items are drawn with replacement and both models are measured on each draw (Efron & Tibshirani 1993, An Introduction to
 the Bootstrap; Koehn 2004, Statistical Significance Tests for Machine Translation Evaluation), so that how hard an item
@@ -10,12 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from conf.schema.evaluate import GateConf
 from tasks.core.errors import ArtifactError
 from tasks.evaluate import quality
 from tasks.evaluate.bootstrap import Floats, interval, resampled_sums
@@ -56,13 +54,12 @@ METRICS: dict[str, Metric] = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same items. `gain` is the difference turned so that more is better for the candidate."""
+    """Two models on the same items."""
 
     candidate: float
     incumbent: float
-    difference: float
-    """candidate - incumbent."""
     gain: float
+    """Their difference, turned so that more is better for the candidate."""
     low: float
     """Of the gain's two-sided percentile interval."""
     high: float
@@ -104,45 +101,15 @@ def paired_bootstrap(
     value, other = (float(chosen.value(side.sum(axis=0))) for side in sides)
     low, high = interval(drawn, confidence)
     p = (int((drawn <= 0).sum()) + 1) / (resamples + 1)
-    return Comparison(value, other, value - other, sign * (value - other), low, high, p, ours.height)
+    return Comparison(value, other, sign * (value - other), low, high, p, ours.height)
 
 
-def decide(candidate: pl.DataFrame, incumbent: pl.DataFrame | None, conf: GateConf) -> dict[str, Any]:
-    """The gate's decision as JSON, its reasons as sentences. Without an incumbent the candidate is the first."""
-    head: dict[str, Any] = {"rule": conf.rule, "metric": conf.metric, "margin": conf.margin}
-    if incumbent is None:
-        reason = "There is no incumbent: the candidate is the first."
-        return {"accepted": True, "first": True, **head, "items": candidate.height, "reasons": [reason]}
-    found = paired_bootstrap(candidate, incumbent, conf.metric, conf.seed, conf.resamples, conf.confidence)
-    accepted, reasons = _judge(found, conf)
-    return {
-        "accepted": accepted,
-        "first": False,
-        **head,
-        "items": found.items,
-        "candidate": found.candidate,
-        "incumbent": found.incumbent,
-        "difference": found.difference,
-        "gain": found.gain,
-        "interval": [found.low, found.high],
-        "confidence": conf.confidence,
-        "p": found.p,
-        "reasons": reasons,
-    }
+def of_baseline(items: pl.DataFrame, baseline: str, metric: str) -> pl.DataFrame:
+    """What the baseline makes of the same items: its columns, `BASELINE_COLUMN`, in place of the model's.
 
-
-def _judge(found: Comparison, conf: GateConf) -> tuple[bool, list[str]]:
-    seen = (
-        f"On the same {found.items} items the candidate has {conf.metric} {found.candidate:.4f}, the incumbent "
-        f"{found.incumbent:.4f}: a gain of {found.gain:+.4f} ({conf.confidence:.0%} interval {found.low:+.4f} to "
-        f"{found.high:+.4f}, p = {found.p:.4f})."
-    )
-    if found.items < conf.min_items:
-        return False, [seen, f"{found.items} items are too few to trust a comparison: min_items is {conf.min_items}."]
-    if conf.rule == "superior":
-        accepted = found.low > 0
-        verdict = "lies above 0: the candidate is superior" if accepted else "does not lie above 0: not proven superior"
-    else:
-        accepted = found.low >= -conf.margin
-        verdict = f"{'stays' if accepted else 'does not stay'} within {conf.margin:g} of the incumbent"
-    return accepted, [seen, f"The interval {verdict}."]
+    Raises `ArtifactError` if the baseline was not measured on them.
+    """
+    own = {f"{baseline}_{name}": name for name in items.columns if f"{baseline}_{name}" in items.columns}
+    if not set(METRICS[metric].needs) & set(own.values()):
+        raise ArtifactError(f"the evaluation has not measured {baseline}: {metric} cannot be compared with it")
+    return items.drop(own.values()).rename(own)

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import polars as pl
 
 from conf.schema.evaluate import GateConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError
+from tasks.core.figures import BASELINES, change, number
 from tasks.core.step import Stats, Workdir
-from tasks.evaluate.compare import decide
+from tasks.evaluate.compare import Comparison, of_baseline, paired_bootstrap
 from tasks.evaluate.output import write_json
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was asked of the candidate."""
+
+    holds: bool
+    short: str
+    """What goes behind "it", as "does not beat naive Bayes (…)"; empty if there is nothing to say of it."""
+    reasons: tuple[str, ...]
+    """In whole sentences."""
+    figures: dict[str, Any]
+    """Into the decision."""
 
 
 def run(candidate: Artifact, incumbent: Artifact | None, conf: GateConf, work: Workdir) -> Stats:
@@ -23,3 +40,84 @@ def run(candidate: Artifact, incumbent: Artifact | None, conf: GateConf, work: W
         print(reason, flush=True)
     write_json(work / "decision.json", decision)
     return decision
+
+
+def decide(candidate: pl.DataFrame, incumbent: pl.DataFrame | None, conf: GateConf) -> dict[str, Any]:
+    """The gate's decision as JSON: accepted if there are enough items, each floor holds, and the candidate wins against
+    the incumbent, or is the first.
+
+    Every `difference` and the `interval` beside it are turned alike: more is better for the candidate. `verdict` says
+    in a line what decided, `reasons` in sentences what was found.
+    """
+    floors = [_floor(candidate, name, conf) for name in conf.floors]
+    against = _first() if incumbent is None else _incumbent(candidate, incumbent, conf)
+    found = [_enough(candidate.height, conf), *floors, against]
+    accepted = all(one.holds for one in found)
+    told = [one.short for one in found if one.short and (accepted or not one.holds)]
+    return {
+        "accepted": accepted,
+        "first": incumbent is None,
+        "verdict": "; ".join(told),
+        "rule": conf.rule,
+        "metric": conf.metric,
+        "margin": conf.margin,
+        "min_items": conf.min_items,
+        "confidence": conf.confidence,
+        "items": candidate.height,
+        **against.figures,
+        "floors": [floor.figures for floor in floors],
+        "reasons": [reason for one in (*floors, against, found[0]) for reason in one.reasons],
+    }
+
+
+def _enough(items: int, conf: GateConf) -> Finding:
+    if items >= conf.min_items:
+        return Finding(True, "", (), {})
+    said = f"{items} items are too few to trust: min_items is {conf.min_items}"
+    return Finding(False, f"was measured on too few items ({items}; min_items is {conf.min_items})", (f"{said}.",), {})
+
+
+def _first() -> Finding:
+    return Finding(True, "is the first", ("There is no incumbent: the candidate is the first.",), {})
+
+
+def _floor(candidate: pl.DataFrame, name: str, conf: GateConf) -> Finding:
+    found = _compared(candidate, of_baseline(candidate, name, conf.metric), conf)
+    holds, called = found.low > 0, BASELINES.get(name, name)
+    shown = (
+        f"{conf.metric.replace('_', ' ')} {number(found.candidate)} against {number(found.incumbent)}, difference "
+        f"{change(found.gain)}, {conf.confidence:.0%} interval {change(found.low)} to {change(found.high)}"
+    )
+    verb = "beats" if holds else "does not beat"
+    values = {"candidate": found.candidate, "value": found.incumbent}
+    figures = {"baseline": name, "holds": holds, **values, **_difference(found)}
+    return Finding(holds, f"{verb} {called} ({shown})", (f"The candidate {verb} {called}: {shown}.",), figures)
+
+
+def _incumbent(candidate: pl.DataFrame, incumbent: pl.DataFrame, conf: GateConf) -> Finding:
+    found = _compared(candidate, incumbent, conf)
+    seen = (
+        f"On the same {found.items} items the candidate has {conf.metric} {found.candidate:.4f}, the incumbent "
+        f"{found.incumbent:.4f}: a gain of {found.gain:+.4f} ({conf.confidence:.0%} interval {found.low:+.4f} to "
+        f"{found.high:+.4f}, p = {found.p:.4f})."
+    )
+    if conf.rule == "superior":
+        holds = found.low > 0
+        verdict = "lies above 0: the candidate is superior" if holds else "does not lie above 0: not proven superior"
+        short = f"{'is' if holds else 'is not proven'} superior to the champion"
+    else:
+        holds = found.low >= -conf.margin
+        verdict = f"{'stays' if holds else 'does not stay'} within {conf.margin:g} of the incumbent"
+        short = f"{verdict.removesuffix('incumbent')}champion"
+    short += f" (difference {change(found.gain)}, {conf.confidence:.0%} interval {change(found.low)} to "
+    short += f"{change(found.high)})"
+    figures = {"candidate": found.candidate, "incumbent": found.incumbent, **_difference(found)}
+    return Finding(holds, short, (seen, f"The interval {verdict}."), figures)
+
+
+def _compared(candidate: pl.DataFrame, other: pl.DataFrame, conf: GateConf) -> Comparison:
+    return paired_bootstrap(candidate, other, conf.metric, conf.seed, conf.resamples, conf.confidence)
+
+
+def _difference(found: Comparison) -> dict[str, Any]:
+    return {"difference": found.gain, "interval": [found.low, found.high], "p": found.p}

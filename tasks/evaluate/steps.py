@@ -23,11 +23,14 @@ def evaluate_lm(model: Artifact, evalset: Artifact, conf: LmEval, work: Workdir)
 
 
 @step(track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
-def evaluate_chat(model: Artifact, evalset: Artifact, conf: ChatEval, work: Workdir) -> Stats:
-    """Bits per byte of the answers, and sample answers: → metrics.json, items.parquet, samples.json."""
+def evaluate_chat(model: Artifact, evalset: Artifact, *start: Artifact, conf: ChatEval, work: Workdir) -> Stats:
+    """Bits per byte of the answers, and sample answers: → metrics.json, items.parquet, samples.json.
+
+    One more input may be what the model was fine-tuned from: it is measured on the same answers.
+    """
     from tasks.evaluate import chat
 
-    return chat.run(model.path, evalset / "test.parquet", conf, work)
+    return chat.run(model.path, evalset / "test.parquet", conf, work, *(one.path for one in start))
 
 
 @step(track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from conf.schema.finetune import ClassifyConf
 from tasks.core.errors import DataError
@@ -20,7 +22,11 @@ from tasks.core.step import Stats, Workdir
 from tasks.finetune import export
 from tasks.finetune.augment import copies
 from tasks.finetune.training import Collate, Loss, Row, settle, train
+from tasks.models.pooled_classifier import PooledClassifier, PooledClassifierConfig
 from tasks.text.encode import Encoder
+
+WHOLE = 95
+"""Of 100 training texts so many are not cut, where max_length is auto and nothing else forbids it."""
 
 
 def mask_pattern(labels: Iterable[str], conf: ClassifyConf) -> str:
@@ -96,24 +102,39 @@ def prefix(tokenizer: PreTrainedTokenizerFast) -> list[int]:
 
 
 def encoder(tokenizer: PreTrainedTokenizerFast, pattern: str, conf: ClassifyConf) -> Callable[[Sequence[str]], Any]:
-    """The function from texts to lists of token ids: names hidden, cut to max_length, never empty."""
+    """The function from texts to lists of token ids, whole: names hidden, never empty."""
     hidden, first, encoder = re.compile(pattern), prefix(tokenizer), Encoder(tokenizer)
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
-        masked = [hidden.sub(conf.mask, text) for text in texts]
-        found = encoder.texts(masked, conf.max_length - len(first))
+        found = encoder.texts([hidden.sub(conf.mask, text) for text in texts])
         return [[*first, *ids] or [export.pad_id(tokenizer)] for ids in found]
 
     return encode
 
 
+def longest(lengths: Sequence[int], context: int | None, conf: ClassifyConf) -> int:
+    """The tokens that a text is cut to, from the lengths of the training texts."""
+    if conf.max_length != "auto":
+        return conf.max_length
+    fitting = math.ceil(float(np.percentile(lengths, WHOLE)))
+    return min(max(fitting, 8), conf.length_limit, context or conf.length_limit)
+
+
+def contradictions(table: pl.DataFrame) -> int:
+    """How many texts come with more than one label."""
+    labels = table.group_by(pl.col("text").str.strip_chars()).agg(pl.col("label").n_unique())
+    return int((labels["label"] > 1).sum())
+
+
 def collate_with(pad: int) -> Collate:
-    """Batches padded on the right; the head reads the last token that is not padding."""
+    """Batches padded on the right, the padding masked."""
 
     def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-        ids = [[*row["input_ids"], *[pad] * (width - len(row["input_ids"]))] for row in rows]
-        return {"input_ids": torch.tensor(ids), "labels": torch.tensor([row["labels"] for row in rows])}
+        sizes = [len(row["input_ids"]) for row in rows]
+        ids = [[*row["input_ids"], *[pad] * (max(sizes) - size)] for row, size in zip(rows, sizes, strict=True)]
+        mask = [[1] * size + [0] * (max(sizes) - size) for size in sizes]
+        labels = torch.tensor([row["labels"] for row in rows])
+        return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": labels}
 
     return collate
 
@@ -167,7 +188,8 @@ def run(
 
     `translated` are copies of examples as `augment.copies` takes them.
     """
-    export.check_context(model, conf.max_length)
+    if conf.max_length != "auto":
+        export.check_context(model, conf.max_length)
     settle(conf)
     tokenizer = export.load_tokenizer(model)
     chosen = examples(docs, conf)
@@ -176,10 +198,14 @@ def run(
     valid = _rows(labelled([doc / "valid" / "docs.parquet" for doc in docs], None), names, encode)
     if not valid:
         raise DataError(f"the valid part holds no document labelled with one of {names}: early stopping needs some")
-    network = build(model, names, export.pad_id(tokenizer))
+    network = build(model, names, export.pad_id(tokenizer), conf)
+    hidden = chosen.hidden(conf)
     if conf.augment:
-        table = pl.concat([table, copies(chosen.hidden(conf), conf.augment, conf.seed, translated)])
+        table = pl.concat([table, copies(hidden, conf.augment, conf.seed, translated)])
     rows = _rows(table, names, encode)
+    sizes = [len(row["input_ids"]) for row in rows]
+    length = longest(sizes, export.context_of(model), conf)
+    rows, valid = _cut(rows, length), _cut(valid, length)
     loss, collate = weighted_loss([*chosen.found.values()], conf), collate_with(export.pad_id(tokenizer))
     outcome = train(network, rows, valid[: conf.max_valid], collate, conf, work, loss, conf.patience)
     network.load_state_dict(load_file(outcome.chosen / "model.safetensors"))
@@ -189,7 +215,7 @@ def run(
         "mask_pattern": chosen.pattern,
         "mask": conf.mask,
         "prefix": prefix(tokenizer),
-        "max_length": conf.max_length,
+        "max_length": length,
         "max_per_class": conf.max_per_class,
     }
     export.save(network.cpu(), model, work / "model", task)
@@ -198,28 +224,53 @@ def run(
         "classes": chosen.found,
         "examples": _sizes(table, names),
         "left_out_labels": chosen.left_out,
+        "contradictions": contradictions(hidden),
+        "max_length": length,
+        "cut": sum(size > length for size in sizes),
+        "pooling": getattr(network.config, "pooling", "of the encoder"),
         "steps": outcome.steps,
         "best_step": int(outcome.chosen.name.rpartition("-")[2]),
         "metrics": {"valid_loss": outcome.valid_loss},
     }
 
 
-def build(model: Path, names: Sequence[str], pad: int) -> PreTrainedModel:
-    """The pretrained body with a fresh linear head on the last token's state."""
-    network: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        model,
-        dtype=torch.float32,
-        local_files_only=True,
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
-        pad_token_id=pad,
+def build(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> PreTrainedModel:
+    """The pretrained body with a fresh head on its states, pooled as `conf.pooling` says."""
+    labels: dict[str, Any] = {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+        "pad_token_id": pad,
+    }
+    body: Any
+    if conf.pooling == "auto" and not is_causal(model):
+        body = AutoModelForSequenceClassification.from_pretrained(
+            model, dtype=torch.float32, local_files_only=True, **labels
+        )
+        return cast(PreTrainedModel, body)
+    body = AutoModel.from_pretrained(model, dtype=torch.float32, local_files_only=True)
+    # where the body was read from is left out: equal models have equal bytes
+    about = {name: value for name, value in body.config.to_diff_dict().items() if not name.startswith("_")}
+    pooling = "mean" if conf.pooling == "auto" else conf.pooling
+    network = PooledClassifier(
+        PooledClassifierConfig(about, pooling, ngrams=conf.ngrams, buckets=conf.buckets if conf.ngrams else 0, **labels)
     )
+    network.body.load_state_dict(body.state_dict())
     return network
+
+
+def is_causal(model: Path) -> bool:
+    """Whether the model in a folder was trained to continue text."""
+    known = json.loads((model / "config.json").read_text()).get("architectures") or [""]
+    return str(known[0]).endswith("ForCausalLM")
 
 
 def _sizes(table: pl.DataFrame, names: Sequence[str]) -> dict[str, int]:
     counts = dict(table["label"].value_counts().iter_rows())
     return {name: counts.get(name, 0) for name in names}
+
+
+def _cut(rows: Sequence[Row], length: int) -> list[Row]:
+    return [{**row, "input_ids": row["input_ids"][:length]} for row in rows]
 
 
 def _rows(table: pl.DataFrame, names: Sequence[str], encode: Callable[[Sequence[str]], Any]) -> list[Row]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core import links
-from tasks.core.figures import BEGINNING, change, number
+from tasks.core.figures import BASELINES, BEGINNING, change, number
 from tasks.core.pages import Made, Run
 from tasks.pages.markdown import Markup, cell, code, interval, join, link, plain, table, with_intervals
 from tasks.pages.plots import read_rows
@@ -21,7 +21,6 @@ ROOM = {"how": 80, "prompt": 120, "text": 300}
 """Most characters of each part of a sample."""
 UNSHOWN = ("time", "skipped_updates", "tokens_per_second_per_device", "seconds_left")
 """What a page's curve leaves out: of use while it is drawn, or the same as another column."""
-BASELINES = ("majority", "naive_bayes")
 
 
 def pictures(folder: Path) -> str:
@@ -117,10 +116,8 @@ def _beside(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         rows.append({"measure": name.replace("_", " "), "who": Markup("**the model**"), "value": metrics[name]})
         rows[-1]["95 % interval"] = interval(metrics, name)
-        others = {"gzip -9": "gzip_bits_per_byte"} if name == "bits_per_byte" else {}
-        others |= {baseline.replace("_", " "): f"{baseline}_{name}" for baseline in BASELINES}
-        for who, known in others.items():
-            if known in metrics:
+        for baseline, who in BASELINES.items():
+            if (known := f"{baseline}_{name}") in metrics:
                 rows.append({"measure": "", "who": who, "value": metrics[known]})
                 rows[-1]["95 % interval"] = interval(metrics, known)
     return rows
@@ -131,25 +128,33 @@ def gate(run: Run, made: Made) -> str:
     found = made.stats
     verdict = "Accepted" if found["accepted"] else "Refused"
     rule = Markup(f"{plain(found['rule'].replace('_', ' '))} on {code(found['metric'])}")
-    rows: list[dict[str, Any]] = [{"": "rule", "value": rule}]
-    if not found.get("first"):
-        low, high = found["interval"]
-        rows += [
-            {"": "candidate", "value": found["candidate"]},
-            {"": "champion", "value": found["incumbent"]},
-            {"": "gain (more is better)", "value": change(found["gain"])},
-            {"": f"{found['confidence']:.0%} interval of the gain", "value": f"{change(low)} to {change(high)}"},
-            {"": "p (no gain)", "value": found["p"]},
-            {"": "margin", "value": f"{found['margin']:g}"},
-        ]
-    rows.append({"": "items", "value": found["items"]})
+    rows: list[dict[str, Any]] = [{"": "rule", "value": rule}, {"": "margin", "value": f"{found['margin']:g}"}]
+    rows += [{"": "items", "value": found["items"]}, {"": "items at least", "value": found["min_items"]}]
+    beside = [] if found["first"] else [_against("the champion", found["incumbent"], found, found["confidence"])]
+    for floor in found["floors"]:
+        who = BASELINES.get(floor["baseline"], floor["baseline"])
+        row = _against(who, floor["value"], {**found, **floor}, found["confidence"])
+        beside.append({**row, "floor": "holds" if floor["holds"] else Markup("**does not hold**")})
     return join(
-        f"# Gate: {verdict.lower()}",
-        f"**{verdict}.** {found['reasons'][-1]}",
+        f"# Gate: {verdict.lower()}: the candidate {plain(found['verdict'])}",
+        table(beside),
         table(rows),
         "\n".join(f"- {reason}" for reason in found["reasons"]) if len(found["reasons"]) > 1 else None,
         footer(run, made),
     )
+
+
+def _against(who: str, value: float, found: Mapping[str, Any], confidence: float) -> dict[str, Any]:
+    """A row of what the candidate was compared with; a difference above 0 means that the candidate is better."""
+    low, high = found["interval"]
+    return {
+        "against": who,
+        "candidate": found["candidate"],
+        "its": value,
+        "difference (more is better)": change(found["difference"]),
+        f"{confidence:.0%} interval": f"{change(low)} to {change(high)}",
+        "p (no gain)": found["p"],
+    }
 
 
 def version(run: Run, made: Made) -> str:

@@ -10,9 +10,11 @@ from tasks.core.bench import Outcome
 from tasks.core.figures import number, seconds
 from tasks.core.history import PRIMARY
 from tasks.core.pages import Run
-from tasks.pages.markdown import code, fence, interval, join, link, table, warnings
+from tasks.pages.markdown import code, fence, interval, join, link, plain, table, warnings
 
 REGISTERED = ("register_model", "promote_model")
+ROOM = 400
+"""Most characters of a refusal in the heading."""
 
 
 def summary(run: Run, state: str, outcomes: Sequence[Outcome]) -> str:
@@ -22,8 +24,9 @@ def summary(run: Run, state: str, outcomes: Sequence[Outcome]) -> str:
     counts = f"{made} made, {states.count('cached')} reused" + (f", {failed} failed" if failed else "")
     wrong = [outcome for outcome in outcomes if outcome.state in ("failed", "refused")]
     how = "refused by the gate" if state == "completed" and wrong else state
+    refused = [plain(outcome.message.partition("\n")[0], ROOM) for outcome in outcomes if outcome.state == "refused"]
     return join(
-        f"# {run.name}: {how}",
+        f"# {run.name}: {how}{': ' if refused else ''}{'; '.join(refused)}",
         f"**{counts}.**" + ("" if made or state == "failed" else " Nothing had changed."),
         *(f"**{o.label} {o.state}**\n\n{fence(o.message)}" for o in wrong),
         warnings(warned.of(outcomes)),

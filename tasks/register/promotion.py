@@ -102,7 +102,7 @@ def promote_accepted(
         if reasons:
             rows = rows_of(target, compared, decision, reasons)
             told = "\n".join(f"  {key:<11} {value}" for key, value in rows)
-            raise Refused(f"{name} version {target.version} is not promoted\n{told}")
+            raise Refused(f"{name} version {target.version} is not promoted: {_cause(decision, reasons)}\n{told}")
         replaced = json.dumps(present.version if present else None)
         client.set_model_version_tag(name, str(target.version), "fromzero.incumbent", replaced)
         if hours is not None and target.tags.get(approval.STATE) != "approved":
@@ -204,6 +204,12 @@ def _objections(decision: Artifact, taken_down: Entry | None) -> list[str]:
             "only `fromzero promote` brings them back"
         )
     return reasons
+
+
+def _cause(decision: Artifact, reasons: list[str]) -> str:
+    """What decided, on one line."""
+    verdict = "" if decision.stats["accepted"] else decision.stats.get("verdict")
+    return f"it {verdict}" if verdict else reasons[0]
 
 
 def _past_asking(target: ModelVersion, approve: bool, asked: str | None) -> str | None:

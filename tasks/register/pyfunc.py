@@ -7,6 +7,7 @@ column `text` or `prompt`. A language model gives back its continuations, a clas
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -80,7 +81,8 @@ def classify(model: Any, encoder: Encoder, texts: Sequence[str], task: dict[str,
     hidden, found = re.compile(task.get("mask_pattern", r"(?!)")), []
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
     length = int(task.get("max_length", context_length(model)))
-    for ids in prompted(encoder, [hidden.sub(task.get("mask", ""), text) for text in texts], chat=False):
+    for text in encoder.texts([hidden.sub(task.get("mask", ""), text) for text in texts]):
+        ids = [*task.get("prefix", ()), *text] or [model.config.pad_token_id or 0]
         with torch.inference_mode():
             logits = model(input_ids=torch.tensor([ids[:length]], device=model.device)).logits[0].float()
         found.append(dict(zip(labels, logits.softmax(-1).tolist(), strict=True)))
@@ -94,6 +96,9 @@ def load(folder: Path, kind: str) -> tuple[Any, Encoder]:
 
     quiet: Any = logging.disable_progress_bar
     quiet()
+    for network in folder.glob("*_classifier.py"):  # the code of a head that transformers does not have
+        found: Any = importlib.util.spec_from_file_location(network.stem, network)
+        found.loader.exec_module(importlib.util.module_from_spec(found))
     auto: Any = AutoModelForSequenceClassification if kind == "classifier" else AutoModelForCausalLM
     model = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     return model.eval(), Encoder.load(folder)

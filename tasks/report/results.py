@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.artifact import Manifest
+from tasks.core.figures import BASELINES
 from tasks.core.history import PRIMARY, primary_name
 from tasks.report.charts import Mark
 from tasks.report.gather import Run, Step
@@ -20,8 +21,6 @@ NAMES = {
 }
 HIGHER = ("accuracy", "macro_f1", "roc_auc")
 LOWER = ("bits_per_byte", "nats_per_byte", "perplexity", "ece", "nats")
-BASELINES = (("gzip", "gzip\u00a0-9"), ("majority", "majority class"), ("naive_bayes", "naive Bayes"))
-"""Prefixes of metrics that were measured on something simpler than the model, and how it is called."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,22 @@ class Model:
     def baselines(self, metric: str) -> list[tuple[str, Value]]:
         """The same metric of what is simpler than a model."""
         values = self.values()
-        return [(name, values[f"{prefix}_{metric}"]) for prefix, name in BASELINES if f"{prefix}_{metric}" in values]
+        return [(name, values[f"{prefix}_{metric}"]) for prefix, name in BASELINES.items() if f"{prefix}_{metric}" in values]
+
+    def cause(self) -> str:
+        """Why the gate refused it, on one line; empty where the gate did not, or an older one wrote none."""
+        refused = self.state == "refused" and self.decision and not self.decision["accepted"]
+        return str(self.decision.get("verdict", "")) if refused and self.decision else ""
+
+    def beaten_by(self) -> list[str]:
+        """Baselines that it does not beat: those whose floor does not hold, else those with a better value."""
+        floors = {BASELINES.get(one["baseline"], ""): one["holds"] for one in (self.decision or {}).get("floors", ())}
+        head = self.head()
+        return [
+            name
+            for name, value in self.baselines(self.metric)
+            if head and not floors.get(name, self.is_better(head, value))
+        ]
 
     def marks(self) -> list[Mark]:
         """The deciding metric of the model, by source too, the champion's and the baselines', to be drawn."""

@@ -40,6 +40,9 @@ def judge(run: Run, models: Sequence[Model]) -> Verdict:
     if any(model.state == "refused" for model in models) or state == "refused":
         refused = [model.name for model in models if model.state == "refused"]
         head = f"{_listed(refused) or 'A candidate'} {'was' if len(refused) < 2 else 'were'} not promoted"
+        causes = [(model.name, cause) for model in models if model.state == "refused" and (cause := model.cause())]
+        told = [f"it {cause}" if len(refused) < 2 else f"{name} {cause}" for name, cause in causes]
+        head += f": {'; '.join(told)}" if told else ""
         return Verdict("warning", "Refused", head, sentences)
     if waiting := [step for step in run.steps if step.state == "waiting"]:
         names = [model.name for model in models if model.state == "waiting"]
@@ -75,9 +78,10 @@ def sentence(model: Model) -> str:
     others = [(name, value) for name, value in [("the champion before", model.champion())] if value]
     others += model.baselines(model.metric)
     beside = ", ".join(f"{name} {_value(value)}" for name, value in others)
-    beaten_by = [name for name, value in model.baselines(model.metric) if not model.is_better(head, value)]
+    beaten_by = model.beaten_by()
     short = f" It does not beat: {', '.join(beaten_by)}." if beaten_by else ""
     why = f" {model.reasons[-1].removeprefix('reason').strip()}" if model.state == "refused" and model.reasons else ""
+    why = f" It {model.cause()}." if model.cause() else why
     return f"{who} {came}: {unit} {_value(head)}{f'; {beside}' if beside else ''}.{short}{why}"
 
 

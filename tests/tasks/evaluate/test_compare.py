@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import bootstrap
 
 from conf.schema.evaluate import GateConf
 from tasks.core.errors import ArtifactError
-from tasks.evaluate.compare import METRICS, Comparison, decide, paired_bootstrap
+from tasks.evaluate.compare import METRICS, Comparison, paired_bootstrap
+from tasks.evaluate.decision import decide
 
 FAST = {"resamples": 200}
 METRIC = st.sampled_from(sorted(METRICS))
@@ -61,7 +65,8 @@ def test_a_model_that_is_better_on_every_item_is_accepted(metric: str, seed: int
     worse = items(seed)
     better = worse.with_columns(pl.col("nats") * factor)
     decision = decide(better, worse, GateConf(metric=metric, rule="superior", **FAST))
-    assert decision["accepted"] and decision["difference"] < 0 < decision["gain"] and decision["p"] < 0.01
+    assert decision["accepted"] and decision["interval"][0] > 0 and decision["p"] < 0.01
+    assert decision["interval"][0] <= decision["difference"] <= decision["interval"][1]
     assert not decide(worse, better, GateConf(metric=metric, rule="non_inferior", **FAST))["accepted"]
 
 
@@ -92,7 +97,7 @@ def test_pairing_sees_a_small_gain_that_two_separate_intervals_would_not() -> No
 
 
 def test_the_first_candidate_is_accepted_because_there_is_no_incumbent() -> None:
-    decision = decide(items(0, count=3), None, GateConf())
+    decision = decide(items(0), None, GateConf())
     assert decision["accepted"] and decision["first"] and "no incumbent" in decision["reasons"][0]
 
 
@@ -107,7 +112,59 @@ def test_items_without_what_the_metric_needs_are_named() -> None:
         decide(items(0), items(1).drop("nats"), GateConf())
 
 
-def test_too_few_items_are_refused_however_good_the_candidate() -> None:
-    worse = items(0, count=20)
-    decision = decide(worse.with_columns(pl.col("nats") / 2), worse, GateConf(min_items=21))
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("count", [1, 7, 20])
+def test_too_few_items_are_refused_however_good_the_candidate_and_though_it_is_the_first(
+    count: int, first: bool
+) -> None:
+    worse = items(0, count=count)
+    better = worse.with_columns(pl.col("nats") / 2)
+    decision = decide(better, None if first else worse, GateConf(min_items=21))
     assert not decision["accepted"] and "min_items is 21" in decision["reasons"][-1]
+    assert f"too few items ({count}" in decision["verdict"]
+    assert decide(better, None if first else worse, GateConf(min_items=count))["items"] == count
+
+
+def with_baseline(model: pl.DataFrame, baseline: pl.DataFrame) -> pl.DataFrame:
+    """The model's items, those of a baseline beside them."""
+    names = ["predicted", "nats", "correct"]
+    return model.with_columns(baseline[name].alias(f"naive_bayes_{name}") for name in names)
+
+
+def floor(metric: str, **more: Any) -> GateConf:
+    return GateConf(metric=metric, floors=("naive_bayes",), resamples=500, **more)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "nats", "bits_per_byte"])
+def test_the_first_model_is_refused_unless_it_beats_its_baseline(metric: str) -> None:
+    good, bad = items(1, skill=0.95, count=200), items(2, skill=0.4, count=200)
+    worse = decide(with_baseline(bad, good), None, floor(metric))
+    assert not worse["accepted"] and worse["verdict"].startswith("does not beat naive Bayes (")
+    assert worse["floors"][0]["interval"][1] < 0 and not worse["floors"][0]["holds"]
+    better = decide(with_baseline(good, bad), None, floor(metric))
+    assert better["accepted"] and better["first"] and "beats naive Bayes" in better["verdict"]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "nats"])
+def test_a_model_as_good_as_its_baseline_is_refused_whatever_it_wins_against_the_champion(metric: str) -> None:
+    good, bad = items(1, skill=0.9, count=200), items(2, skill=0.3, count=200)
+    decision = decide(with_baseline(good, good), bad, floor(metric))
+    assert not decision["accepted"] and decision["interval"][0] > 0 and decision["floors"][0]["difference"] == 0
+    assert decision["verdict"].startswith("does not beat naive Bayes") and "champion" not in decision["verdict"]
+
+
+def test_a_floor_that_was_not_measured_is_an_error_and_none_is_asked_for_by_an_empty_list() -> None:
+    with pytest.raises(ArtifactError, match="has not measured naive_bayes"):
+        decide(items(0), None, floor("accuracy"))
+    assert decide(items(0), None, GateConf(metric="accuracy", floors=()))["floors"] == []
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_difference_and_interval_are_those_of_an_independent_paired_bootstrap(seed: int) -> None:
+    ours, theirs = items(seed, skill=0.7, count=150), items(seed + 50, skill=0.6, count=150)
+    decision = decide(ours, theirs, GateConf(metric="accuracy", resamples=4000))
+    pair = [table["correct"].to_numpy().astype(float) for table in (ours, theirs)]
+    found = bootstrap(pair, lambda a, b, axis: (a - b).mean(axis), paired=True, n_resamples=4000,
+                      method="percentile", rng=np.random.default_rng(7))  # fmt: skip
+    assert decision["difference"] == pytest.approx(pair[0].mean() - pair[1].mean())
+    assert decision["interval"] == pytest.approx(list(found.confidence_interval), abs=0.015)

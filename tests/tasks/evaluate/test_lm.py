@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 
@@ -36,4 +37,11 @@ def test_bits_per_byte_weighs_documents_by_their_bytes() -> None:
 
 def test_gzip_is_measured_on_all_documents_as_one_stream() -> None:
     text = "the same words over and over. " * 5
-    assert lm.gzip_bits_per_byte([text] * 50) < lm.gzip_bits_per_byte([text]) / 10
+    alone, together = lm.gzip_nats([text]), lm.gzip_nats([text] * 50)
+    assert len(together) == 50 and sum(together) / 50 < sum(alone) / 10
+
+
+@pytest.mark.parametrize("texts", [["a"], ["", "é" * 3, "\n"], [f"line {n % 7} of {n}\n" * (n % 40) for n in range(300)]])
+def test_what_documents_add_to_gzip_sums_up_to_the_size_of_the_whole(texts: list[str]) -> None:
+    whole = gzip.compress("\n".join(texts).encode(), compresslevel=9, mtime=0)
+    assert sum(lm.gzip_nats(texts)) == pytest.approx(8 * len(whole) * math.log(2))

@@ -45,7 +45,7 @@ def evaluations(
     kinds_conf = ClassifierEval(resamples=100, run=RUN)
     return {
         "evaluate_lm": lambda work: evaluate_lm.function(base, held, lm_conf, work),
-        "evaluate_chat": lambda work: evaluate_chat.function(chat, held, chat_conf, work),
+        "evaluate_chat": lambda work: evaluate_chat.function(chat, held, base, conf=chat_conf, work=work),
         "evaluate_classifier": lambda work: evaluate_classifier.function(kinds, held, (docs,), kinds_conf, work),
     }
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from conf.schema.finetune import AugmentConf, ClassifyConf, FinetuneRun
 from tasks.core.errors import DataError
 from tasks.core.step import Workdir
 from tasks.finetune import classify, export
+from tasks.models.pooled_classifier import POOLING
 from tests.tasks.tiny_model import labelled_rows, table
 
 CONF = ClassifyConf(
@@ -25,12 +27,13 @@ CONF = ClassifyConf(
     epochs=8,
     learning_rate=5e-3,
     min_per_class=2,
+    mask_labels=True,
     run=FinetuneRun(device="cpu", threads=1),
 )
 
 
 def hide(text: str, labels: list[str], *words: str) -> str:
-    conf = ClassifyConf(masked_words=words)
+    conf = ClassifyConf(masked_words=words, mask_labels=True)
     return re.sub(classify.mask_pattern(labels, conf), conf.mask, text)
 
 
@@ -54,16 +57,39 @@ def test_no_label_stands_between_separators_after_masking(label: str, gap: str) 
 
 
 def test_with_nothing_to_hide_the_text_stays_as_it_is() -> None:
-    pattern = classify.mask_pattern(["numpy"], ClassifyConf(mask_labels=False))
-    assert re.sub(pattern, "LIB", "numpy is here") == "numpy is here"
+    pattern = classify.mask_pattern(["numpy", "business", "tech"], ClassifyConf())
+    assert re.sub(pattern, "LIB", "numpy in business and tech is here") == "numpy in business and tech is here"
 
 
-def test_a_text_is_cut_to_max_length_behind_the_token_that_documents_begin_with(model_dir: Path) -> None:
+def test_a_text_stands_behind_the_token_that_documents_begin_with(model_dir: Path) -> None:
     tokenizer = export.load_tokenizer(model_dir)
     tokenizer.bos_token = "<|endoftext|>"
     encode = classify.encoder(tokenizer, "(?!)", CONF)
     long, empty = encode(["array " * 100, ""])
-    assert (len(long), long[0], empty) == (32, 0, [0])
+    assert (len(long) > 100, long[0], empty) == (True, 0, [0])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "context", "limit", "wanted"),
+    [
+        (range(1, 101), 1024, 512, 96),
+        ([5] * 100, 1024, 512, 8),
+        (range(1, 101), 64, 512, 64),
+        (range(1, 10_001), 1024, 300, 300),
+        (range(1, 10_001), None, 512, 512),
+    ],
+)
+def test_the_length_comes_from_the_texts_and_is_bounded_by_context_and_cost(
+    lengths: list[int], context: int | None, limit: int, wanted: int
+) -> None:
+    assert classify.longest(lengths, context, ClassifyConf(length_limit=limit)) == wanted
+    assert classify.longest(lengths, context, ClassifyConf(max_length=17)) == 17
+
+
+def test_equal_texts_with_two_labels_are_counted_once_each() -> None:
+    rows = [("same", "a"), ("same ", "b"), ("same", "c"), ("twice", "a"), ("twice", "a"), ("alone", "b")]
+    assert classify.contradictions(table([{"text": text, "label": label} for text, label in rows])) == 1
+    assert classify.contradictions(table([{"text": text, "label": label} for text, label in rows[3:]])) == 0
 
 
 def test_at_most_so_many_documents_of_a_label_are_taken_in_order_of_id(tmp_path: Path) -> None:
@@ -123,13 +149,56 @@ def test_without_balance_all_classes_weigh_the_same() -> None:
         assert loss(logits, torch.tensor([1, 1])) == loss({"logits": -logits["logits"]}, torch.tensor([0, 0]).flip(0))
 
 
-def test_the_head_reads_the_last_token_that_is_not_padding(model_dir: Path) -> None:
-    model = classify.build(model_dir, ["a", "b"], pad=0)
+@pytest.mark.parametrize("pooling", ["auto", "mean", "mean_max", "first", "last"])
+@pytest.mark.parametrize("ngrams", [0, 3])
+def test_padding_changes_nothing_and_the_stored_head_says_the_same(
+    model_dir: Path, tmp_path: Path, pooling: str, ngrams: int
+) -> None:
+    model = classify.build(model_dir, ["a", "b"], 0, ClassifyConf(pooling=pooling, ngrams=ngrams, buckets=50))
+    for table in model.wide.tables if model.wide else ():
+        torch.nn.init.normal_(table.weight)
     batch = classify.collate_with(0)([{"input_ids": [5, 6, 7], "labels": 0}, {"input_ids": [5] * 9, "labels": 1}])
+    model.save_pretrained(tmp_path)
+    stored = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     with torch.no_grad():
-        padded = model(input_ids=batch["input_ids"]).logits[0]
-        alone = model(input_ids=torch.tensor([[5, 6, 7]])).logits[0]
+        padded = model(batch["input_ids"], batch["attention_mask"]).logits[0]
+        alone = stored(input_ids=torch.tensor([[5, 6, 7]])).logits[0]
     torch.testing.assert_close(padded, alone, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("pooling", "changed"), [("mean", True), ("mean_max", True), ("last", False), ("first", False)])
+def test_of_a_causal_model_the_mean_reads_every_token_and_one_token_is_read_alone(
+    model_dir: Path, pooling: str, changed: bool
+) -> None:
+    model = classify.build(model_dir, ["a", "b"], 0, ClassifyConf(pooling=pooling, ngrams=0)).eval()
+    with torch.no_grad():
+        states = model.body(torch.tensor([[5, 6, 7]])).last_hidden_state
+        states[0, 1] += 1.0
+        pooled = torch.cat([pool(states, torch.ones(1, 3)) for pool in POOLING[pooling]], dim=-1)
+        whole = model(torch.tensor([[5, 6, 7]])).logits
+    assert torch.allclose(model.head(pooled), whole) != changed
+
+
+def test_an_encoder_keeps_the_head_that_it_brings_along(model_dir: Path, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForMaskedLM
+
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    BertForMaskedLM(BertConfig(vocab_size=30, **small)).save_pretrained(tmp_path)
+    assert type(classify.build(tmp_path, ["a", "b"], 0, ClassifyConf())).__name__ == "BertForSequenceClassification"
+    pooled = classify.build(tmp_path, ["a", "b"], 0, ClassifyConf(pooling="mean"))
+    assert pooled(torch.tensor([[5, 6, 7]])).logits.shape == (1, 2)
+
+
+def test_two_copies_of_a_model_in_two_folders_give_equal_bytes(model_dir: Path, tmp_path: Path) -> None:
+    written = []
+    for name in ("one", "other"):
+        shutil.copytree(model_dir, tmp_path / name / "base")
+        torch.manual_seed(0)
+        model = classify.build(tmp_path / name / "base", ["a", "b"], 0, ClassifyConf())
+        model.save_pretrained(tmp_path / name / "model")
+        files = sorted((tmp_path / name / "model").iterdir())
+        written.append([(file.name, file.read_bytes()) for file in files])
+    assert written[0] == written[1]
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +214,9 @@ def test_the_classifier_learns_words_that_give_the_label_away(tuned: tuple[Workd
     valid = classify.labelled([docs_dir / "valid" / "docs.parquet"], None)
     task = json.loads((folder / "task.json").read_text())
     encode = classify.encoder(export.load_tokenizer(folder), task["mask_pattern"], CONF)
+    read = [ids[: task["max_length"]] for ids in encode(valid["text"].to_list())]
     with torch.no_grad():
-        guesses = [int(model(input_ids=torch.tensor([ids])).logits.argmax()) for ids in encode(valid["text"].to_list())]
+        guesses = [int(model(input_ids=torch.tensor([ids])).logits.argmax()) for ids in read]
     right = sum(model.config.id2label[n] == label for n, label in zip(guesses, valid["label"], strict=True))
     assert right / len(guesses) > 0.8
 

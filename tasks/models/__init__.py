@@ -1,0 +1,1 @@
+"""Networks of our own: for what no class of transformers computes."""

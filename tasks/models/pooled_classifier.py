@@ -1,0 +1,118 @@
+"""A classifier on what a network makes of all tokens of a text, where transformers' own heads read a single one.
+
+Stands alone: `save_pretrained` puts this file beside the weights, so that the folder loads wherever transformers is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+class PooledClassifierConfig(PretrainedConfig):
+    """The body's config, how its states become one, and which runs of tokens are looked at beside them: `ngrams` is
+    their greatest length (0: none), `buckets` how many of each length are told apart."""
+
+    model_type = "pooled_classifier"
+
+    def __init__(
+        self, body: dict[str, Any] | None = None, pooling: str = "mean", ngrams: int = 0, buckets: int = 0, **more: Any
+    ) -> None:
+        self.body, self.pooling = dict(body or {}), pooling
+        self.ngrams, self.buckets = ngrams, buckets
+        self.max_position_embeddings = self.body.get("max_position_embeddings")
+        super().__init__(**more)
+
+
+def mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(batch, width): over the tokens that are not padding."""
+    return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def largest(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(batch, width): of each dimension the largest value over the tokens that are not padding."""
+    return states.masked_fill(mask[..., None] == 0, torch.finfo(states.dtype).min).amax(1)
+
+
+def at(states: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """(batch, width): the states at one place of each row."""
+    return states[torch.arange(len(states), device=states.device), place]
+
+
+POOLING: dict[str, tuple[Callable[[torch.Tensor, torch.Tensor], torch.Tensor], ...]] = {
+    "mean": (mean,),
+    "mean_max": (mean, largest),
+    "first": (lambda states, mask: at(states, mask.argmax(1)),),
+    "last": (lambda states, mask: at(states, (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)),),
+}
+"""What is made of the states (batch, tokens, width) and the mask (batch, tokens), 1 for text; results are joined."""
+
+
+class Ngrams(torch.nn.Module):
+    """A linear classifier of hashed n-grams of tokens (Joulin et al. 2016, Bag of Tricks for Efficient Text
+    Classification), which a small network learns to see late; beside a body as in Cheng et al. 2016, Wide & Deep."""
+
+    SCALE = 10.0
+    """How much a weight counts: with it all take part at a learning rate that suits the body."""
+
+    def __init__(self, ngrams: int, buckets: int, vocabulary: int, labels: int) -> None:
+        super().__init__()
+        sizes = [min(vocabulary, buckets), *[buckets] * (ngrams - 1)]
+        self.tables = torch.nn.ModuleList(torch.nn.Embedding(size, labels) for size in sizes)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Logits (batch, labels) of ids (batch, tokens) and a mask of 1 for text, 0 for padding."""
+        total = torch.zeros((len(ids), self.tables[0].embedding_dim), device=ids.device)
+        hashed, seen = ids, mask
+        for length, table in enumerate(self.tables, 1):
+            if length > 1:
+                hashed = hashed[:, :-1] * 1_000_003 + ids[:, length - 1 :] * 31
+                seen = seen[:, :-1] * mask[:, length - 1 :]
+            total = total + (table(hashed % table.num_embeddings) * seen[..., None]).sum(1)
+        return self.SCALE * total / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
+
+
+class PooledClassifier(PreTrainedModel):
+    """A body, its states pooled, a linear head; n-grams of tokens beside it."""
+
+    config_class = PooledClassifierConfig
+    base_model_prefix = "body"
+    _supports_sdpa = True
+
+    def __init__(self, config: PooledClassifierConfig) -> None:
+        super().__init__(config)
+        body = AutoConfig.for_model(**config.body)
+        self.body = AutoModel.from_config(body)
+        self.head = torch.nn.Linear(len(POOLING[config.pooling]) * body.hidden_size, config.num_labels)
+        wide = (config.ngrams, config.buckets, body.vocab_size, config.num_labels)
+        self.wide = Ngrams(*wide) if config.ngrams else None
+        self.post_init()
+        for table in self.wide.tables if self.wide else ():
+            torch.nn.init.zeros_(table.weight)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **more: Any,
+    ) -> SequenceClassifierOutput:
+        """Logits (batch, labels). Without a mask every token is text."""
+        states = self.body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        pooled = [pool(states, mask.to(states.dtype)) for pool in POOLING[self.config.pooling]]
+        logits = self.head(torch.cat(pooled, dim=-1))
+        if self.wide is not None:
+            logits = logits + self.wide(input_ids, mask.to(states.dtype))
+        loss = None if labels is None else torch.nn.functional.cross_entropy(logits.float(), labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+AutoConfig.register(PooledClassifierConfig.model_type, PooledClassifierConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(PooledClassifierConfig, PooledClassifier, exist_ok=True)
+PooledClassifierConfig.register_for_auto_class()
+PooledClassifier.register_for_auto_class("AutoModelForSequenceClassification")
