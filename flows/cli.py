@@ -22,7 +22,7 @@ READER_GONE = 141
 """What a shell says of a command whose output nobody reads any more, as in `fromzero logs last | head`."""
 HEADINGS = {
     "Every day": ("init", "plan", "run", "runs", "logs", "cancel", "report"),
-    "Models": ("generate", "chat", "compare", "promote", "rollback"),
+    "Models": ("generate", "chat", "classify", "compare", "promote", "rollback"),
     "Looking": ("show", "rejects", "lineage", "diff", "takedown", "verify", "gc"),
     "Machine": ("doctor", "setup", "up", "status", "down", "deploy", "train-node", "completion"),
 }

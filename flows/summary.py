@@ -12,6 +12,7 @@ from flows.terminal import summary_table
 from tasks.core import figures, funnel, warned
 from tasks.report.costs import prices
 
+ANY_TEXT = "a text to be labelled"
 SHOWN, LENGTH = 4, 150
 """How many samples of each model are shown, and so many characters of each."""
 
@@ -51,19 +52,29 @@ def summarise(console: Console, record: dict[str, Any], outcomes: list[Any]) -> 
         console.print(f"\nwarning: {one}", style="yellow", markup=False)
     if repeated := funnel.again([outcome.stats for outcome in outcomes if outcome.step == "repeat_shard"]):
         console.print(f"\n{repeated}", markup=False)
-    name = record["models"][0]["name"] if record["models"] else None
     spent = figures.seconds(record["seconds"])
     if cost := prices(record.get("config") or {}).said(record.get("cost")):
         spent += f", at a cost of {cost}"
     console.print(f"\n{record['state']} in {spent}  run {record['run']}")
     console.print("look further:")
-    if name:
-        asked = record["config"]["evaluate"]["chat" if record["models"][0]["kind"] == "chat" else "lm"]["prompts"]
-        prompt = asked[0] if asked else "The"
-        console.print(f"  fromzero generate {name}@champion {shlex.quote(prompt)}", markup=False)
-        console.print(f"  fromzero lineage {name}@champion", markup=False)
+    for model in record["models"][:1]:
+        console.print(f"  {_asking(record, model)}", markup=False)
+        console.print(f"  fromzero lineage {_reference(model)}", markup=False)
     console.print(f"  {record['urls'].get('report', 'fromzero report   writes this run on one page')}", markup=False)
     console.print("  fromzero up       Prefect's and MLflow's pages, a worker, the schedules", markup=False)
+
+
+def _reference(model: dict[str, Any]) -> str:
+    """How a command names the model: by its alias, if it has become champion."""
+    return f"{model['name']}@{'champion' if 'champion' in model['aliases'] else model['version']}"
+
+
+def _asking(record: dict[str, Any], model: dict[str, Any]) -> str:
+    """The command that asks a model of its kind."""
+    if model["kind"] == "classifier":
+        return f"fromzero classify {_reference(model)} {shlex.quote(ANY_TEXT)}"
+    prompts = record["config"]["evaluate"]["chat" if model["kind"] == "chat" else "lm"]["prompts"]
+    return f"fromzero generate {_reference(model)} {shlex.quote(prompts[0] if prompts else 'The')}"
 
 
 def _models(console: Console, record: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Registered models: moving the champion, writing with them."""
+"""Registered models: moving the champion, asking them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ TEMPERATURE = click.option(
     "-t", "--temperature", type=click.FloatRange(min=0), default=0.8, show_default=True, help="0 for greedy."
 )
 SEED = click.option("--seed", default=0, show_default=True, help="Of the random choice: the same seed, the same text.")
+
+LABELS_SHOWN = 5
 
 
 @click.command()
@@ -75,6 +77,28 @@ def generate(model: str, prompt: str, max_new_tokens: int, temperature: float, s
     text = prompt.encode(errors="surrogateescape").decode(errors="replace")  # what was typed may be no UTF-8
     register.generate(model, text, max_new_tokens, temperature, seed, lambda text: click.echo(text, nl=False))
     click.echo()
+
+
+@click.command()
+@click.argument("model", metavar="NAME[@champion|@VERSION]", shell_complete=model_refs)
+@click.argument("texts", metavar="TEXT…", nargs=-1, required=True)
+@AS_JSON
+def classify(model: str, texts: tuple[str, ...], as_json: bool) -> None:
+    """Ask a classifier: the labels of each TEXT with their probabilities, the likeliest first.
+
+    \b
+    fromzero classify demo-classifier@champion "Return the shortest path between two nodes."
+    """
+    from tasks.register import steps as register
+
+    open_home()
+    asked = [text.encode(errors="surrogateescape").decode(errors="replace") for text in texts]
+    found = register.classify(model, asked)
+    if as_json:
+        click.echo(json.dumps([{"text": text, "labels": labels} for text, labels in zip(asked, found, strict=True)]))
+        return
+    for labels in found:
+        click.echo("  ".join(f"{label} {share:.3f}" for label, share in list(labels.items())[:LABELS_SHOWN]))
 
 
 @click.command()

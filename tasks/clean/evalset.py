@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from conf.schema.clean import EvalsetConf
 from tasks.clean.documents import DOCUMENTS, TableWriter, read_batches, row_bytes
 from tasks.clean.emptied import why_none
 from tasks.core.errors import DataError
+from tasks.core.figures import count
+from tasks.core.warned import told
 
 
 def freeze(tests: Iterable[Path], out: Path, conf: EvalsetConf, way: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -19,13 +22,24 @@ def freeze(tests: Iterable[Path], out: Path, conf: EvalsetConf, way: Mapping[str
 
     Raises `DataError` if there is no held-out document at all; `way`, what `held_out` counted, says why.
     """
-    chosen = DOCUMENTS.to_frame()
+    chosen, held_out = DOCUMENTS.to_frame(), Counter[str]()
     for path in tests:
         for batch in read_batches(path, DOCUMENTS.names()):
+            held_out.update(batch["source"].to_list())
             chosen = _smallest(pl.concat([chosen, batch]), conf.max_documents)
     if not chosen.height:
         raise DataError(f"no document is held out for evaluation: {why_none(way or {})}")
-    return _write(chosen, out, conf)
+    written = _write(chosen, out, conf)
+    return {**written, **_left_out(held_out, written["sources"], conf)}
+
+
+def _left_out(held_out: Counter[str], sources: dict[str, int], conf: EvalsetConf) -> dict[str, Any]:
+    """How many held-out documents are left out because their source has more than it may, where there are any."""
+    documents = sum(held_out[name] - taken for name, taken in sources.items() if taken == conf.max_documents)
+    if not documents:
+        return {}
+    text = f"{count(documents)} held-out documents are neither measured nor trained on, over {conf.max_documents} a source"
+    return {"left_out": documents, "warnings": [told(text, "data.evalset.max_documents, data.split.test")]}
 
 
 def strike(evalset: Path, out: Path, taken: Iterable[str], conf: EvalsetConf) -> dict[str, Any]:

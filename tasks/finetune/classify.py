@@ -18,7 +18,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification, PreTrain
 
 from conf.schema.finetune import ClassifyConf
 from tasks.core.errors import DataError
+from tasks.core.figures import plural, share
 from tasks.core.step import Stats, Workdir
+from tasks.core.warned import told
 from tasks.finetune import export
 from tasks.finetune.augment import copies
 from tasks.finetune.training import Collate, Loss, Row, settle, train
@@ -27,6 +29,8 @@ from tasks.text.encode import Encoder
 
 WHOLE = 95
 """Of 100 training texts so many are not cut, where max_length is auto and nothing else forbids it."""
+CUT = 0.1
+"""Over this share of texts that are cut is a warning."""
 
 
 def mask_pattern(labels: Iterable[str], conf: ClassifyConf) -> str:
@@ -208,6 +212,7 @@ def run(
     rows, valid = _cut(rows, length), _cut(valid, length)
     loss, collate = weighted_loss([*chosen.found.values()], conf), collate_with(export.pad_id(tokenizer))
     outcome = train(network, rows, valid[: conf.max_valid], collate, conf, work, loss, conf.patience)
+    twice, cut = contradictions(hidden), sum(size > length for size in sizes)
     network.load_state_dict(load_file(outcome.chosen / "model.safetensors"))
     task = {
         "kind": "classification",
@@ -224,14 +229,27 @@ def run(
         "classes": chosen.found,
         "examples": _sizes(table, names),
         "left_out_labels": chosen.left_out,
-        "contradictions": contradictions(hidden),
+        "contradictions": twice,
         "max_length": length,
-        "cut": sum(size > length for size in sizes),
+        "cut": cut,
         "pooling": getattr(network.config, "pooling", "of the encoder"),
         "steps": outcome.steps,
         "best_step": int(outcome.chosen.name.rpartition("-")[2]),
+        "warnings": _warnings(twice, share(cut, len(sizes)) if cut > CUT * len(sizes) else None, length),
         "metrics": {"valid_loss": outcome.valid_loss},
     }
+
+
+def _warnings(twice: int, cut: str | None, length: int) -> list[dict[str, str]]:
+    """What a person should know of the examples: contradictions, and the share that is cut if it is large."""
+    found = []
+    if twice:
+        text = f"{plural(twice, 'training text')} with more than one label: no classifier can learn them"
+        found.append(told(text, "correct the labels in the source, or take one of each away"))
+    if cut:
+        text = f"{cut} of the training texts are longer than {length} tokens: the rest of them is not read"
+        found.append(told(text, "finetune.classify.length_limit or .max_length"))
+    return found
 
 
 def build(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> PreTrainedModel:

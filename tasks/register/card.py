@@ -55,6 +55,7 @@ def description(card: str) -> str:
 
 def _loading(conf: RegisterConf) -> str:
     auto = "AutoModelForSequenceClassification" if conf.kind == "classifier" else "AutoModelForCausalLM"
+    own = ", trust_remote_code=True" if conf.kind == "classifier" else ""  # the head's code lies beside the weights
     return f"""```python
 import mlflow
 model = mlflow.pyfunc.load_model("models:/{conf.name}@champion")
@@ -62,7 +63,7 @@ model.predict(["some text"])
 
 from transformers import {auto}, AutoTokenizer
 folder = mlflow.artifacts.download_artifacts("models:/{conf.name}@champion") + "/artifacts/model"
-model, tokenizer = {auto}.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+model, tokenizer = {auto}.from_pretrained(folder{own}), AutoTokenizer.from_pretrained(folder)
 ```"""
 
 

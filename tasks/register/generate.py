@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
@@ -31,7 +32,7 @@ def generate(
     version = registry.resolve(uri, ref)
     kind = version.tags.get("fromzero.kind", "base")
     if kind == "classifier":
-        raise ConfigError(f"{version.name} is a classifier and writes no text; load it with mlflow.pyfunc.load_model")
+        raise ConfigError(f"{version.name} is a classifier and writes no text: `fromzero classify {ref} TEXT` asks it")
     from tasks.register import pyfunc
 
     with weights_folder(uri, version) as folder:
@@ -46,6 +47,23 @@ def generate(
         seed=seed,
         on_text=on_text,
     )
+
+
+def classify(uri: str, ref: str, texts: Sequence[str]) -> list[dict[str, float]]:
+    """For each text the probabilities of all labels, the likeliest first.
+
+    Raises `ConfigError` if there is no such model or it is no classifier.
+    """
+    version = registry.resolve(uri, ref)
+    if (kind := version.tags.get("fromzero.kind", "base")) != "classifier":
+        raise ConfigError(f"{version.name} is a {kind} model and knows no labels: `fromzero generate {ref} PROMPT` asks it")
+    from tasks.register import pyfunc
+
+    with weights_folder(uri, version) as folder:
+        model, encoder = pyfunc.load(folder, kind)
+        task = json.loads((folder / "task.json").read_text())
+    found = pyfunc.classify(model, encoder, texts, task)
+    return [dict(sorted(one.items(), key=lambda item: -item[1])) for one in found]
 
 
 @contextmanager

@@ -281,6 +281,13 @@ def generate(
     return writing.generate(_uri(), model, prompt, max_new_tokens, temperature, seed, on_text)
 
 
+def classify(model: str, texts: list[str]) -> list[dict[str, float]]:
+    """For each text the probabilities of all labels by the classifier NAME[@ALIAS|@VERSION], the likeliest first."""
+    from tasks.register import generate as writing
+
+    return writing.classify(_uri(), model, texts)
+
+
 def converse(model: str, max_new_tokens: int, temperature: float, seed: int) -> Conversation:
     """A conversation with the chat model NAME[@ALIAS|@VERSION], loaded; raises `ConfigError` if it does not chat."""
     from tasks.register.conversation import Conversation

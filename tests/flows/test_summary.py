@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import shlex
 
 import pytest
 from rich.console import Console
 
+from flows.cli import main
 from flows.summary import summarise
 from tasks.core.bench import Outcome
 from tasks.core.warned import warning
@@ -50,6 +52,39 @@ def test_what_validation_set_aside_is_told_with_its_reason_and_where_to_look() -
     assert "aside" not in said[0]
     assert "1 shard with 40 documents set aside by validation: mine-001.\n  mine-001: rows: 0; [text]: 3\n" in said[1]
     assert "fromzero rejects last --reason quarantine" in said[1]
+
+
+def ended(state: str, kind: str, aliases: list[str]) -> list[str]:
+    """The lines of the summary of a run that made one model."""
+    model = {"name": "mine", "version": 2, "aliases": aliases, "kind": kind, "primary": True}
+    record = {"metrics": {}, "samples": {}, "models": [model], "state": state, "seconds": 2.0, "run": "r", "urls": {}}
+    record["config"] = {"evaluate": {"lm": {"prompts": []}, "chat": {"prompts": []}}}
+    message = "mine version 2 is not promoted: it does not beat naive Bayes (…)\n  candidate  mine version 2"
+    console = Console(file=io.StringIO(), width=200)
+    outcomes = [Outcome("gate", None, "completed"), Outcome("promote_model", None, state, message=message)]
+    summarise(console, record, outcomes)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("kind", ["base", "chat", "classifier"])
+def test_the_first_line_says_what_was_refused_and_why(kind: str) -> None:
+    first = ended("refused", kind, [])[0]
+    assert first == "refused: mine version 2 is not promoted: it does not beat naive Bayes (…)"
+    assert not any(line.startswith("refused: ") for line in ended("completed", kind, ["champion"]))
+
+
+@pytest.mark.parametrize(("kind", "verb"), [("base", "generate"), ("chat", "generate"), ("classifier", "classify")])
+@pytest.mark.parametrize(("aliases", "ref"), [(["champion"], "mine@champion"), (["previous"], "mine@2"), ([], "mine@2")])
+def test_what_is_recommended_suits_the_kind_of_model_and_names_a_version_that_is_there(
+    kind: str, verb: str, aliases: list[str], ref: str
+) -> None:
+    lines = ended("completed", kind, aliases)
+    (words,) = [shlex.split(line) for line in lines if line.startswith(f"  fromzero {verb} ")]
+    assert words[:3] == ["fromzero", verb, ref] and len(words) == 4
+    command = main.commands[verb]
+    with command.make_context(verb, words[2:]) as context:  # click takes it
+        assert context.params["model"] == ref
+    assert f"  fromzero lineage {ref}" in lines
 
 
 @pytest.mark.parametrize(

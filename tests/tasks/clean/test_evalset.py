@@ -43,6 +43,18 @@ def test_an_id_is_taken_once_and_counted(tmp_path: Path, documents) -> None:
     assert stats == {"name": "main", "version": 3, "documents": 2, "bytes": 6, "sources": {"docs": 2}}
 
 
+@pytest.mark.parametrize(("limit", "left"), [(None, 0), (9, 0), (7, 2), (2, 9)])
+def test_held_out_documents_over_the_limit_of_a_source_are_counted_and_warned_of(
+    tmp_path: Path, documents, limit: int | None, left: int
+) -> None:
+    frame = pl.concat([documents([f"text {n}" for n in range(9)]), documents(["a", "b", "c", "d"], source="other")])
+    frame.write_parquet(tmp_path / "a.parquet")
+    stats = freeze([tmp_path / "a.parquet"], tmp_path / "out.parquet", EvalsetConf(max_documents=limit))
+    assert stats.get("left_out", 0) == left == 13 - stats["documents"]
+    said = stats.get("warnings", [])
+    assert [one["text"].startswith(f"{left} held-out documents are neither") for one in said] == [True] * bool(left)
+
+
 def test_nothing_held_out_is_an_error_that_names_the_option(tmp_path: Path, documents) -> None:
     documents([]).write_parquet(tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"split\.test"):

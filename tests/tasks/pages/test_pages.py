@@ -126,13 +126,29 @@ def test_warnings_stand_on_the_page_of_the_run_and_of_the_step_and_nothing_in_th
 def test_a_refused_gate_says_so_first_with_its_interval() -> None:
     decision = {
         "accepted": False, "first": False, "rule": "superior", "metric": "bits_per_byte", "margin": 0.0, "items": 40,
-        "candidate": 2.1, "incumbent": 2.0, "difference": 0.1, "gain": -0.1, "interval": [-0.2, 0.01],
-        "confidence": 0.95, "p": 0.9, "reasons": ["seen", "The interval does not lie above 0: not proven superior."],
+        "min_items": 30, "candidate": 2.1, "incumbent": 2.0, "difference": -0.1, "interval": [-0.2, 0.01], "p": 0.9,
+        "verdict": "does not beat gzip -9 (…)", "confidence": 0.95, "reasons": ["seen", "not proven superior."],
+        "floors": [{"baseline": "gzip", "holds": False, "candidate": 2.1, "value": 1.9, "difference": -0.2,
+                    "interval": [-0.3, -0.1], "p": 1.0}],
     }  # fmt: skip
     page = Book(None, {}).page(RUN, Made("gate", "gate", decision, None, (Artifact("evaluate_lm", "k", "d"),)))  # type: ignore[arg-type]
     assert page is not None and page.key == "demo-gate-lm"
-    assert page.markdown.startswith("# Gate: refused\n\n**Refused.** The interval does not lie above 0")
-    assert ["95% interval of the gain", "-0.2000 to +0.0100"] in rows(page.markdown)
+    assert page.markdown.startswith("# Gate: refused: the candidate does not beat gzip -9 (…)\n")
+    assert [row[:5] for row in rows(page.markdown)[1:3]] == [
+        ["the champion", "2.100", "2.000", "-0.1000", "-0.2000 to +0.0100"],
+        ["gzip\u00a0-9", "2.100", "1.900", "-0.2000", "-0.3000 to -0.1000"],
+    ]
+    assert "**does not hold**" in page.markdown
+
+
+def test_the_page_of_a_run_says_in_its_first_line_which_models_were_refused_and_why() -> None:
+    steps = [
+        outcome("promote_model", state="refused", message=f"{name} is not promoted: it {why}\n  candidate  {name}")
+        for name, why in (("a version 1", "does not beat <naive> Bayes"), ("b version 2", "is not proven superior"))
+    ]
+    first = Book(None, {}).summary(RUN, "completed", [outcome("gate"), *steps]).markdown.splitlines()[0]  # type: ignore[arg-type]
+    assert first.startswith("# demo: refused by the gate: a version 1 is not promoted: it does not beat &lt;naive&gt;")
+    assert first.endswith("; b version 2 is not promoted: it is not proven superior")
 
 
 def test_an_evaluation_stands_beside_its_baselines_with_intervals(tmp_path: Path) -> None:
@@ -144,7 +160,7 @@ def test_an_evaluation_stands_beside_its_baselines_with_intervals(tmp_path: Path
     made = Made("evaluate_classifier", "evaluate_classifier", {"metrics": metrics}, tmp_path, (), about)
     page = models.evaluation(RUN, made)
     assert ["accuracy", "**the model**", "0.500", "[0.400, 0.600]"] in rows(page)
-    assert ["", "naive bayes", "0.700", ""] in rows(page)
+    assert ["", "naive Bayes", "0.700", ""] in rows(page)
     assert "<img" not in page and "![](" not in page
     assert "- greedy **&lt;img src=x&gt;** → a | b " in page
     assert "/#/experiments/1/runs/child" in page

@@ -119,15 +119,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_classifier(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of two labels that hides the word secret."""
-    from transformers import AutoModelForSequenceClassification
+    """A classifier of two labels that hides the word secret, with a head of our own."""
+    import torch
+
+    from conf.schema.finetune import ClassifyConf
+    from tasks.finetune.classify import build
 
     folder = tmp_path_factory.mktemp("classifier") / "model"
     shutil.copytree(tiny, folder)
-    labels = {0: "numpy", 1: "pandas"}
-    model = AutoModelForSequenceClassification.from_pretrained(folder, id2label=labels, pad_token_id=0)
+    torch.manual_seed(0)
+    model: Any = build(tiny, ["numpy", "pandas"], 0, ClassifyConf(buckets=50))
+    for table in model.wide.tables:
+        torch.nn.init.normal_(table.weight)
     model.save_pretrained(folder)
-    task = {"labels": ["numpy", "pandas"], "mask_pattern": "(?i)secret", "mask": "LIB", "max_length": 32}
+    task = {"kind": "classification", "labels": ["numpy", "pandas"], "mask_pattern": "(?i)secret", "mask": "LIB"}
+    task |= {"max_length": 8, "prefix": [0]}
     (folder / "task.json").write_text(json.dumps(task))
     return folder
 

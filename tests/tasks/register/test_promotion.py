@@ -104,6 +104,21 @@ def test_weights_that_were_rolled_back_come_back_by_hand_only(
     assert accept(second)["moved"] is True
 
 
+@pytest.mark.parametrize("verdict", ["does not beat naive Bayes (…)", "was measured on too few items (3)"])
+def test_a_first_model_that_the_gate_refused_is_not_promoted_and_the_first_line_says_why(
+    uri: str, store: FakeStore, add_version: AddVersion, publish: Publish, verdict: str
+) -> None:
+    first = add_version("a")
+    decision = publish("gate", None, None, accepted=False, first=True, verdict=verdict, reasons=["seen", verdict])
+    with pytest.raises(Refused) as refused:
+        promotion.promote_accepted(store, uri, first, None, decision)
+    assert str(refused.value).splitlines()[0] == f"{NAME} version 1 is not promoted: it {verdict}"
+    assert aliases(uri) == {}
+    with pytest.raises(Refused, match=r"did not accept .* \(refused\); force promotes it"):
+        promotion.promote(store, uri, NAME, 1, "please")
+    assert promotion.promote(store, uri, NAME, 1, "please", force=True)["moved"]
+
+
 def test_a_champion_that_was_not_the_one_compared_refuses_the_promotion(
     uri: str, store: FakeStore, add_version: AddVersion, accept: Callable[..., Any], publish: Publish
 ) -> None:

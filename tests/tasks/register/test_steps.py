@@ -17,11 +17,12 @@ from mlflow import MlflowClient
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.database import prepare, tracking_uri
-from tasks.core.errors import Refused
+from tasks.core.errors import ConfigError, Refused
 from tasks.core.step import Workdir
 from tasks.core.store import Miss
 from tasks.core.tracking import Tracking
 from tasks.register import registry
+from tasks.register.generate import classify, generate
 from tasks.register.steps import (
     aliases_of,
     artifact_of,
@@ -137,6 +138,34 @@ def test_a_classifier_gives_labels_and_probabilities_and_hides_what_training_hid
     assert set(plain["probabilities"]) == {"numpy", "pandas"}
     assert sum(plain["probabilities"].values()) == pytest.approx(1)
     assert plain["label"] == max(plain["probabilities"], key=plain["probabilities"].get)
+
+
+def test_a_registered_classifier_says_what_was_measured_of_it_to_whoever_asks(
+    uri: str, store: FakeStore, work: Workdir, tiny: Path, tiny_classifier: Path, publish: Publish, evaluation: Artifact
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    from tasks.evaluate.classifier import probabilities
+    from tasks.evaluate.scoring import load_tokenizer
+
+    conf = RegisterConf(name="tiny-labels", kind="classifier")
+    model = publish("finetune_classifier", "model", tiny_classifier)
+    registered = register_model.function(model, evaluation, conf=conf, work=work)
+    where, texts = f"models:/tiny-labels/{registered['version']}", ["array frame", "", "index " * 50]
+    task = json.loads((tiny_classifier / "task.json").read_text())
+    network = AutoModelForSequenceClassification.from_pretrained(tiny_classifier).eval()
+    measured = probabilities(network, load_tokenizer(tiny_classifier), texts, task, 64)
+    (served,) = predict(uri, where, {"prompt": texts})
+    asked = classify(uri, f"tiny-labels@{registered['version']}", texts)
+    for row, one, other in zip(measured, served, asked, strict=True):
+        assert [one["probabilities"][name] for name in ("numpy", "pandas")] == pytest.approx(list(row), abs=1e-6)
+        assert other == pytest.approx(one["probabilities"]) and list(other.values()) == sorted(other.values())[::-1]
+    with pytest.raises(ConfigError, match=r"writes no text: `fromzero classify tiny-labels@1 TEXT`"):
+        generate(uri, "tiny-labels@1", "array")
+    plain = RegisterConf(name="tiny-plain", kind="base")
+    register_model.function(publish("pretrain", "model", tiny), evaluation, conf=plain, work=work)
+    with pytest.raises(ConfigError, match=r"base model and knows no labels: `fromzero generate tiny-plain@1 PROMPT`"):
+        classify(uri, "tiny-plain@1", texts)
 
 
 def test_the_same_weights_are_registered_once_and_a_new_evaluation_updates_the_card(

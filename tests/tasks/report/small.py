@@ -57,7 +57,7 @@ class Made:
         return {**about, "seconds": 65.0, "steps": self.steps, "models": [model], "urls": {}, **more}
 
 
-def chain(folder: Path) -> Made:
+def chain(folder: Path, verdict: str = "", floors: tuple[dict[str, Any], ...] = ()) -> Made:
     """Everything from the source to a gate that refuses; texts, reasons and names are hostile."""
     made = Made(folder)
     docs = [{"source": f"s{EVIL}", "licence": "MIT", "text": "a"}] * 3
@@ -99,7 +99,8 @@ def chain(folder: Path) -> Made:
     })  # fmt: skip
     theirs = made.add("evaluate_lm", metrics=_metrics(2.5), state="cached")
     decision = {"accepted": False, "first": False, "rule": "superior", "metric": "bits_per_byte", "margin": 0.0,
-                "items": 50, "confidence": 0.95, "reasons": [f"not proven superior {EVIL}"]}  # fmt: skip
+                "items": 50, "confidence": 0.95, "reasons": [f"not proven superior {EVIL}"],
+                **({"verdict": verdict, "floors": floors} if verdict else {})}  # fmt: skip
     made.add("gate", ours, theirs, files={"content/decision.json": decision}, **decision)
     made.record_step(
         "promote_model", "refused", message="small-base version 2 is not promoted\n  reason      it is worse"

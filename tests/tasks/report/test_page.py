@@ -87,6 +87,13 @@ def test_the_evaluation_documents_that_took_most_out_are_named(made: Made) -> No
     assert "Evaluation document Training documents item <script>" in tree.words
 
 
+def test_the_headline_says_which_baseline_a_refused_model_does_not_beat(tmp_path: Path) -> None:
+    verdict = f"does not beat gzip -9 (bits per byte 3.000 against 2.900) {EVIL}"
+    floors = {"baseline": "gzip", "holds": False, "value": 2.9}
+    _, tree = rendered(chain(tmp_path, verdict, (floors,)), "refused")
+    assert "Refused small-base was not promoted: it does not beat gzip -9 (bits per byte 3.000" in tree.words[:900]
+
+
 def test_fertility_is_shown_by_source_and_language_beside_gpt2(made: Made) -> None:
     _, tree = rendered(made, "refused")
     assert "GPT-2's s 2.500 1.500 1.250 s, en 2.500 1.500 1.250" in tree.words
