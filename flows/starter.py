@@ -26,6 +26,8 @@ HELD_OUT, LABELLED, FEWEST = 60, 200, 100
 """Documents, and labelled ones, that tell two models apart; fewer than FEWEST in all prove nothing."""
 DOUBTFUL = 0.2
 """Confidence in an encoding below which it may well be another one."""
+PER_CLASS = 1000
+"""Examples of a class that a classifier is trained on; of fewer it makes more passes."""
 MB = 1_000_000
 
 
@@ -261,6 +263,7 @@ def _tuning(survey: Survey) -> Iterator[str]:
     chat = any(group.kind[4] for group in survey.groups)
     labels = [count for group in survey.groups for count in group.labels.values()]
     classes = sum(count >= 40 for count in labels)
+    epochs = min(max(round(10_000 / max(sum(min(count, PER_CLASS) for count in labels), 1)), 3), 10)
     if not chat and classes < 2:
         return
     yield ""
@@ -273,7 +276,7 @@ def _tuning(survey: Survey) -> Iterator[str]:
     if chat:
         yield "  chat: {epochs: 1, max_length: 256, learning_rate: 0.003}"
     if classes >= 2:
-        yield "  classify: {epochs: 3, length_limit: 192, learning_rate: 0.002, max_per_class: 1000}"
+        yield f"  classify: {{epochs: {epochs}, length_limit: 192, learning_rate: 0.002, max_per_class: {PER_CLASS}}}"
     yield "release:"
     if chat:
         yield "  chat: {name: '${name}-chat', kind: chat}"

@@ -38,7 +38,9 @@ def _left_out(held_out: Counter[str], sources: dict[str, int], conf: EvalsetConf
     documents = sum(held_out[name] - taken for name, taken in sources.items() if taken == conf.max_documents)
     if not documents:
         return {}
-    text = f"{count(documents)} held-out documents are neither measured nor trained on, over {conf.max_documents} a source"
+    text = (
+        f"{count(documents)} held-out documents are neither measured nor trained on, over {conf.max_documents} a source"
+    )
     return {"left_out": documents, "warnings": [told(text, "data.evalset.max_documents, data.split.test")]}
 
 

@@ -54,8 +54,8 @@ def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], task: dict[s
         for batch in scoring.followed(scoring.batches(whole, batch_tokens)):
             width = batch[0][2]
             filled = [[*ids[n], *[pad] * (width - len(ids[n]))] for n, *_ in batch]
-            mask = [[1] * len(ids[n]) + [0] * (width - len(ids[n])) for n, *_ in batch]
-            tokens, mask = (torch.tensor(rows, device=model.device) for rows in (filled, mask))
+            text = [[1] * len(ids[n]) + [0] * (width - len(ids[n])) for n, *_ in batch]
+            tokens, mask = (torch.tensor(rows, device=model.device) for rows in (filled, text))
             logits = model(input_ids=tokens, attention_mask=mask).logits.double()
             result[[n for n, *_ in batch]] = torch.softmax(logits, dim=-1).cpu().numpy()
     return result

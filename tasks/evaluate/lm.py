@@ -42,7 +42,7 @@ def score(model: Any, tokenizer: Any, table: pl.DataFrame, conf: LmEval) -> pl.D
 
 
 def gzip_nats(texts: Sequence[str]) -> list[float]:
-    """What each document adds to gzip -9 of all as one stream, a line break between two, in nats; the sum is its size."""
+    """What each document adds to gzip -9 of all as one stream, a line break between two: nats that sum to its size."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     written, before, added = 0, 0, []
     for number, text in enumerate(texts):

@@ -56,7 +56,9 @@ def classify(uri: str, ref: str, texts: Sequence[str]) -> list[dict[str, float]]
     """
     version = registry.resolve(uri, ref)
     if (kind := version.tags.get("fromzero.kind", "base")) != "classifier":
-        raise ConfigError(f"{version.name} is a {kind} model and knows no labels: `fromzero generate {ref} PROMPT` asks it")
+        raise ConfigError(
+            f"{version.name} is a {kind} model and knows no labels: `fromzero generate {ref} PROMPT` asks it"
+        )
     from tasks.register import pyfunc
 
     with weights_folder(uri, version) as folder:

@@ -73,7 +73,9 @@ class Model:
     def baselines(self, metric: str) -> list[tuple[str, Value]]:
         """The same metric of what is simpler than a model."""
         values = self.values()
-        return [(name, values[f"{prefix}_{metric}"]) for prefix, name in BASELINES.items() if f"{prefix}_{metric}" in values]
+        return [
+            (name, values[f"{prefix}_{metric}"]) for prefix, name in BASELINES.items() if f"{prefix}_{metric}" in values
+        ]
 
     def cause(self) -> str:
         """Why the gate refused it, on one line; empty where the gate did not, or an older one wrote none."""

@@ -74,7 +74,9 @@ def test_the_first_line_says_what_was_refused_and_why(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "verb"), [("base", "generate"), ("chat", "generate"), ("classifier", "classify")])
-@pytest.mark.parametrize(("aliases", "ref"), [(["champion"], "mine@champion"), (["previous"], "mine@2"), ([], "mine@2")])
+@pytest.mark.parametrize(
+    ("aliases", "ref"), [(["champion"], "mine@champion"), (["previous"], "mine@2"), ([], "mine@2")]
+)
 def test_what_is_recommended_suits_the_kind_of_model_and_names_a_version_that_is_there(
     kind: str, verb: str, aliases: list[str], ref: str
 ) -> None:

@@ -155,8 +155,8 @@ def test_padding_changes_nothing_and_the_stored_head_says_the_same(
     model_dir: Path, tmp_path: Path, pooling: str, ngrams: int
 ) -> None:
     model = classify.build(model_dir, ["a", "b"], 0, ClassifyConf(pooling=pooling, ngrams=ngrams, buckets=50))
-    for table in model.wide.tables if model.wide else ():
-        torch.nn.init.normal_(table.weight)
+    for weights in model.wide.parameters() if model.wide else ():
+        torch.nn.init.normal_(weights)
     batch = classify.collate_with(0)([{"input_ids": [5, 6, 7], "labels": 0}, {"input_ids": [5] * 9, "labels": 1}])
     model.save_pretrained(tmp_path)
     stored = AutoModelForSequenceClassification.from_pretrained(tmp_path)
@@ -166,7 +166,9 @@ def test_padding_changes_nothing_and_the_stored_head_says_the_same(
     torch.testing.assert_close(padded, alone, atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("pooling", "changed"), [("mean", True), ("mean_max", True), ("last", False), ("first", False)])
+@pytest.mark.parametrize(
+    ("pooling", "changed"), [("mean", True), ("mean_max", True), ("last", False), ("first", False)]
+)
 def test_of_a_causal_model_the_mean_reads_every_token_and_one_token_is_read_alone(
     model_dir: Path, pooling: str, changed: bool
 ) -> None:
