@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class Documents:
         self.source = source
         self._rows: list[tuple[Any, ...]] = []
         self._waiting = 0
-        self._seen: set[bytes] = set()
+        self._seen: dict[bytes, str | None] = {}
+        self.contradictions = 0
         self.counts = {
             name: 0 for name in ("rows", "bytes", "conversations", "labelled", "repeated", "empty", "unreadable")
         }
@@ -83,8 +85,9 @@ class Documents:
         digest = hashlib.sha256(self.source.encode() + b"\0" + raw).digest()[:16]
         if digest in self._seen:
             self.counts["repeated"] += 1
+            self.contradictions += None not in (label, self._seen[digest]) and label != self._seen[digest]
             return
-        self._seen.add(digest)
+        self._seen[digest] = label if label is None else sys.intern(label)
         self._rows.append((digest.hex(), text, self.source, uri, licence, label, messages))
         self._count(len(raw), label, messages)
         if self._waiting >= GROUP_BYTES or len(self._rows) >= GROUP_ROWS:
@@ -157,9 +160,17 @@ class Documents:
             )
         encodings = {"encodings": dict(sorted(self.encodings.items()))} if self.encodings else {}
         files = {"unreadable_files": len(self._files["files"])} if self._files["files"] else {}
-        left_out = endings.left_out(self.left_out)
-        warnings = {"warnings": [told(f"of the files in archives are not read: {left_out}")]} if left_out else {}
-        return {**self.counts, **files, "labels": dict(sorted(self.labels.items())), **encodings, **warnings}
+        twice = {"contradictions": self.contradictions} if self.contradictions else {}
+        warnings = {"warnings": found} if (found := list(self._warnings())) else {}
+        labels = dict(sorted(self.labels.items()))
+        return {**self.counts, **files, "labels": labels, **encodings, **twice, **warnings}
+
+    def _warnings(self) -> Iterator[dict[str, str]]:
+        if left_out := endings.left_out(self.left_out):
+            yield told(f"of the files in archives are not read: {left_out}")
+        if self.contradictions:
+            text = f"{plural(self.contradictions, 'row')} with a text that has another label already; the first stays"
+            yield told(text, f"correct the labels of data.sources.{self.source}")
 
     def _count(self, size: int, label: str | None, messages: list[dict[str, str]] | None) -> None:
         self._waiting += size

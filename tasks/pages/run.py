@@ -24,7 +24,8 @@ def summary(run: Run, state: str, outcomes: Sequence[Outcome]) -> str:
     counts = f"{made} made, {states.count('cached')} reused" + (f", {failed} failed" if failed else "")
     wrong = [outcome for outcome in outcomes if outcome.state in ("failed", "refused")]
     how = "refused by the gate" if state == "completed" and wrong else state
-    refused = [plain(outcome.message.partition("\n")[0], ROOM) for outcome in outcomes if outcome.state == "refused"]
+    causes = [outcome.message.partition("\n")[0] for outcome in outcomes if outcome.state == "refused"]
+    refused = [plain(cause, ROOM) for cause in causes if cause]
     return join(
         f"# {run.name}: {how}{': ' if refused else ''}{'; '.join(refused)}",
         f"**{counts}.**" + ("" if made or state == "failed" else " Nothing had changed."),

@@ -76,3 +76,18 @@ def test_a_conversation_where_a_text_is_asked_for_is_pointed_to(tmp_path: Path) 
     ):
         rows.add(Row("line 1", {"id": "1", "conversations": turns}), ENTRY, conf, documents)
         documents.check(conf.max_bad_rows)
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted"), [("aabb", 0), ("ab", 1), ("abab", 2), ([None, "a"], 0), (["a", None, "a"], 0)]
+)
+def test_equal_texts_with_two_labels_are_counted_and_warned_of(
+    tmp_path: Path, labels: list[str | None], wanted: int
+) -> None:
+    with Documents(tmp_path / "docs.parquet", tmp_path / "notes", "own") as documents:
+        for number, label in enumerate(labels):
+            documents.add("the same text" if labels != "aabb" else f"text {number // 2}", "u", "CC0-1.0", label)
+    stats = documents.finish([])
+    assert stats.get("contradictions", 0) == wanted
+    said = [one["text"] for one in stats.get("warnings", [])]
+    assert len(said) == bool(wanted) and all("has another label already" in text for text in said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,18 +137,21 @@ def test_a_refused_gate_says_so_first_with_its_interval() -> None:
     assert page.markdown.startswith("# Gate: refused: the candidate does not beat gzip -9 (…)\n")
     assert [row[:5] for row in rows(page.markdown)[1:3]] == [
         ["the champion", "2.100", "2.000", "-0.1000", "-0.2000 to +0.0100"],
-        ["gzip\u00a0-9", "2.100", "1.900", "-0.2000", "-0.3000 to -0.1000"],
+        ["gzip -9", "2.100", "1.900", "-0.2000", "-0.3000 to -0.1000"],
     ]
     assert "**does not hold**" in page.markdown
 
 
 def test_the_page_of_a_run_says_in_its_first_line_which_models_were_refused_and_why() -> None:
     steps = [
-        outcome("promote_model", state="refused", message=f"{name} is not promoted: it {why}\n  candidate  {name}")
+        replace(outcome("promote_model", state="refused"), message=f"{name} is not promoted: it {why}\n  candidate  a")
         for name, why in (("a version 1", "does not beat <naive> Bayes"), ("b version 2", "is not proven superior"))
     ]
-    first = Book(None, {}).summary(RUN, "completed", [outcome("gate"), *steps]).markdown.splitlines()[0]  # type: ignore[arg-type]
-    assert first.startswith("# demo: refused by the gate: a version 1 is not promoted: it does not beat &lt;naive&gt;")
+    whole = Book(None, {}).summary(RUN, "completed", [outcome("gate"), *steps])  # type: ignore[arg-type]
+    first = whole.markdown.splitlines()[0]
+    assert first.startswith(
+        "# demo-2026: refused by the gate: a version 1 is not promoted: it does not beat &lt;naive&gt;"
+    )
     assert first.endswith("; b version 2 is not promoted: it is not proven superior")
 
 
