@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
-class PooledClassifierConfig(PretrainedConfig):
+class PooledClassifierConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
     """The body's config, how its states become one, and which runs of tokens are looked at beside them: `ngrams` is
     their greatest length (0: none), `buckets` how many of each length are told apart."""
 
@@ -62,21 +62,21 @@ class Ngrams(torch.nn.Module):
     def __init__(self, ngrams: int, buckets: int, vocabulary: int, labels: int) -> None:
         super().__init__()
         sizes = [min(vocabulary, buckets), *[buckets] * (ngrams - 1)]
-        self.tables = torch.nn.ModuleList(torch.nn.Embedding(size, labels) for size in sizes)
+        self.tables = torch.nn.ParameterList(torch.nn.Parameter(torch.zeros(size, labels)) for size in sizes)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Logits (batch, labels) of ids (batch, tokens) and a mask of 1 for text, 0 for padding."""
-        total = torch.zeros((len(ids), self.tables[0].embedding_dim), device=ids.device)
-        hashed, seen = ids, mask
+        hashed, seen, found = ids, mask, []
         for length, table in enumerate(self.tables, 1):
             if length > 1:
                 hashed = hashed[:, :-1] * 1_000_003 + ids[:, length - 1 :] * 31
                 seen = seen[:, :-1] * mask[:, length - 1 :]
-            total = total + (table(hashed % table.num_embeddings) * seen[..., None]).sum(1)
-        return self.SCALE * total / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
+            weights = torch.nn.functional.embedding(hashed % len(table), table)
+            found.append((weights * seen[..., None]).sum(1))
+        return self.SCALE * torch.stack(found).sum(0) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
 
 
-class PooledClassifier(PreTrainedModel):
+class PooledClassifier(PreTrainedModel):  # type: ignore[no-untyped-call]
     """A body, its states pooled, a linear head; n-grams of tokens beside it."""
 
     config_class = PooledClassifierConfig
@@ -86,13 +86,11 @@ class PooledClassifier(PreTrainedModel):
     def __init__(self, config: PooledClassifierConfig) -> None:
         super().__init__(config)
         body = AutoConfig.for_model(**config.body)
-        self.body = AutoModel.from_config(body)
-        self.head = torch.nn.Linear(len(POOLING[config.pooling]) * body.hidden_size, config.num_labels)
-        wide = (config.ngrams, config.buckets, body.vocab_size, config.num_labels)
-        self.wide = Ngrams(*wide) if config.ngrams else None
-        self.post_init()
-        for table in self.wide.tables if self.wide else ():
-            torch.nn.init.zeros_(table.weight)
+        labels = int(config.num_labels or 0)
+        self.body = AutoModel.from_config(body)  # type: ignore[no-untyped-call]
+        self.head = torch.nn.Linear(len(POOLING[config.pooling]) * body.hidden_size, labels)
+        self.wide = Ngrams(config.ngrams, config.buckets, body.vocab_size, labels) if config.ngrams else None
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
         self,
@@ -114,5 +112,5 @@ class PooledClassifier(PreTrainedModel):
 
 AutoConfig.register(PooledClassifierConfig.model_type, PooledClassifierConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(PooledClassifierConfig, PooledClassifier, exist_ok=True)
-PooledClassifierConfig.register_for_auto_class()
-PooledClassifier.register_for_auto_class("AutoModelForSequenceClassification")
+PooledClassifierConfig.register_for_auto_class()  # type: ignore[no-untyped-call]
+PooledClassifier.register_for_auto_class("AutoModelForSequenceClassification")  # type: ignore[no-untyped-call]

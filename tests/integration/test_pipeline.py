@@ -244,6 +244,22 @@ def test_a_worse_model_is_refused_and_a_better_one_promoted_and_hands_move_the_c
     assert champion(house) == first
 
 
+def test_of_several_models_the_one_that_loses_to_its_baseline_is_refused_and_the_others_are_promoted(
+    house: House, prefect_url: str
+) -> None:
+    names = [f"release.{kind}.name=new-{kind}" for kind in ("base", "chat", "classifier")]
+    found = house.run(*names, "evaluate.gates.classifier.floors=[majority,naive_bayes]", code=4).json
+    assert found["state"] == "refused"
+    assert [step["state"] for step in found["steps"] if step["step"] == "promote_model"].count("refused") == 1
+    promoted = {model["name"]: "champion" in model["aliases"] for model in found["models"]}
+    assert promoted == {"new-base": True, "new-chat": True, "new-classifier": False}
+    (run,) = rest.ask(prefect_url, "flow_runs/filter", {"flow_runs": {"id": {"any_": [found["run"]]}}})
+    assert (run["state"]["type"], run["state"]["name"]) == ("COMPLETED", "Refused")
+    assert run["state"]["message"].startswith("new-classifier version 1 is not promoted: it does not beat ")
+    asked = json.loads(house.say("classify", "new-classifier@1", "add a node to the graph", "", "--json").out)
+    assert [sum(one["labels"].values()) for one in asked] == pytest.approx([1, 1])
+
+
 def test_bad_data_stop_before_training_and_name_a_page_that_is_there(whole: House, tmp_path: Path) -> None:
     house = replace(empty(whole, tmp_path), texts=tmp_path / "bad")
     house.texts.mkdir()

@@ -129,8 +129,8 @@ def tiny_classifier(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     shutil.copytree(tiny, folder)
     torch.manual_seed(0)
     model: Any = build(tiny, ["numpy", "pandas"], 0, ClassifyConf(buckets=50))
-    for table in model.wide.tables:
-        torch.nn.init.normal_(table.weight)
+    for weights in model.wide.parameters():
+        torch.nn.init.normal_(weights)
     model.save_pretrained(folder)
     task = {"kind": "classification", "labels": ["numpy", "pandas"], "mask_pattern": "(?i)secret", "mask": "LIB"}
     task |= {"max_length": 8, "prefix": [0]}
