@@ -102,7 +102,7 @@ class Model:
 
     def table(self) -> list[dict[str, Any]]:
         """A row for each metric: the model's value, the champion's, and those of the baselines."""
-        theirs, baselines = _values(self.incumbent), [f"{prefix}_" for prefix, _ in BASELINES]
+        theirs, baselines = _values(self.incumbent), [f"{prefix}_" for prefix in BASELINES]
         return [
             {
                 "name": metric_name(name),
