@@ -125,3 +125,25 @@ def test_a_place_without_text_is_refused_before_anything_runs(tmp_path: Path, pr
         found = mine.start("run", str(mine.recipe)).wait(None)
         refused(found, str(tmp_path / name), cases[name], "data.sources.mine.paths")
         assert not (mine.home / "store").exists()
+
+
+def test_data_that_collapse_stop_the_run_and_what_is_said_to_let_them_pass_does(
+    tmp_path: Path, prefect_url: str
+) -> None:
+    texts = tmp_path / "texts.jsonl"
+    write_texts(texts, seed=3)
+    with texts.open("a") as file:
+        file.writelines(json.dumps({"text": f"short {n}"}) + "\n" for n in range(360))
+    home = house(tmp_path / "collapse", prefect_url, {"mine": {"paths": [str(texts)]}})
+    refused(
+        home.begin("--until", "freeze_evalset").wait(None),
+        "clean drops 90.0 % of source mine (360 of 400 documents): min_words 90.0 %",
+        "data.clean.rules.min_words", allowed := "data.losses.allow.mine.min_words=0.9",
+    )  # fmt: skip
+    assert not home.manifests("freeze_evalset")
+    warned = home.begin("--until", "freeze_evalset", "data.losses.fail=1").wait().json
+    (found,) = [one for one in warned["warnings"] if one["step"] == "check_losses"]
+    assert found["text"].startswith("clean drops 90.0 %") and "min_words" in found["option"]
+    assert "clean drops 90.0 % of source mine" in Path(warned["urls"]["report"]).read_text()
+    passed = home.begin("--until", "freeze_evalset", allowed).wait().json
+    assert not [one for one in passed["warnings"] if one["step"] == "check_losses"]
