@@ -1,0 +1,206 @@
+"""Each given case whole: `init` looks at the files, and the data stages carry them out as they would in a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from conf.compose import compose
+from conf.schema.data import FilesSource
+from conf.schema.recipe import Recipe
+from flows.cli import main
+from flows.data import prepare
+from tasks.core.errors import FromzeroError
+from tasks.core.local import LocalBackend
+from tasks.core.plan import Reached
+from tasks.core.step import interpreted_by
+from tasks.core.store import Store
+from tests import cases
+from tests.in_process import InProcess
+
+VALIDATION = ("profile_shard", "check_losses", "validate_corpus", "check_documents", "check_tokens")
+"""Steps that judge and change no document; their own tests are elsewhere."""
+PARTS = ("train", "valid", "test")
+
+
+@dataclass
+class Begun:
+    """A folder of text that `init` has looked at."""
+
+    said: str
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def sources(self) -> list[FilesSource]:
+        found = [*self.recipe.data.sources.values()]
+        assert all(isinstance(source, FilesSource) for source in found)
+        return found  # type: ignore[return-value]
+
+    def until(self, step: str) -> Store:
+        """The store after the data stages up to `step`."""
+        store = Store(LocalBackend(self.folder / "store"))
+        with interpreted_by(InProcess(store, until=step, skip=VALIDATION)), pytest.raises(Reached):
+            prepare(self.recipe)
+        return store
+
+
+@pytest.fixture
+def begin(home: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
+    """`fromzero init FOLDER` and its recipe, with overrides."""
+
+    def run(folder: Path, *overrides: str) -> Begun:
+        output = tmp_path / "mine.yaml"
+        ran = CliRunner().invoke(main, ["init", str(folder), "-o", str(output)])
+        assert ran.exit_code == 0, ran.output
+        return Begun(ran.output, compose(str(output), overrides), tmp_path)
+
+    return run
+
+
+def reasons(store: Store, step: str) -> Counter[str]:
+    """How many documents a step dropped for each reason."""
+    found: Counter[str] = Counter()
+    for manifest in store.manifests(step):
+        for part in manifest.stats["parts"].values():
+            found.update(part["reasons"])
+    return found
+
+
+def documents(store: Store, step: str) -> pl.DataFrame:
+    """The documents that came out of a step."""
+    frames = []
+    for manifest in store.manifests(step):
+        artifact = store.artifact(manifest)
+        paths = [path for part in PARTS if (path := artifact / part / "docs.parquet").exists()] or (
+            [artifact / "docs.parquet"]
+        )
+        frames += [pl.read_parquet(path) for path in paths]
+    return pl.concat(frames)
+
+
+# Near-duplicates
+
+
+@pytest.mark.parametrize(("script", "number"), [("han", 200), ("hiragana", 60), ("thai", 60)])
+def test_pairs_in_a_script_without_spaces_are_found_and_nothing_else_goes(
+    begin, tmp_path: Path, script, number
+) -> None:
+    cases.pairs(tmp_path / "in", script, number)
+    store = begin(tmp_path / "in").until("filter_shard")
+    assert not reasons(store, "clean_shard")
+    dropped = reasons(store, "filter_shard").total()
+    assert 0.97 * number <= dropped <= number
+    left = documents(store, "filter_shard")["text"].to_list()
+    beginnings = Counter(text.splitlines()[-1] for text in left) | Counter(text.splitlines()[0] for text in left)
+    assert len(left) == 2 * number - dropped and len(beginnings) >= number, "one of each pair is left"
+
+
+def test_the_same_text_in_other_clothes_is_found(begin, tmp_path: Path) -> None:
+    cases.clothes(tmp_path / "in", 70)
+    store = begin(tmp_path / "in").until("filter_shard")
+    assert not reasons(store, "clean_shard")
+    assert reasons(store, "filter_shard").total() == 70
+
+
+def shingles(text: str) -> set[tuple[str, ...]]:
+    words = text.lower().replace(".", "").split()
+    return {tuple(words[n : n + 5]) for n in range(len(words) - 4)}
+
+
+def test_of_a_chain_of_revisions_no_document_goes_that_is_unlike_all_that_stay(begin, tmp_path: Path) -> None:
+    cases.chain(tmp_path / "in")
+    begun = begin(tmp_path / "in")
+    store = begun.until("filter_shard")
+    kept = [shingles(text) for text in documents(store, "filter_shard")["text"]]
+    gone = [shingles(text) for text in documents(store, "clean_shard")["text"]]
+    assert len(gone) == 300 and 300 / 8 < len(kept) < 300 / 2
+    nearest = [max(len(one & other) / len(one | other) for other in kept) for one in gone]
+    # Similarities are estimated from 112 hashes: a few hundredths of room.
+    assert min(nearest) >= begun.recipe.data.dedup.threshold - 0.06
+
+
+# Decontamination
+
+
+@pytest.mark.parametrize("script", ["han"])
+def test_documents_that_hold_a_benchmarks_text_leave_and_no_other(begin, tmp_path: Path, script: str) -> None:
+    asked, others = 50, 250
+    path = cases.quiz(tmp_path / "in", script, asked, others)
+    against = ("data.decontaminate.against.quiz.kind=files", f"data.decontaminate.against.quiz.paths=[{path}]")
+    store = begin(tmp_path / "in/docs", *against).until("decontaminate_shard")
+    before, after = documents(store, "filter_shard"), documents(store, "decontaminate_shard")
+    questions = pl.read_ndjson(path)["text"].to_list()
+
+    def holding(texts: pl.Series) -> int:
+        return sum(any(question in text for question in questions) for text in texts)
+
+    frozen = pl.concat(pl.read_parquet(store.artifact(m) / "test.parquet") for m in store.manifests("freeze_evalset"))
+    trained = before.filter(~pl.col("id").is_in(frozen["id"].to_list()))
+    assert holding(trained["text"]) > 0.8 * asked and holding(after["text"]) == 0
+    assert after.height == trained.height - holding(trained["text"])
+
+
+# Conversations
+
+
+@pytest.mark.parametrize(
+    "speakers",
+    [
+        (("human", "gpt"), ("user", "Assistant"), ("user", "assistant")),
+        (("Human", "assistant"),),
+        (("User", "GPT"), ("human", "model")),
+    ],
+)
+def test_who_speaks_is_understood_or_refused_with_the_role_and_the_line(begin, tmp_path: Path, speakers) -> None:
+    cases.talks(tmp_path / "in/talks.jsonl", speakers, 120)
+    begun = begin(tmp_path / "in")
+    try:
+        found = documents(begun.until("fetch_shard"), "fetch_shard")
+    except FromzeroError as error:
+        assert any(name in str(error) for pair in speakers for name in pair) and "talks.jsonl" in str(error)
+        return
+    turns = [[turn["role"] for turn in talk] for talk in found["messages"].to_list()]
+    assert turns == [["user", "assistant"]] * 120
+
+
+def test_conversations_of_from_and_value_are_understood_by_their_columns(begin, tmp_path: Path) -> None:
+    cases.sharegpt(tmp_path / "in/sharegpt.jsonl", 60)
+    found = documents(begin(tmp_path / "in").until("fetch_shard"), "fetch_shard")
+    talks = found["messages"].to_list()
+    assert [[turn["role"] for turn in talk] for talk in talks] == [["user", "assistant"]] * 60
+    assert all(turn["content"].endswith(".") for talk in talks for turn in talk)
+
+
+# Labels
+
+
+@pytest.mark.parametrize("field", ["label", "text"])
+def test_a_row_with_half_a_surrogate_in_any_column_is_set_aside(begin, tmp_path: Path, field: str) -> None:
+    cases.lone_surrogate(tmp_path / "in", field)
+    begun = begin(tmp_path / "in", "data.sources.mine.max_bad_rows=1")
+    store = begun.until("fetch_shard")
+    (stats,) = [manifest.stats for manifest in store.manifests("fetch_shard")]
+    assert (stats["rows"], stats["unreadable"]) == (20, 1)
+    assert documents(store, "fetch_shard").height == 20
+    refusing = Begun(begun.said, begun.recipe, tmp_path / "again")
+    strict = refusing.recipe.data.sources["mine"].model_copy(update={"max_bad_rows": 0})
+    data = refusing.recipe.data.model_copy(update={"sources": {"mine": strict}})
+    refusing.recipe = refusing.recipe.model_copy(update={"data": data})
+    with pytest.raises(FromzeroError, match=r"docs\.jsonl.*21"):
+        refusing.until("fetch_shard")
+
+
+# What files look like
+
+
+@pytest.mark.parametrize("name", [*cases.ENCODED])
+def test_an_encoding_is_known_by_its_text(begin, tmp_path: Path, name: str) -> None:
+    cases.encoded(tmp_path / "in", name)
+    (text,) = documents(begin(tmp_path / "in").until("fetch_shard"), "fetch_shard")["text"]
+    assert text.strip() == (cases.ENCODED[name] * 30).strip()
