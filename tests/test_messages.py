@@ -26,7 +26,8 @@ FILES = [path for folder in ("conf", "flows", "tasks") for path in files(folder)
 DOTTED = re.compile(r"(?<![\w./@{}'-])[a-z]\w*(?:\.(?:[A-Za-z_]\w*|\{\})(?![\w{]))+")
 COMMAND = re.compile(r"(?:`|\(|#\s+|^\s+|\n\s+)fromzero ([a-z][\w-]*)([^`)\n]*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-QUOTED = re.compile(r"`([^`]*)`")
+QUOTED = re.compile(r"`([^`]*)`|^\w+ --.*")
+"""A command: in backticks, or, of another program, a text of its own."""
 CODE = re.compile(r"^(import|from \w+ import|<)", re.MULTILINE)
 ENDINGS = ("json", "jsonl", "yaml", "bin", "npy", "py", "md", "html", "toml")
 ADVISED = re.compile(
@@ -106,7 +107,7 @@ def test_every_command_that_a_message_names_is_one_with_these_flags(path: Path) 
             assert set(FLAG.findall(rest)) <= commands[verb], f"{label(path)}: fromzero {verb}{rest}"
         if path.parts[-2] != "core" or "fromzero" in text:
             every = set().union(*commands.values())
-            ours = QUOTED.sub(lambda found: found[1] if found[1].startswith("fromzero ") else "", text)
+            ours = QUOTED.sub(lambda found: found[1] if (found[1] or "").startswith("fromzero ") else "", text)
             flags = set(FLAG.findall(ours))
             assert flags <= every, f"{label(path)}: no command has {flags - every}: {text!r}"
 

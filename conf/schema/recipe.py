@@ -55,7 +55,7 @@ class DataConf(CollectConf):
     def _allowed_losses_are_of_known_sources(self) -> DataConf:
         if unknown := sorted(self.losses.allow.keys() - self.sources.keys()):
             raise ValueError(
-                f"losses.allow names {', '.join(unknown)}, which is no source here; there are: "
+                f"data.losses.allow names {', '.join(unknown)}, which is no source here; there are: "
                 f"{', '.join(self.sources)}"
             )
         return self
