@@ -289,5 +289,6 @@ def _beginning(row: dict[str, Any], chosen: Chosen) -> str:
     if chosen.messages:
         said: Any = row.get(chosen.messages)
         turn = roles.turn(said[0]) if roles.is_conversation(said) else None
-        return beginning(turn[1], QUESTIONS) if turn else ""
-    return beginning(fields.flattened(row).get(chosen.text or "text", "")[:1_000], STARTS)
+        return beginning(turn[1], QUESTIONS) if turn and not unfit(turn[1]) else ""
+    text = fields.flattened(row).get(chosen.text or "text", "")[:1_000]
+    return "" if unfit(text) else beginning(text, STARTS)
