@@ -274,7 +274,7 @@ def _tuning(survey: Survey) -> Iterator[str]:
     yield f"# The {', the '.join(more)}: remove these blocks if only the base model is wanted."
     yield "finetune:"
     if chat:
-        yield "  chat: {epochs: 1, max_length: 256, learning_rate: 0.003}"
+        yield "  chat: {epochs: 1, learning_rate: 0.003}"
     if classes >= 2:
         yield f"  classify: {{epochs: {epochs}, length_limit: 192, learning_rate: 0.002, max_per_class: {PER_CLASS}}}"
     yield "release:"
