@@ -96,7 +96,8 @@ def _open(flags: NDArray[np.uint8], roots: Numbers, kept: Numbers, immune: int) 
         kept[docs[~there]] = docs[~there]
         found.append(docs[there])
     rest = np.concatenate(found)
-    return rest[np.lexsort((_priority(flags, rest, immune), roots[rest]))]
+    ordered: Numbers = rest[np.lexsort((_priority(flags, rest, immune), roots[rest]))]
+    return ordered
 
 
 def _settled(flags: NDArray[np.uint8], roots: Numbers, kept: Numbers, rest: Numbers, immune: int) -> Numbers:

@@ -60,7 +60,7 @@ def refusal(tmp_path_factory: pytest.TempPathFactory, prefect_url: str) -> Resul
         (folder / name / file).write_bytes(content)
         sources[name] = {"paths": [str(folder / name)]}
     (folder / "list").mkdir()
-    pq.write_table(pa.table({"text": [["a", "b"]]}), folder / "list" / "a.parquet")
+    pq.write_table(pa.table({"text": [[1, 2]]}), folder / "list" / "a.parquet")
     sources["list"] = {"paths": [str(folder / "list" / "a.parquet")]}
     found = house(folder, prefect_url, sources).begin("--until", "fetch_shard").wait(None)
     refused(found, f"{len(sources)} steps failed")
@@ -82,7 +82,7 @@ def test_a_list_where_text_should_be_is_named_with_its_row(refusal: Result) -> N
 def test_bad_rows_are_set_aside_up_to_the_limit_and_named_one_by_one(tmp_path: Path, prefect_url: str) -> None:
     (tmp_path / "texts").mkdir()
     write_texts(tmp_path / "texts" / "a.jsonl", seed=1)
-    bad = [b'{"body": "b"}', b'{"text": ["a"]}', b"no json", b'{"text": "\xff"}', b'"' + b"x" * 1_100_000 + b'"', b"\0"]
+    bad = [b'{"body": "b"}', b'{"text": [1]}', b"no json", b'{"text": "\xff"}', b'"' + b"x" * 1_100_000 + b'"', b"\0"]
     (tmp_path / "texts" / "b.jsonl").write_bytes(b"\n".join([*bad, GOOD]))
     options = {"paths": [str(tmp_path / "texts")], "max_bad_rows": 6, "max_document_mb": 1}
     mine = house(tmp_path, prefect_url, {"mine": options})
