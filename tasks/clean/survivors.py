@@ -96,8 +96,7 @@ def _open(flags: NDArray[np.uint8], roots: Numbers, kept: Numbers, immune: int) 
         kept[docs[~there]] = docs[~there]
         found.append(docs[there])
     rest = np.concatenate(found)
-    ordered: Numbers = rest[np.lexsort((_priority(flags, rest, immune), roots[rest]))]
-    return ordered
+    return rest[np.lexsort((_priority(flags, rest, immune), roots[rest]))]
 
 
 def _settled(flags: NDArray[np.uint8], roots: Numbers, kept: Numbers, rest: Numbers, immune: int) -> Numbers:
@@ -106,9 +105,10 @@ def _settled(flags: NDArray[np.uint8], roots: Numbers, kept: Numbers, rest: Numb
         return rest
     begins = np.flatnonzero(np.concatenate(([True], roots[rest[1:]] != roots[rest[:-1]])))
     waiting = np.logical_or.reduceat(flags[rest] & immune == 0, begins)
-    there = np.repeat(waiting, np.diff(np.append(begins, len(rest))))
+    there: NDArray[np.bool_] = np.repeat(waiting, np.diff(np.append(begins, len(rest))))
     kept[rest[~there]] = rest[~there]
-    return rest[there]
+    waits: Numbers = rest[there]
+    return waits
 
 
 def _priority(flags: NDArray[np.uint8], docs: Numbers, immune: int) -> Numbers:
