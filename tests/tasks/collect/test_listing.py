@@ -117,9 +117,9 @@ def test_which_entries_there_are_stays_out_of_the_key_of_what_is_read(tmp_path: 
 def test_listing_the_demo_imports_nothing_heavy() -> None:
     program = """
 import sys, yaml
-from conf.schema.data import CollectConf
+from conf.schema.recipe import DataConf
 from tasks.collect.steps import observe_sources
-assert observe_sources(CollectConf.model_validate(yaml.safe_load(open("conf/data/demo.yaml"))))
+assert observe_sources(DataConf.model_validate(yaml.safe_load(open("conf/data/demo.yaml"))))
 print(*{"torch", "polars", "pyarrow", "pandas", "boto3", "prefect"} & set(sys.modules))
 """
     root = Path(__file__).parents[3]
