@@ -41,7 +41,9 @@ def promote(name: str, version: int, reason: str, force: bool) -> None:
 @click.command()
 @click.argument("name", shell_complete=model_names)
 def rollback(name: str) -> None:
-    """Make the champion before this one champion again. The newest one that MLflow still has.
+    """Make the champion before this one champion again.
+
+    The newest one that MLflow still has.
 
     \b
     fromzero rollback demo-base
@@ -84,7 +86,9 @@ def generate(model: str, prompt: str, max_new_tokens: int, temperature: float, s
 @click.argument("texts", metavar="TEXT…", nargs=-1, required=True)
 @AS_JSON
 def classify(model: str, texts: tuple[str, ...], as_json: bool) -> None:
-    """Ask a classifier: the labels of each TEXT with their probabilities, the likeliest first.
+    """Ask a classifier for the label of each TEXT.
+
+    All its labels with their probabilities, the likeliest first.
 
     \b
     fromzero classify demo-classifier@champion "Return the shortest path between two nodes."

@@ -172,7 +172,7 @@ def test_samples_as_long_as_a_sequence_are_refused_with_the_options_and_only_whe
     long = "pretrain.run.sample_tokens=256"
     compose("demo", (long,))
     compose("demo", (long, "pretrain.run.sample_every=5", "pretrain.run.sample_prompts=[]"))
-    with pytest.raises(ConfigError, match=r"pretrain: run\.sample_tokens=256 .* segments\.main\.seq_len=256: lower"):
+    with pytest.raises(ConfigError, match=r"run\.sample_tokens=256 .* pretrain\.segments\.main\.seq_len=256: lower"):
         compose("demo", (long, "pretrain.run.sample_every=5"))
     compose("demo", ("pretrain.run.sample_tokens=255", "pretrain.run.sample_every=5"))
 
