@@ -49,7 +49,7 @@ pretrain:
     main: {{tokens: 122880, batch_tokens: 2048, seq_len: 64}}
   run: {{threads: 1, checkpoint_steps: 3, log_every: 1}}
 finetune:
-  chat: {{max_conversations: 40, batch_size: 2, max_length: 64, run: {{threads: 1, checkpoint_every: 2, log_every: 1}}}}
+  chat: {{max_conversations: 3, batch_size: 2, max_length: 64, run: {{threads: 1, checkpoint_every: 2, log_every: 1}}}}
   classify:
     max_per_class: 80
     min_per_class: 10
