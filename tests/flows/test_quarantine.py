@@ -80,7 +80,7 @@ def test_a_shard_that_is_set_aside_leaves_the_others_as_they_are_and_comes_back_
     write(texts / "1.jsonl", 100)
     mended = run(store, recipe)
     assert set(mended.made) == {f"{step}_shard[mine-001]" for step in OF_A_SHARD} | {
-        "validate_corpus", "cluster", "check_losses",
+        "validate_corpus", "cluster", "check_losses", "count_ngrams[mine-001]", "find_boilerplate",
     }  # fmt: skip
     assert "quarantined" not in mended.results["validate_corpus"][0].stats
     off = run(store, compose("text", options))

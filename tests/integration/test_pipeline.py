@@ -199,7 +199,8 @@ def test_a_new_file_makes_its_own_shard_only_and_a_touched_one_is_fetched_and_no
     grown = house.run("--until", "check_tokens")
     mapped = ("fetch", "profile", "split", "clean", "sign", "filter", "decontaminate", "tokenize")
     assert grown.made() == {f"{step}_shard[mine-001]" for step in mapped} | {
-        "validate_corpus", "cluster", "check_losses", "check_documents", "check_tokens",
+        "validate_corpus", "cluster", "count_ngrams[mine-001]", "find_boilerplate",
+        "check_losses", "check_documents", "check_tokens",
     }  # fmt: skip
     after = first_states(house)
     assert {made for made in before if made[0].startswith("tokenize_shard")} <= set(after)

@@ -48,6 +48,7 @@ def test_a_document_that_is_taken_down_leaves_its_shard_alone_and_the_models_tha
     mapped = ("split", "clean", "sign", "filter", "decontaminate", "tokenize")
     assert left.made() == {f"{step}_shard[mine-000]" for step in mapped} | {
         "cluster",
+        "count_ngrams[mine-000]",
         "check_losses",
         "check_documents",
     }
