@@ -79,7 +79,7 @@ def test_the_loss_of_a_classifier_is_the_same_whatever_the_batch_size(
     work = Workdir(tmp_path)
     work.make()
     torch.manual_seed(0)
-    network, loss = classify.build(model_dir, ["a", "b"], 0), classify.weighted_loss([16, 4], conf)
+    network, loss = classify.build(model_dir, ["a", "b"], 0, conf), classify.weighted_loss([16, 4], conf)
     batch = classify.collate_with(0)(rows)
     with torch.no_grad():
         wanted = loss({"logits": network(input_ids=batch["input_ids"]).logits}, batch["labels"])

@@ -48,7 +48,7 @@ def conf_of(models: Paths, *, copies: int = 1, seed: int = 0, **translate: Any) 
     how = BackTranslationConf.model_validate({**named, "max_tokens": 20, "batch": 7, "temperature": 0, **translate})
     run = FinetuneRun(device="cpu", threads=1)
     changes = AugmentConf(copies=copies, translate=how)
-    return TranslateConf(classify=ClassifyConf(min_per_class=2, augment=changes, seed=seed, run=run))
+    return TranslateConf(classify=ClassifyConf(min_per_class=2, mask_labels=True, augment=changes, seed=seed, run=run))
 
 
 def translated(conf: TranslateConf, docs: Path, folder: Path) -> tuple[Stats, pl.DataFrame, Workdir]:
