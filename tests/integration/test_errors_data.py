@@ -18,7 +18,11 @@ ROWS: dict[str, tuple[str, bytes, str]] = {
     "utf8": ("a.txt", b"caf\xe9", "is not valid utf-8 (byte 0xe9 at 3): set `encoding` of the source"),
     "utf8-line": ("a.jsonl", GOOD + b'{"text": "\xff"}\n', "a.jsonl, line 2: is not valid utf-8"),
     "utf16": ("a.txt", "text".encode("utf-16"), "starts like utf-16, not utf-8: set `encoding: utf-16`"),
-    "latin1": ("a.csv", "text\ncafé, au lait\n".encode("latin-1"), "(cp1252 and latin-1 are usual)"),
+    "latin1": (
+        "a.csv",
+        "text\ncafé, au lait\n".encode("latin-1"),
+        "is not valid utf-8 (byte 0xe9 at 8): set `encoding` of the source (auto finds it for each file)",
+    ),
     "nul": ("a.jsonl", GOOD + b'{"text": "a\0b"}\n', "a.jsonl, line 2: holds NUL bytes"),
     "long": (
         "a.jsonl",
