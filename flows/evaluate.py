@@ -12,8 +12,8 @@ from tasks.evaluate import steps as evaluate
 
 
 def measure(recipe: Recipe, data: Data, kind: str, model: Any, start: Any = None) -> Any:
-    """The evaluation of a model directory: of the candidate, beside the model that it was fine-tuned from where that is
-    its baseline, and, on the same items, of the champion."""
+    """The evaluation of a model directory, a candidate's or a champion's, beside what it was fine-tuned from where that
+    is its baseline and known."""
     if kind == "base":
         return evaluate.evaluate_lm(model, data.evalset, conf=recipe.evaluate.lm)
     if kind == "chat":

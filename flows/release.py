@@ -17,7 +17,10 @@ def release(recipe: Recipe, data: Data, conf: RegisterConf, made: Any, base: Any
     evaluation = measure(recipe, data, conf.kind, model, base.part("model"))
     registered = register.register_model(model, evaluation, data.documents, conf=conf)
     incumbent = register.champion_of(conf.name, model)
-    theirs = measure(recipe, data, conf.kind, register.weights_of(incumbent)) if incumbent else None
+    theirs = None
+    if incumbent:
+        champion = register.weights_of(incumbent)
+        theirs = measure(recipe, data, conf.kind, champion, register.start_of(champion))
     decision = decide(recipe, conf, evaluation, theirs)
     hours = recipe.release.approval_hours if recipe.release.approval == "human" else None
     register.promote_model(registered, incumbent, decision, hours, conf=conf)

@@ -118,7 +118,7 @@ def test_a_killed_keeper_is_started_again_by_the_run_under_way_else_status_misse
     taken = deployed.run(state={"type": "PENDING", "name": "Pending"})
     first = keeper(house)
     os.kill(first, signal.SIGKILL)
-    assert eventually(lambda: keeper(house) not in (0, first))
+    assert eventually(lambda: keeper(house) not in (0, first) and server.answers(up.api))
     let_go(trainer)
     assert eventually(lambda: deployed.state(run) == "Completed"), deployed.state(run)
     assert eventually(lambda: deployed.state(taken) == "Crashed"), "the worker that had taken it is gone"
