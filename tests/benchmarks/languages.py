@@ -75,6 +75,7 @@ def documents(folder: Path, lang: str) -> pl.DataFrame:
     for package in PACKAGES[lang]:
         place = folder / "unpacked" / package
         if not place.exists():
+            place.parent.mkdir(exist_ok=True)
             subprocess.run(["apt-get", "download", "-q", package], cwd=folder, check=True)
             (deb,) = folder.glob(f"{package}_*.deb")
             subprocess.run(["dpkg-deb", "-x", deb, place], check=True)
@@ -91,11 +92,12 @@ def documents(folder: Path, lang: str) -> pl.DataFrame:
 
 
 def _messages(path: Path) -> Iterator[str]:
-    """The longer messages of a program's translation, some at a time as one document."""
+    """The longer messages of a program's translation, each once, some at a time as one document."""
     with path.open("rb") as file:
-        said = [text for text in gettext.GNUTranslations(file)._catalog.values() if len(str(text)) > 40]  # type: ignore[attr-defined]
-    for first in range(0, len(said), 12):
-        yield "\n".join(map(str, said[first : first + 12]))
+        said = gettext.GNUTranslations(file)._catalog.values()  # type: ignore[attr-defined]
+    longer = [*dict.fromkeys(text for text in map(str, said) if len(text) > 40)]
+    for first in range(0, len(longer), 12):
+        yield "\n".join(longer[first : first + 12])
 
 
 def table(texts: list[str], source: str) -> pl.DataFrame:
