@@ -123,7 +123,7 @@ COMPARED = {
     "learn a 16k BPE from 25 MB": ("bpe", TRAINING, *VOLUME, ("tokenizers",)),
     "tokenize, 16k BPE": ("tokenize", "bytes", *VOLUME, ("datasets", "datatrove", "tokenizers", "tiktoken")),
     "batches of 64 x 1,024 tokens, shuffled": ("load", "tokens", "million tokens per CPU-second", 1e6, ("datasets",)),
-    "near-duplicates, 14 bands of 8": ("near", "documents", *SPEED, ("datatrove", "datasketch", "rensa")),
+    "near-duplicates, 112 hashes": ("near", "documents", *SPEED, ("datatrove", "datasketch", "rensa")),
     "rules of Gopher": ("rules_gopher", "documents", *SPEED, ("datatrove",)),
     "rules of C4": ("rules_c4", "documents", *SPEED, ("datatrove",)),
     "rules of FineWeb": ("rules_fineweb", "documents", *SPEED, ("datatrove",)),
