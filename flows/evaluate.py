@@ -11,22 +11,29 @@ from flows.data import Data
 from tasks.evaluate import steps as evaluate
 
 
-def measure(recipe: Recipe, data: Data, kind: str, model: Any, start: Any = None) -> Any:
-    """The evaluation of a model directory, a candidate's or a champion's, beside what it was fine-tuned from where that
-    is its baseline and known."""
+def measure(recipe: Recipe, data: Data, kind: str, model: Any) -> Any:
+    """The evaluation of a model directory: of the candidate and, on the same items, of the champion."""
     if kind == "base":
         return evaluate.evaluate_lm(model, data.evalset, conf=recipe.evaluate.lm)
     if kind == "chat":
-        beside = (start,) if start is not None else ()
-        return evaluate.evaluate_chat(model, data.evalset, *beside, conf=recipe.evaluate.chat)
+        return evaluate.evaluate_chat(model, data.evalset, conf=recipe.evaluate.chat)
     return evaluate.evaluate_classifier(model, data.evalset, data.documents, conf=recipe.evaluate.classifier)
 
 
-def decide(recipe: Recipe, release: RegisterConf, candidate: Any, champion: Any) -> Any:
+def measure_baselines(recipe: Recipe, data: Data, kind: str, model: Any, start: Any) -> tuple[Any, ...]:
+    """The evaluations of baselines that are models themselves: of what a chat model was fine-tuned from."""
+    if kind != "chat" or "untuned" not in recipe.evaluate.gates.chat.floors:
+        return ()
+    return (evaluate.score_start(start, model, data.evalset, conf=recipe.evaluate.chat),)
+
+
+def decide(
+    recipe: Recipe, release: RegisterConf, candidate: Any, champion: Any, baselines: tuple[Any, ...] = ()
+) -> Any:
     """The gate's decision."""
     gates: dict[str, GateConf] = {
         "base": recipe.evaluate.gates.lm,
         "chat": recipe.evaluate.gates.chat,
         "classifier": recipe.evaluate.gates.classifier,
     }
-    return evaluate.gate(candidate, champion, conf=gates[release.kind])
+    return evaluate.gate(candidate, champion, *baselines, conf=gates[release.kind])

@@ -40,16 +40,13 @@ def score(model: Any, tokenizer: Any, table: pl.DataFrame, conf: ChatEval) -> pl
     return items.filter((pl.col("bytes") > 0) & (pl.col("tokens") > 0))
 
 
-def run(model: Path, evalset: Path, conf: ChatEval, work: Workdir, start: Path | None = None) -> Stats:
-    """Score the held-out conversations; write metrics.json, items.parquet and samples.json.
-
-    `start` is what the model was fine-tuned from: its nats on the same tokens stand beside the model's, untuned_nats.
-    """
+def measure(network: Path, model: Path, evalset: Path, conf: ChatEval) -> tuple[Any, Any, pl.DataFrame, dict[str, Any]]:
+    """The tokenizer of `model`, the network in `network`, its items and metrics on the held-out conversations."""
     device = scoring.settle(conf.run)
     output.read_task(model, "chat")
     table = pl.read_parquet(evalset, columns=["id", "messages"]).filter(pl.col("messages").list.len() > 1)
-    tokenizer, network = scoring.load_tokenizer(model), scoring.load_causal(model, device)
-    items = score(network, tokenizer, table, conf)
+    tokenizer, loaded = scoring.load_tokenizer(model), scoring.load_causal(network, device)
+    items = score(loaded, tokenizer, table, conf)
     if items.is_empty():
         raise DataError("the evaluation set holds no conversation with an answer")
     columns = items.select("nats", "bytes", "tokens").to_numpy().astype(np.float64)
@@ -57,16 +54,27 @@ def run(model: Path, evalset: Path, conf: ChatEval, work: Workdir, start: Path |
     metrics = with_interval("bits_per_byte", columns, bits_per_byte, *settings)
     metrics |= with_interval("perplexity", columns, perplexity, *settings)
     metrics["nats_per_byte"] = float(columns[:, 0].sum() / columns[:, 1].sum())
-    if start is not None:
-        before = score(scoring.load_causal(start, device), tokenizer, table, conf)
-        items = items.with_columns(before["nats"].alias("untuned_nats"))
-        columns = before.select("nats", "bytes", "tokens").to_numpy().astype(np.float64)
-        metrics |= with_interval("untuned_bits_per_byte", columns, bits_per_byte, *settings)
-    metrics = output.rounded(metrics)
+    return tokenizer, loaded, items, output.rounded(metrics)
+
+
+def run(model: Path, evalset: Path, conf: ChatEval, work: Workdir) -> Stats:
+    """Score the held-out conversations; write metrics.json, items.parquet and samples.json."""
+    tokenizer, network, items, metrics = measure(model, model, evalset, conf)
     asked = Encoder(tokenizer).conversations([[{"role": "user", "content": text}] for text in conf.prompts], ask=True)
     starts = [(prompt, one.ids) for prompt, one in zip(conf.prompts, asked, strict=True)]
-    items.write_parquet(work / "items.parquet", compression="zstd")
-    output.write_json(work / "metrics.json", metrics)
     output.write_json(work / "samples.json", samples(network, tokenizer, starts, conf.samples))
     work.log_metrics(metrics)
+    return _write(items, metrics, work)
+
+
+def run_start(start: Path, model: Path, evalset: Path, conf: ChatEval, work: Workdir) -> Stats:
+    """Score the conversations as `model` writes them by the network that it was fine-tuned from; metrics.json and
+    items.parquet."""
+    _, _, items, metrics = measure(start, model, evalset, conf)
+    return _write(items, metrics, work)
+
+
+def _write(items: pl.DataFrame, metrics: dict[str, Any], work: Workdir) -> Stats:
+    items.write_parquet(work / "items.parquet", compression="zstd")
+    output.write_json(work / "metrics.json", metrics)
     return {"conversations": items.height, "answer_bytes": int(items["bytes"].sum()), "metrics": metrics}

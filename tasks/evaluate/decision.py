@@ -29,13 +29,23 @@ class Finding:
     """Into the decision."""
 
 
-def run(candidate: Artifact, incumbent: Artifact | None, conf: GateConf, work: Workdir) -> Stats:
-    """Write decision.json and return it. Raises `ArtifactError` if the two are not evaluations of one kind on the same
-    items; a refusal is no error here."""
+def run(
+    candidate: Artifact, incumbent: Artifact | None, baselines: tuple[Artifact, ...], conf: GateConf, work: Workdir
+) -> Stats:
+    """Write decision.json and return it; `baselines` are evaluations of what a candidate was fine-tuned from.
+
+    Raises `ArtifactError` if the two are not evaluations of one kind on the same items; a refusal is no error here.
+    """
     if incumbent is not None and incumbent.step != candidate.step:
         raise ArtifactError(f"{candidate.step} and {incumbent.step} measure different things: nothing to compare")
     theirs = None if incumbent is None else pl.read_parquet(incumbent / "items.parquet")
-    decision = decide(pl.read_parquet(candidate / "items.parquet"), theirs, conf)
+    ours = pl.read_parquet(candidate / "items.parquet")
+    for start in baselines:
+        before = pl.read_parquet(start / "items.parquet").select("id", pl.col("nats").alias("untuned_nats"))
+        if set(before["id"]) != set(ours["id"]):
+            raise ArtifactError(f"{start.step} and {candidate.step} did not measure the same items")
+        ours = ours.join(before, on="id", maintain_order="left")
+    decision = decide(ours, theirs, conf)
     for reason in decision["reasons"]:
         print(reason, flush=True)
     write_json(work / "decision.json", decision)

@@ -23,14 +23,19 @@ def evaluate_lm(model: Artifact, evalset: Artifact, conf: LmEval, work: Workdir)
 
 
 @step(track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
-def evaluate_chat(model: Artifact, evalset: Artifact, *start: Artifact, conf: ChatEval, work: Workdir) -> Stats:
-    """Bits per byte of the answers, and sample answers: → metrics.json, items.parquet, samples.json.
-
-    One more input may be what the model was fine-tuned from: it is measured on the same answers.
-    """
+def evaluate_chat(model: Artifact, evalset: Artifact, conf: ChatEval, work: Workdir) -> Stats:
+    """Bits per byte of the answers, and sample answers: → metrics.json, items.parquet, samples.json."""
     from tasks.evaluate import chat
 
-    return chat.run(model.path, evalset / "test.parquet", conf, work, *(one.path for one in start))
+    return chat.run(model.path, evalset / "test.parquet", conf, work)
+
+
+@step(resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
+def score_start(start: Artifact, model: Artifact, evalset: Artifact, conf: ChatEval, work: Workdir) -> Stats:
+    """The same figures of what a chat model was fine-tuned from, on the same tokens: → metrics.json, items.parquet."""
+    from tasks.evaluate import chat
+
+    return chat.run_start(start.path, model.path, evalset / "test.parquet", conf, work)
 
 
 @step(track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
@@ -45,11 +50,11 @@ def evaluate_classifier(
 
 
 @step(libraries=("polars", "numpy"))
-def gate(candidate: Artifact, incumbent: Artifact | None, conf: GateConf, work: Workdir) -> Stats:
-    """May the candidate take the incumbent's place? Two evaluations → decision.json; a refusal is a result."""
+def gate(candidate: Artifact, incumbent: Artifact | None, *baselines: Artifact, conf: GateConf, work: Workdir) -> Stats:
+    """May the candidate take the incumbent's place? Evaluations → decision.json; a refusal is a result."""
     from tasks.evaluate import decision
 
-    return decision.run(candidate, incumbent, conf, work)
+    return decision.run(candidate, incumbent, baselines, conf, work)
 
 
 def compare_versions(

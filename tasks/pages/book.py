@@ -28,6 +28,7 @@ PAGES: dict[str, Callable[[Run, Made], str]] = {
     "finetune_classifier": models.training,
     "evaluate_lm": models.evaluation,
     "evaluate_chat": models.evaluation,
+    "score_start": models.evaluation,
     "evaluate_classifier": models.evaluation,
     "gate": models.gate,
     "register_model": models.version,

@@ -185,22 +185,6 @@ def weights_of(champion: dict[str, Any]) -> Artifact:
     return weights.find(open_store(), _uri(), version, run_context().home)
 
 
-def start_of(model: Artifact) -> Artifact | None:
-    """What a model was fine-tuned from, if the store has it still: an observation, light.
-
-    A champion is so measured on the inputs that it had as a candidate, and its evaluation found again.
-    """
-    from tasks.core.store import open_store
-
-    store = open_store()
-    made = store.look(model.step, model.key)
-    ref = made.inputs[0] if isinstance(made, Manifest) and made.inputs else None
-    start = store.look(ref["step"], ref["key"]) if ref else None
-    if ref is None or not isinstance(start, Manifest):
-        return None
-    return Artifact.of(start).part(ref["part"]) if ref["part"] else Artifact.of(start)
-
-
 def starting_point(ref: str) -> Artifact:
     """What training goes on from, by models:/NAME@ALIAS, models:/NAME/VERSION or store:STEP/KEY: an observation, light.
 

@@ -71,10 +71,13 @@ class Model:
         return one.value > other.value if self.better() == "higher" else one.value < other.value
 
     def baselines(self, metric: str) -> list[tuple[str, Value]]:
-        """The same metric of what is simpler than a model."""
-        values = self.values()
+        """The same metric of what is simpler than a model, or the gate's figure where that was measured apart."""
+        values, decision = self.values(), self.decision or {}
+        floors = decision.get("floors", ()) if decision.get("metric") == metric else ()
+        apart = {f"{one['baseline']}_{metric}": Value(one["value"]) for one in floors}
+        known = {**apart, **values}
         return [
-            (name, values[f"{prefix}_{metric}"]) for prefix, name in BASELINES.items() if f"{prefix}_{metric}" in values
+            (name, known[f"{prefix}_{metric}"]) for prefix, name in BASELINES.items() if f"{prefix}_{metric}" in known
         ]
 
     def cause(self) -> str:
@@ -151,7 +154,7 @@ def _never_came(group: dict[str, list[Step]]) -> bool:
 def _model(run: Run, group: dict[str, list[Step]], place: int) -> Model:
     name = next(iter(group))
     gate = _first(group.get("gate")).manifest if "gate" in group else None
-    inputs = gate.inputs if gate else ()
+    inputs = [one for one in gate.inputs if one["step"] == gate.inputs[0]["step"]] if gate else []
     ours, theirs = group[name][0].manifest, group[name][1].manifest if len(group[name]) > 1 else None
     about = _registered(run, name, place)
     state, reasons = _state(group)

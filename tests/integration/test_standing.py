@@ -13,7 +13,7 @@ import pytest
 
 from tasks.core import interpreter, rest
 from tests.integration.test_walk import Up
-from tests.pipeline_process import ROOT, House, Started, eventually, write_texts
+from tests.pipeline_process import ROOT, House, Started, copied, eventually, finished, write_texts
 
 HOSTILE = "raise SystemExit(f'{__file__} was imported')"
 MODULES = ("tasks", "conf", "flows", "torch", "json", "prefect", "mlflow", "click", "sitecustomize")
@@ -107,6 +107,19 @@ def test_a_run_needs_nothing_of_the_folder_and_leaves_nothing_there(tmp_path: Pa
     assert listing(house.folder) == before
     assert {path.name for path in ROOT.iterdir()} == code
     assert {path.name for path in tmp_path.iterdir() if "stderr" not in path.name} == {"here", "a home"}
+
+
+def test_processes_that_train_together_and_a_model_that_writes_need_nothing_of_the_folder(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    kept = copied(finished(tmp_path_factory), tmp_path / "kept")
+    there = Standing(write_hostile(tmp_path / "here"), kept.home, ROOT, kept.recipe, kept.texts, None)
+    before = listing(there.folder)
+    again = there.run("--until", "pretrain", "pretrain.run.processes=2", "pretrain.segments.main.tokens=8192")
+    assert again.made() == {"pretrain"}
+    written = there.say("generate", "tiny-base", "Return the", "-n", "8", "-t", "0").out
+    assert written == kept.say("generate", "tiny-base", "Return the", "-n", "8", "-t", "0").out
+    assert listing(there.folder) == before
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
+import torch
 
 from conf.schema.evaluate import ChatEval, EvaluateRun
 from tasks.core.errors import ArtifactError, DataError
@@ -38,3 +40,20 @@ def test_an_evaluation_set_without_conversations_is_an_error_in_the_data(chat_mo
     table(labelled_rows(3, 0)).write_parquet(path)
     with pytest.raises(DataError, match="no conversation"):
         chat.run(chat_model, path, CONF, Workdir(tmp_path))
+
+
+def test_what_a_model_was_made_from_is_measured_on_the_tokens_of_that_model(
+    chat_model: Path, evalset: Path, tmp_path: Path
+) -> None:
+    network = scoring.load_causal(chat_model, scoring.settle(CPU))
+    with torch.no_grad():
+        network.get_output_embeddings().weight.mul_(1.5)
+    network.save_pretrained(tmp_path / "start")
+    tuned, start = Workdir(tmp_path / "tuned"), Workdir(tmp_path / "of start")
+    tuned.make()
+    start.make()
+    chat.run(chat_model, evalset, CONF, tuned)
+    chat.run_start(tmp_path / "start", chat_model, evalset, CONF, start)
+    ours, before = (pl.read_parquet(work / "items.parquet") for work in (tuned, start))
+    assert ours.drop("nats").equals(before.drop("nats"))
+    assert (ours["nats"] != before["nats"]).all()

@@ -13,7 +13,7 @@ from conf.schema.evaluate import ChatEval, ClassifierEval, EvaluateRun, GateConf
 from tasks.core.artifact import Artifact, hash_file
 from tasks.core.errors import ArtifactError
 from tasks.core.step import Stats, Workdir
-from tasks.evaluate.steps import evaluate_chat, evaluate_classifier, evaluate_lm, gate
+from tasks.evaluate.steps import evaluate_chat, evaluate_classifier, evaluate_lm, gate, score_start
 
 RUN = EvaluateRun(device="cpu", threads=1)
 SAMPLES = SampleSpec(max_new_tokens=6)
@@ -45,7 +45,8 @@ def evaluations(
     kinds_conf = ClassifierEval(resamples=100, run=RUN)
     return {
         "evaluate_lm": lambda work: evaluate_lm.function(base, held, lm_conf, work),
-        "evaluate_chat": lambda work: evaluate_chat.function(chat, held, base, conf=chat_conf, work=work),
+        "evaluate_chat": lambda work: evaluate_chat.function(chat, held, chat_conf, work),
+        "score_start": lambda work: score_start.function(base, chat, held, chat_conf, work),
         "evaluate_classifier": lambda work: evaluate_classifier.function(kinds, held, (docs,), kinds_conf, work),
     }
 
@@ -135,10 +136,12 @@ def evaluation(folder: Path, nats: list[float], step: str = "evaluate_lm") -> Ar
     return Artifact(step, "key", "digest", root=folder)
 
 
-def decide(tmp_path: Path, candidate: Artifact, incumbent: Artifact | None) -> Stats:
+def decide(
+    tmp_path: Path, candidate: Artifact, incumbent: Artifact | None, *baselines: Artifact, floors: tuple[str, ...] = ()
+) -> Stats:
     work = Workdir(tmp_path / "work")
     work.make()
-    stats = gate.function(candidate, incumbent, GateConf(), work)
+    stats = gate.function(candidate, incumbent, *baselines, conf=GateConf(floors=floors), work=work)
     assert json.loads((work.content / "decision.json").read_text()) == stats
     return stats
 
@@ -164,3 +167,15 @@ def test_the_gate_does_not_compare_evaluations_of_two_kinds(tmp_path: Path) -> N
     other = evaluation(tmp_path / "b", [6.0] * 40, step="evaluate_chat")
     with pytest.raises(ArtifactError, match="evaluate_chat measure different things"):
         decide(tmp_path, one, other)
+
+
+def test_a_chat_model_has_to_beat_what_it_was_made_from_on_the_same_items(tmp_path: Path) -> None:
+    tuned = evaluation(tmp_path / "a", [5.0] * 40, step="evaluate_chat")
+    for name, nats, holds in (("worse", 6.0, True), ("equal", 5.0, False)):
+        start = evaluation(tmp_path / name, [nats] * 40, step="score_start")
+        decision = decide(tmp_path / f"of {name}", tuned, None, start, floors=("untuned",))
+        assert decision["accepted"] == holds == decision["floors"][0]["holds"]
+        assert decision["floors"][0]["value"] == pytest.approx(nats / 10 / math.log(2))
+    other = evaluation(tmp_path / "other", [6.0] * 39, step="score_start")
+    with pytest.raises(ArtifactError, match="did not measure the same items"):
+        decide(tmp_path / "of other", tuned, None, other, floors=("untuned",))
