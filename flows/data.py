@@ -49,7 +49,7 @@ def prepare(recipe: Recipe) -> Data:
     split = clean.split_shard.map(fetched, taken, judged, conf=admitted)
     cleaned = clean.clean_shard.map(split, finder, conf=data.clean)
     signed = clean.sign_shard.map(cleaned, conf=data.dedup)
-    clusters = clean.cluster.chained(f"dedup/{name}", tuple(signed), conf=data.dedup)
+    clusters = clean.cluster.chained(f"dedup/{name}", tuple(signed), tuple(cleaned), conf=data.dedup)
     filtered = clean.filter_shard.map(cleaned, [clusters.part(shard) for shard in names], conf=data.dedup)
     validate.check_losses(validate.losses_of(fetched, split, cleaned, filtered), conf=data.losses)
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import random
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,17 +115,33 @@ def clothes(folder: Path, number: int) -> None:
     )
 
 
-def chain(folder: Path) -> None:
-    """300 revisions of one page: neighbours are alike, the twelfth next not at all."""
+def chain(folder: Path, kind: str) -> None:
+    """300 revisions of one page: neighbours are alike, the twelfth next hardly. Each drops what is oldest (`spaced`,
+    and `unspaced` in Chinese), or has other sentences in place of two (`edited`)."""
     draw = random.Random(7)
-    said = [sentence(draw) for _ in range(700)]
-    write(folder / "docs.jsonl", [{"text": " ".join(said[n : n + 24])} for n in range(0, 600, 2)])
+    said = [unspaced(draw, "han", 1) if kind == "unspaced" else sentence(draw) for _ in range(700)]
+    page = said[: 28 if kind == "edited" else 24]
+    pages = []
+    for n in range(300):
+        pages.append(page)
+        if kind == "edited":
+            place = 2 * n % len(page)
+            page = [*page[:place], *said[28 + 2 * n : 30 + 2 * n], *page[place + 2 :]]
+        else:
+            page = said[2 * n + 2 : 2 * n + 26]
+    write(folder / "docs.jsonl", [{"text": " ".join(page)} for page in pages])
 
 
-def footers(folder: Path) -> None:
-    """400 letters of 40 lists: each list has a footer, each letter a text of its own."""
-    ends = [prose(5000 + n, 6) for n in range(40)]
-    write(folder / "docs.jsonl", [{"text": f"{prose(6000 + n, 6)}\n\n{ends[n % 40]}"} for n in range(400)])
+def footers(folder: Path, kind: str) -> None:
+    """400 letters of 40 lists, each letter with a text of its own: each list has a footer (`below`), or a notice above
+    its letters (`above`), or a footer in Chinese beneath letters in Chinese (`unspaced`)."""
+    draw = random.Random(11)
+    if kind == "unspaced":
+        lists, letters = [unspaced(draw, "han", 2) for _ in range(40)], [unspaced(draw, "han", 3) for _ in range(400)]
+    else:
+        lists, letters = [prose(5000 + n, 6) for n in range(40)], [prose(6000 + n, 6) for n in range(400)]
+    pairs = [(lists[n % 40], letter)[:: 1 if kind == "above" else -1] for n, letter in enumerate(letters)]
+    write(folder / "docs.jsonl", [{"text": "\n\n".join(pair)} for pair in pairs])
 
 
 def markers(folder: Path) -> None:
@@ -154,19 +175,39 @@ def sharegpt(path: Path, number: int) -> None:
     )
 
 
-def sorted_labels(folder: Path) -> None:
-    """Rows that stand by class, as files that were written class after class do."""
+CLASSES = ("calm", "rough", "odd")
+
+
+def sorted_labels(folder: Path, kind: str) -> None:
+    """Rows that stand by class, as files that were written class after class do: 300 of each of three, in one file of
+    JSON lines, or of tab-separated values, or in a compressed file of each class."""
     rows = [{"text": prose(seed * 1000 + n, 4), "label": name}
-            for seed, name in enumerate(("calm", "rough", "odd"), 1) for n in range(300)]  # fmt: skip
-    write(folder / "docs.jsonl", rows)
+            for seed, name in enumerate(CLASSES, 1) for n in range(300)]  # fmt: skip
+    if kind == "jsonl":
+        write(folder / "docs.jsonl", rows)
+        return
+    folder.mkdir(parents=True)
+    if kind == "tsv":
+        (folder / "docs.tsv").write_text("".join(f"{row['text']}\t{row['label']}\n" for row in
+                                                 [{"text": "text", "label": "label"}, *rows]))  # fmt: skip
+    else:
+        for name in CLASSES:
+            with gzip.open(folder / f"{name}.jsonl.gz", "wt") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows if row["label"] == name)
 
 
-def label_folders(folder: Path) -> None:
-    """A folder for each class, a file for each text."""
-    for seed, name in enumerate(("calm", "rough", "odd"), 1):
-        (folder / name).mkdir(parents=True)
-        for n in range(40):
-            (folder / name / f"{n}.txt").write_text(prose(seed * 2000 + n, 4))
+def label_folders(folder: Path, kind: str) -> None:
+    """A folder for each class: a file for each text (`files`), the same below folders of years (`deep`), or one file of
+    rows for each class (`rows`)."""
+    for seed, name in enumerate(CLASSES, 1):
+        texts = [prose(seed * 2000 + n, 4) for n in range(40)]
+        if kind == "rows":
+            write(folder / name / "docs.jsonl", [{"text": text} for text in texts])
+            continue
+        for n, text in enumerate(texts):
+            path = folder / (str(2000 + n % 3) if kind == "deep" else "") / name / f"{n}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
 
 
 def lone_surrogate(folder: Path, field: str) -> None:
@@ -177,13 +218,22 @@ def lone_surrogate(folder: Path, field: str) -> None:
     (folder / "docs.jsonl").write_text("\n".join([*map(json.dumps, good), bad]) + "\n")
 
 
-def nested(folder: Path) -> None:
-    """Rows whose text is a list of paragraphs."""
+NESTED: dict[str, Callable[[str, str], Row]] = {
+    "list": lambda one, other: {"paragraphs": [one, other]},
+    "list in a field": lambda one, other: {"body": {"paragraphs": [one, other], "words": 34}},
+    "field in fields": lambda one, other: {"article": {"body": {"text": f"{one}\n\n{other}"}, "lang": "xx"}},
+    "list of fields": lambda one, other: {"sections": [{"head": "One", "text": one}, {"head": "Two", "text": other}]},
+}
+"""Where rows may have their text."""
+
+
+def nested(folder: Path, kind: str) -> None:
+    """Rows whose text is deeper than a column."""
     draw = random.Random(10)
     write(
         folder / "docs.jsonl",
         [
-            {"id": f"{n:032x}", "title": sentence(draw), "paragraphs": [prose(n, 2), prose(n + 50, 2)]}
+            {"id": f"{n:032x}", "title": sentence(draw), **NESTED[kind](prose(n, 2), prose(n + 50, 2))}
             for n in range(80)
         ],
     )
@@ -201,21 +251,49 @@ def one_odd(folder: Path) -> None:
         (folder / f"{n:03d}.txt").write_bytes(b"A caf\xe9 by the river. " * 9 if n == 450 else prose(n, 4).encode())
 
 
-def endings(folder: Path) -> None:
-    """Files with endings that corpora have: 41 documents, and a file about them."""
+ENDINGS = ("json.gz", "json", "ndjson.xz", "jsonl.bz2", "tsv.gz", "zip", "tar.gz")
+
+
+def endings(folder: Path, ending: str) -> None:
+    """Four files of ten documents with an ending that corpora have, one more document in a .ndjson, and a file about
+    them."""
     folder.mkdir(parents=True)
     for n in range(4):
-        with gzip.open(folder / f"part-{n:05d}.json.gz", "wt") as file:
-            file.writelines(json.dumps({"text": prose(7000 + 10 * n + k, 4)}) + "\n" for k in range(10))
+        texts = [prose(7000 + 10 * n + k, 4) for k in range(10)]
+        packed(folder / f"part-{n:05d}.{ending}", texts)
     write(folder / "more.ndjson", [{"text": prose(7100, 4)}])
     (folder / "README.md").write_text("What this corpus is.\n")
 
 
-def names(folder: Path) -> None:
-    """Two files, the name of one of which is no UTF-8."""
+def packed(path: Path, texts: list[str]) -> None:
+    """A file of documents, in the form that its ending names: rows, or an archive of plain files."""
+    packs = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for n, text in enumerate(texts):
+                archive.writestr(f"{n}.txt", text)
+    elif path.name.endswith(".tar.gz"):
+        with tarfile.open(path, "w:gz") as tar:
+            for n, text in enumerate(texts):
+                member = tarfile.TarInfo(f"{n}.txt")
+                member.size = len(text.encode())
+                tar.addfile(member, io.BytesIO(text.encode()))
+    else:
+        rows = [f"{text}\t{n}" for n, text in enumerate(texts)] if ".tsv" in path.suffixes else [
+            json.dumps({"text": text}) for text in texts]  # fmt: skip
+        head = ["text\tnumber"] if ".tsv" in path.suffixes else []
+        path.write_bytes(packs.get(path.suffix, bytes)("\n".join([*head, *rows]).encode() + b"\n"))
+
+
+NAMES = {"latin-1": b"caf\xe9.txt", "shift_jis": "\u8868.txt".encode("shift_jis"), "line break": b"two\nlines.txt"}
+"""File names that a tool may stumble over."""
+
+
+def names(folder: Path, kind: str) -> None:
+    """Two files, one of an odd name."""
     folder.mkdir(parents=True)
     (folder / "plain.txt").write_text(prose(1, 8))
-    with open(bytes(folder) + b"/caf\xe9.txt", "wb") as file:
+    with open(bytes(folder) + b"/" + NAMES[kind], "wb") as file:
         file.write(prose(2, 8).encode())
 
 

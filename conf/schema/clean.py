@@ -134,7 +134,7 @@ class DedupConf(Conf):
     """Hashes in a band. With 16 bands of 7, a Jaccard similarity of 0.8 is found 98 times in 100, 0.9 always; with 14
     of 8, which are as many hashes, 92 times."""
     threshold: float = Field(0.7, ge=0, le=1)
-    """Smallest estimated Jaccard similarity of a near-duplicate."""
+    """Smallest Jaccard similarity of a near-duplicate: of the shingles themselves where an estimate leaves a doubt."""
     seed: int = Field(0, ge=0)
     """Seed of the hash functions."""
 

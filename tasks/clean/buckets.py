@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
-from tasks.clean.columns import Column, Partitions, Rows
+from tasks.clean.columns import Partitions, Rows
 from tasks.clean.forest import Forest
-from tasks.clean.intake import REPEATED, Documents
+from tasks.clean.intake import COMPARED, REPEATED, Documents
+from tasks.clean.likeness import Doubt
 
 Docs = NDArray[np.uint32]
 
@@ -30,7 +30,7 @@ def join(documents: Documents, conf: DedupConf) -> Forest:
         for rows in band.drain():
             distinct = rows[documents.flags[rows["doc"]] & REPEATED == 0]
             for left, right in _pairs(distinct):
-                _join_alike(left, right, documents.signatures, forest, conf.threshold)
+                _join_alike(left, right, documents, forest, conf)
         forest.flatten()
     return forest
 
@@ -56,19 +56,13 @@ def _pairs(rows: Rows) -> Iterator[tuple[Docs, Docs]]:
             yield docs[chunk], docs[chunk + distance]
 
 
-def _join_alike(left: Docs, right: Docs, signatures: Column, forest: Forest, threshold: float) -> None:
-    """Join the pairs that are alike; those that are in one component already need no look."""
+def _join_alike(left: Docs, right: Docs, documents: Documents, forest: Forest, conf: DedupConf) -> None:
+    """Join the pairs that are alike, and set `COMPARED` where the estimate leaves a doubt; those that are in one
+    component already need no look."""
     apart = forest.roots(left) != forest.roots(right)
     left, right = left[apart], right[apart]
-    same = alike(left, right, signatures, threshold)
+    one, other = (documents.signatures.take(docs)["minhash"] for docs in (left, right))
+    estimates = (one == other).mean(axis=1)
+    same = estimates >= conf.threshold
     forest.join(left[same], right[same])
-
-
-def alike(left: NDArray[Any], right: NDArray[Any], signatures: Column, threshold: float) -> NDArray[np.bool_]:
-    """Whether the estimated Jaccard similarity of each pair of documents reaches the threshold."""
-    found = np.empty(len(left), np.bool_)
-    for first in range(0, len(left), _CHUNK):
-        chunk = slice(first, first + _CHUNK)
-        one, other = (signatures.take(docs[chunk])["minhash"] for docs in (left, right))
-        found[chunk] = (one == other).mean(axis=1) >= threshold
-    return found
+    documents.flags[left[same & (estimates < Doubt.of(conf).high)]] |= COMPARED

@@ -1,9 +1,9 @@
 """Which documents are duplicates of which, and which one stays.
 
 Documents with the same exact hash, or that share a band of their signatures and whose estimated Jaccard similarity
-reaches the threshold, may be duplicates, and so may what they are joined to; one is dropped if one that stays is as
-alike. Within one intake the outcome depends on the set of documents alone; across intakes a document that was accepted
-once stays.
+reaches the threshold, may be duplicates, and so may what they are joined to; one is dropped if its similarity to one
+that stays, by the shingles themselves, reaches the threshold. Within one intake the outcome depends on the set of
+documents alone; across intakes a document that was accepted once stays.
 
 Signatures, ids and hashes are on disk; what is in memory for the whole corpus is 13 bytes a document.
 """
@@ -25,6 +25,7 @@ from tasks.clean.columns import ID, Partitions, Rows, find, to_hex
 from tasks.clean.documents import PARTS, TableWriter
 from tasks.clean.forest import blocks
 from tasks.clean.intake import EARLIER, FRESH, KEPT, RANK, RANKS, Documents, Previous, take_in
+from tasks.clean.likeness import Texts
 from tasks.clean.survivors import Survivors, choose
 
 ACCEPTED = pl.Schema({"id": pl.String, "shard": pl.String})
@@ -42,21 +43,27 @@ _GROUP = 1 << 18
 
 
 def cluster_shards(
-    shards: Mapping[str, Path], previous: Path | None, out: Callable[[str], Path], scratch: Path, conf: DedupConf
+    shards: Mapping[str, Path],
+    texts: Texts,
+    previous: Path | None,
+    out: Callable[[str], Path],
+    scratch: Path,
+    conf: DedupConf,
 ) -> dict[str, Any]:
-    """Read each shard's signatures; write SHARD/drop.parquet and SHARD/sizes.parquet for each, and
-    accepted/documents.parquet, to `out(NAME)`, each sorted by id.
+    """Read each shard's signatures, and the texts of what may be duplicates; write SHARD/drop.parquet and
+    SHARD/sizes.parquet for each, and accepted/documents.parquet, to `out(NAME)`, each sorted by id.
 
     `previous` is the folder that an earlier call wrote, None at the first intake. A drop decided earlier keeps the
     survivor that it names as long as that is still right, so that an intake does not touch the shards before it.
-    `scratch` is a folder for temporary files (about 1 KB a document), emptied first and removed at the end. Raises
-    `DataError` for ids that are not 32 hex digits and for more than 2**29 documents.
+    `scratch` is a folder for temporary files (about 1 KB a document, and as much as the texts of what may be
+    duplicates), emptied first and removed at the end. Raises `DataError` for ids that are not 32 hex digits, for more
+    than 2**29 documents, and for a shard that lacks the text of a document that was signed.
     """
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     documents, before = take_in(shards, previous, scratch, conf)
     forest = join(documents, conf)
-    survivors = choose(documents, before, forest, scratch, conf)
+    survivors = choose(documents, before, forest, texts, scratch, conf)
     outcome = _Outcome(documents, before, survivors, scratch)
     with TableWriter(out("accepted/documents.parquet"), ACCEPTED) as writer:
         for frame in outcome.accepted():

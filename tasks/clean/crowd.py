@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
-from tasks.clean.columns import Column
 from tasks.clean.intake import band_key
+from tasks.clean.likeness import Likeness
 from tasks.text.words import Hashes
 
 Numbers = NDArray[np.uint32]
@@ -17,8 +17,6 @@ SHARING = 48
 """Documents that stay and share one band, the first in order, that a document is compared with."""
 _BLOCK = 512
 """Documents decided on at a time."""
-_CHUNK = 1 << 14
-"""Pairs compared at a time: bounds the memory."""
 
 
 class _Index:
@@ -51,44 +49,41 @@ class _Index:
         return pairs[0], pairs[1], counts
 
 
-def disperse(docs: Numbers, immune: NDArray[np.bool_], signatures: Column, conf: DedupConf) -> Numbers:
+def disperse(docs: Numbers, immune: NDArray[np.bool_], likeness: Likeness, conf: DedupConf) -> Numbers:
     """Of each document, given in the order of priority, the first one that stays and is alike, itself if it stays;
     one that is `immune` always does."""
     index, kept = _Index(conf.bands), docs.copy()
     for start in range(0, len(docs), _BLOCK):
         block = docs[start : start + _BLOCK]
-        minhash = signatures.take(block)["minhash"]
+        minhash = likeness.signatures.take(block)["minhash"]
         keys = np.stack([band_key(minhash, band, conf) for band in range(conf.bands)], axis=1)
         rows, places, counts = index.find(keys)
-        found = _first_alike(rows, docs[places], places, minhash, signatures, conf.threshold)
-        staying = _within(minhash, keys, counts, found, immune[start : start + _BLOCK], start, conf.threshold)
+        found = _first_alike(rows, block, places, docs[places], likeness)
+        staying = _within(block, minhash, keys, counts, found, immune[start : start + _BLOCK], start, likeness)
         gone = ~staying
         kept[start : start + _BLOCK][gone] = docs[found[gone]]
         index.add(keys[staying], start + np.flatnonzero(staying))
     return kept
 
 
-def _first_alike(
-    rows: Places, others: Numbers, places: Places, minhash: Numbers, signatures: Column, threshold: float
-) -> Places:
-    """Of each row the first place of those that it is paired with and is alike, -1 where there is none."""
+def _first_alike(rows: Places, block: Numbers, places: Places, others: Numbers, likeness: Likeness) -> Places:
+    """Of each row of a block the first place of those that it is paired with and is alike, -1 where there is none."""
     most = np.iinfo(np.int64).max
-    found = np.full(len(minhash), most)
-    for first in range(0, len(rows), _CHUNK):
-        chunk = slice(first, first + _CHUNK)
-        same = (minhash[rows[chunk]] == signatures.take(others[chunk])["minhash"]).mean(axis=1) >= threshold
-        np.minimum.at(found, rows[chunk][same], places[chunk][same])
+    found = np.full(len(block), most)
+    same = likeness.alike(block[rows], others)
+    np.minimum.at(found, rows[same], places[same])
     return np.where(found == most, -1, found)
 
 
 def _within(
+    block: Numbers,
     minhash: Numbers,
     keys: Hashes,
     counts: Places,
     found: Places,
     immune: NDArray[np.bool_],
     start: int,
-    threshold: float,
+    likeness: Likeness,
 ) -> NDArray[np.bool_]:
     """Which documents of a block stay, one after the other; `found` gets the places of those that others go for."""
     staying = np.zeros(len(minhash), np.bool_)
@@ -99,7 +94,8 @@ def _within(
         buckets = [shared.setdefault((band, key), []) for band, key in enumerate(keys[row].tolist())]
         if not immune[row]:
             near = sorted({other for bucket in buckets for other in bucket})
-            same = (minhash[near] == minhash[row]).mean(axis=1) >= threshold
+            estimates = (minhash[near] == minhash[row]).mean(axis=1)
+            same = likeness.decided(estimates, np.full(len(near), block[row]), block[near])
             if same.any():
                 found[row] = start + near[int(same.argmax())]
                 continue

@@ -24,9 +24,9 @@ from tasks.text.words import Hashes, mix
 
 RANKS = ("test", "valid", "train")
 """Parts, the one whose documents stay first."""
-RANK, EARLIER, REPEATED, FRESH, KEPT = 3, 4, 8, 16, 32
+RANK, EARLIER, REPEATED, FRESH, KEPT, COMPARED = 3, 4, 8, 16, 32, 64
 """Bits of a document's flags: its part's place in `RANKS`; accepted by an earlier intake; an exact duplicate of a
-smaller id; would stay if everything were decided anew; stays."""
+smaller id; would stay if everything were decided anew; stays; is compared by its shingles."""
 NOWHERE = 2**32 - 1
 """Stands for a shard that is not there any more."""
 LIMIT = 2**29

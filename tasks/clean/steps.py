@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,25 @@ def sign_shard(cleaned: Artifact, conf: DedupConf, work: Workdir) -> Stats:
 
 
 @step(resources=Cpu(2, 4), libraries=_TABLES)
-def cluster(signatures: tuple[Artifact, ...], previous: Artifact | None, conf: DedupConf, work: Workdir) -> Stats:
-    """Find duplicates over all shards.  signatures.parquet in → SHARD/drop.parquet, SHARD/sizes.parquet,
-    accepted/documents.parquet out."""
+def cluster(
+    signatures: tuple[Artifact, ...],
+    cleaned: tuple[Artifact, ...],
+    previous: Artifact | None,
+    conf: DedupConf,
+    work: Workdir,
+) -> Stats:
+    """Find duplicates over all shards.  signatures.parquet and PART/docs.parquet in → SHARD/drop.parquet,
+    SHARD/sizes.parquet, accepted/documents.parquet out."""
     from tasks.clean.clusters import cluster_shards
 
     shards = {str(artifact.shard): artifact / "signatures.parquet" for artifact in signatures}
+    texts = {str(shard.shard): partial(_documents, shard) for shard in cleaned}
     scratch = work.scratch / "clusters"
-    return cluster_shards(shards, previous.path if previous else None, work.__truediv__, scratch, conf)
+    return cluster_shards(shards, texts, previous.path if previous else None, work.__truediv__, scratch, conf)
+
+
+def _documents(shard: Artifact, part: str) -> Path:
+    return shard / f"{part}/docs.parquet"
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)

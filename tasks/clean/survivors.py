@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
-from tasks.clean.buckets import alike
 from tasks.clean.columns import ID, Column, Ids, Partitions, find, heads
 from tasks.clean.crowd import disperse
 from tasks.clean.forest import Forest, blocks
-from tasks.clean.intake import EARLIER, FRESH, KEPT, LIMIT, RANK, RANKS, Documents, Previous, first_of
+from tasks.clean.intake import COMPARED, EARLIER, FRESH, KEPT, LIMIT, RANK, RANKS, Documents, Previous, first_of
+from tasks.clean.likeness import Likeness, Sets, Texts, mark
 
 Numbers = NDArray[np.uint32]
 OPEN = 2**32 - 1
@@ -38,50 +38,61 @@ class Survivors:
     """size: of each document that stays, how many documents are it or dropped for it; 0 of the others."""
 
 
-def choose(documents: Documents, previous: Previous, forest: Forest, scratch: Path, conf: DedupConf) -> Survivors:
+def choose(
+    documents: Documents, previous: Previous, forest: Forest, texts: Texts, scratch: Path, conf: DedupConf
+) -> Survivors:
     """Decide on all documents. Sets `KEPT` of those that stay, and `FRESH` of those that would stay if none had been
     accepted earlier. A drop decided earlier stands as long as the document that it names is there and is alike."""
     roots, flags = forest.flatten(), documents.flags
+    remembered = _named(documents, previous, scratch)
+    mark(documents, roots, conf)
+    sets = Sets(scratch)
+    sets.fill(documents, texts, scratch, conf)
+    likeness = Likeness(documents.signatures, sets, conf)
     any_earlier = any((flags[block] & EARLIER > 0).any() for block in blocks(len(flags)))
     if any_earlier:
-        _mark(flags, _decide(documents, roots, np.full(len(roots), OPEN, np.uint32), 0, conf), FRESH)
+        _mark(flags, _decide(documents, roots, np.full(len(roots), OPEN, np.uint32), 0, likeness, conf), FRESH)
     kept = np.full(len(roots), OPEN, np.uint32)
-    _remember(documents, previous, kept, scratch, conf)
-    kept = _decide(documents, roots, kept, EARLIER, conf)
+    for pairs in remembered.drain():
+        right = likeness.alike(pairs["doc"], pairs["kept"])
+        kept[pairs["doc"][right]] = pairs["kept"][right]
+    kept = _decide(documents, roots, kept, EARLIER, likeness, conf)
     _mark(flags, kept, KEPT if any_earlier else KEPT | FRESH)
     return Survivors(kept, _sizes(kept, scratch))
 
 
-def _decide(documents: Documents, roots: Numbers, kept: Numbers, immune: int, conf: DedupConf) -> Numbers:
+def _decide(
+    documents: Documents, roots: Numbers, kept: Numbers, immune: int, likeness: Likeness, conf: DedupConf
+) -> Numbers:
     """Fill in `kept` where it is open; documents with the flag `immune` stay whatever they are like."""
     flags = documents.flags
     best = _first(documents, roots, kept, immune)
     for block in blocks(len(roots)):
         docs = np.flatnonzero(kept[block] == OPEN).astype(np.uint32) + block.start
-        _compare(documents, docs, best[roots[docs]], kept, immune, conf)
+        _compare(documents, docs, best[roots[docs]], kept, immune, likeness)
     del best
     rest = _open(flags, roots, kept, immune)
     for _ in range(LEADERS - 1):
         if not len(rest):
             break
         leads = np.concatenate(([True], roots[rest[1:]] != roots[rest[:-1]]))
-        _compare(documents, rest, rest[leads][np.cumsum(leads) - 1], kept, immune, conf)
+        _compare(documents, rest, rest[leads][np.cumsum(leads) - 1], kept, immune, likeness)
         rest = _settled(flags, roots, kept, rest[kept[rest] == OPEN], immune)
     if len(rest):
         rest = rest[np.argsort(_priority(flags, rest, immune), kind="stable")]
-        kept[rest] = disperse(rest, flags[rest] & immune > 0, documents.signatures, conf)
+        kept[rest] = disperse(rest, flags[rest] & immune > 0, likeness, conf)
     return kept
 
 
 def _compare(
-    documents: Documents, docs: Numbers, leaders: Numbers, kept: Numbers, immune: int, conf: DedupConf
+    documents: Documents, docs: Numbers, leaders: Numbers, kept: Numbers, immune: int, likeness: Likeness
 ) -> None:
     """Keep the leaders among some documents, and drop what is like its leader."""
     leading = docs == leaders
     kept[docs[leading]] = docs[leading]
     others = ~leading & (documents.flags[docs] & immune == 0)
     docs, leaders = docs[others], leaders[others]
-    same = alike(docs, leaders, documents.signatures, conf.threshold)
+    same = likeness.alike(docs, leaders)
     kept[docs[same]] = leaders[same]
 
 
@@ -142,8 +153,8 @@ def _sizes(kept: Numbers, scratch: Path) -> Column:
     return column
 
 
-def _remember(documents: Documents, previous: Previous, kept: Numbers, scratch: Path, conf: DedupConf) -> None:
-    """Drop again what an earlier intake dropped for a document that is accepted still."""
+def _named(documents: Documents, previous: Previous, scratch: Path) -> Partitions:
+    """doc and kept: what an earlier intake dropped for a document that is accepted still. Marks both `COMPARED`."""
     flags, count = documents.flags, len(previous.drops)
     named = Partitions(scratch / "named", [("doc", "<u4"), ("kept", ID)], count)
     for number, drops in enumerate(previous.drops.drain()):
@@ -153,12 +164,15 @@ def _remember(documents: Documents, previous: Previous, kept: Numbers, scratch: 
         there[there] = flags[docs[there]] & EARLIER == 0
         survivors = drops["kept"][there]
         named.append(heads(survivors), doc=docs[there], kept=survivors)
+    found = Partitions(scratch / "remembered", [("doc", "<u4"), ("kept", "<u4")], count)
     for number, rows in enumerate(named.drain()):
         survivors, there = _numbers(documents, number, rows["kept"])
         there[there] = flags[survivors[there]] & EARLIER > 0
-        docs, chosen = rows["doc"][there].astype(np.uint32), survivors[there].astype(np.uint32)
-        right = alike(docs, chosen, documents.signatures, conf.threshold)
-        kept[docs[right]] = chosen[right]
+        docs, chosen = rows["doc"][there], survivors[there]
+        flags[docs] |= COMPARED
+        flags[chosen] |= COMPARED
+        found.put(np.full(len(docs), number), doc=docs, kept=chosen)
+    return found
 
 
 def _numbers(documents: Documents, number: int, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -55,11 +55,17 @@ def load(folder: Path, out: Path) -> dict[str, Any]:
     return {"tokens": tokens}
 
 
+def cluster(out: Path, docs: Callable[[str], Path], conf: DedupConf) -> None:
+    """Decide on the documents of one shard whose signatures are in `out`."""
+    signed = {"shard": out / "signatures.parquet"}
+    clusters.cluster_shards(signed, {"shard": docs}, None, out.__truediv__, out / "clusters", conf)
+
+
 def near(folder: Path, out: Path) -> dict[str, Any]:
     """Signatures, clusters, and the documents without duplicates."""
     docs, conf = (lambda part: folder / "planted" / part / "docs.parquet"), DedupConf()
     signatures.sign_parts(docs, out / "signatures.parquet", conf)
-    clusters.cluster_shards({"shard": out / "signatures.parquet"}, None, out.__truediv__, out / "clusters", conf)
+    cluster(out, docs, conf)
     written = lambda part: out / part / "docs.parquet"  # noqa: E731
     stats = filter.apply_drops(docs, out / "shard/drop.parquet", written, out / "rejects.parquet")["parts"]["train"]
     kept = set(pl.read_parquet(written("train"), columns=["id"])["id"])
@@ -103,7 +109,7 @@ def everything(folder: Path, out: Path) -> dict[str, Any]:
     cleaned, filtered = (lambda part: out / f"clean/{part}/docs.parquet"), out / "filtered"
     clean.clean_parts(docs, cleaned, out / "rejects.parquet", CleanConf())
     signatures.sign_parts(cleaned, out / "signatures.parquet", conf)
-    clusters.cluster_shards({"shard": out / "signatures.parquet"}, None, out.__truediv__, out / "clusters", conf)
+    cluster(out, cleaned, conf)
     written = lambda part: filtered / part / "docs.parquet"  # noqa: E731
     filter.apply_drops(cleaned, out / "shard/drop.parquet", written, out / "rejects.parquet")
     (out / "train").mkdir(), (out / "valid").mkdir()

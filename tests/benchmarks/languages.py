@@ -31,7 +31,7 @@ from tasks.clean.boilerplate import count, find
 from tasks.clean.clean import Cleaner
 from tasks.clean.clusters import cluster_shards
 from tasks.clean.decontaminate import decontaminate
-from tasks.clean.documents import DOCUMENTS
+from tasks.clean.documents import DOCUMENTS, PARTS
 from tasks.clean.pii import scrub
 from tasks.clean.signatures import sign
 from tests.benchmarks import corpus
@@ -178,7 +178,11 @@ def dropped(docs: pl.DataFrame) -> list[tuple[str, str]]:
         sign(docs, "train", conf).write_parquet(folder / "s.parquet")
         for part in ("s", "accepted"):
             (folder / "out" / part).mkdir(parents=True)
-        cluster_shards({"s": folder / "s.parquet"}, None, (folder / "out").__truediv__, folder / "scratch", conf)
+        texts = {"s": lambda part: folder / f"{part}.parquet"}
+        for part in PARTS:
+            docs.head(docs.height if part == "train" else 0).select("id", "text").write_parquet(texts["s"](part))
+        signed = {"s": folder / "s.parquet"}
+        cluster_shards(signed, texts, None, (folder / "out").__truediv__, folder / "scratch", conf)
         return pl.read_parquet(folder / "out/s/drop.parquet").select("id", "kept_id").rows()
 
 

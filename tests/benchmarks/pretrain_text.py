@@ -30,7 +30,9 @@ def make(folder: Path, *overrides: str) -> Path:
     for source in recipe.data.sources:
         _clean(recipe, source, work / source)
     signed = {source: work / source / "signatures.parquet" for source in recipe.data.sources}
-    clusters.cluster_shards(signed, None, (work / "clusters").__truediv__, work / "scratch", recipe.data.dedup)
+    texts = {source: _parts(work / source / "cleaned") for source in recipe.data.sources}
+    out = (work / "clusters").__truediv__
+    clusters.cluster_shards(signed, texts, None, out, work / "scratch", recipe.data.dedup)
     for source in recipe.data.sources:
         place, drops = work / source, work / "clusters" / source / "drop.parquet"
         filter.apply_drops(_parts(place / "cleaned"), drops, _parts(place / "kept"), place / "rejects.parquet")

@@ -90,7 +90,8 @@ def carry_out(stage: str, folder: Path, shards: Sequence[int], count: int) -> di
 
     stats: dict[str, Any] = {}
     if stage == "cluster":
-        stats = steps.cluster.function(tuple(artifact("sign", n) for n in shards), None, DedupConf(), work("cluster"))
+        signed, cleaned = (tuple(artifact(name, n) for n in shards) for name in ("sign", "clean"))
+        stats = steps.cluster.function(signed, cleaned, None, DedupConf(), work("cluster"))
     elif stage == "freeze":
         filtered = tuple(artifact("filter", shard) for shard in shards)
         stats = steps.freeze_evalset.function(filtered, conf=EvalsetConf(), work=work("freeze"))

@@ -2,7 +2,8 @@
 
 Documents with the same exact hash, or that share a band of their signatures and whose estimated Jaccard similarity
 reaches the threshold, are joined; a cluster is a connected component. One after the other, by priority, documents stay
-unless one that stays is alike: of the first that stay in the cluster, or of those that share a band. Within one intake
+unless one that stays is alike, by the shingles of their texts where the estimate is within its error of the threshold:
+of the first that stay in the cluster, or of those that share a band. Within one intake
 the outcome depends on the set of documents alone; across intakes a document that was accepted once stays.
 """
 
@@ -21,6 +22,7 @@ from tasks.clean import crowd, survivors
 from tasks.clean.clusters import ACCEPTED, DROPS, SIZES
 from tasks.clean.documents import PARTS
 from tasks.text.words import mix
+from tests.tasks.clean.test_signatures import jaccard
 
 Indices = NDArray[np.int64]
 
@@ -63,9 +65,9 @@ class Outcome:
 def find_duplicates(signatures: pl.DataFrame, previous: State, conf: DedupConf) -> Outcome:
     """Decide on all documents at once.
 
-    `signatures` has the columns of `signatures.schema` and shard. By priority come what was accepted earlier, then the
-    held-out (test, then valid), then the smallest id. What is dropped has the id of the first that stays and is found
-    alike; a drop decided earlier keeps that id as long as that document is there and alike.
+    `signatures` has the columns of `signatures.schema`, text and shard. By priority come what was accepted earlier,
+    then the held-out (test, then valid), then the smallest id. What is dropped has the id of the first that stays and
+    is found alike; a drop decided earlier keeps that id as long as that document is there and alike.
     """
     rows = _in_order(signatures, previous)
     documents = rows.unique("id", keep="first", maintain_order=True)
@@ -153,8 +155,14 @@ def _survivors(documents: pl.DataFrame, cluster: Indices, previous: State, conf:
     signatures, numbers = documents["minhash"].to_numpy(), {id_: n for n, id_ in enumerate(documents["id"])}
     best: dict[int, int] = {}
 
+    texts = documents["text"].to_list()
+    error = (conf.threshold * (1 - conf.threshold) / signatures.shape[1]) ** 0.5
+
     def alike(one: int, other: int) -> bool:
-        return bool((signatures[one] == signatures[other]).mean() >= conf.threshold)
+        above = (signatures[one] == signatures[other]).mean() - conf.threshold
+        if abs(above) > 4 * error:
+            return bool(above > 0)
+        return jaccard(texts[one].lower(), texts[other].lower(), conf.shingle) >= conf.threshold
 
     for id_, kept_id in previous.drops.unique("id", keep="first", maintain_order=True).select("id", "kept_id").rows():
         one, other = numbers.get(id_, -1), numbers.get(kept_id, -1)

@@ -2,14 +2,26 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
+from tasks.clean.documents import PARTS
 from tasks.clean.forest import Forest
 from tasks.clean.intake import EARLIER, FRESH, KEPT, take_in
+from tasks.clean.likeness import Texts
 from tasks.clean.survivors import choose
 from tests.tasks.clean.test_intake import CONF, write
 
 ALL_ALIKE = CONF.model_copy(update={"threshold": 0.0})
+
+
+def texts(folder: Path, numbers: list[int]) -> Texts:
+    """The documents of the one shard, all in one part."""
+    ids = [hashlib.sha256(str(n).encode()).hexdigest()[:32] for n in numbers]
+    table = pl.DataFrame({"id": ids, "text": [f"the text of number {n}" for n in numbers]})
+    for part in PARTS:
+        table.head(len(table) if part == "train" else 0).write_parquet(folder / f"{part}.parquet")
+    return {"a": lambda part: folder / f"{part}.parquet"}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +46,7 @@ def test_the_one_that_stays_in_a_cluster(
     documents.flags[earlier] |= EARLIER
     forest = Forest(3)
     forest.join(np.array([0, 1], np.uint32), np.array([1, 2], np.uint32))
-    survivors = choose(documents, before, forest, tmp_path / "scratch", ALL_ALIKE)
+    survivors = choose(documents, before, forest, texts(tmp_path, numbers), tmp_path / "scratch", ALL_ALIKE)
     assert np.flatnonzero(documents.flags & KEPT).tolist() == kept
     assert np.flatnonzero(documents.flags & FRESH).tolist() == fresh
     found = [n if n in kept else kept[0] for n in range(3)]
@@ -47,5 +59,5 @@ def test_documents_of_a_cluster_that_are_not_alike_all_stay(tmp_path: Path) -> N
     documents, before = take_in(write(tmp_path, {"a": [0, 3, 6]}), None, tmp_path / "scratch", CONF)
     forest = Forest(3)
     forest.join(np.array([0, 1], np.uint32), np.array([1, 2], np.uint32))
-    survivors = choose(documents, before, forest, tmp_path / "scratch", CONF)
+    survivors = choose(documents, before, forest, texts(tmp_path, [0, 3, 6]), tmp_path / "scratch", CONF)
     assert survivors.kept.tolist() == [0, 1, 2]
