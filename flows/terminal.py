@@ -34,7 +34,7 @@ NAMED = 4
 HELD = ("weights_gb", "gradients_gb", "optimizer_gb", "activations_gb")
 BELOW = (*HELD, "device_gb", "device_hours")
 """Estimates that stand below the plan's table, for they would leave no room in it."""
-LOUD = re.compile(r"warning:|attempt |resuming from|going on from|\d+ nodes meet at")
+LOUD = re.compile(r"warning:|waiting for |attempt |resuming from|going on from|\d+ nodes meet at")
 """How lines begin that a person is to see whatever is shown."""
 RESULT = re.compile(r"sample: |.*\bvalid (loss|\d)|.* bits per byte")
 """How lines begin that say what came out, which are shown however often they come where there is no terminal."""
@@ -57,6 +57,8 @@ class Terminal:
         self._since: dict[str, float] = {}
         """When each running step began, or last had a line shown."""
         self._ended: dict[str, list[Any]] = {}
+        self._warned: set[tuple[str, str]] = set()
+        """What each step has been heard to warn of: a check that is called again says it again."""
         self._lock = threading.RLock()
         self._live: Live | None = None
 
@@ -93,6 +95,10 @@ class Terminal:
         now = time.monotonic()
         with self._lock:
             self.board.line(label, text)
+            if text.startswith("warning:"):
+                if (label, text) in self._warned:
+                    return
+                self._warned.add((label, text))
             due = self.verbose or not label or bool(LOUD.match(text))
             late = now - self._since.get(label, now) >= EVERY
             due = due or (self._live is None and (late or bool(RESULT.match(text))))

@@ -130,6 +130,11 @@ class Artifact:
         """A small JSON file under content/."""
         return json.loads((self / name).read_bytes())
 
+    def size(self, part: str | None = None) -> int:
+        """Bytes of the files under content/, or under a part of it."""
+        prefix = f"content/{part}/" if part else "content/"
+        return sum(file.size for file in self.files if file.path.startswith(prefix))
+
     def part(self, name: str) -> Artifact:
         """The part in content/NAME/, with a digest of its own."""
         if not any(file.path.startswith(f"content/{name}/") for file in self.files):

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.artifact import Artifact, Manifest, sha256
@@ -20,6 +21,7 @@ from tasks.core.lease import Lease, stopping
 from tasks.core.step import Workdir
 from tasks.core.store import clear
 from tasks.core.tracking import Tracking, datasets_of
+from tasks.core.waiting import announced
 
 if TYPE_CHECKING:
     from tasks.core.engine import Engine
@@ -82,7 +84,9 @@ class Bodies:
         engine, step, call = self.engine, job.call.step, job.call
         assert step.check is not None
         check = step.check
-        lease = engine.store.lock(f"_effects/{step.name}", done=lambda: check(*call.inputs, call.conf) is not None)
+        other = announced(f"another run, which carries out {step.name}", partial(engine.report.line, call.label))
+        with other:
+            lease = engine.store.lock(f"_effects/{step.name}", done=lambda: check(*call.inputs, call.conf) is not None)
         try:
             done = check(*call.inputs, call.conf)
             if done is not None:

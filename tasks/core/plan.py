@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
@@ -172,6 +173,9 @@ class Planner(Interpretation):
         self.rows: list[Row] = []
         self._listings: dict[str, Listing] = {}
         self._past: dict[str, list[Manifest]] = {}
+        self._by_key: dict[str, dict[str, Manifest]] = {}
+        self._sizes: dict[str, list[tuple[int, int, Manifest]]] = {}
+        """Of each step's artifacts the bytes of their inputs, where known, and their places in the history; sorted."""
 
     def carry_out(self, calls: list[Call]) -> list[Any]:
         """Hits as artifacts, everything else as `Pending`; raises `HostError` for a step that cannot run here."""
@@ -251,26 +255,72 @@ class Planner(Interpretation):
         nearest = min((differences(manifest.made_from, parts, names) for manifest in reversed(past)), key=len)
         return "; ".join(nearest) or "not made yet"
 
+    def _like(self, call: Call) -> tuple[Manifest | None, float]:
+        """The artifact of the step whose inputs were most nearly as large, and how many times as large this call's are.
+
+        Where sizes are not known, the newest artifact of the shard, or of the step, and 1.
+        """
+        past = self._history(call.step.name)
+        now = _size(call.inputs)
+        if call.step.name not in self._sizes:
+            sized = [(self._taken(manifest), n, manifest) for n, manifest in enumerate(past)]
+            self._sizes[call.step.name] = sorted((size, n, manifest) for size, n, manifest in sized if size)
+        sized = self._sizes[call.step.name]
+        if now and sized:
+            place = bisect_left(sized, (now + 1,))
+            around = [sized[place - 1], *sized[place : place + 1]] if place else sized[:1]
+            size, _, manifest = min(around, key=lambda one: max(one[0], now) / min(one[0], now))
+            return manifest, now / size
+        return next((m for m in reversed(past) if m.shard == call.shard), past[-1] if past else None), 1.0
+
+    def _taken(self, manifest: Manifest) -> int:
+        """Bytes of what an artifact was made from; 0 where that is not known any more."""
+        found = sum(_listed(item["value"]) for item in manifest.made_from["inputs"] if isinstance(item, dict))
+        for ref in manifest.inputs:
+            if ref["step"] not in self._by_key:
+                self._by_key[ref["step"]] = {one.key: one for one in self._history(ref["step"])}
+            made = self._by_key[ref["step"]].get(ref["key"])
+            if made is None:
+                return 0
+            found += Artifact.of(made).size(ref["part"])
+        return found
+
     def _estimate(self, call: Call) -> dict[str, float]:
-        """Seconds (by the FLOPs, where both are known), their cost, and bytes as the newest artifact of the step took
-        them, and what the step itself foretells.
+        """Seconds, their cost, and bytes as an earlier artifact of the step took them, and what the step itself
+        foretells. Seconds follow the FLOPs where both are known, else, as bytes do, the bytes of the inputs.
 
         Raises `HostError` if a library that the step needs is missing, and what the step's own foretelling raises.
         """
         check_parts(call.step)
         own = call.step.estimate(*call.inputs, conf=call.conf) if call.step.estimate else {}
-        past = self._history(call.step.name)
-        last = next((m for m in reversed(past) if m.shard == call.shard), past[-1] if past else None)
+        last, more = self._like(call)
         found: dict[str, float] = {}
         if last is not None:
-            work = own.get("flops", 0) / last.stats["flops"] if own.get("flops") and last.stats.get("flops") else 1
+            known = own.get("flops") and last.stats.get("flops")
+            work = own["flops"] / last.stats["flops"] if known else more
             found = {"seconds": round(last.made_by.get("seconds", 0.0) * work, 3)}
             cost = self.prices.cost(found["seconds"], last.made_by)
             found |= {"cost": round(cost, 6)} if cost is not None else {}
-            found["bytes"] = sum(file.size for file in last.files)
+            found["bytes"] = round(sum(file.size for file in last.files) * (1 if known else more))
         elif (hours := own.get("device_hours")) and self.prices.per_device_hour is not None:
             found["cost"] = round(hours * self.prices.per_device_hour, 6)
         return found | {name: value for name, value in own.items() if name not in found}
+
+
+def _size(value: Any) -> float | None:
+    """Bytes of an input, of what is not made yet as estimated; None where they are not known."""
+    if isinstance(value, (tuple, list)):
+        sizes = [_size(item) for item in value]
+        return None if None in sizes else sum(size for size in sizes if size)
+    if isinstance(value, Artifact):
+        return value.size(value.part_name)
+    return value.stats.get("bytes") if isinstance(value, Pending) else _listed(value)
+
+
+def _listed(value: Any) -> int:
+    """Bytes of the files that an observation lists as entries; 0 of any other."""
+    entries = value.get("entries", ()) if isinstance(value, dict) else ()
+    return sum(int(entry.get("size") or 0) for entry in entries)
 
 
 def check_parts(step: Step) -> None:

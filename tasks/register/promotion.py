@@ -12,7 +12,7 @@ from tasks.register import approval, journal, registry, weights
 from tasks.register.examine import identity, what_was_done
 from tasks.register.journal import Champion, Entry, Refs
 from tasks.register.lookup import ModelVersion
-from tasks.register.writing import client_for, mlflow_at
+from tasks.register.writing import client_for, held
 
 history = journal.history
 
@@ -31,7 +31,7 @@ def promote(refs: Refs, uri: str, name: str, version: int, reason: str, force: b
     verdict = target.tags.get("fromzero.gate", "never compared")
     if verdict != "accepted" and not force:
         raise Refused(f"the gate did not accept {name} version {version} ({verdict}); force promotes it all the same")
-    with refs.lock(journal.ref_name(name)), mlflow_at(uri):
+    with held(refs, journal.ref_name(name), uri):
         _, found = _settled(refs, uri, name)
         moved = _move(refs, uri, target, action="promote", reason=reason, forced=verdict != "accepted")
         if target.tags.get(approval.STATE) == "waiting":
@@ -45,7 +45,7 @@ def rollback(refs: Refs, uri: str, name: str, reason: str = "rolled back by hand
 
     Raises `ConfigError` if there is none, `ArtifactError` if the files of those that exist are gone.
     """
-    with refs.lock(journal.ref_name(name)), mlflow_at(uri):
+    with held(refs, journal.ref_name(name), uri):
         entries, found = _settled(refs, uri, name)
         notes, damaged = [found] if found else [], list[str]()
         for champion, target in _earlier(uri, name, entries):
@@ -79,7 +79,7 @@ def promote_accepted(
     rolled these weights back, or if the person said no or nothing.
     """
     name = registered["name"]
-    with refs.lock(journal.ref_name(name)), mlflow_at(uri):
+    with held(refs, journal.ref_name(name), uri):
         entries, found = _settled(refs, uri, name)
         target = registry.resolve(uri, f"{name}@{registered['version']}")
         present = registry.with_alias(uri, name, registry.CHAMPION)
@@ -152,7 +152,7 @@ def answer(
     `asked` is the flow run whose form it was: an older form's answer does not count. Raises `Refused` if nothing waits
     for it, its time is over, or the champion is not the one that it was compared with any more.
     """
-    with refs.lock(journal.ref_name(name)), mlflow_at(uri):
+    with held(refs, journal.ref_name(name), uri):
         _settled(refs, uri, name)
         try:
             target = registry.resolve(uri, f"{name}@{version}")

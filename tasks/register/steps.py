@@ -74,7 +74,7 @@ def register_model(
     from tasks.register import card, packing, registry
     from tasks.register.context import run_context
     from tasks.register.sources import count_sources
-    from tasks.register.writing import client_for, mlflow_at
+    from tasks.register.writing import client_for, held
 
     run, store = run_context(), open_store()
     uri = prepare(run.home)  # the database may be gone, or MLflow would make one in the folder where this stands
@@ -97,7 +97,7 @@ def register_model(
         "fromzero.part": model.part_name,
     }
     known = {key: str(value) for key, value in tags.items() if value is not None}
-    with store.lock(f"register/{conf.name}"), mlflow_at(uri):
+    with held(store, f"register/{conf.name}", uri):
         found = registry.find(uri, conf.name, model.digest)
         package = packing.Package(
             conf.name, conf.kind, model.path, text, card.description(text), known, run.mlflow_run

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.core.errors import HostError, Transient
+from tasks.core.waiting import announced
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,19 +24,37 @@ def client_for(uri: str) -> MlflowClient:
     return MlflowClient(uri, uri)
 
 
+class Leases(Protocol):
+    """What writing needs of the store."""
+
+    def lock(self, name: str) -> AbstractContextManager[Any]:
+        """Hold the lease of that name while inside."""
+
+
+@contextmanager
+def held(leases: Leases, name: str, uri: str) -> Iterator[None]:
+    """Hold a lease, and let all of MLflow write to `uri`, inside; says so where another run keeps it waiting."""
+    with ExitStack() as inside:
+        with announced(f"another run, which writes to the registry ({name})"):
+            inside.enter_context(leases.lock(name))
+        inside.enter_context(mlflow_at(uri))
+        yield
+
+
 @contextmanager
 def mlflow_at(uri: str) -> Iterator[None]:
     """Let all of MLflow write to `uri` inside: its registry looks logged models up where the environment says.
 
     What its client raises becomes `Transient` (it cannot be reached, or somebody deletes what is worked on) or
-    `HostError`.
+    `HostError`. What takes long is said: MLflow's client tries again for minutes without a word.
     """
     from mlflow.exceptions import MlflowException, RestException
 
     before = os.environ.get("MLFLOW_TRACKING_URI")
     os.environ["MLFLOW_TRACKING_URI"] = uri
     try:
-        yield
+        with announced(f"MLflow at {uri}"):
+            yield
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise Transient(

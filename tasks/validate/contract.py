@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
+    from numpy.typing import NDArray
 
+BROKEN = (
+    "torn_bytes", "beyond_vocabulary", "vocabulary_differs", "without_eos", "empty_documents", "index_off_by",
+    "meta_off_by",
+)  # fmt: skip
+"""What of a token file is to be 0."""
 REQUIRED = ("id", "text", "source", "uri", "licence")
 
 
@@ -69,6 +75,7 @@ def _repeated(paths: list[Path], tables: list[tuple[str, str, Path]], bucket: in
 def tokens(parts: Iterable[tuple[str, str, Path]], vocabulary: int, chunk: int = 1 << 22) -> pl.DataFrame:
     """One row for each (shard, part, folder with meta.json, index.npy and tokens.bin); `vocabulary`: its size.
 
+    Of a row that breaks the contract the name of the shard says the part, and the first document that does.
     Token files are read through a memory map, `chunk` tokens at a time.
     """
     import polars as pl
@@ -90,7 +97,7 @@ def _tokens(shard: str, part: str, folder: Path, vocabulary: int, chunk: int) ->
         else np.empty(0, dtype)
     )
     ends = index[1:][(index[1:] > 0) & (index[1:] <= ids.size)] - 1
-    return {
+    row: dict[str, Any] = {
         "shard": shard,
         "part": part,
         "documents": max(0, len(index) - 1),
@@ -104,3 +111,22 @@ def _tokens(shard: str, part: str, folder: Path, vocabulary: int, chunk: int) ->
         "index_off_by": abs(int(index[-1]) - int(count)) + abs(int(index[0])) if len(index) else int(count) + 1,
         "meta_off_by": abs(int(meta["tokens"]) - int(count)) + abs(int(meta["documents"]) - max(0, len(index) - 1)),
     }
+    if any(row[name] for name in BROKEN):
+        document = _first_wrong(ids, index, vocabulary, meta["eos_id"], chunk)
+        row["shard"] = f"{shard} {part}{'' if document is None else f', document {document} of tokens.bin'}"
+    return row
+
+
+def _first_wrong(ids: NDArray[Any], index: NDArray[Any], vocabulary: int, end: int, chunk: int) -> int | None:
+    """The number of the first document that holds no token, one beyond the vocabulary, or another end than `end`."""
+    import numpy as np
+
+    starts = np.flatnonzero(np.diff(index) <= 0)[:1].tolist()
+    within = index[1:][(index[1:] > 0) & (index[1:] <= ids.size)] - 1
+    starts += np.flatnonzero(ids[within] != end)[:1].tolist()
+    for at in range(0, ids.size, chunk):
+        beyond = np.flatnonzero(ids[at : at + chunk] >= vocabulary)
+        if len(beyond):
+            starts.append(int(np.searchsorted(index, at + beyond[0], side="right")) - 1)
+            break
+    return min(starts, default=None)

@@ -96,10 +96,11 @@ def check_documents(docs: tuple[Artifact, ...], conf: ContractConf, work: Workdi
     blocks=True, resources=Cpu(1, memory_gb=1.5), libraries=(*GX, "numpy"), data=("conf/suites/contract_tokens.yaml",)
 )
 def check_tokens(tokens: tuple[Artifact, ...], tokenizer: Artifact, conf: ContractConf, work: Workdir) -> Stats:
-    """Check the contract of the token files.  train/ and valid/ of all shards → verdict.json."""
+    """Check the contract of the token files.  train/ and valid/ of all shards and passes → verdict.json."""
     from tasks.validate import contract, suites, tables, verdict
 
-    found = [(shard.shard or shard.key, part, shard / part) for shard in tokens for part in PARTS]
+    names = [" ".join(filter(None, [shard.shard or shard.key, shard.part_name])) for shard in tokens]
+    found = [(name, part, shard / part) for name, shard in zip(names, tokens, strict=True) for part in PARTS]
     table = contract.tokens(found, tables.vocabulary_of(tokenizer / "tokenizer.json"))
     return verdict.judge(
         "Contract of the tokens",

@@ -33,6 +33,31 @@ def test_without_a_terminal_there_are_plain_lines(capsys: pytest.CaptureFixture[
     ]  # fmt: skip
 
 
+def test_what_a_step_warns_of_is_said_once_however_often_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal(verbose=True) as terminal:
+        for _ in range(2):  # check_losses judges what is cleaned, and then all that is trained on
+            terminal.started("check_losses")
+            terminal.line("check_losses", "warning: clean drops 45.0 % of source web")
+        terminal.line("check_losses", "warning: clean drops 46.0 % of source web")
+        terminal.line("other", "warning: clean drops 45.0 % of source web")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert lines == [
+        "  check_losses: warning: clean drops 45.0 % of source web",
+        "  check_losses: warning: clean drops 46.0 % of source web",
+        "  other: warning: clean drops 45.0 % of source web",
+    ]
+
+
+def test_a_wait_is_shown_where_lines_pass_otherwise() -> None:
+    out = io.StringIO()
+    with Terminal() as terminal:
+        terminal.console = Console(file=out, width=80)
+        terminal._live = Live(console=terminal.console)
+        terminal.line("register_model[base]", "waiting for MLflow at http://mlflow: 33 s so far")
+        terminal._live = None
+    assert "waiting for MLflow at http://mlflow: 33 s so far" in out.getvalue()
+
+
 @pytest.mark.parametrize(
     "said",
     [

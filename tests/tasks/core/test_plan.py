@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tasks.core.artifact import Artifact
+from tasks.core.artifact import Artifact, FileEntry, Manifest
 from tasks.core.costs import Prices
 from tasks.core.errors import ConfigError
 from tasks.core.local import LocalBackend
-from tasks.core.plan import Planner, Reached
+from tasks.core.plan import Pending, Planner, Reached
 from tasks.core.step import Call, interpreted_by
 from tasks.core.store import Store
 from tests import toy
@@ -176,6 +176,32 @@ def test_a_chained_step_gets_what_was_made_before_and_repeats_itself_on_the_same
     second = chained("second")
     assert seen[-1] == first
     assert chained("second") == second and len(seen) == 2
+
+
+def test_time_and_bytes_follow_the_bytes_of_what_is_read(store: Store) -> None:
+    def listed(shard: str, size: int) -> dict[str, Any]:
+        return {"shard": shard, "entries": [{"uri": "a", "size": size}]}
+
+    def fetched(shard: str, size: int, seconds: float) -> Manifest:
+        parts = {"inputs": [{"value": listed(shard, size)}], "code": {}, "conf": None, "format": 1}
+        files = (FileEntry("content/docs.parquet", size // 2, ""),)
+        return Manifest("make", shard, parts, "", "", files, {}, (), {"seconds": seconds, "finished": shard}, shard)
+
+    planner = Planner(store)
+    planner._past["make"] = [fetched("a", 1000, 3.0)]
+    ten = planner._estimate(Call(toy.make, (listed("b", 10_000),), toy.ToyConf()))
+    assert ten == {"seconds": 30.0, "bytes": 5000}, "ten times as large takes ten times as long"
+    planner = Planner(store)
+    planner._past["make"] = [fetched("a", 1000, 3.0), fetched("b", 9000, 18.0), fetched("c", 1_000_000, 900.0)]
+    assert planner._estimate(Call(toy.make, (listed("d", 10_000),), toy.ToyConf()))["seconds"] == 20.0, "as its nearest"
+    made = Artifact.of(fetched("d", 10_000, 1.0))
+    before = Artifact.of(planner._past["make"][0]).ref()
+    planner._past["shout"] = [replace(fetched("a", 0, 4.0), step="shout", inputs=(before,))]
+    shouted = planner._estimate(Call(toy.shout, (made,), toy.ToyConf()))
+    waiting = planner._estimate(Call(toy.shout, (Pending("make[d]", "d", {"bytes": 5000}),), toy.ToyConf()))
+    assert shouted["seconds"] == waiting["seconds"] == 40.0, "of what is made, and of what is not yet, as estimated"
+    unknown = planner._estimate(Call(toy.shout, (Pending("make[d]", "d"),), toy.ToyConf()))
+    assert unknown["seconds"] == 4.0
 
 
 def test_time_and_cost_follow_the_work_of_the_last_artifact_or_what_is_foretold(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,5 +182,18 @@ def test_tokens_keep_the_contract_or_are_refused(tmp_path: Path, vocab: object) 
     good, bad = (artifact(tmp_path / name, "tokenize_shard", name) for name in ("good", "bad"))
     stats = check_tokens.function((good,), tokenizer, ContractConf(), work_in(tmp_path / "1"))
     assert stats["warnings"] == [] and stats["corpus"]["train_tokens"] == 5
-    with pytest.raises(DataError, match=r"'beyond_vocabulary'.*2 of 4 rows \(1, 1\) in shard bad"):
+    with pytest.raises(DataError, match=r"'beyond_vocabulary'.*2 of 4 rows \(1, 1\) in shard bad train, document 0"):
         check_tokens.function((good, bad), tokenizer, ContractConf(), work_in(tmp_path / "2"))
+
+
+def test_the_pass_the_file_and_the_document_of_tokens_that_break_the_contract_are_named(tmp_path: Path) -> None:
+    root = tmp_path / "tokenizer"
+    (root / "content").mkdir(parents=True)
+    (root / "content" / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {str(n): n for n in range(9)}}}))
+    for name in ("train", "valid", "pass-2/train", "pass-2/valid"):
+        ends = [[1, 2], [3], [4, 5, 6, 11] if name == "pass-2/train" else [4]]
+        write_tokens(tmp_path / "a-000" / "content" / name, ends)
+    whole = artifact(tmp_path / "a-000", "tokenize_shard", "a-000")
+    tokens = (whole, replace(whole, part_name="pass-2"))
+    with pytest.raises(DataError, match=r"1 of 4 rows \(1\) in shard a-000 pass-2 train, document 2 of tokens\.bin"):
+        check_tokens.function(tokens, artifact(root, "train_tokenizer"), ContractConf(), work_in(tmp_path / "work"))
