@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.collect.steps import ARCHIVES, path_of
 from tasks.collect.steps import left_out_files as left_out
-from tasks.collect.steps import path_of
 from tasks.core.figures import plural, size
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def describe(survey: Survey) -> Iterator[str]:
         form, _, text, label, messages = group.kind
         about = "" if group.exact else "about "
         parts = [
-            plural(len(group.entries), "file"),
+            plural(len(group.entries), "archive" if form in ARCHIVES else "file"),
             size(group.size),
             f"{about}{plural(group.documents, 'document')}",
         ]

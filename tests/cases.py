@@ -197,17 +197,16 @@ def sorted_labels(folder: Path, kind: str) -> None:
 
 
 def label_folders(folder: Path, kind: str) -> None:
-    """A folder for each class: a file for each text (`files`), the same below folders of years (`deep`), or one file of
-    rows for each class (`rows`)."""
+    """A folder for each class and a file for each text: plain, `packed`, or below folders of years (`deep`)."""
     for seed, name in enumerate(CLASSES, 1):
-        texts = [prose(seed * 2000 + n, 4) for n in range(40)]
-        if kind == "rows":
-            write(folder / name / "docs.jsonl", [{"text": text} for text in texts])
-            continue
-        for n, text in enumerate(texts):
+        for n in range(40):
             path = folder / (str(2000 + n % 3) if kind == "deep" else "") / name / f"{n}.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            text = prose(seed * 2000 + n, 4)
+            if kind == "packed":
+                path.with_suffix(".txt.gz").write_bytes(gzip.compress(text.encode()))
+            else:
+                path.write_text(text)
 
 
 def lone_surrogate(folder: Path, field: str) -> None:

@@ -201,7 +201,7 @@ def test_labels_of_rows_that_are_sorted_by_class_are_found(begin, tmp_path: Path
     assert dict(labels.value_counts().iter_rows()) == {"calm": 300, "rough": 300, "odd": 300}
 
 
-@pytest.mark.parametrize("kind", ["files", "deep", "rows"])
+@pytest.mark.parametrize("kind", ["plain", "deep", "packed"])
 def test_a_folder_for_each_class_gives_labels(begin, tmp_path: Path, kind: str) -> None:
     cases.label_folders(tmp_path / "in", kind)
     begun = begin(tmp_path / "in")

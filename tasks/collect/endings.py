@@ -9,8 +9,12 @@ TABLES = (".parquet", ".arrow", ".feather")
 """Read by columns, from a file that can be sought in."""
 PAGES = (".html", ".htm", ".xhtml")
 """Web pages, of which the main text is taken."""
-DOCUMENTS = (".txt", ".text", ".md", ".markdown", ".rst", ".dict", *PAGES)
-"""One document each."""
+DICTIONARY = ".dict"
+"""Entries whose places are in an .index beside it."""
+DOCUMENTS = (".txt", ".text", ".md", ".markdown", ".rst", DICTIONARY, *PAGES)
+"""One document each; of a dictionary each entry."""
+NO_INDEX = ".dict without its .index"
+"""How dictionaries are counted that nothing says the entries of."""
 MAIL = (".eml", ".mbox")
 """One message, and many."""
 SEPARATED = {".csv": ",", ".tsv": "\t"}
@@ -32,6 +36,8 @@ CONVERT = {
     ".pdf": "pdftotext FILE",
     ".djvu": "djvutxt FILE FILE.txt",
     ".mobi": "ebook-convert FILE FILE.txt",
+    ".7z": "7z x FILE",
+    ".rar": "unrar x FILE",
     ".ps": "ps2txt FILE FILE.txt",
 }
 """What makes text of a file that holds some, but is not read."""

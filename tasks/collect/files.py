@@ -10,7 +10,22 @@ from pathlib import Path
 from typing import IO, Any
 
 from conf.schema.data import AUTO, HubSource, ReadSource, WarcSource, WebRecords
-from tasks.collect import bucket, charsets, endings, formats, http, hub, mail, places, rows, tables, unpack, warc, web
+from tasks.collect import (
+    bucket,
+    charsets,
+    dictionaries,
+    endings,
+    formats,
+    http,
+    hub,
+    mail,
+    places,
+    rows,
+    tables,
+    unpack,
+    warc,
+    web,
+)
 from tasks.collect.charsets import Charset
 from tasks.collect.documents import Documents
 from tasks.collect.formats import Row
@@ -150,6 +165,10 @@ def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, encoding: str, sc
         packed = compression == ".gz"  # record by record, so that each has a place in the file
         with _seekable(file, "" if packed else compression, name, scratch) as path:
             yield from warc.rows(path, packed, name, chosen, encoding, limit)
+        return
+    if form == endings.DICTIONARY and isinstance(file, Path) and (index := dictionaries.index_of(file)):
+        with _seekable(file, compression, name, scratch) as path, path.open("rb") as unpacked:
+            yield from dictionaries.rows(unpacked, dictionaries.entries(index), encoding, limit)
         return
     with unpack.opened(file, compression, name) as plain:
         if form == ".jsonl":

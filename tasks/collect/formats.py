@@ -48,7 +48,7 @@ def whole(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Iter
     try:
         yield Row("file", {"text": raw.decode(_with_signature(encoding))}, given=True)
     except UnicodeDecodeError as error:
-        yield Row("file", None, _not_decoded(error), option=ENCODING)
+        yield Row("file", None, not_decoded(error), option=ENCODING)
 
 
 def json_lines(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Iterator[Row]:
@@ -56,7 +56,7 @@ def json_lines(file: io.BufferedReader, name: str, encoding: str, limit: int) ->
     for number, line in _lines(file, name, encoding, limit):
         where = f"line {number}"
         if isinstance(line, UnicodeDecodeError):
-            yield Row(where, None, _not_decoded(line), option=ENCODING)
+            yield Row(where, None, not_decoded(line), option=ENCODING)
         elif isinstance(line, ValueError):
             yield Row(where, None, str(line), option=SIZE)
         elif "\0" in line:
@@ -86,7 +86,7 @@ def json_values(file: io.BufferedReader, name: str, encoding: str, limit: int) -
             wrong = "" if found else f"holds {kind_of(value)}, not a JSON object"
             yield Row(f"row {number}", value if found else None, wrong)
     except UnicodeDecodeError as error:
-        raise DataError(f"{name}: {_not_decoded(error)}") from error
+        raise DataError(f"{name}: {not_decoded(error)}") from error
 
 
 def _values(text: TextIO, name: str, limit: int) -> Iterator[tuple[Any, bool]]:
@@ -279,7 +279,7 @@ def _decoded(file: io.BufferedReader, name: str, encoding: str, limit: int) -> I
             yield line
             number += 1
     except UnicodeDecodeError as error:
-        raise DataError(f"{name}, after line {number}: {_not_decoded(error)}") from error
+        raise DataError(f"{name}, after line {number}: {not_decoded(error)}") from error
 
 
 def _with_signature(encoding: str) -> str:
@@ -292,7 +292,8 @@ def _refuse_bom(start: bytes, name: str, encoding: str) -> None:
         raise DataError(f"{name}: starts like {looks}, not {encoding}: set `encoding: {looks}` for the source, or auto")
 
 
-def _not_decoded(error: UnicodeDecodeError) -> str:
+def not_decoded(error: UnicodeDecodeError) -> str:
+    """What to say of bytes that are no text in the encoding."""
     return (
         f"is not valid {error.encoding.removesuffix('-sig')} (byte 0x{error.object[error.start]:02x} at "
         f"{error.start}): set `encoding` of the source (auto finds it for each file), or mend the file"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.collect import bucket, endings
+from tasks.collect import bucket, dictionaries, endings
 from tasks.core.errors import ConfigError, DataError
 
 Entry = dict[str, Any]
@@ -55,6 +55,8 @@ def described(file: Path, root: Path) -> Entry:
     """
     at, path, name = file.stat(), str(file), file.relative_to(root).as_posix()
     raw = {} if shown(path) == path else {"bytes": os.fsencode(path).hex()}
+    if (endings.split(path) or ("",))[0] == endings.DICTIONARY and (index := dictionaries.index_of(file)):
+        raw["index"] = stamp(index.stat())
     return {"uri": shown(path), "name": shown(name), "size": at.st_size, "stamp": stamp(at), **raw}
 
 
@@ -118,10 +120,12 @@ def _local(path: str, passed: Counter[str]) -> Iterator[Entry]:
         if kind == "folder":
             _refuse_folder_named_like_a_file(root)
             for file in _walk(root):
-                if endings.split(file.name):
-                    yield _entry(file, root)
-                else:
+                if not (known := endings.split(file.name)):
                     passed[ending(file.name)] += 1
+                elif known[0] == endings.DICTIONARY and not dictionaries.index_of(file):
+                    passed[endings.NO_INDEX] += 1
+                else:
+                    yield _entry(file, root)
         else:
             yield _entry(root, root.parent)
         return

@@ -6,13 +6,14 @@ import csv
 import io
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-from tasks.collect import charsets, endings, formats, mail, tables, unpack, web
+from conf.schema.data import AUTO, WebRecords
+from tasks.collect import charsets, dictionaries, endings, formats, mail, places, tables, unpack, warc, web
 from tasks.collect.charsets import UTF8, Charset
 from tasks.collect.formats import Row
 from tasks.core.errors import DataError
@@ -21,6 +22,10 @@ PARTS, ROWS = 16, 400
 """Places of a large file that are read, and rows of a file that are looked at."""
 UNPACKED = 1 << 26
 """Bytes of a packed file that are unpacked."""
+LEAST = 1 << 14
+"""Bytes that are read of a member of an archive at least."""
+WEB_PAGES = 40
+"""Pages of a web archive that are looked at: finding the text of one takes long."""
 WHOLE = 1 << 25
 """Bytes up to which a JSON file, which has no lines to begin at, is read whole."""
 LIMIT = 1 << 30
@@ -42,9 +47,14 @@ class Sample:
 def of(path: Path, name: str, budget: int) -> Sample:
     """Rows from all parts of a file, some `budget` bytes of it; raises `DataError` if it cannot be read."""
     form, compression = endings.split(name) or ("", "")
-    if form in (*endings.ARCHIVES, endings.WEB_ARCHIVE):
-        raise DataError(f"{name}: is not looked into: unpack it, or add it to `paths` yourself (a run reads archives)")
-    if form in endings.TABLES:
+    if form in endings.ARCHIVES:
+        return _of_archive(path, form, compression, name, budget)
+    if form == endings.WEB_ARCHIVE and compression in ("", ".gz"):
+        return _of_web_archive(path, bool(compression), name)
+    if form == endings.DICTIONARY and (index := dictionaries.index_of(path)):
+        with _plain(path, compression, name) as (file, held, size):
+            return _of_dictionary(file, held, size, index)
+    if form in (*endings.TABLES, endings.WEB_ARCHIVE):
         if compression:
             raise DataError(f"{name}: unpack it first, so that `fromzero init` can look into it")
         found, there = tables.spread(path, form, name, ROWS)
@@ -142,6 +152,62 @@ def _separated(pieces: list[tuple[int, bytes]], name: str, encoding: str, sign: 
         for number, fields in enumerate(csv.reader(io.StringIO(piece.decode(encoding, "replace")), delimiter=sign)):
             if len(fields) == len(header):
                 yield Row(f"row {number} after byte {start}", dict(zip(header, fields, strict=True)))
+
+
+def _of_archive(path: Path, form: str, compression: str, name: str, budget: int) -> Sample:
+    """Rows of the members, of as many as fit into `UNPACKED` bytes; a member that cannot be looked into is left out."""
+    if form == ".zip" and compression:
+        raise DataError(f"{name}: unpack it once, so that `fromzero init` can look into the .zip (a run reads it)")
+    looks, members, read, left = list[Sample](), 0, 0, budget
+    with unpack.archive(path, form, compression, name) as found, tempfile.NamedTemporaryFile() as copy:
+        for member in found:
+            if member.file is None:
+                continue
+            members += 1
+            if read >= UNPACKED:
+                if form != ".zip":
+                    break
+                continue
+            copy.seek(0)
+            copy.truncate()
+            copy.write(piece := member.file.read(UNPACKED))
+            copy.flush()
+            read += len(piece)
+            if not piece:
+                continue
+            with suppress(DataError):
+                looks.append(of(Path(copy.name), f"{name}!{places.shown(member.name)}", max(left, LEAST)))
+            left -= len(piece)
+    if not looks:
+        raise DataError(f"{name}: holds no file that can be looked into ({endings.KNOWN})")
+    size = sum(look.size for look in looks)
+    whole = form == ".zip" or members == len(looks) or read < UNPACKED
+    scale = members / len(looks) if form == ".zip" else 1 if whole else max(1.0, path.stat().st_size / max(read, 1))
+    charsets_found = {look.charset.name: look.charset for look in looks}
+    charset = next(iter(charsets_found.values())) if len(charsets_found) == 1 else Charset(AUTO)
+    rows = [row for look in looks for row in look.rows]
+    return Sample(_spread(rows), sum(look.count for look in looks) * scale, round(size * scale), charset)
+
+
+def _of_web_archive(path: Path, packed: bool, name: str) -> Sample:
+    """The first pages; as many more as the file's size lets expect."""
+    rows = list(islice(warc.rows(path, packed, name, WebRecords(), AUTO, LIMIT), WEB_PAGES + 1))
+    there = path.stat().st_size
+    if len(rows) <= WEB_PAGES:
+        count: float = len(rows)
+    else:
+        count = WEB_PAGES * there / max(int(rows[-1].position.rpartition(" ")[2]), 1)
+    text = sum(len(str((row.values or {}).get("text", "")).encode()) for row in rows)
+    return Sample(rows, count, round(text * max(count, 1) / max(len(rows), 1)), UTF8)
+
+
+def _of_dictionary(file: IO[bytes], held: int, size: int, index: Path) -> Sample:
+    entries = dictionaries.entries(index)
+    there = [entry for entry in entries if entry.start + entry.size <= held]
+    raw = b"".join(piece for _, piece in dictionaries.pieces(file, _spread(there)))
+    charset = charsets.guess(raw)
+    rows = list(dictionaries.rows(file, _spread(there), charset.name, LIMIT))
+    return Sample(rows, len(entries), size, charset)
 
 
 def _of_mail(file: IO[bytes], form: str, size: int, held: int) -> Sample:

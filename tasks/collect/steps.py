@@ -17,6 +17,7 @@ from conf.schema.data import (
     SqlSource,
     WarcSource,
 )
+from tasks.collect.endings import ARCHIVES as ARCHIVES
 from tasks.collect.endings import left_out as left_out_files
 from tasks.collect.listing import assignment_of, list_entries, observe_sources
 from tasks.collect.places import passed_over, path_of
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from tasks.collect.survey import Survey as Survey
 
 __all__ = [
-    "assignment_of", "fetch_evaluation", "fetch_shard", "left_out_files", "observe_evaluations", "observe_sources",
-    "path_of", "survey",
+    "ARCHIVES", "assignment_of", "fetch_evaluation", "fetch_shard", "left_out_files", "observe_evaluations",
+    "observe_sources", "path_of", "survey",
 ]  # fmt: skip
 
 LIBRARIES = ("chardet", "pyarrow", "trafilatura", "warcio")

@@ -12,6 +12,7 @@ from tasks.collect import endings, fields, places, samples
 from tasks.collect.charsets import Charset
 from tasks.collect.documents import unfit
 from tasks.collect.fields import Chosen
+from tasks.collect.formats import Row
 from tasks.collect.samples import Sample
 from tasks.core.errors import DataError
 from tasks.text import roles
@@ -52,10 +53,14 @@ class Look:
         return [row.values for row in self.sample.rows if row.values is not None]
 
     @property
+    def chosen(self) -> list[dict[str, Any]]:
+        """Those of them that have columns, of which a source names some."""
+        return [row.values for row in self.sample.rows if row.values is not None and not row.given]
+
+    @property
     def layout(self) -> Layout:
-        """Rows of JSON need not all have all fields; those of the first ones tell."""
-        form = form_of(self.entry)
-        return form, () if form == PLAIN else tuple(sorted({name for row in self.values[:20] for name in row}))
+        """Rows of JSON need not all have all fields; those of the first ones tell. What a reader gives is no row."""
+        return form_of(self.entry), tuple(sorted({name for row in self.chosen[:20] for name in row}))
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ def survey(folder: Path) -> Survey:
 def form_of(entry: Entry) -> str:
     """A file's format; that of files of one document each is "text"."""
     form, _ = endings.split(entry["uri"]) or ("", "")
-    return PLAIN if form in endings.DOCUMENTS else form
+    return PLAIN if form in endings.DOCUMENTS and "index" not in entry else form
 
 
 def _looks(entries: list[Entry]) -> tuple[list[Look], list[Skipped]]:
@@ -170,11 +175,12 @@ def _columns(looks: list[Look]) -> tuple[dict[Layout, Chosen], list[Skipped]]:
         layouts.setdefault(look.layout, []).append(look)
     columns, skipped = {}, []
     for layout, found in layouts.items():
-        if layout[0] in (PLAIN, *endings.MAIL):
-            columns[layout] = Chosen(None, None, "title" if layout[0] in endings.MAIL else None)
+        if not any(look.chosen for look in found):
+            titled = layout[0] in (*endings.MAIL, endings.DICTIONARY)
+            columns[layout] = Chosen(None, None, "title" if titled else None)
             continue
         most = max(1, ROWS // len(found))
-        chosen = fields.choose([row for look in found for row in look.values[:: -(-len(look.values) // most)]])
+        chosen = fields.choose([row for look in found for row in look.chosen[:: -(-len(look.chosen) // most)]])
         if chosen.text is None and chosen.messages is None:
             there = ", ".join(map(repr, layout[1]))
             why = f"no column holds text in most rows; there are {there}: is it split by another sign?"
@@ -231,7 +237,7 @@ def _label(looks: list[Look], chosen: Chosen) -> tuple[str | None, dict[str, flo
     scaled: dict[str, dict[str, float]] = {}
     for look in looks:
         each = look.sample.count / max(len(look.values), 1)
-        for path, values in fields.labels(look.values).items():
+        for path, values in fields.labels(look.chosen).items():
             seen.setdefault(path, Counter()).update(values)
             into = scaled.setdefault(path, {})
             for value, count in values.items():
@@ -264,6 +270,8 @@ def _wrong(look: Look, chosen: Chosen, label: str | None) -> tuple[str, int]:
     for row in look.sample.rows:
         if row.values is None:
             wrong.append(f"{row.position}: {row.reason}")
+        elif row.given:
+            wrong += [f"{row.position}: its text {why}"] if (why := unfit(row.values.get("text", ""))) else []
         elif chosen.text and chosen.text not in fields.flattened(row.values):
             wrong.append(f"{row.position}: its field {chosen.text!r} holds no text")
         elif chosen.messages and not roles.is_conversation(row.values.get(chosen.messages)):
@@ -278,17 +286,17 @@ def _beginnings(looks: list[Look], chosen: Chosen) -> list[str]:
     spread = looks[:: max(1, len(looks) // 20)]
     found = []
     for look in spread:
-        values = look.values
-        for row in values[:: max(1, len(values) // 5)]:
-            found.append(_beginning(row, chosen))
+        rows = [row for row in look.sample.rows if row.values is not None]
+        found += [_beginning(row, chosen) for row in rows[:: max(1, len(rows) // 5)]]
     return list(dict.fromkeys(one for one in found if one))
 
 
-def _beginning(row: dict[str, Any], chosen: Chosen) -> str:
+def _beginning(row: Row, chosen: Chosen) -> str:
     """What is said first in a row's conversation, or how its text begins, in a few words."""
-    if chosen.messages:
-        said: Any = row.get(chosen.messages)
+    values = row.values or {}
+    if chosen.messages and not row.given:
+        said: Any = values.get(chosen.messages)
         turn = roles.turn(said[0]) if roles.is_conversation(said) else None
         return beginning(turn[1], QUESTIONS) if turn and not unfit(turn[1]) else ""
-    text = fields.flattened(row).get(chosen.text or "text", "")[:1_000]
+    text = fields.flattened(values).get((not row.given and chosen.text) or "text", "")[:1_000]
     return "" if unfit(text) else beginning(text, STARTS)

@@ -397,6 +397,7 @@ def test_json_files_text_files_and_dictionaries_are_read(tmp_path: Path) -> None
     (folder / "c.ndjson").write_text('{"text": "five"}\n')
     (folder / "d.text").write_text("six")
     (folder / "e.dict.dz").write_bytes(gzip.compress(b"seven"))
+    (folder / "e.index").write_text("seven\tA\tF\n")
     texts = Fetched(tmp_path / "work", kind="files", paths=[str(folder)]).texts
     assert texts == ["one", "two", "three", "four", "five", "six", "seven"]
 

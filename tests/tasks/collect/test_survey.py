@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.collect.steps import survey
+from tasks.collect.steps import left_out_files, survey
 from tasks.collect.survey import FILES, Survey
 from tasks.core.errors import DataError
+from tests.tasks.collect.test_dictionaries import dictionary
+from tests.tasks.collect.test_warc import page, record, written
 
 LONG = "The harbour lay quiet in the morning, and the letters came by the river. " * 3
 
@@ -198,8 +203,59 @@ def test_mail_json_and_other_endings_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(json.dumps([{"text": LONG}] * 7))
     (tmp_path / "d.ndjson.gz").write_bytes(gzip.compress(b'{"text": "Words of a text."}\n' * 5))
     (tmp_path / "e.docx").touch()
+    (tmp_path / "f.dict.dz").touch()
+    (tmp_path / "g.7z").touch()
     found = survey(tmp_path)
     assert {group.kind[0]: group.documents for group in found.groups} == {
         ".mbox": 30, ".eml": 1, ".json": 7, ".ndjson": 5,
     }  # fmt: skip
-    assert found.others == {".docx": 1}
+    assert found.others == {".docx": 1, ".dict without its .index": 1, ".7z": 1}
+    assert "`7z x FILE`" in left_out_files(found.others)
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar.gz", "tgz", "tar"])
+def test_archives_are_looked_into_and_their_columns_found(tmp_path: Path, ending: str) -> None:
+    for n in range(2):
+        members = {f"{k}.jsonl.gz": gzip.compress(b"".join(json.dumps({"n": i, "story": f"{LONG} {i}"}).encode() + b"\n"
+                   for i in range(20))) for k in range(3)}  # fmt: skip
+        members |= {"README.md": b"About it.", "photo.jpg": b"\xff\xd8"}
+        archived(tmp_path / f"{n}.{ending}", members)
+    (group,) = survey(tmp_path).groups
+    assert group.kind == (".zip" if ending == "zip" else ".tar", "utf-8", "story", None, None)
+    assert (len(group.entries), group.documents, group.bad) == (2, 2 * (3 * 20 + 1), [])
+    archived(
+        tmp_path / f"0.{ending}", {"a.txt": LONG.encode(), "b.txt": "Où est le café de la gare ? ".encode("cp1252") * 9}
+    )
+    archived(tmp_path / f"1.{ending}", {"c.txt": LONG.encode()})
+    (group,) = survey(tmp_path).groups
+    assert (group.kind[1], group.kind[2], group.documents) == ("auto", None, 3)
+
+
+def archived(path: Path, members: dict[str, bytes]) -> None:
+    """An archive of the form that its ending names."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as zipped:
+            for name, data in members.items():
+                zipped.writestr(name, data)
+        return
+    with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as tarred:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tarred.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
+def test_web_archives_are_looked_into(tmp_path: Path, name: str) -> None:
+    records = [record(f"http://x/{n}", page(f"tea {n}")) for n in range(60)]
+    written(tmp_path / name, records)
+    (group,) = survey(tmp_path).groups
+    assert group.kind[0] == ".warc" and not group.bad and 50 <= group.documents <= 70
+    assert any(beginning.startswith("On tea") for beginning in group.beginnings)
+
+
+def test_a_dictionary_is_as_many_documents_as_it_has_entries(tmp_path: Path) -> None:
+    entries = {f"word{n}": f"word{n}\n   {LONG} {n}\n" for n in range(30)}
+    dictionary(tmp_path / "a", entries)
+    (group,) = survey(tmp_path).groups
+    assert (group.kind, group.documents, group.exact) == ((".dict", "utf-8", None, None, None), 30, True)
