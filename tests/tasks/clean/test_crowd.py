@@ -6,6 +6,7 @@ import pytest
 from conf.schema.clean import DedupConf
 from tasks.clean import crowd
 from tasks.clean.columns import Column
+from tasks.clean.likeness import Likeness
 
 CONF = DedupConf(bands=3, rows=2, threshold=0.6)
 
@@ -14,7 +15,19 @@ def dispersed(folder: Path, minhash: np.ndarray, immune: list[int] | None = None
     column = Column(folder / "signatures", [("minhash", "<u4", 6)])
     column.append(minhash=minhash)
     docs = np.arange(len(minhash), dtype=np.uint32)
-    return crowd.disperse(docs, np.isin(docs, immune or []), column, CONF).tolist()
+    likeness = Likeness(column, Exact(column), CONF)  # type: ignore[arg-type]
+    return crowd.disperse(docs, np.isin(docs, immune or []), likeness, CONF).tolist()
+
+
+class Exact:
+    """Sets of shingles whose similarity is what the signatures say."""
+
+    def __init__(self, signatures: Column) -> None:
+        self.signatures = signatures
+
+    def similarity(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        one, other = (self.signatures.take(docs)["minhash"] for docs in (left, right))
+        return (one == other).mean(axis=1)
 
 
 def one_by_one(minhash: np.ndarray, immune: list[int]) -> list[int]:
