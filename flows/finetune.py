@@ -7,7 +7,7 @@ from typing import Any
 from conf.schema.finetune import ClassifyConf, TranslateConf
 from conf.schema.recipe import Recipe
 from flows.data import Data
-from tasks.core.step import observe
+from tasks.core.step import foresee, observe
 from tasks.finetune import steps as finetune
 
 
@@ -16,6 +16,8 @@ def tune(recipe: Recipe, data: Data, base: Any) -> tuple[Any, Any]:
     chat = classifier = None
     if recipe.finetune.chat:
         chat = finetune.finetune_chat(base.part("model"), data.documents, conf=recipe.finetune.chat)
+        about = (data.documents, data.tokenizer, recipe.model.positions)
+        foresee(finetune.finetune_chat, finetune.foresee_chat, *about, conf=recipe.finetune.chat)
     if recipe.finetune.classify:
         copies = translated(recipe.name, recipe.finetune.classify, data)
         classifier = finetune.finetune_classifier(

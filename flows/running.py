@@ -61,10 +61,11 @@ def prepare() -> None:
     tracking.prepare(home())
 
 
-def plan(recipe: Recipe, refresh: tuple[str, ...] = (), until: str | None = None) -> Planner:
-    """What a run would do; starts nothing and needs no server."""
+def plan(recipe: Recipe, refresh: tuple[str, ...] = (), until: str | None = None, *, looks_in: bool = False) -> Planner:
+    """What a run would do, and, if it `looks_in`, what of its data will be cut or left out; starts nothing and needs no
+    server."""
     prices = Prices.of(recipe.engine)
-    planner = Planner(open_store(recipe.store), refresh, until, recipe.engine.on_code_change, prices)
+    planner = Planner(open_store(recipe.store), refresh, until, recipe.engine.on_code_change, prices, looks_in)
     try:
         with interpreted_by(planner):
             pipeline(recipe)

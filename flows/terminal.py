@@ -179,8 +179,8 @@ def _which(group: list[Row]) -> str:
 
 
 def plan_lines(rows: Iterable[Row], prices: Prices = Prices()) -> Iterable[str]:
-    """What each training that is not made yet will take, which price is missing, and what the run will warn of, for
-    below the plan's table."""
+    """What each training that is not made yet will take, what it will leave out, which price is missing, and what the
+    run will warn of, for below the plan's table."""
     rows = list(rows)
     for row in rows:
         found = row.estimate
@@ -195,6 +195,7 @@ def plan_lines(rows: Iterable[Row], prices: Prices = Prices()) -> Iterable[str]:
         spent = f"{figures.seconds(found['seconds'])}" if "seconds" in found else "time not known before a first run"
         cost = f", {_quantity('cost', found['cost'], prices)}" if "cost" in found else ""
         yield f"  {spent}{cost}; a checkpoint takes {found['checkpoint_mb']:,.0f} MB"
+    yield from (f"{labelled(row.step, row.shard)}: {row.foreseen}" for row in rows if row.foreseen)
     timed = [row.estimate for row in rows if row.action != "hit" and "seconds" in row.estimate]
     if prices.known and any("cost" not in found for found in timed):
         yield f"costs that are not told: {prices.said(None)}"

@@ -77,6 +77,12 @@ class ModelConf(Conf):
         """The objective, told from the architecture where none is given."""
         return self.objective or DENOISERS.get(self.architecture, "causal")
 
+    @property
+    def positions(self) -> int | None:
+        """Tokens that the network looks at; None where the config leaves it to the architecture."""
+        found = self.config.get("max_position_embeddings")
+        return found if isinstance(found, int) else None
+
 
 class NativeConf(Conf):
     """A decoder of our own (RoPE, RMSNorm, SwiGLU); it is stored as transformers' llama, or qwen3 with QK-norm.
@@ -124,6 +130,11 @@ class NativeConf(Conf):
     def aim(self) -> Objective:
         """Always causal."""
         return "causal"
+
+    @property
+    def positions(self) -> int:
+        """Tokens that the network looks at."""
+        return self.max_positions
 
     def in_transformers(self) -> ModelConf:
         """The same network as transformers has it."""

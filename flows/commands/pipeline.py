@@ -29,7 +29,7 @@ def plan(recipe: Recipe, until: str | None, refresh: tuple[str, ...], as_json: b
     from flows.terminal import console, plan_lines, plan_table
 
     running.hand_down(recipe)
-    planned = running.plan(recipe, refresh, until)
+    planned = running.plan(recipe, refresh, until, looks_in=True)
     rows, prices, problem = planned.rows, planned.prices, planned.unwritable()
     if as_json:
         click.echo(json.dumps({"steps": [asdict(row) for row in rows], **({"problem": problem} if problem else {})}))

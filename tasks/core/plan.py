@@ -15,7 +15,8 @@ from tasks.core.costs import Prices
 from tasks.core.errors import ConfigError, nearest
 from tasks.core.figures import plural
 from tasks.core.keys import code_changes, code_for_key, conf_for_key, differences, input_for_key, made_from
-from tasks.core.step import Call, Step
+from tasks.core.local import LocalBackend
+from tasks.core.step import Call, Look, Step
 from tasks.core.store import Listing, Miss, Store
 
 
@@ -48,6 +49,8 @@ class Row:
     estimate: dict[str, float] = field(default_factory=dict)
     warnings: list[dict[str, str]] = field(default_factory=list)
     """What the step's `warns` foretells."""
+    foreseen: str = ""
+    """What was found in its inputs, or what that waits for."""
 
 
 def encode(value: Any) -> Any:
@@ -91,6 +94,10 @@ class Interpretation(ABC):
     def refreshed(self, step: Step) -> bool:
         """`--refresh` names the step, or its stage."""
         return step.name in self.refresh or step.function.__module__.split(".")[-2] in self.refresh
+
+    def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any) -> None:
+        """A run says what it finds when it finds it."""
+        return
 
     def check_names(self) -> None:
         """Raise `ConfigError` if `--until` or `--refresh` names a step that the flow does not have."""
@@ -167,8 +174,11 @@ class Planner(Interpretation):
         until: str | None = None,
         on_code_change: str = "ask",
         prices: Prices | None = None,
+        looks_in: bool = False,
     ) -> None:
         super().__init__(store, refresh, until)
+        self.looks_in = looks_in
+        """Whether the inputs of what is to run are looked into, which takes longer."""
         self.on_code_change, self.prices = on_code_change, prices or Prices()
         self.rows: list[Row] = []
         self._listings: dict[str, Listing] = {}
@@ -229,6 +239,27 @@ class Planner(Interpretation):
             check_parts(call.step)
         self.rows.append(Row(call.step.name, call.shard, action, f"waits on {waits.label}" if waits else ""))
         return done if done is not None else Pending(call.label, call.shard)
+
+    def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any) -> None:
+        """See `foresee` of the steps; artifacts in a bucket are not brought here for it."""
+        row = next((row for row in reversed(self.rows) if row.step == step.name), None)
+        if not self.looks_in or row is None or row.action == "hit":
+            return
+        if waits := first_pending(inputs):
+            row.foreseen = f"what is cut or left out is not known before {waits.label} is made"
+        elif not isinstance(self.store.backend, LocalBackend):
+            row.foreseen = "what is cut or left out is not known before it runs: its inputs are in a bucket"
+        else:
+            row.foreseen, found = look(*map(self._brought, inputs), conf=conf)
+            row.warnings = [*row.warnings, *found]
+
+    def _brought(self, value: Any) -> Any:
+        """An input with its files at hand."""
+        if isinstance(value, (tuple, list)):
+            return tuple(map(self._brought, value))
+        if not isinstance(value, Artifact):
+            return value
+        return replace(value, root=self.store.local(self.store.find(f"{value.step}/{value.key}")))
 
     def unwritable(self) -> str | None:
         """Why what is to be made cannot be kept in the store; None if it can, or nothing is to be made."""

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 Stats = dict[str, Any]
+Look = Callable[..., tuple[str, list[dict[str, str]]]]
+"""What `foresee` looks with."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,9 @@ class Interpreter(Protocol):
     def observe(self, ref: str, look: Callable[[Any, Any], tuple[Any, Any]], conf: Any) -> Any:
         """Look at the world now: `look(conf, memory) -> (value, new memory)`, the memory kept in a named ref."""
 
+    def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any) -> None:
+        """Look into what a step that has been called is to be made from, in a plan; see `foresee`."""
+
 
 _interpreter: ContextVar[Interpreter] = ContextVar("interpreter")
 
@@ -280,6 +285,12 @@ def interpreted_by(chosen: Interpreter) -> Iterator[None]:
 def observe(ref: str, look: Callable[[Any, Any], tuple[Any, Any]], conf: Any) -> Any:
     """An observation with a memory: made on every run, in plans too; a plan leaves the memory as it was."""
     return interpreter().observe(ref, look, conf)
+
+
+def foresee(step: Step, look: Look, *inputs: Any, conf: Any = None) -> None:
+    """In `fromzero plan`, and there only: what `look(inputs…, conf)` finds, once all inputs are made, of the call of a
+    step that is to run: words, and warnings as `tasks.core.warned` has them."""
+    interpreter().foresee(step, look, inputs, conf)
 
 
 def load(entry: str) -> Step:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,28 +21,8 @@ from tasks.core.step import Stats, Workdir
 from tasks.core.warned import told
 from tasks.finetune import export, windows
 from tasks.finetune.training import Collate, Row, settle, train
-from tasks.finetune.windows import IGNORED
+from tasks.finetune.windows import IGNORED, Taken, conversations
 from tasks.text.encode import Encoder, Refused
-
-WARN = 0.1
-"""Share of the answers' tokens, or of the conversations, that may be left out without a warning."""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """The conversations of a part that have an answer, at most so many, and what the part holds besides."""
-
-    table: pl.DataFrame
-    """(id, messages), in order of id."""
-    without_answer: int
-    """Conversations in which the assistant says nothing."""
-    beyond: int
-    """Conversations beyond the number that is asked for."""
-
-    @property
-    def found(self) -> int:
-        """All conversations of the part."""
-        return self.table.height + self.without_answer + self.beyond
 
 
 @dataclass(frozen=True)
@@ -132,16 +112,6 @@ def collate_with(pad: int) -> Collate:
     return collate
 
 
-def conversations(paths: Iterable[Path], most: int | None) -> Taken:
-    """The conversations with an answer in documents tables, in order of id, at most `most`."""
-    tables = [pl.scan_parquet(path).filter(pl.col("messages").list.len() > 0) for path in paths]
-    table = pl.concat(tables).select("id", "messages").sort("id").collect()
-    answers = pl.element().struct.field("role") == windows.ASSISTANT
-    answered = table.filter(pl.col("messages").list.eval(answers).list.any())
-    kept = answered if most is None else answered.head(most)
-    return Taken(kept, table.height - answered.height, answered.height - kept.height)
-
-
 def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Stats:
     """Fine-tune the causal model in `model` on the train parts of `docs`; write model/ with the merged weights."""
     if isinstance(conf.max_length, int):
@@ -201,12 +171,12 @@ def said(taken: Taken, found: Examples, length: int) -> Stats:
     text += "".join(f"; {count} conversations {why} left out" for count, why in besides if count)
     print(text, flush=True)
     warnings = []
-    if found.left_out > WARN:
+    if found.left_out > windows.WARN:
         what = (
             f"{found.left_out:.1%} of the answers' tokens carry no loss: {found.cut} answers are longer than an example"
         )
         warnings.append(told(what, f"finetune.chat.max_length={length}"))
-    if taken.without_answer > WARN * taken.found:
+    if taken.without_answer > windows.WARN * taken.found:
         what = f"{taken.without_answer} of {taken.found} conversations have no answer of the assistant and are left out"
         warnings.append(told(what, "roles of the source"))
     return {

@@ -7,7 +7,7 @@ from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Retry, Stats, Workdir, step
 from tasks.finetune.translators import Identity, observe_translators
 
-__all__ = ["finetune_chat", "finetune_classifier", "observe_translators", "translate_examples"]
+__all__ = ["finetune_chat", "finetune_classifier", "foresee_chat", "observe_translators", "translate_examples"]
 
 NEEDS = ("torch", "transformers", "peft", "accelerate", "safetensors", "polars", "numpy")
 
@@ -18,6 +18,16 @@ def finetune_chat(model: Artifact, docs: tuple[Artifact, ...], conf: ChatConf, w
     from tasks.finetune import chat
 
     return chat.run(model.path, [doc.path for doc in docs], conf, work)
+
+
+def foresee_chat(
+    docs: tuple[Artifact, ...], tokenizer: Artifact, context: int | None, conf: ChatConf
+) -> tuple[str, list[dict[str, str]]]:
+    """What of the conversations will be split, cut or left out, about; `context`: tokens that the model looks at."""
+    from tasks.finetune import foreseen
+
+    paths = [doc / "train/docs.parquet" for doc in docs]
+    return foreseen.chat(paths, tokenizer / "tokenizer.json", context, conf)
 
 
 @step(version="2", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)

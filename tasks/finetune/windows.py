@@ -8,9 +8,12 @@ long question, the end of an answer that is longer than an example.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+
+import polars as pl
 
 from tasks.text.encode import Encoder, Message, Rendered
 
@@ -19,11 +22,30 @@ CONTEXT = 0.25
 """Share of an example that earlier turns may take."""
 IGNORED = -100
 """The label of a token that the loss leaves out (torch's ignore_index)."""
+WARN = 0.1
+"""Share of the answers' tokens, or of the conversations, that may be left out without a warning."""
 
 Exchange = list[Message]
 """What is said up to an answer, and the answer."""
 Parted = dict[int, tuple[list[Message], list[Exchange]]]
 """The system messages and the exchanges of some conversations, by their number."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The conversations of a part that have an answer, at most so many, and what the part holds besides."""
+
+    table: pl.DataFrame
+    """(id, messages), in order of id."""
+    without_answer: int
+    """Conversations in which the assistant says nothing."""
+    beyond: int
+    """Conversations beyond the number that is asked for."""
+
+    @property
+    def found(self) -> int:
+        """All conversations of the part."""
+        return self.table.height + self.without_answer + self.beyond
 
 
 @dataclass(frozen=True)
@@ -70,6 +92,21 @@ class _Window:
     first: int
     last: int
     context: int
+
+
+def conversations(paths: Iterable[Path], most: int | None) -> Taken:
+    """The conversations with an answer in documents tables, in order of id, at most `most`."""
+    tables = [pl.scan_parquet(path).filter(pl.col("messages").list.len() > 0) for path in paths]
+    table = pl.concat(tables).select("id", "messages").sort("id").collect()
+    answers = pl.element().struct.field("role") == ASSISTANT
+    answered = table.filter(pl.col("messages").list.eval(answers).list.any())
+    kept = answered if most is None else answered.head(most)
+    return Taken(kept, table.height - answered.height, answered.height - kept.height)
+
+
+def kept_of(length: int, before: int) -> int:
+    """Tokens of an answer longer than an example that carry a loss: behind some of the `before` that it answers to."""
+    return length - min(before, max(1, int(length * CONTEXT)))
 
 
 def split(encoder: Encoder, conversations: Sequence[Sequence[Message]], length: int) -> Split:
@@ -151,5 +188,5 @@ def _labelled(one: Rendered, context: int, length: int) -> tuple[Example, bool]:
     first, last = written[0], written[-1] + 1
     if last - first < length:  # a long question loses its beginning
         return Example(one.ids[last - length : last], labels[last - length : last]), False
-    begin = max(0, first - max(1, int(length * CONTEXT)))
+    begin = first - (length - kept_of(length, first))
     return Example(one.ids[begin : begin + length], labels[begin : begin + length]), True

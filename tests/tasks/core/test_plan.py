@@ -10,9 +10,10 @@ from tasks.core.artifact import Artifact, FileEntry, Manifest
 from tasks.core.costs import Prices
 from tasks.core.errors import ConfigError
 from tasks.core.local import LocalBackend
-from tasks.core.plan import Pending, Planner, Reached
-from tasks.core.step import Call, interpreted_by
+from tasks.core.plan import Pending, Planner, Reached, Row
+from tasks.core.step import Call, foresee, interpreted_by
 from tasks.core.store import Store
+from tasks.core.warned import warning
 from tests import toy
 from tests.in_process import InProcess
 
@@ -202,6 +203,28 @@ def test_time_and_bytes_follow_the_bytes_of_what_is_read(store: Store) -> None:
     assert shouted["seconds"] == waiting["seconds"] == 40.0, "of what is made, and of what is not yet, as estimated"
     unknown = planner._estimate(Call(toy.shout, (Pending("make[d]", "d"),), toy.ToyConf()))
     assert unknown["seconds"] == 4.0
+
+
+def test_what_is_foreseen_of_a_step_is_told_once_its_inputs_are_there_and_only_if_it_is_to_run(store: Store) -> None:
+    def look(item: Artifact, conf: toy.ToyConf) -> tuple[str, list[dict[str, str]]]:
+        return f"it reads {(item / 'text.txt').read_text()}", [warning("too loud", "word")]
+
+    def planned(word: str, looks_in: bool) -> Row:
+        planner = Planner(store, looks_in=looks_in)
+        with interpreted_by(planner):
+            item = toy.make({"shard": "a", "text": "x"}, conf=toy.ToyConf())
+            toy.shout(item, conf=toy.ToyConf(word=word))
+            foresee(toy.shout, look, item, conf=toy.ToyConf(word=word))
+        return planner.rows[-1]
+
+    assert planned("one", looks_in=True).foreseen == "what is cut or left out is not known before make[a] is made"
+    with interpreted_by(InProcess(store)):
+        item = toy.make({"shard": "a", "text": "x"}, conf=toy.ToyConf())
+        toy.shout(item, conf=toy.ToyConf())
+        foresee(toy.shout, look, item, conf=toy.ToyConf())
+    row = planned("two", looks_in=True)
+    assert (row.action, row.foreseen, row.warnings) == ("run", "it reads x", [warning("too loud", "word")])
+    assert planned("two", looks_in=False).foreseen == planned("one", looks_in=True).foreseen == "", "a run, and a hit"
 
 
 def test_time_and_cost_follow_the_work_of_the_last_artifact_or_what_is_foretold(store: Store) -> None:

@@ -13,7 +13,7 @@ from conf.schema.finetune import ChatConf, FinetuneRun, LoraSpec
 from tasks import tokenize
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.step import Workdir
-from tasks.finetune import chat, export
+from tasks.finetune import chat, export, windows
 from tests.tasks.tiny_model import TEMPLATE, chat_rows, labelled_rows, table
 
 CONF = ChatConf(
@@ -53,7 +53,7 @@ def test_answers_that_do_not_fit_are_cut_and_the_share_that_carries_no_loss_is_s
     rows, answers = table([{"text": f"{n}", "messages": talk * (n + 1)} for n in range(3)]), 6
     found = chat.examples(rows, tokenizer, 8)
     assert found.cut == answers and 0 < found.answer_tokens < 0.9 * found.written
-    stats = chat.said(chat.Taken(rows, 0, 0), found, 8)
+    stats = chat.said(windows.Taken(rows, 0, 0), found, 8)
     assert stats["answer_tokens_left_out_share"] == pytest.approx(1 - found.answer_tokens / found.written, abs=1e-6)
     (warned,) = stats["warnings"]
     assert f"{found.left_out:.1%} of the answers' tokens carry no loss" in warned["text"]
@@ -63,7 +63,7 @@ def test_answers_that_do_not_fit_are_cut_and_the_share_that_carries_no_loss_is_s
 
 def test_nothing_is_warned_of_where_all_answers_carry_a_loss(tokenizer: Any) -> None:
     rows = table(chat_rows(5, 0))
-    stats = chat.said(chat.Taken(rows, 0, 3), chat.examples(rows, tokenizer, 48), 48)
+    stats = chat.said(windows.Taken(rows, 0, 3), chat.examples(rows, tokenizer, 48), 48)
     assert (stats["answer_tokens_left_out"], stats["warnings"], stats["conversations_beyond"]) == (0, [], 3)
     assert stats["answers"].startswith("100.0% of ") and "3 conversations beyond" in stats["answers"]
 
@@ -72,7 +72,7 @@ def test_conversations_that_nobody_answers_are_counted_with_that_reason(tmp_path
     asked = [{"text": f"q {n}", "messages": [{"role": "user", "content": f"q {n}"}] * n} for n in (1, 2)]
     path = tmp_path / "docs.parquet"
     table(chat_rows(5, 0) + asked).write_parquet(path)
-    taken = chat.conversations([path], 4)
+    taken = windows.conversations([path], 4)
     assert (taken.table.height, taken.without_answer, taken.beyond, taken.found) == (4, 2, 1, 7)
     stats = chat.said(taken, chat.examples(taken.table, tokenizer, 48), 48)
     assert "2 of 7 conversations have no answer of the assistant" in stats["warnings"][0]["text"]
@@ -134,8 +134,8 @@ def test_conversations_are_taken_in_order_of_id_and_nothing_else_is(tmp_path: Pa
     everything = table(chat_rows(9, 0) + labelled_rows(9, 0))
     everything.write_parquet(path)
     ids = everything.filter(pl.col("messages").is_not_null())["id"].sort().to_list()
-    assert chat.conversations([path], 4).table["id"].to_list() == ids[:4]
-    assert chat.conversations([path], None).table["id"].to_list() == ids
+    assert windows.conversations([path], 4).table["id"].to_list() == ids[:4]
+    assert windows.conversations([path], None).table["id"].to_list() == ids
 
 
 def test_without_conversations_it_is_the_data_that_are_wrong(model_dir: Path, tmp_path: Path) -> None:

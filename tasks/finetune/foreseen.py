@@ -1,0 +1,66 @@
+"""What fine-tuning will cut or leave out, as far as a plan can tell: by the tokens of what is said, template aside.
+
+A plan has a second for it: no torch, and of many conversations `MOST`, which in the order of ids are drawn at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from conf.schema.finetune import ChatConf
+from tasks.core.figures import count, plural, share
+from tasks.core.warned import warning
+from tasks.finetune import windows
+from tasks.text.encode import Encoder
+
+MOST = 2_000
+"""Conversations that are looked at."""
+
+
+def chat(
+    docs: Sequence[Path], tokenizer: Path, context: int | None, conf: ChatConf
+) -> tuple[str, list[dict[str, str]]]:
+    """What of the conversations will be split, cut or left out, in words, and a warning of each share over
+    `windows.WARN`; `context`: tokens that the model looks at, None if that is not known."""
+    taken = windows.conversations(docs, conf.max_conversations)
+    if not taken.found:
+        return "there is no conversation to train on", []
+    besides = [
+        (taken.without_answer, "without an answer", "roles of the source"),
+        (taken.beyond, "beyond finetune.chat.max_conversations", "finetune.chat.max_conversations"),
+    ]
+    said = [f"{plural(number, 'conversation')} {why} left out" for number, why, _ in besides if number]
+    warnings = [
+        warning(f"{share(number, taken.found)} of {plural(taken.found, 'conversation')} are {why} and left out", option)
+        for number, why, option in besides[:1]
+        if number > windows.WARN * taken.found
+    ]
+    if taken.table.is_empty():
+        return "; ".join(said), warnings
+    looked = taken.table["messages"].head(MOST).to_list()
+    encoder = Encoder.of_file(tokenizer)
+    sizes = iter([len(ids) + 1 for ids in encoder.texts([turn["content"] for talk in looked for turn in talk])])
+    talks = [[(turn["role"], next(sizes)) for turn in talk] for talk in looked]
+    whole = [sum(size for _, size in talk) for talk in talks]
+    length = conf.max_length if isinstance(conf.max_length, int) else min(max(whole), context or max(whole))
+    answers = [
+        (size, sum(before for _, before in talk[n - 1 : n]))
+        for talk in talks
+        for n, (role, size) in enumerate(talk)
+        if role == windows.ASSISTANT
+    ]
+    written = sum(size for size, _ in answers)
+    lost = sum(size - windows.kept_of(length, before) for size, before in answers if size > length)
+    cut, long = sum(size > length for size, _ in answers), sum(size > length for size in whole)
+    of = "" if taken.table.height <= MOST else f" (of {count(MOST)} looked at)"
+    said.insert(
+        0,
+        f"about {share(written - lost, written)} of the answers' tokens will carry a loss{of}: of "
+        f"{plural(len(talks), 'conversation')} {count(long)} longer than {count(length)} tokens are split at turns, "
+        f"{count(cut)} longer answers cut",
+    )
+    if lost > windows.WARN * written:
+        what = f"about {share(lost, written)} of the answers' tokens will carry no loss: {count(cut)} answers are "
+        warnings.append(warning(f"{what}longer than an example", f"finetune.chat.max_length={length}"))
+    return "; ".join(said), warnings

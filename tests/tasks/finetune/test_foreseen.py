@@ -1,0 +1,62 @@
+"""What a plan foresees of fine-tuning is what fine-tuning then says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conf.schema.finetune import ChatConf
+from tasks.finetune import chat, export, foreseen, windows
+from tests.tasks.tiny_model import table
+
+
+def documents(path: Path, talks: list[list[dict[str, str]]]) -> Path:
+    table([{"text": f"{n}", "messages": talk} for n, talk in enumerate(talks)]).write_parquet(path)
+    return path
+
+
+def said(who: str, words: int) -> dict[str, str]:
+    return {"role": who, "content": " ".join(["axis", "shape", "of", "course"] * words)[: 6 * words]}
+
+
+def talks(answer: int) -> list[list[dict[str, str]]]:
+    return [[said("user", 2), said("assistant", answer if n % 2 else 3)] * (n % 3 + 1) for n in range(40)]
+
+
+@pytest.mark.parametrize("answer", [4, 20, 60])
+def test_the_share_that_carries_a_loss_is_foreseen_about(tmp_path: Path, model_dir: Path, answer: int) -> None:
+    path, conf = documents(tmp_path / "docs.parquet", talks(answer)), ChatConf(max_length=48)
+    text, warnings = foreseen.chat([path], model_dir / "tokenizer.json", 1024, conf)
+    taken = windows.conversations([path], None)
+    found = chat.examples(taken.table, export.load_tokenizer(model_dir), 48)
+    share = float(re.match(r"about ([\d.]+) % of the answers' tokens will carry a loss", text)[1])  # type: ignore[index]
+    assert share == pytest.approx(100 * (1 - found.left_out), abs=5)
+    assert bool(warnings) == (found.left_out > windows.WARN) == bool(chat.said(taken, found, 48)["warnings"])
+
+
+def test_taking_the_advice_of_the_warning_takes_it_away(tmp_path: Path, model_dir: Path) -> None:
+    path = documents(tmp_path / "docs.parquet", talks(60))
+
+    def foresee(**conf: Any) -> tuple[str, list[dict[str, str]]]:
+        return foreseen.chat([path], model_dir / "tokenizer.json", None, ChatConf(**conf))
+
+    (warned,) = foresee(max_length=48)[1]
+    assert warned["option"] == "finetune.chat.max_length=48"
+    assert foresee(max_length=1000)[1] == foresee(max_length="auto")[1] == []
+    assert foresee(max_length="auto")[0].startswith("about 100.0 % of")
+
+
+def test_conversations_that_are_left_out_are_counted(tmp_path: Path, model_dir: Path) -> None:
+    some = [*talks(4), *([said("user", 3)] for _ in range(20))]
+    path = documents(tmp_path / "docs.parquet", some)
+    text, warnings = foreseen.chat([path], model_dir / "tokenizer.json", 1024, ChatConf(max_conversations=30))
+    assert "20 conversations without an answer left out" in text and "10 conversations beyond" in text
+    assert [one["text"] for one in warnings] == ["33.3 % of 60 conversations are without an answer and left out"]
+    none = documents(tmp_path / "none.parquet", [])
+    assert (
+        foreseen.chat([none], model_dir / "tokenizer.json", 1024, ChatConf())[0]
+        == "there is no conversation to train on"
+    )
