@@ -85,12 +85,12 @@ def test_the_stage_gives_equal_bytes_twice_and_leaks_nothing(run_twice, shards) 
 def test_a_new_shard_leaves_the_parts_of_the_old_ones_as_they_were(run_twice, shards) -> None:
     split = [run_twice(steps.split_shard, docs, (), None, conf=SPLIT, shard=docs.shard) for docs in shards]
     signed = [run_twice(steps.sign_shard, docs, conf=DedupConf(), shard=docs.shard) for docs in split]
-    before = run_twice(steps.cluster, (signed[0], signed[2]), (cleaned[0], cleaned[2]), None, conf=DedupConf())
-    after = run_twice(steps.cluster, tuple(signed), tuple(cleaned), before, conf=DedupConf())
+    before = run_twice(steps.cluster, (signed[0], signed[2]), (split[0], split[2]), None, conf=DedupConf())
+    after = run_twice(steps.cluster, tuple(signed), tuple(split), before, conf=DedupConf())
     for shard in ("packages-000", "chat-000"):
         assert before.part(shard).digest == after.part(shard).digest
     assert pl.read_parquet(after / "packages-001/drop.parquet").height > 50
-    again = run_twice(steps.cluster, tuple(signed), tuple(cleaned), after, conf=DedupConf())
+    again = run_twice(steps.cluster, tuple(signed), tuple(split), after, conf=DedupConf())
     assert again.digest == after.digest and again.part("accepted").digest == after.part("accepted").digest
 
 
