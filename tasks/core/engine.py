@@ -46,7 +46,7 @@ from prefect.transactions import get_transaction
 from pydantic import PrivateAttr
 
 from conf.schema.engine import EngineConf
-from tasks.core import launch, links, server, settle, warned
+from tasks.core import launch, links, rest, server, settle, warned
 from tasks.core.alive import Announced
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.bench import Bench, Job, Outcome, Report
@@ -466,13 +466,18 @@ def execute(engine: Engine, name: str, wiring: Callable[[], Any], labels: tuple[
     Returns completed, refused, waiting or reached.
     """
     interrupts: list[BaseException] = []
+    ends: list[State[Any] | Exception] = []
 
     def run() -> State[Any]:
         try:
-            return carry(engine, name, wiring)
+            ends.append(carry(engine, name, wiring))
+            return cast("State[Any]", ends[0])
         except (KeyboardInterrupt, TerminationSignal) as interrupt:  # Prefect would call it a crash
             interrupts.append(interrupt)
             return Cancelled(message=GO_ON)
+        except Exception as error:
+            ends.append(error)
+            raise
 
     pipeline = Flow(run, name=name, flow_run_name=run_name(name), task_runner=task_runner(), persist_result=False)
     try:
@@ -480,6 +485,8 @@ def execute(engine: Engine, name: str, wiring: Callable[[], Any], labels: tuple[
             state = pipeline(return_state=True)
         if interrupts:
             raise KeyboardInterrupt from interrupts[0]
+        if ends and (state.is_cancelling() or state.is_cancelled()):
+            state = _over_before(engine, ends[0])
         return str(state.result())
     except Exception as error:
         if lost := _lost(error):
@@ -491,6 +498,23 @@ def execute(engine: Engine, name: str, wiring: Callable[[], Any], labels: tuple[
             settle.at_end(os.environ["PREFECT_API_URL"], engine.announced, engine.run_id)
         for worker in (APILogWorker, EventsWorker):
             _drain(worker, DRAIN_LIMIT if engine.status != "KILLED" else 3.0)
+
+
+def _over_before(engine: Engine, end: State[Any] | Exception) -> State[Any]:
+    """The end of a run that came to it before it noticed that it was cancelled: Prefect, which lets such a run be
+    nothing but Cancelling until it is Cancelled, is told how it was. Raises what stopped it."""
+    state: dict[str, Any] = dict(_FLOW_STATES[engine.status])
+    if isinstance(end, State):
+        state |= {"name": end.name, "message": end.message}
+    try:
+        path = f"flow_runs/{engine.run_id}/set_state"
+        rest.ask(os.environ["PREFECT_API_URL"], path, {"state": state, "force": True})
+    except FromzeroError:
+        if engine.announced is not None and engine.announced.told:
+            engine.announced.owe(owed={"state": state})
+    if isinstance(end, Exception):
+        raise end
+    return end
 
 
 def _drain(worker: type[APILogWorker] | type[EventsWorker], limit: float) -> None:

@@ -156,6 +156,42 @@ def test_a_run_notices_that_it_was_cancelled_in_prefect(home: Path, prefect_url:
     assert rest.ask(prefect_url, f"flow_runs/{run}")["state_type"] == "CANCELLED"
 
 
+CANCELLED = """
+import os, sys
+from tasks.core import alive, engine, rest
+from tasks.core.store import home
+from tests import toy, toy_run
+engine.CANCEL_EVERY = 600.0
+made = toy.wiring
+def wiring(*given):
+    (about,) = alive.living(home())
+    assert rest.cancel(os.environ["PREFECT_API_URL"], about["run"], "the test") is None
+    made(*given)
+toy.wiring = wiring
+sys.exit(toy_run.main("one", "0", *sys.argv[1:]))
+"""
+"""The toy flow, cancelled while it runs, which it does not notice before its end."""
+
+
+@pytest.mark.parametrize(
+    ("text", "ended", "state"),
+    [("hello", "completed", ("Completed", "4 made, 0 steps as they were")), ("bad", "", ("Failed", None))],
+)
+def test_a_run_that_ends_before_it_notices_its_cancellation_is_in_prefect_what_it_was(
+    home: Path, prefect_url: str, text: str, ended: str, state: tuple[str, str | None]
+) -> None:
+    environ = {**os.environ, "FROMZERO_HOME": str(home), "PREFECT_API_URL": prefect_url}
+    command = [sys.executable, "-c", CANCELLED, f"a={text}"]
+    ran = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=600)
+    found = json.loads(ran.stdout or "{}")
+    assert found.get("state") == ended, ran.stderr[-3000:]
+    assert found["error"] == ("" if ended else "DataError: the text is BAD")
+    newest = {"sort": "START_TIME_DESC", "limit": 1, "flows": {"name": {"any_": ["toy"]}}}
+    (shown,) = rest.ask(prefect_url, "flow_runs/filter", newest)
+    assert (shown["state_name"], shown["state"]["message"]) == state
+    assert alive.dead(home) == []
+
+
 def test_a_store_that_cannot_be_written_is_one_clear_error(home: Path, prefect_url: str) -> None:
     full = home / "store" / "join"
     full.parent.mkdir(parents=True)
