@@ -9,8 +9,8 @@ from typing import Any
 
 from conf.schema.base import Conf, RunConf
 from tasks.core.artifact import Artifact
-from tasks.core.errors import DataError, Transient
-from tasks.core.step import Retry, Workdir, observe, step
+from tasks.core.errors import DataError, Refused, Transient
+from tasks.core.step import Retry, Workdir, effect, observe, step
 
 
 class ToyRun(RunConf):
@@ -76,13 +76,21 @@ def train(joined: Artifact, conf: ToyConf, work: Workdir) -> dict[str, Any]:
     return {}
 
 
+@effect(check=lambda trained, conf: None)
+def judge(trained: Artifact, conf: ToyConf, work: Workdir) -> dict[str, Any]:
+    """A gate that says no."""
+    raise Refused("it is no better")
+
+
 def look(conf: dict[str, str], memory: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """One shard per entry."""
     return [{"shard": name, "text": text} for name, text in conf.items()], {"known": sorted(conf)}
 
 
-def wiring(texts: dict[str, str], conf: ToyConf) -> None:
-    """make → shout → join → train."""
+def wiring(texts: dict[str, str], conf: ToyConf, judged: bool = False) -> None:
+    """make → shout → join → train, and → judge if it is to be `judged`."""
     shards = observe("shards/toy", look, texts)
     shouted = shout.map(make.map(shards, conf=conf), conf=conf)
-    train(join(tuple(s.part("out") for s in shouted), conf=conf), conf=conf)
+    trained = train(join(tuple(s.part("out") for s in shouted), conf=conf), conf=conf)
+    if judged:
+        judge(trained, conf=conf)

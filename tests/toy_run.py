@@ -51,10 +51,11 @@ def run(word: str, pause: str, *texts: str) -> int:
     refresh = tuple(os.environ.get("TOY_REFRESH", "").split())
     engine = Engine(open_store(), home(), chosen, Quiet(), refresh, os.environ.get("TOY_UNTIL"))
     conf = toy.ToyConf(word=word, run=toy.ToyRun(pause=float(pause)))
+    judged = "TOY_JUDGED" in os.environ
     shards = dict(text.split("=") for text in texts)
     state, error = "", ""
     try:
-        state = execute(engine, "toy", lambda: toy.wiring(shards, conf))
+        state = execute(engine, "toy", lambda: toy.wiring(shards, conf, judged))
     except FromzeroError as caught:
         error = f"{type(caught).__name__}: {caught}"
     except KeyboardInterrupt:

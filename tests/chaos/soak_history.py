@@ -1,7 +1,8 @@
 """Runs of the toy flow that end by themselves, again and again: Prefect has every task run of each in its final state.
 
-`python -m tests.chaos.soak_history [TIMES]`: each run brings a server of its own; what that has
-left in its database is read after it was stopped.
+`python -m tests.chaos.soak_history [TIMES]`: so often a cached run, one that fails, one that is refused, one that is
+cancelled and one that is interrupted. Each brings a server of its own; what that has left in its database is read after
+it was stopped, and all of it is asked of a server that is started in the end.
 `python -m tests.chaos.soak_history TIMES HOME RECIPE`: so often a re-run of a recipe in a home, instead.
 """
 
@@ -16,18 +17,24 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.core import server
+from tasks.core import alive, rest, server
+from tasks.core.settle import ENDED
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"shard-{number:02d}=text" for number in range(25)]
 """With them the toy flow has 52 steps."""
 BEGUN = ("make[shard-03]", "shout[shard-01]", "join")
-"""Where runs are interrupted."""
+"""Where runs are interrupted or cancelled."""
+LASTING = ("Completed", "Cached", "Failed", "Refused", "Cancelled")
+"""In which states the task runs of a run that ends by itself end."""
+Stop = Callable[[Path, subprocess.Popen[bytes]], Any]
+"""How a run of a home is stopped."""
 
 
 @dataclass
@@ -62,34 +69,48 @@ def environ(home: Path, **more: str) -> dict[str, str]:
     return {**given, "FROMZERO_HOME": str(home), **more}
 
 
-def toy(home: Path, *words: str, until: str | None = None, **more: str) -> int:
-    """One run of the toy flow, interrupted when a step begins; how many steps began or were reused."""
+def interrupt(home: Path, run: subprocess.Popen[bytes]) -> None:
+    """As by Ctrl-C."""
+    run.send_signal(signal.SIGINT)
+
+
+def cancel(home: Path, run: subprocess.Popen[bytes]) -> None:
+    """As by the button in Prefect."""
+    (about,) = alive.living(home)
+    if why := rest.cancel(about["server"], about["run"], "the soak"):
+        raise SystemExit(f"not to be cancelled: {why}")
+
+
+def toy(home: Path, *words: str, at: str = "", stop: Stop = interrupt, **more: str) -> int:
+    """One run of the toy flow, stopped when the step `at` begins; how many of its steps began or were reused."""
     log = home / "stderr"
     with log.open("w") as file:
         command = [sys.executable, "-m", "tests.toy_run", *words]
         run = subprocess.Popen(command, cwd=ROOT, env=environ(home, **more), stdout=subprocess.PIPE, stderr=file)
-        while until is not None and run.poll() is None:
-            if f"> {until}\n" in log.read_text():
-                run.send_signal(signal.SIGINT)
+        while at and run.poll() is None:
+            if f"> {at}\n" in log.read_text():
+                stop(home, run)
                 break
             time.sleep(0.02)
         out, _ = run.communicate(timeout=900)
-    steps = json.loads(out)["outcomes"] if out else []
-    return sum(step["attempts"] > 0 or step["state"] == "cached" for step in steps)
+    if not out:  # it was stopped
+        return log.read_text().count("\n> ")
+    return sum(step["attempts"] > 0 or step["state"] == "cached" for step in json.loads(out)["outcomes"])
 
 
-def check(what: str, state: str, states: Counter[str], wanted: str, steps: int | None) -> list[str]:
-    """What is wrong with a run's history."""
+def check(what: str, state: str, states: Counter[str], wanted: str, steps: int, more: bool = False) -> list[str]:
+    """What is wrong with a run's history; `more` task runs than known `steps` may have begun."""
     wrong = [] if state == wanted else [f"the run is {state}, not {wanted}"]
-    lasting = sum(count for name, count in states.items() if name in ("Completed", "Cached", "Failed", "Cancelled"))
+    lasting = sum(count for name, count in states.items() if name in LASTING)
     wrong += [] if lasting == states.total() else [f"task runs that have not ended: {dict(states)}"]
-    wrong += [] if steps in (None, states.total()) else [f"{states.total()} of {steps} task runs are there"]
+    there = states.total() >= steps if more else states.total() == steps
+    wrong += [] if there else [f"{states.total()} of {steps} task runs are there"]
     print(f"{what:24} {state:10} {states.total():3} task runs {dict(states)} {'; '.join(wrong)}", flush=True)
     return wrong
 
 
 def toys(seen: Seen, number: int) -> list[str]:
-    """A run of each kind: fresh, cached, failed, interrupted."""
+    """A run of each kind: fresh, cached, failed, refused, cancelled, interrupted."""
     home, wrong = seen.home, list[str]()
     if number == 0:
         steps = toy(home, "one", "0", *TEXTS)
@@ -98,9 +119,27 @@ def toys(seen: Seen, number: int) -> list[str]:
     wrong += check("cached", *seen.new(), "Unchanged", steps)
     steps = toy(home, "one", "0", f"x{number}=BAD", *TEXTS)
     wrong += check("failed", *seen.new(), "Failed", steps)
-    begun = BEGUN[number % len(BEGUN)]
-    toy(home, f"word-{number}", "0.3", f"x{number}=more", *TEXTS, until=begun, TOY_REFRESH="make shout join")
-    wrong += check(f"interrupted at {begun}", *seen.new(), "Cancelled", None)
+    steps = toy(home, "one", "0", *TEXTS, TOY_JUDGED="1")
+    wrong += check("refused", *seen.new(), "Refused", steps)
+    for how, stop in (("cancelled", cancel), ("interrupted", interrupt)):
+        at = BEGUN[number % len(BEGUN)]
+        steps = toy(home, "one", "30", *TEXTS, at=at, stop=stop, TOY_REFRESH=at.partition("[")[0])
+        wrong += check(f"{how} at {at}", *seen.new(), "Cancelled", steps, more=True)
+    return wrong
+
+
+def asked(home: Path) -> list[str]:
+    """What is wrong with all of a home's history, asked of a server that is started now."""
+    member, wrong = server.Membership(home), list[str]()
+    try:
+        for path in ("flow_runs", "task_runs"):
+            total = int(rest.ask(member.url(), f"{path}/count", {}))
+            chosen = {path: {"state": {"type": {"any_": list(ENDED)}}}}
+            ended = int(rest.ask(member.url(), f"{path}/count", chosen))
+            print(f"asked of a server started now: {ended} of {total} {path} have ended", flush=True)
+            wrong += [] if ended == total else [f"{total - ended} of {total} {path} have not ended"]
+    finally:
+        member.leave()
     return wrong
 
 
@@ -128,6 +167,8 @@ def main(times: int, home: str = "", recipe: str = "") -> int:
                 wrong += check(f"{recipe} {seconds:.2f} s", *seen.new(), "Unchanged", steps)
             else:
                 wrong += toys(seen, number)
+        wrong += asked(seen.home)
+        seen.known()
     print(f"{times} times: {len(wrong)} wrong {wrong[:5]}")
     return 1 if wrong else 0
 
