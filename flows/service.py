@@ -15,7 +15,7 @@ from conf.schema.services import ServicesConf
 from flows import standing
 from flows.running import prepare, settle
 from tasks.core import alive, rest, server
-from tasks.core.errors import ConfigError, HostError
+from tasks.core.errors import ConfigError, HostError, Transient
 from tasks.core.services import check_port
 from tasks.core.tracking import Tracking
 
@@ -23,6 +23,8 @@ START_LIMIT = 600.0
 """Seconds that all services together may take to answer."""
 MLFLOW_LIMIT = 60.0
 """Seconds that MLflow may take to hear of runs that died before `up`; the rest is told by the next run."""
+RESTART_LIMIT = 60.0
+"""Seconds that a server which died may take to answer again before `down` goes on without it."""
 PATIENCE = 120.0
 """Seconds that runs may take to save and leave on `down`, and then the services: more than the sum of their graces."""
 
@@ -40,6 +42,7 @@ def up(home: Path, conf: ServicesConf, say: Callable[[str], None]) -> dict[str, 
         users = ", ".join(run["name"] for run in alive.living(home)) or "a run that plans"
         raise HostError(f"{users} uses a server of its own: wait for its end, or `fromzero cancel` it, then `up` again")
     if found is None:
+        server.clear(home)
         check_port(conf.host, conf.prefect_port, "prefect_port")
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             check_port(conf.host, conf.mlflow_port, "mlflow_port")
@@ -111,21 +114,8 @@ def _online(url: str, pool: str, name: str) -> bool:
 
 def down(home: Path, finish: bool, say: Callable[[str], None]) -> None:
     """Stop everything: runs save and leave first (with `finish` they end as they would), then servers and worker."""
-    found, conf = server.running(home), server.wanted(home)
-    if found is not None and conf is not None:
-        rest.ask(found["url"], f"work_pools/{conf.pool}", {"is_paused": True}, "PATCH")  # nothing new begins
-    asked: set[str] = set()
-    deadline = time.monotonic() + PATIENCE
-    while left := _under_way(home, found):
-        for run in [] if finish else left:
-            if run["run"] not in asked:
-                asked.add(run["run"])
-                _interrupt(run, found)
-                say(f"{run['name']}: asked to save and stop; the same command goes on")
-        if not finish and time.monotonic() > deadline:
-            names = ", ".join(run["name"] for run in left)
-            raise HostError(f"{names} did not leave within {PATIENCE:.0f} s: end it, then `fromzero down` again")
-        time.sleep(0.5)
+    conf = server.wanted(home)
+    there = _runs_leave(home, conf, finish, say)
     server.want(home, None)
     deadline = time.monotonic() + PATIENCE
     while server.running(home) is not None:
@@ -135,7 +125,54 @@ def down(home: Path, finish: bool, say: Callable[[str], None]) -> None:
                 f"{home / 'logs' / 'services'}"
             )
         time.sleep(0.2)
-    say("down: nothing is left running" if found or asked else "nothing was up")
+    server.clear(home)
+    if there:
+        say("down: nothing is left running")
+    else:
+        say("nothing was up" if conf is None else "down: what was up had died; nothing is left running")
+
+
+def _runs_leave(home: Path, conf: ServicesConf | None, finish: bool, say: Callable[[str], None]) -> bool:
+    """Wait until no run is left and none begins; whether there was a server or a run. One that dies is asked again."""
+    there, asked, paused = False, set[str](), 0
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            found = _answering(home)
+            if found is not None and conf is not None and paused != found["pid"]:
+                rest.ask(found["url"], f"work_pools/{conf.pool}", {"is_paused": True}, "PATCH")  # nothing new begins
+                paused = found["pid"]
+            left = _under_way(home, found)
+            there = there or found is not None or bool(left)
+            if not left:
+                return there
+            for run in [] if finish else left:
+                if run["run"] not in asked:
+                    _interrupt(run, found)
+                    asked.add(run["run"])
+                    say(f"{run['name']}: asked to save and stop; the same command goes on")
+        except Transient:
+            if time.monotonic() > deadline:
+                raise
+            continue
+        if not finish and time.monotonic() > deadline:
+            names = ", ".join(run["name"] for run in left)
+            raise HostError(f"{names} did not leave within {PATIENCE:.0f} s: end it, then `fromzero down` again")
+        time.sleep(0.5)
+
+
+def _answering(home: Path) -> dict[str, Any] | None:
+    """The home's server, once it answers; None if there is none. One that was killed is waited for while it is started
+    again, by its keeper or by a run that uses it: whoever lives is to be asked through it, so that its pages say so."""
+    deadline = time.monotonic() + RESTART_LIMIT
+    while True:
+        found = server.running(home)
+        if found is not None and server.answers(found["url"]):
+            return found
+        expected = found is not None or any(run.get("database") == "home" for run in alive.living(home))
+        if not expected or time.monotonic() > deadline:
+            return None
+        time.sleep(0.2)
 
 
 def _under_way(home: Path, found: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from tasks.core.database import revision
 from tasks.core.errors import HostError
 from tasks.core.lease import lock_file
 from tasks.core.links import bare
-from tasks.core.services import check_port
+from tasks.core.services import check_port, end_groups
 from tasks.core.step import write_atomically
 
 START_LIMIT = 600.0
@@ -122,7 +122,7 @@ class Membership:
             if running(self.home) is None:
                 if (folder(self.home) / "prefect.db").exists():  # else the server makes it while this process plans
                     migrate(self.home)
-                (folder(self.home) / "server.json").unlink(missing_ok=True)
+                _clear(self.home)
                 if (conf := wanted(self.home)) is not None:
                     check_port(conf.host, conf.prefect_port, "prefect_port")
                 environ = interpreter.environment() | environment(self.home)
@@ -172,6 +172,28 @@ class Membership:
         if self._users is not None:
             self._users.close()
             self._users = None
+
+
+def clear(home: Path) -> None:
+    """End what a killed keeper has left, so that its ports are free; one that lives, or starts now, is left alone."""
+    if (folder(home) / "server.json").exists():
+        lease = lock_file(folder(home) / "start.lock")
+        try:
+            _clear(home)
+        finally:
+            lease.release()
+
+
+def _clear(home: Path) -> None:
+    file = folder(home) / "server.json"
+    try:
+        left = dict(json.loads(file.read_bytes())).get("services", {}).values()
+    except (FileNotFoundError, ValueError):
+        left = ()
+    if running(home) is None:
+        if pids := {about["pid"] for about in left if about["pid"] is not None}:
+            end_groups(home / "logs" / "services", pids)
+        file.unlink(missing_ok=True)
 
 
 def running(home: Path) -> dict[str, Any] | None:

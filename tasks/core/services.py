@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +114,22 @@ class Service:
     def status(self) -> dict[str, Any]:
         """How it is doing, as JSON."""
         return {"pid": self.pid, "restarts": self.restarts, "log": str(self.log)}
+
+
+def end_groups(folder: Path, leaders: Collection[int]) -> None:
+    """End at once what is left of the process groups that services in `folder` have had, by their guards' ids.
+
+    A guard ends with its keeper, and its group with it; if both were killed, the service itself is left.
+    """
+    import psutil
+
+    left = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(process.pid) in leaders and Path(process.cwd()) == folder.resolve():  # no other's by now
+                process.kill()
+                left.append(process)
+    psutil.wait_procs(left, GRACE)
 
 
 def free_port() -> int:

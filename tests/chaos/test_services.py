@@ -7,16 +7,22 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
 from tasks.core import alive, rest, server
 from tasks.core.database import EXPERIMENT
+from tests.chaos.disturb import many
+from tests.chaos.test_helpers import states
 from tests.chaos.test_pipeline import STEPS, WORKER, let_go, logged, pretraining
 from tests.chaos.test_pipeline import draw as draw
 from tests.integration.test_errors_data import house as house_of
@@ -33,6 +39,7 @@ from tests.pipeline_process import (
     write_texts,
 )
 from tests.ports import free_ports
+from tests.toy_process import Toy
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +145,104 @@ def test_a_killed_keeper_is_started_again_by_the_run_under_way_else_status_misse
     assert all(closed(port) for port in up.ports.values())
     assert "stopped!" in (house.home / "logs/services/worker.log").read_text(), "the worker left when it was asked to"
     assert not up.status()["up"]
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A home in which nothing is made; a test that needs its services says `up`."""
+    found = Up(many(tmp_path_factory.mktemp("light")))
+    yield found
+    found.house.start("down").wait(None)
+
+
+def nothing_left(up: Up) -> None:
+    """No process of the home, no port, no wish and no record of a keeper."""
+    assert eventually(lambda: up.house.processes() == []), up.house.processes()
+    assert all(closed(port) for port in up.ports.values())
+    left = [name for name in ("up.json", "server.json") if (server.folder(up.house.home) / name).exists()]
+    assert left == []
+
+
+def test_down_after_keeper_and_guards_were_killed_ends_what_they_left_and_up_may_follow_a_kill_at_once(
+    light: Up,
+) -> None:
+    house = light.house
+    house.say("up", *light.words)
+    services = server.running(house.home)["services"]  # type: ignore[index]
+    os.kill(keeper(house), signal.SIGSTOP)  # else it starts again what it sees die
+    for about in services.values():
+        os.kill(about["pid"], signal.SIGKILL)
+    os.kill(keeper(house), signal.SIGKILL)
+    assert eventually(lambda: not keeper(house))
+    assert house.processes("uvicorn"), "servers that nobody keeps"
+    assert "down: what was up had died; nothing is left running" in house.say("down").out
+    nothing_left(light)
+    assert "nothing was up" in house.say("down").out
+
+    house.say("up", *light.words)
+    os.kill(keeper(house), signal.SIGKILL)
+    house.say("up", *light.words)
+    assert {about["state"] for about in light.status()["services"].values()} == {"healthy"}
+    assert "down: nothing is left running" in house.say("down").out
+    nothing_left(light)
+
+
+def test_down_at_once_after_the_keeper_was_killed_lets_the_run_under_way_save_and_leave(light: Up) -> None:
+    house = light.house
+    house.say("up", *light.words)
+    toy = Toy(house.home, "", "a=hello", TOY_STAY_AT="3")
+    toy.until(lambda: list((house.home / "store/_work/train").glob("*/scratch/progress")))
+    (about,) = alive.living(house.home)
+    os.kill(keeper(house), signal.SIGKILL)
+    said = house.say("down").out
+    assert f"{about['name']}: asked to save and stop" in said and "down: nothing is left running" in said
+    assert toy.process.wait(600) == 130
+    nothing_left(light)
+    assert states(house.home) == {"Cancelled": Counter({"Completed": 3, "Cancelled": 1})}
+
+
+TRACKED = """
+import sys, time
+from pathlib import Path
+from tasks.core.step import Workdir
+from tasks.core.tracking import Tracking
+home, points = Path(sys.argv[1]), int(sys.argv[2])
+work = Workdir(home / "tracked")
+work.make()
+tracking = Tracking(home, "one", "one", every=0.1)
+run = tracking.start("pretrain", "key", work.scratch, params={}, tags={}, datasets={})
+for step in range(points):
+    if step == points // 2:
+        while None in (tracking.parent(), run.run_id):
+            time.sleep(0.1)
+        print(tracking.parent(), run.run_id, flush=True)
+        sys.stdin.readline()
+    work.log_metrics({"loss": 1.0 / (step + 1)}, step)
+tracking.finish(run, "FINISHED")
+tracking.close("FINISHED")
+"""
+"""What a step that trains tells MLflow; half way it waits for a line."""
+
+
+def test_an_mlflow_of_up_that_is_killed_while_a_run_trains_is_started_again_and_has_every_point(light: Up) -> None:
+    house, points = light.house, 40
+    house.say("up", *light.words)
+    command = [sys.executable, "-c", TRACKED, str(house.home), str(points)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    run = subprocess.Popen(command, cwd=house.tree, env=house.env(), **pipes)  # type: ignore[call-overload]
+    parent, tracked = run.stdout.readline().split()
+    (first,) = psutil.Process(light.status()["services"]["mlflow"]["pid"]).children()
+    first.kill()
+    out, _ = run.communicate("go on\n", timeout=600)
+    assert run.returncode == 0, out
+
+    def mlflow() -> dict[str, Any]:
+        return dict(light.status()["services"]["mlflow"])
+
+    assert eventually(lambda: mlflow()["restarts"] == 1 and mlflow()["state"] == "healthy"), mlflow()
+    client = MlflowClient(f"http://127.0.0.1:{light.ports['mlflow_port']}")
+    assert [client.get_run(found).info.status for found in (parent, tracked)] == ["FINISHED", "FINISHED"]
+    assert [point.step for point in client.get_metric_history(tracked, "loss")] == list(range(points))
 
 
 @pytest.fixture

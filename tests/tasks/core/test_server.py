@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks.core.server import Membership, answers, folder
+from tasks.core.server import Membership, answers, clear, folder, running
 from tests.toy_process import ROOT, eventually
 
 JOIN = "import sys, time; from pathlib import Path; from tasks.core.server import Membership;\
@@ -48,4 +48,27 @@ def test_a_stale_record_of_a_killed_keeper_is_not_believed(home: Path) -> None:
     (folder(home) / "server.json").write_text('{"url": "http://127.0.0.1:9/api", "pid": 1, "version": "0"}')
     member = Membership(home)
     assert answers(member.url())
+    member.leave()
+
+
+def test_a_server_that_outlived_keeper_and_guard_is_ended_before_the_next_one_starts_and_a_kept_one_never(
+    home: Path,
+) -> None:
+    user = subprocess.Popen([sys.executable, "-c", JOIN, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert user.stdout is not None
+    url = user.stdout.readline().strip()
+    clear(home)
+    assert answers(url), "its keeper lives"
+
+    found = running(home)
+    assert found is not None
+    user.kill()
+    user.wait()
+    os.kill(found["pid"], signal.SIGSTOP)  # else it starts again what it sees die
+    os.kill(found["services"]["prefect"]["pid"], signal.SIGKILL)
+    os.kill(found["pid"], signal.SIGKILL)
+    assert eventually(lambda: running(home) is None)
+    assert answers(url), "nobody keeps it"
+    member = Membership(home)
+    assert answers(member.url()) and not answers(url)
     member.leave()
