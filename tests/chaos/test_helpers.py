@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -68,6 +69,15 @@ def starting(home: Path) -> bool:
     return server.running(home) is not None
 
 
+def killed(home: Path, victim: Callable[[Path], psutil.Process | None]) -> bool:
+    """Whether there was such a process to kill."""
+    with suppress(psutil.NoSuchProcess):
+        if (found := victim(home)) is not None:
+            found.kill()
+            return True
+    return False
+
+
 @pytest.mark.parametrize(
     ("victim", "moment"),
     [(keeper, starting), (keeper, training), (guard, begun), (prefect, begun), (prefect, training)],
@@ -78,19 +88,39 @@ def test_a_helper_that_is_killed_is_started_again_and_the_run_goes_on(
     toy = Toy(home, "", *TEXTS, pause=0.1)
     toy.until(lambda: moment(home))
 
-    def killed() -> bool:
-        with suppress(psutil.NoSuchProcess):
-            if (found := victim(home)) is not None:
-                found.kill()
-                return True
-        return False
-
-    toy.until(killed)
+    toy.until(lambda: killed(home, victim))
     found = toy.wait()
     assert found["state"] == "completed", found["error"]
     assert states(home) == {"Completed": Counter({"Completed": STEPS})}
     assert alive.dead(home) == alive.living(home) == []
     assert eventually(lambda: not helpers(home)), helpers(home)
+
+
+@pytest.mark.parametrize(
+    "victims", [(), (keeper,), (prefect,)], ids=["the run", "the run and its keeper", "the run and the server"]
+)
+def test_a_run_goes_on_when_the_one_whose_server_it_has_joined_is_killed(
+    home: Path, prefect_url: str, victims: tuple[Callable[[Path], psutil.Process | None], ...]
+) -> None:
+    first = Toy(home, "", "a=first", word="first", TOY_STAY_AT="2")
+    first.until(lambda: training(home))
+    second = Toy(home, "", *TEXTS, pause=0.1)
+    second.until(lambda: len(alive.living(home)) == 2)
+    first.kill()
+    for victim in victims:
+        second.until(partial(killed, home, victim))
+    found = second.wait()
+    assert found["state"] == "completed", found["error"]
+    assert eventually(lambda: not helpers(home)), helpers(home)
+
+    third = Toy(home, "", "a=first", word="first").wait()
+    assert third["states"] == {"make[a]": "cached", "shout[a]": "cached", "join": "cached", "train": "completed"}
+    history = states(home)
+    assert history.pop("Completed") == Counter({"Completed": STEPS + 1, "Cached": 3})
+    assert history.keys() == {"Crashed"} and history["Crashed"].keys() <= {"Completed", "Crashed"}, history
+    assert alive.dead(home) == alive.living(home) == []
+    alone = Toy(home.with_name("another"), prefect_url, *TEXTS).wait()
+    assert [o["digest"] for o in found["outcomes"]] == [o["digest"] for o in alone["outcomes"]]
 
 
 def helpers(home: Path) -> list[str]:
