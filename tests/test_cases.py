@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -303,3 +305,67 @@ def test_a_marker_in_a_text_is_text(begin, tmp_path: Path) -> None:
     ]
     assert end is not None and sum(int((ids == end).sum()) for ids in tokens) == trained
     assert random.Random(0).choice(documents(store, "decontaminate_shard")["text"].to_list()).count(cases.MARKER) == 1
+
+
+def test_the_bits_per_byte_of_texts_with_markers_are_those_of_plain_torch(begin, tmp_path: Path) -> None:
+    """No code of ours computes what is expected: ids by `tokenizers`, without its added tokens, losses by torch."""
+    import json
+    import math
+
+    import numpy as np
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from conf.schema.evaluate import EvaluateRun, LmEval
+    from tasks.core.step import Workdir
+    from tasks.evaluate import lm
+    from tasks.register import pyfunc
+
+    cases.markers(tmp_path / "in")
+    store = begin(tmp_path / "in", "tokenizer.vocab_size=600").until("tokenize_shard")
+    (folder,) = [store.artifact(manifest).path for manifest in store.manifests("train_tokenizer")]
+    (evalset,) = [store.artifact(manifest) / "test.parquet" for manifest in store.manifests("freeze_evalset")]
+    (tokens,) = [store.artifact(manifest) for manifest in store.manifests("tokenize_shard")]
+    held = json.loads((folder / "tokenizer.json").read_text())
+    end = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id(cases.MARKER)
+    plain = Tokenizer.from_str(json.dumps({**held, "added_tokens": [], "post_processor": None}))
+    texts = pl.read_parquet(evalset)["text"].to_list()
+    ids = [plain.encode(text).ids for text in texts]
+    assert all(end not in one for one in ids)
+
+    torch.manual_seed(0)
+    model_dir = tmp_path / "model"
+    shutil.copytree(folder, model_dir)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=600, max_position_embeddings=512, bos_token_id=None, **sizes))
+    read = torch.tensor(np.fromfile(tokens / "train/tokens.bin", "<u2").astype(np.int64))
+    optimizer = torch.optim.AdamW(model.parameters(), 4e-3)
+    for _ in range(60):
+        starts = torch.randint(len(read) - 129, (16,))
+        batch = torch.stack([read[start : start + 128] for start in starts])
+        model(input_ids=batch, labels=batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval().save_pretrained(model_dir)
+
+    def bits(rows: list[list[int]]) -> float:
+        with torch.no_grad():
+            nats = [torch.nn.functional.cross_entropy(
+                        model(input_ids=torch.tensor([[end, *row]])).logits[0].double(), torch.tensor([*row, end]),
+                        reduction="sum") for row in rows]  # fmt: skip
+        return float(sum(nats)) / math.log(2) / sum(len(text.encode()) for text in texts)
+
+    work = Workdir(tmp_path / "work")
+    work.make()
+    conf = LmEval(window=512, stride=256, prompts=(), run=EvaluateRun(device="cpu", threads=1))
+    measured = lm.run(model_dir, evalset, conf, work)["metrics"]["bits_per_byte"]
+    assert measured == pytest.approx(bits(ids), rel=1e-4)
+    forged = [Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids for text in texts]
+    assert abs(bits(forged) / measured - 1) > 0.01, "read as the control token it is another figure"
+    encoder = pyfunc.load(model_dir, "base")[1]
+    assert [row[-len(one) :] for row, one in zip(pyfunc.prompted(encoder, texts, False), ids, strict=True)] == ids
+    trained = documents(store, "decontaminate_shard")["text"].to_list()
+    index = np.load(tokens / "train/index.npy")
+    pretrained = {tuple(read[first : last - 1].tolist()) for first, last in itertools.pairwise(index)}
+    assert pretrained <= {tuple(plain.encode(text).ids) for text in trained}
