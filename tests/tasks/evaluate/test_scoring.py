@@ -73,6 +73,14 @@ def test_a_window_beyond_the_models_context_is_a_config_error(model_dir: Path) -
     model = scoring.load_causal(model_dir, scoring.settle(CPU))
     with pytest.raises(ConfigError, match="window=64"):
         scoring.token_nats(model, [[1, 2]], WindowConf(window=65, stride=8, run=CPU))
+    assert len(scoring.token_nats(model, [[1, 2]], WindowConf(window=64, stride=8, run=CPU))[0]) == 1, "as it says"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to run on")
+def test_an_evaluation_that_finds_no_gpu_runs_on_the_cpu_as_its_message_says() -> None:
+    with pytest.raises(ConfigError, match=r"set evaluate\.lm\.run\.device=cpu"):
+        scoring.settle(EvaluateRun(device="cuda"))
+    assert scoring.settle(EvaluateRun(device="cpu")).type == "cpu"
 
 
 def test_a_stride_that_leaves_no_context_is_refused() -> None:

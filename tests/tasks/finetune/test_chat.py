@@ -13,7 +13,7 @@ from conf.schema.finetune import ChatConf, FinetuneRun, LoraSpec
 from tasks import tokenize
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.step import Workdir
-from tasks.finetune import chat, export, windows
+from tasks.finetune import chat, export, training, windows
 from tests.tasks.tiny_model import TEMPLATE, chat_rows, labelled_rows, table
 
 CONF = ChatConf(
@@ -196,3 +196,18 @@ def test_only_special_tokens_embeddings_change(tuned: tuple[Workdir, Any], model
 def test_the_tokenizers_files_are_copied_byte_for_byte(tuned: tuple[Workdir, Any], model_dir: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         assert (tuned[0].content / "model" / name).read_bytes() == (model_dir / name).read_bytes()
+
+
+def test_examples_that_are_as_short_as_the_message_says_fit_the_context(model_dir: Path) -> None:
+    context = export.context_of(model_dir)
+    assert context is not None
+    with pytest.raises(ConfigError, match=rf"context, {context}: lower finetune\.chat\.max_length"):
+        export.check_context(model_dir, context + 1)
+    export.check_context(model_dir, context)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to run on")
+def test_fine_tuning_that_finds_no_gpu_runs_on_the_cpu_as_its_message_says() -> None:
+    with pytest.raises(ConfigError, match=r"set finetune\.chat\.run\.device=cpu"):
+        training.settle(CONF.model_copy(update={"run": FinetuneRun(device="cuda")}))
+    assert not training.settle(CONF)
