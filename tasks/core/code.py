@@ -30,7 +30,7 @@ def code_of(step: Step) -> dict[str, str]:
     """
     reach = _Reach()
     reach.name(step.function.__module__, step.function.__name__)
-    parts = {module: _digest(trees) for module, trees in reach.trees().items()}
+    parts = reach.digests()
     parts |= {path: _data_digest(step.name, path) for path in step.data}
     parts |= {library: library_version(step.name, library) for library in step.libraries}
     return dict(sorted(parts.items()))
@@ -59,12 +59,13 @@ def _digest(trees: list[Any]) -> str:
 def normal(node: Any) -> Any:
     """A syntax tree as nested lists: empty fields, positions, docstrings and decorating hints for tools left out."""
     if isinstance(node, ast.AST):
-        fields = [
-            (name, normal(value))
-            for name, value in ast.iter_fields(node)
-            if name not in ("ctx", "type_comment", "kind")
-        ]
-        return [type(node).__name__, *([name, value] for name, value in fields if value not in (None, []))]
+        found: list[Any] = [type(node).__name__]
+        for name in node._fields:
+            if name not in ("ctx", "type_comment", "kind"):
+                value = normal(getattr(node, name, None))
+                if value is not None and value != []:
+                    found.append([name, value])
+        return found
     if isinstance(node, list):
         return [normal(item) for item in node if not _is_docstring(item)]
     return node if node is None or isinstance(node, (str, bool)) else [type(node).__name__, repr(node)]
@@ -82,6 +83,7 @@ def _source(module: str) -> Path | None:
     return path / "__init__.py" if (path / "__init__.py").is_file() else None
 
 
+@cache
 def _ours(module: str) -> bool:
     if module.split(".")[0] not in ("tasks", "flows", "conf") or _source(module) is None:
         return False
@@ -96,8 +98,13 @@ def _tree(module: str) -> ast.Module:
 
 
 @cache
-def _normal_module(module: str) -> Any:
-    return normal(_tree(module))
+def _module_digest(module: str) -> str:
+    return _digest([normal(_tree(module))])
+
+
+@cache
+def _normal_name(module: str, name: str) -> list[Any]:
+    return [normal(_undecorated(statement)) for statement in _definitions(module).get(name, [])]
 
 
 @cache
@@ -128,43 +135,30 @@ class _Reach:
         self.whole: set[str] = set()
         self.names: set[tuple[str, str]] = set()
 
-    def trees(self) -> dict[str, list[Any]]:
-        found: dict[str, list[Any]] = {module: [_normal_module(module)] for module in sorted(self.whole)}
+    def digests(self) -> dict[str, str]:
+        found = {module: _module_digest(module) for module in self.whole}
+        named: dict[str, list[Any]] = {}
         for module, name in sorted(self.names):
             if module not in self.whole:
-                statements = _definitions(module).get(name, [])
-                found.setdefault(module, []).append([name, [normal(_undecorated(s)) for s in statements]])
-        return found
+                named.setdefault(module, []).append([name, _normal_name(module, name)])
+        return found | {module: _digest(trees) for module, trees in named.items()}
 
     def module(self, module: str) -> None:
         if module not in self.whole and _ours(module):
             self.whole.add(module)
-            self._follow(module, _tree(module))
+            for reference in _module_references(module):
+                self._import(*reference)
 
     def name(self, module: str, name: str) -> None:
         if (module, name) in self.names or name not in _definitions(module):
             return
-        statements = _definitions(module)[name]
-        if not all(isinstance(s, (ast.Import, ast.ImportFrom)) for s in statements):
+        if not all(isinstance(s, (ast.Import, ast.ImportFrom)) for s in _definitions(module)[name]):
             self.names.add((module, name))
-        for statement in statements:
-            bare = _undecorated(statement)
-            self._follow(module, bare, only=name)
-            for node in ast.walk(bare):
-                if isinstance(node, ast.Name):
-                    self.name(module, node.id)
-
-    def _follow(self, module: str, tree: ast.AST, only: str | None = None) -> None:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    self._import(alias.name, None)
-            elif isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    if node is not tree or only is None or (alias.asname or alias.name) == only:
-                        self._import(_absolute(module, node), alias.name)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("tasks."):
-                self._import(node.value, None)
+        references, names = _name_references(module, name)
+        for reference in references:
+            self._import(*reference)
+        for used in names:
+            self.name(module, used)
 
     def _import(self, module: str, name: str | None) -> None:
         if name is not None and _ours(f"{module}.{name}"):
@@ -174,6 +168,34 @@ class _Reach:
                 self.name(module, name)
             else:
                 self.module(module)
+
+
+@cache
+def _module_references(module: str) -> list[tuple[str, str | None]]:
+    return list(dict.fromkeys(_references(module, _tree(module))))
+
+
+@cache
+def _name_references(module: str, name: str) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """What the statements that bind a name import, and the names that they use."""
+    bare = [_undecorated(statement) for statement in _definitions(module)[name]]
+    references = [found for statement in bare for found in _references(module, statement, only=name)]
+    names = [node.id for statement in bare for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    return list(dict.fromkeys(references)), list(dict.fromkeys(names))
+
+
+def _references(module: str, tree: ast.AST, only: str | None = None) -> Iterator[tuple[str, str | None]]:
+    """The modules, and names in them, that a syntax tree imports; of an import statement itself `only` one name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, None
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if node is not tree or only is None or (alias.asname or alias.name) == only:
+                    yield _absolute(module, node), alias.name
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("tasks."):
+            yield node.value, None
 
 
 def _undecorated(statement: ast.stmt) -> ast.stmt:
