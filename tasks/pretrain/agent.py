@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElas
 from torch.distributed.elastic.rendezvous import RendezvousConnectionError, RendezvousTimeoutError
 from torch.distributed.launcher import api
 
+from tasks.pretrain import rendezvous
 from tasks.pretrain.job import Job
 from tasks.pretrain.meeting import ALONE
 from tasks.pretrain.memory import kernel_kills, out_of_memory
@@ -49,6 +51,14 @@ class Agent(LocalElasticAgent):
         if status is not None and status["kind"] == "Transient":
             self.job.status_file.unlink(missing_ok=True)
         super()._initialize_workers(worker_group)
+
+    def _rendezvous(self, worker_group: WorkerGroup) -> None:
+        super()._rendezvous(worker_group)
+        # Without it a new process may read in the store what one that is dead has left there.
+        assert worker_group.store is not None
+        if worker_group.group_rank == 0:
+            worker_group.store.set("round", uuid.uuid4().hex)
+        os.environ[rendezvous.ROUND] = worker_group.store.get("round").decode()
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         self._end_hang({worker.global_rank: int(worker.id) for worker in worker_group.workers})
@@ -113,6 +123,7 @@ def run(arguments: Sequence[str]) -> None:
     limit = job.conf.run.hang_seconds
     with TemporaryDirectory(prefix="fromzero-pulse-") as folder:
         os.environ[PULSE] = folder
+        rendezvous.register(Path(folder))
         Agent.job, Agent.watch = job, None if limit is None else Watch(Path(folder), limit)
         setattr(api, "LocalElasticAgent", Agent)  # noqa: B010 - torch has no other door for one's own agent
         try:

@@ -13,7 +13,8 @@ from torch._C._distributed_c10d import HashStore
 
 from conf.schema.pretrain import PretrainRun
 from tasks.core.errors import HostError
-from tasks.pretrain import demands, fp8
+from tasks.pretrain import demands, fp8, rendezvous, unpickling
+from tasks.pretrain.meeting import LOOPBACK_ADDRESS
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,13 @@ def settle(run: PretrainRun) -> Place:
         # Nothing here reads memory that it has not written; filling it all the same is 4 % of a step on CPUs.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if not dist.is_initialized():
-        # Alone and not under torchrun (a notebook, a test), there is nobody to meet and no address to meet at.
-        alone: dict[str, Any] = {"store": HashStore(), "rank": 0, "world_size": 1} if "RANK" not in os.environ else {}
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(minutes=10), **alone)
+        store = rendezvous.joined()
+        if store is None and "RANK" not in os.environ:
+            store = HashStore()  # alone and not under torchrun (a notebook, a test) there is nobody to meet
+            rendezvous.listen_only_at(LOOPBACK_ADDRESS)
+        group: dict[str, Any] = {} if store is None else {"store": store, "rank": rank, "world_size": world}
+        unpickling.restrict()
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(minutes=10), **group)
     wants_bf16 = run.precision in ("bf16", "fp8") or (run.precision == "auto" and has_bf16(device))
     spread = run.shard_processes is not None or run.tensor_parallel > 1
     return Place(

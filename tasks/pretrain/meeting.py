@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 import socket
@@ -11,13 +12,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tasks.core import secret
 from tasks.core.artifact import canonical
 from tasks.core.errors import HostError
 from tasks.core.step import write_atomically
+from tasks.core.store import home
 from tasks.pretrain.job import Job
 
 PORT = 29400
 """Where no other is given; torchrun's own."""
+BACKEND = "fromzero"
+"""The name by which torchrun knows our rendezvous."""
+LOOPBACK_ADDRESS = "127.0.0.1"
 LOOPBACK = re.compile(r"(ip6-)?localhost\d?(\.|$)|127\.|.*\.arpa$")
 """How the names and addresses look by which a machine finds nobody but itself."""
 OUTSIDE = ("198.51.100.1", 9)
@@ -50,18 +56,36 @@ class Meeting:
         }
         # Ranks go by the order of these names, of which only that of rank 0 is ever called.
         name = self.endpoint.rpartition(":")[0] if first else f"~{socket.gethostname()}"
-        where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", self.endpoint, "--rdzv-id", self.id]
+        where = ["--rdzv-backend", BACKEND, "--rdzv-endpoint", self.endpoint, "--rdzv-id", self.id]
         conf = ",".join(f"{key}={value}" for key, value in details.items())
         return ["--nnodes", str(run.nodes), *where, "--rdzv-conf", conf, "--local-addr", name]
 
     def reachable(self) -> bool:
         """Whether the first node is there."""
-        host, _, port = self.endpoint.rpartition(":")
         try:
-            socket.create_connection((host, int(port)), timeout=5).close()
+            socket.create_connection(split(self.endpoint), timeout=5).close()
         except OSError:
             return False
         return True
+
+    @property
+    def sealed(self) -> bytes:
+        """As JSON, with what only a process of the same home can add."""
+        return canonical({**asdict(self), "seal": self._seal()})
+
+    def _seal(self) -> str:
+        return hmac.digest(secret.key(home(), "meeting"), canonical(asdict(self)), "sha256").hex()
+
+    @classmethod
+    def read(cls, data: bytes) -> Meeting | None:
+        """The meeting in a file; None if no process of this home has called it."""
+        try:
+            found = dict(json.loads(data))
+            seal = str(found.pop("seal", ""))
+            meeting = cls(**{name: str(value) for name, value in found.items()})
+        except (ValueError, TypeError):
+            return None
+        return meeting if hmac.compare_digest(seal.encode(), meeting._seal().encode()) else None
 
 
 @contextmanager
@@ -74,9 +98,9 @@ def called(job: Job) -> Iterator[Meeting | None]:
         yield None
         return
     endpoint = job.conf.run.rendezvous or f"{own_name()}:{PORT}"
-    _refuse_if_taken(int(endpoint.rpartition(":")[2]))
+    _refuse_if_taken(endpoint)
     meeting = Meeting(uuid.uuid4().hex, endpoint, str(job.config_file))
-    write_atomically(job.meeting_file, canonical(asdict(meeting)))
+    write_atomically(job.meeting_file, meeting.sealed)
     print(f"{job.conf.run.nodes} nodes meet at {endpoint}", flush=True)
     try:
         yield meeting
@@ -90,37 +114,70 @@ def own_name() -> str:
     name = socket.getfqdn()
     if not LOOPBACK.match(name):
         return name
-    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(OUTSIDE)  # of a datagram socket this only chooses a route
-        address = str(probe.getsockname()[0])
-        if not LOOPBACK.match(address):
-            return address
+    if address := _towards_outside():
+        return address
     raise HostError(
         f"other nodes cannot find this machine: it calls itself {name}, and has no route out that would show an "
         "address; give pretrain.run.rendezvous=HOST:PORT, a name or an address by which they reach it"
     )
 
 
-def _refuse_if_taken(port: int) -> None:
-    with socket.socket() as probe:
+def _towards_outside() -> str | None:
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(OUTSIDE)  # of a datagram socket this only chooses a route
+        address = str(probe.getsockname()[0])
+        return None if LOOPBACK.match(address) else address
+    return None
+
+
+def split(endpoint: str) -> tuple[str, int]:
+    """Host and port."""
+    host, _, port = endpoint.rpartition(":")
+    return host, int(port)
+
+
+def address_of(endpoint: str) -> str:
+    """The one address of this machine to listen on for an endpoint; raises `HostError` if its name has none.
+
+    A name that only here leads back to this machine, as many have it in /etc/hosts, means its address towards the
+    outside.
+    """
+    host, port = split(endpoint)
+    try:
+        address = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise HostError(
+            f"pretrain.run.rendezvous={endpoint}: {host} has no address here ({error}): give a name or an address of "
+            "this machine"
+        ) from error
+    if (LOOPBACK.match(address) or address == "::1") and not LOOPBACK.match(host):
+        return _towards_outside() or address
+    return address
+
+
+def _refuse_if_taken(endpoint: str) -> None:
+    address, port = address_of(endpoint), split(endpoint)[1]
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            probe.bind((address, port))
         except OSError as error:
             raise HostError(
-                f"nodes cannot meet at port {port} of this machine ({error.strerror}): end the other training that "
-                "meets there, or give pretrain.run.rendezvous=HOST:PORT"
+                f"nodes cannot meet at port {port} of this machine, {address} ({error.strerror}): end the other "
+                "training that meets there, or give pretrain.run.rendezvous=HOST:PORT, a name or an address of this "
+                "machine and a free port"
             ) from error
 
 
 def newest(folder: Path, endpoint: str | None = None) -> Meeting | None:
     """The meeting last called in a work directory below `folder`, of those at `endpoint` if it is given; None if there
-    is none. What a first node that was killed has left behind counts until there is another."""
+    is none. What a first node that was killed has left behind counts until there is another; what no process of this
+    home has sealed does not."""
     found: list[tuple[float, Meeting]] = []
     for path in folder.glob("*/scratch/meeting.json"):
         with suppress(FileNotFoundError):
-            meeting = Meeting(**json.loads(path.read_bytes()))
-            if endpoint in (None, meeting.endpoint):
+            meeting = Meeting.read(path.read_bytes())
+            if meeting is not None and endpoint in (None, meeting.endpoint):
                 found.append((path.stat().st_mtime, meeting))
     return max(found, key=lambda one: one[0])[1] if found else None
 

@@ -16,7 +16,7 @@ from tasks.core import interpreter
 from tasks.core.errors import KINDS, ChildKilled, FromzeroError, HostError, StepError
 from tasks.pretrain.job import Job
 from tasks.pretrain.lifeline import PARENT
-from tasks.pretrain.meeting import ALONE, Meeting, called, missing
+from tasks.pretrain.meeting import ALONE, BACKEND, LOOPBACK_ADDRESS, Meeting, called, missing
 from tasks.pretrain.memory import kernel_kills, out_of_memory
 
 MALLOC = {
@@ -32,7 +32,8 @@ GRACE = 20
 def command(job: Job, meeting: Meeting | None = None, first: bool = True) -> list[str]:
     """The command line of the trainer on this node; of several, which meet, it is the first or another one."""
     run = job.conf.run
-    elastic = ["--standalone"] if meeting is None else meeting.options(job, first)
+    alone = ["--rdzv-backend", BACKEND, "--rdzv-id", "alone", "--local-addr", LOOPBACK_ADDRESS]
+    elastic = alone if meeting is None else meeting.options(job, first)
     elastic += ["--nproc-per-node", str(run.processes), "--max-restarts", str(run.max_restarts)]
     # The agent looks after its processes this often: its default would add a tenth of a second to short runs.
     elastic += ["--monitor-interval", "0.05", "--shutdown-timeout", str(GRACE), "-m", "tasks.pretrain.worker"]
@@ -49,7 +50,7 @@ def environment(job: Job) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        # Else torchrun keeps one store for all restarts (2.13), where a new process may read the address of a dead one.
+        # Else torchrun opens a store of its own (2.13), on all addresses, which our processes do not use.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     }

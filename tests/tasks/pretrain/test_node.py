@@ -28,8 +28,10 @@ from tasks.pretrain import meeting, node
 from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 meeting.HEARTBEAT, node.PAUSE = (1, 2), 0.1
 dynamic_rendezvous._delay = lambda seconds: time.sleep(0.05)
+dynamic_rendezvous.get_method_name = lambda *depth: ""
 """
-"""What a node does first so that it notices others within moments."""
+"""What a node does first so that it notices others within moments; torch looks through all modules that are loaded to
+name the method of each event, which takes longer than that on a busy machine."""
 NODE = (
     QUICK
     + """
@@ -40,6 +42,11 @@ serve(Path(sys.argv[1]), print)
 """
 )
 STEPS = 100
+
+
+@pytest.fixture(autouse=True)
+def at_home(home: Path) -> None:
+    """All nodes have one home, and with it its secret."""
 
 
 def options(**run: object) -> dict[str, object]:
@@ -126,7 +133,7 @@ def test_the_newest_meeting_counts_and_one_whose_first_node_is_gone_is_not_reach
             assert meeting.newest(folder) == second
             assert meeting.newest(folder, old.conf.run.rendezvous) == first, "one that is named"
         assert meeting.newest(folder) == first is not None and not first.reachable()
-    write_atomically(old.meeting_file, b'{"id": "left", "endpoint": "127.0.0.1:1", "job": "j"}')
+    write_atomically(old.meeting_file, meeting.Meeting("left", "127.0.0.1:1", "j").sealed)
     left = meeting.newest(folder)
     assert left is not None and left.id == "left" and not left.reachable()
 
@@ -140,6 +147,23 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(make_job: MakeJo
             pass
 
 
+def test_a_name_that_only_here_leads_back_to_this_machine_is_listened_for_at_its_address_towards_the_outside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(meeting, "_towards_outside", lambda: "10.0.0.7")
+    for host, resolved, listened in (
+        ("box", "127.0.1.1", "10.0.0.7"),
+        ("localhost", "127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ("box", "192.0.2.4", "192.0.2.4"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", lambda *_, found=resolved, **__: [(2, 1, 6, "", (found, 1))])
+            assert meeting.address_of(f"{host}:29400") == listened
+    with pytest.raises(HostError, match="has no address here"):
+        meeting.address_of("no.such.name.invalid:29400")
+
+
 @pytest.mark.parametrize("name", ["localhost", "localhost.localdomain", "1.0.0.127.in-addr.arpa"])
 def test_a_machine_that_calls_itself_localhost_is_met_at_its_address(
     name: str, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
@@ -149,6 +173,7 @@ def test_a_machine_that_calls_itself_localhost_is_met_at_its_address(
     monkeypatch.setattr(socket, "getfqdn", lambda: name)
     monkeypatch.setattr(socket.socket, "connect", lambda self, address: None)
     monkeypatch.setattr(socket.socket, "getsockname", lambda self: ("10.0.0.7", 9))
+    monkeypatch.setattr(meeting, "_refuse_if_taken", lambda endpoint: None)  # no address of the machine that tests
     with meeting.called(job) as called:
         assert called is not None and called.endpoint == f"10.0.0.7:{meeting.PORT}"
 
