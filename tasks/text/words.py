@@ -121,11 +121,19 @@ def bare(texts: pl.Series) -> pl.Series:
 
     A text that has no letter and no digit stays as it is, but for case and white space.
     """
-    plain = where_not_ascii(texts, lambda some: some.str.normalize("NFKC")).str.to_lowercase()
-    plain = where_not_ascii(plain, lambda some: some.str.replace_all("ß", "ss", literal=True))
-    kept = collapse(plain.str.replace_all(r"[^\p{L}\p{M}\p{N}\s]+", ""))
+    plain = texts.str.to_lowercase()
+    # Signs first: of most texts with a dash or a quote beyond ASCII nothing is left that has another width.
+    kept = collapse(where_not_ascii(_telling(plain), _one_width))
     empty = (kept == "").fill_null(False).arg_true()
     return kept.clone().scatter(empty, collapse(plain.gather(empty))) if len(empty) else kept
+
+
+def _telling(texts: pl.Series) -> pl.Series:
+    return texts.str.replace_all(r"[^\p{L}\p{M}\p{N}\s]+", "")
+
+
+def _one_width(texts: pl.Series) -> pl.Series:
+    return _telling(texts.str.normalize("NFKC").str.to_lowercase()).str.replace_all("ß", "ss", literal=True)
 
 
 def single_chars(texts: pl.Series) -> pl.Series:
@@ -252,6 +260,29 @@ def ngrams(words: Runs, size: int, characters: int | None = None) -> Runs:
     of words mix, the shortest run that is as much: a word is 1 / size of it, a letter 1 / characters.
     """
     characters = characters or math.ceil(CHARACTERS * size)
+    mixed = singles(words) > 0
+    if mixed.all() or not mixed.any():
+        return _ngrams(words, size, characters)
+    # A few documents in such a script do not make the others take the longer way.
+    lengths, parts = np.zeros(len(mixed), np.int64), []
+    for chosen in (mixed, ~mixed):
+        parts.append(_ngrams(_of(words, chosen), size, characters))
+        lengths[chosen] = parts[-1].lengths
+    values = np.empty(lengths.sum(), np.uint64)
+    for chosen, part in zip((mixed, ~mixed), parts, strict=True):
+        values[np.repeat(chosen, lengths)] = part.values
+    return Runs(values, np.concatenate(([0], np.cumsum(lengths))))
+
+
+def _of(words: Runs, chosen: Mask) -> Runs:
+    """The words of some documents, without their sizes."""
+    inside, lengths = np.repeat(chosen, words.lengths), words.lengths[chosen]
+    single = None if words.single is None else words.single[inside]
+    single = None if single is None or not single.any() else single
+    return Runs(words.values[inside], np.concatenate(([0], np.cumsum(lengths))), single=single)
+
+
+def _ngrams(words: Runs, size: int, characters: int) -> Runs:
     counts = words.lengths
     lasts = None if words.single is None else _lasts(words, words.single, size, characters)
     if lasts is None:
