@@ -15,6 +15,7 @@ from tasks.core import alive, links, warned
 from tasks.core.artifact import Manifest
 from tasks.core.errors import FromzeroError, from_exception
 from tasks.core.plan import Planner
+from tasks.core.urls import bare
 from tasks.register import steps as register
 from tasks.report import costs
 from tasks.report.gather import gather
@@ -51,7 +52,7 @@ def said(error: BaseException) -> str:
 def _command() -> str | None:
     """The command line that was typed, without user and password in URLs; None where something else started the run."""
     typed = Path(sys.argv[0]).name in ("fromzero", "cli.py")
-    return links.bare(shlex.join(["fromzero", *sys.argv[1:]])) if typed else None
+    return bare(shlex.join(["fromzero", *sys.argv[1:]])) if typed else None
 
 
 def record_of(recipe: Recipe, engine: Engine, planned: Planner, state: str, started: float) -> dict[str, Any]:

@@ -54,13 +54,16 @@ def show(ref: str, rows: int, part: str | None, rejects: bool) -> None:
 @click.argument("ref", required=False, shell_complete=artifact_refs)
 @click.option("--forget", is_flag=True, help="Remove what is damaged, so that the next run makes it again.")
 def verify(ref: str | None, forget: bool) -> None:
-    """Hash every stored file again. REF names one artifact; exits 1 if any byte differs.
+    """Hash every stored file again, registered models' too.
+
+    REF names one artifact; exits 1 if any byte differs.
 
     \b
     fromzero verify
     fromzero verify pretrain
     """
     from tasks.core import browse
+    from tasks.register import steps as register
 
     store = open_home()
     wrong = 0
@@ -70,6 +73,9 @@ def verify(ref: str | None, forget: bool) -> None:
     for line in [] if ref else browse.broken(store):
         click.echo(f"x {line}")
         wrong += 1
+    for model, found in [] if ref else register.damaged():
+        click.echo(f"x {model}: {'; '.join(found)}" if found else f"+ {model}")
+        wrong += len(found)
     mend = "the next run makes them again" if forget else "`fromzero verify --forget` lets the next run make them again"
     click.echo(f"{wrong} damaged: {mend}" if wrong else "all whole")
     sys.exit(1 if wrong else 0)

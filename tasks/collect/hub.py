@@ -11,6 +11,7 @@ from typing import Any
 from conf.schema.data import HubSource
 from tasks.collect import endings, places
 from tasks.core.errors import ConfigError, DataError, Transient, nearest
+from tasks.core.inner_path import InnerPath
 
 SCHEME = "hf://datasets/"
 
@@ -34,7 +35,8 @@ def downloaded(entry: dict[str, Any], conf: HubSource, scratch: Path) -> Iterato
     """A file of the hub, in the scratch folder for as long as it is read; `DataError` if it is not what was listed."""
     import huggingface_hub as hub
 
-    owner, name, file = entry["uri"].removeprefix(SCHEME).split("/", 2)
+    owner, name, listed = entry["uri"].removeprefix(SCHEME).split("/", 2)
+    file = InnerPath(listed, f"the dataset {owner}/{name}")
     repo = f"{owner}/{name}"
     folder = scratch / "hub"
     try:

@@ -168,6 +168,8 @@ def _files(installed: metadata.Distribution) -> list[tuple[str, str, int]]:
 
 
 def _wanted(path: PurePosixPath) -> bool:
+    if ".." in path.parts or path.is_absolute():  # scripts and data that were installed elsewhere
+        return False
     folders = path.parts[:-1]
     if any(part in _SKIPPED_FOLDERS or part.startswith(".") or part.endswith(".dist-info") for part in folders):
         return False

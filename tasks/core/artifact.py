@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ArtifactError
+from tasks.core.inner_path import InnerPath
 
 FORMAT = 1
+TOPS = ("content", "aux")
+"""The folders of an artifact: what its digest is made from, and what is kept beside it."""
 
 
 def canonical(value: Any) -> bytes:
@@ -32,11 +35,17 @@ def hash_file(path: Path) -> str:
 
 @dataclass(frozen=True, order=True)
 class FileEntry:
-    """One file of an artifact; `path` is relative to the attempt's folder and starts with content/ or aux/."""
+    """One file of an artifact; `path` is relative to the attempt's folder and starts with content/ or aux/.
+
+    Raises `ArtifactError` for a path that leads out of a folder.
+    """
 
     path: str
     size: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        InnerPath(self.path)
 
 
 def digest_of(files: Iterable[FileEntry], part: str | None = None) -> str:
@@ -68,22 +77,39 @@ class Manifest:
     format: int = FORMAT
 
     def to_json(self) -> bytes:
-        """The manifest as indented JSON."""
-        return (json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        """The manifest as indented JSON, sealed: `seal` is the sha256 of all else that it says, statistics too."""
+        raw = json.loads(json.dumps(asdict(self)))
+        return (json.dumps({**raw, "seal": sha256(raw)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Manifest:
-        """Read a manifest; raises `ArtifactError` naming `where` if it is not one."""
+        """Read a manifest; raises `ArtifactError` naming `where` if it is not one, or not as it was written.
+
+        One of a store from before manifests were sealed is read without: what decides is not read from it alone.
+        """
         try:
             raw = json.loads(data)
+            seal = raw.pop("seal", None)
+            if seal is not None and seal != sha256(raw):
+                raise ValueError("it was changed after it was written")
             raw["files"] = tuple(FileEntry(**entry) for entry in raw["files"])
             raw["inputs"] = tuple(raw["inputs"])
             manifest = cls(**raw)
+            manifest.check_paths()
             if manifest.format != FORMAT or digest_of(manifest.files) != manifest.digest:
                 raise ValueError("its format or digest does not fit its files")
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ArtifactError) as error:
             raise ArtifactError(f"{where} is not a valid manifest: {error}") from error
         return manifest
+
+    def check_paths(self) -> None:
+        """Raise `ArtifactError` if anything that it says is kept, or was, lies outside of its place."""
+        for name in (self.step, self.key, self.attempt, *(ref[of] for ref in self.inputs for of in ("step", "key"))):
+            if "/" in InnerPath(name):
+                raise ArtifactError(f"{name!r} is no name of a step, a key or an attempt")
+        for file in self.files:
+            if file.path.partition("/")[0] not in TOPS or "/" not in file.path:
+                raise ArtifactError(f"{file.path!r} lies in neither content/ nor aux/")
 
 
 @dataclass(frozen=True)
@@ -134,6 +160,11 @@ class Artifact:
         """Bytes of the files under content/, or under a part of it."""
         prefix = f"content/{part}/" if part else "content/"
         return sum(file.size for file in self.files if file.path.startswith(prefix))
+
+    def sums(self) -> dict[str, str]:
+        """The sha256 of each file under content/ (of this part), by its path there."""
+        prefix = f"content/{self.part_name}/" if self.part_name else "content/"
+        return {file.path.removeprefix(prefix): file.sha256 for file in self.files if file.path.startswith(prefix)}
 
     def part(self, name: str) -> Artifact:
         """The part in content/NAME/, with a digest of its own."""

@@ -18,7 +18,7 @@ from uuid import uuid4
 from tasks.core import launch
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.code import code_of
-from tasks.core.errors import FromzeroError, Transient
+from tasks.core.errors import ArtifactError, FromzeroError, Transient
 from tasks.core.lease import Lease, stopping
 from tasks.core.sampling import Sampler
 from tasks.core.step import Call, Workdir, labelled, write_atomically
@@ -141,11 +141,20 @@ class Bench:
             return tuple(self._bring(item) for item in value)
         if not isinstance(value, Artifact) or value.root is not None:
             return value
+        name = f"{value.step}/{value.key[:12]}"
         found = self.store.look(value.step, value.key)
         if isinstance(found, Miss):
-            raise Transient(f"{value.step}/{value.key[:12]} was lost while the run was under way: {found.reason}")
-        brought = self.store.artifact(found)
-        return brought.part(value.part_name) if value.part_name else brought
+            raise Transient(f"{name} was lost while the run was under way: {found.reason}")
+        try:
+            brought = self.store.artifact(found)
+        except ArtifactError as damaged:
+            with self.store.lock(f"{value.step}/{value.key}"):  # only now read: or it would be a hit again
+                self.store.forget(value.step, value.key)
+            raise ArtifactError(f"{name} is damaged and was removed: {damaged}") from damaged
+        brought = brought.part(value.part_name) if value.part_name else brought
+        if brought.digest != value.digest:
+            raise Transient(f"{name} was made anew while the run was under way: it has another digest now")
+        return brought
 
     @contextmanager
     def saving(self, path: str, work: Workdir, lease: Lease) -> Iterator[None]:

@@ -46,7 +46,7 @@ from prefect.transactions import get_transaction
 from pydantic import PrivateAttr
 
 from conf.schema.engine import EngineConf
-from tasks.core import launch, links, rest, server, settle, warned
+from tasks.core import launch, rest, server, settle, warned
 from tasks.core.alive import Announced
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.bench import Bench, Job, Outcome, Report
@@ -60,6 +60,7 @@ from tasks.core.plan import Interpretation, Reached
 from tasks.core.step import Call, Step, interpreted_by
 from tasks.core.store import Miss, Store
 from tasks.core.tracking import Tracking
+from tasks.core.urls import bare
 
 CANCEL_EVERY = 3.0
 """Seconds between looks whether the run was cancelled in Prefect's UI."""
@@ -148,7 +149,7 @@ class Engine(Interpretation):
         job = Job(call, key, parts, outcome)
         self.outcomes.append(outcome)
         if not call.step.effect and (call.step.version or self.refreshed(call.step)):
-            found = self.store.look(call.step.name, key)
+            found = self.look(call.step.name, key)
             if isinstance(found, Manifest):
                 again = self.refreshed(call.step) or self.decide(call, key, code_changes(self.store, call.step, found))
                 job.over = found if again else None
@@ -250,10 +251,14 @@ class Engine(Interpretation):
         wait([future.wrapped_future for _, _, future in begun], launch.GRACE)
         return [settle.TaskRun(str(future.task_run_id), name, task, _final(future)) for name, task, future in begun]
 
+    def look(self, step: str, key: str) -> Manifest | Miss:
+        """The artifact, if it is whole to the last byte."""
+        return self.store.check(step, key)
+
     def whole(self, path: str) -> Manifest | Miss:
         """Look at the artifact at STEP/KEY, remembering it for the flow."""
         step, _, key = path.partition("/")
-        found = self.store.look(step, key)
+        found = self.look(step, key)
         if isinstance(found, Manifest):
             self._whole[path] = found
         return found
@@ -606,14 +611,14 @@ def _lost(error: Exception) -> HostError | None:
     url = os.environ.get("PREFECT_API_URL", "")
     if isinstance(error, PrefectHTTPStatusError) and error.response.is_server_error:
         return HostError(
-            f"the Prefect server at {links.bare(url)} answers {error.response.status_code}: mostly its disk is full "
+            f"the Prefect server at {bare(url)} answers {error.response.status_code}: mostly its disk is full "
             "(`fromzero gc` frees space) or its files may not grow (`ulimit -f`); then the same command: what is made "
             "stays made"
         )
     if not isinstance(from_exception(error), (StepError, Transient)) or server.answers(url):
         return None
     return HostError(
-        f"the Prefect server at {links.bare(url)} (PREFECT_API_URL) does not answer any more: start it again, "
+        f"the Prefect server at {bare(url)} (PREFECT_API_URL) does not answer any more: start it again, "
         "then the same command: what is made stays made"
     )
 

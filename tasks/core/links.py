@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from conf.schema.services import ServicesConf
 from tasks.core.database import read_json, tracking_uri
+from tasks.core.urls import bare
 
 TRAINING = "?workflowType=machine_learning"
 """Makes MLflow show its pages for models, not those for agents."""
@@ -49,8 +49,3 @@ def mlflow_run(home: Path, experiment: str, run: str) -> str:
 def model_version(home: Path, name: str, version: int | str) -> str:
     """The page of a registered version."""
     return f"{mlflow_pages(home)}/#/models/{name}/versions/{version}{TRAINING}"
-
-
-def bare(url: str) -> str:
-    """A URL without user and password."""
-    return re.sub(r"//[^/@]*@", "//", url)

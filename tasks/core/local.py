@@ -10,8 +10,10 @@ import time
 import uuid
 from pathlib import Path
 
-from tasks.core.artifact import FileEntry, hash_file
-from tasks.core.errors import Conflict
+from tasks.core.artifact import TOPS, FileEntry
+from tasks.core.errors import ArtifactError, Conflict
+from tasks.core.hashes import Hashes
+from tasks.core.inner_path import InnerPath
 from tasks.core.lease import Lease, lock_file
 from tasks.core.step import Workdir
 from tasks.core.store import clear
@@ -21,19 +23,27 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
 class LocalBackend:
-    """Everything under one folder of a local (or POSIX network) file system."""
+    """Everything under one folder of a local (or POSIX network) file system; `home` remembers hashes.
 
-    def __init__(self, root: Path) -> None:
+    All methods raise `ArtifactError` for a name that leads out of the folder.
+    """
+
+    def __init__(self, root: Path, home: Path | None = None) -> None:
         self.root = root
+        self.hashes = Hashes(home)
+
+    def _at(self, name: str) -> Path:
+        """Where a name, or a prefix, is kept."""
+        return self.root / InnerPath(name.removesuffix("/"), "the store") if name else self.root
 
     def read(self, name: str) -> tuple[bytes, str]:
         """A small file and the hash that serves as its etag; raises `FileNotFoundError`."""
-        data = (self.root / name).read_bytes()
+        data = self._at(name).read_bytes()
         return data, hashlib.sha256(data).hexdigest()
 
     def write(self, name: str, data: bytes, etag: str | None) -> str:
         """Write through a temporary file: link(2) if there must be none yet, a rename under a lock to replace one."""
-        path = self.root / name
+        path = self._at(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         try:
@@ -66,7 +76,7 @@ class LocalBackend:
         """All file names under a prefix, with sizes; unfinished ones are left out."""
         found: dict[str, int] = {}
         start = len(str(self.root)) + 1
-        for folder, _, files in os.walk(self.root / prefix):
+        for folder, _, files in os.walk(self._at(prefix)):
             for file in files:
                 if not TEMPORARY.fullmatch(file):
                     path = f"{folder}/{file}" if not folder.endswith("/") else folder + file
@@ -76,23 +86,36 @@ class LocalBackend:
 
     def hash(self, name: str, size: int) -> str:
         """Hex sha256 of a file, read anew; raises `FileNotFoundError`."""
-        return hash_file(self.root / name)
+        return self.hashes.anew(self._at(name))
+
+    def damage(self, prefix: str, files: tuple[FileEntry, ...]) -> str | None:
+        """Which file has other bytes than its entry says, or is a link; each is read once while it stays as it is."""
+        folder = self._at(prefix)
+        for file in files:
+            try:
+                if self.hashes.of(InnerPath(file.path).below(folder)) != file.sha256:
+                    return f"{file.path} has other bytes than when it was made"
+            except ArtifactError as error:
+                return str(error)
+            except FileNotFoundError:
+                return f"{file.path} is missing"
+        return None
 
     def ages(self, prefix: str) -> dict[str, float]:
         """All file names under a prefix, with the seconds since each was written."""
         now, found = time.time(), {}
         for name in self.names(prefix):
             with contextlib.suppress(FileNotFoundError):
-                found[name] = now - (self.root / name).stat().st_mtime
+                found[name] = now - self._at(name).stat().st_mtime
         return found
 
     def adopt(self, folder: Path, prefix: str, files: tuple[FileEntry, ...]) -> None:
         """Rename content/ and aux/ into place, fsynced."""
-        target = self.root / prefix
+        target = self._at(prefix)
         target.mkdir(parents=True, exist_ok=True)
         for file in files:
             _sync_file(folder / file.path)
-        for top in ("content", "aux"):
+        for top in TOPS:
             if (folder / top).exists():
                 (folder / top).rename(target / top)
         for inner, _, _ in os.walk(target):
@@ -101,20 +124,23 @@ class LocalBackend:
 
     def fetch(self, prefix: str, files: tuple[FileEntry, ...]) -> Path:
         """The folder itself: nothing is copied."""
-        return self.root / prefix
+        if wrong := self.damage(prefix, files):
+            raise ArtifactError(f"{self._at(prefix)}: {wrong}; run again, it is made anew")
+        return self._at(prefix)
 
     def remove(self, prefix: str) -> None:
         """Remove a folder; the manifest first, so that what is half removed is never taken for whole."""
-        (self.root / prefix / "manifest.json").unlink(missing_ok=True)
-        clear(self.root / prefix)
+        folder = self._at(prefix)
+        (folder / "manifest.json").unlink(missing_ok=True)
+        clear(folder)
 
     def lock(self, name: str, timeout: float | None = None) -> Lease:
         """An flock on a file under _locks/ that is never unlinked."""
-        return lock_file(self.root / "_locks" / f"{name}.lock", timeout)
+        return lock_file(self._at(f"_locks/{InnerPath(name)}.lock"), timeout)
 
     def unwritable(self, name: str) -> str | None:
         """Why nothing can be made under a name here, by the permissions of its folder, its work directory and lock."""
-        for place in (self.root / name, self.root / "_work" / name, self.root / "_locks" / f"{name}.lock"):
+        for place in (self._at(name), self._at(f"_work/{name}"), self._at(f"_locks/{name}.lock")):
             there = next(folder for folder in (place, *place.parents) if folder.exists())
             if not os.access(there, os.W_OK if there.is_file() else os.W_OK | os.X_OK):
                 mounted = os.statvfs(there).f_flag & os.ST_RDONLY
@@ -124,14 +150,14 @@ class LocalBackend:
 
     def open_work(self, name: str, lease: Lease) -> Workdir:
         """The folder under _work/; the flock keeps everybody else out of it."""
-        return Workdir(self.root / "_work" / name)
+        return Workdir(self._at(f"_work/{InnerPath(name)}"))
 
     def save_work(self, name: str, work: Workdir, lease: Lease) -> None:
         """Nothing to do: the work directory is in the store already."""
 
     def close_work(self, name: str) -> None:
         """Remove the folder."""
-        clear(self.root / "_work" / name)
+        clear(self._at(f"_work/{InnerPath(name)}"))
 
 
 def _sync_file(path: Path) -> None:

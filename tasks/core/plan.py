@@ -130,7 +130,7 @@ class Interpretation(ABC):
         """The call as it was made then: known by its result if that is whole, else on the same inputs."""
         inputs = [self._decode(item) for item in memory["inputs"]]
         again = call.with_inputs(*call.inputs, inputs[-1]) if chain else call.with_inputs(*inputs)
-        found = self.store.look(memory["result"]["step"], memory["result"]["key"])
+        found = self.look(memory["result"]["step"], memory["result"]["key"])
         if isinstance(found, Manifest) and found.made_from["code"] == code_for_key(call.step):
             return replace(again, known=found.made_from)
         return call if not chain and _lost(memory["inputs"], inputs) else again
@@ -142,11 +142,15 @@ class Interpretation(ABC):
 
     def _known(self, ref: dict[str, Any]) -> Artifact | None:
         """The artifact that a reference names, or None if it is not whole any more."""
-        found = self.store.look(ref["step"], ref["key"])
+        found = self.look(ref["step"], ref["key"])
         if not isinstance(found, Manifest):
             return None
         artifact = Artifact.of(found)
         return artifact.part(ref["part"]) if ref["part"] else artifact
+
+    def look(self, step: str, key: str) -> Manifest | Miss:
+        """The artifact, or why there is none."""
+        return self.store.look(step, key)
 
     @abstractmethod
     def _remember(self, ref: str, etag: str | None, value: dict[str, Any]) -> None:

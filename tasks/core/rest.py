@@ -11,7 +11,7 @@ from http.client import HTTPException
 from typing import Any
 
 from tasks.core.errors import HostError, Transient
-from tasks.core.links import bare
+from tasks.core.urls import bare
 
 BUSY = (429, 503)
 """What a server answers whose database is just being written by another request."""

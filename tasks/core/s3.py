@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -12,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from conf.schema.store import S3StoreConf
-from tasks.core.artifact import FileEntry, canonical, hash_file, sha256
+from tasks.core.artifact import TOPS, FileEntry, canonical
 from tasks.core.bucket import Bucket, file_pieces
 from tasks.core.errors import ArtifactError, ConfigError, Conflict, Transient
+from tasks.core.hashes import Hashes
+from tasks.core.inner_path import InnerPath
 from tasks.core.lease import Lease, lock_file
 from tasks.core.s3_lease import acquire
 from tasks.core.step import Workdir, write_atomically
@@ -27,9 +30,18 @@ ROUNDS = 3
 """How often the copying of a scratch folder starts again because a file changed under it."""
 
 
-class S3Backend:
-    """A bucket under `prefix`; `home` keeps cache/, work/ and locks/ on this machine.
+class Index(NamedTuple):
+    """The scratch of a work directory, as a holder left it in the bucket."""
 
+    progress: int
+    files: list[FileEntry]
+
+
+class S3Backend:
+    """A bucket under `prefix`; `home` keeps cache/, work/ and locks/ on this machine, and remembers hashes.
+
+    Whoever writes the bucket is not trusted to choose files here: objects whose names lead out of a folder are no part
+    of the store, and all methods raise `ArtifactError` for such a name.
     Credentials come from the usual places of boto3. `part_mb` (5 or more) is the size from which a file is sent in
     parts, `connections` how many are sent at once, `attempts` how often a request is tried.
     """
@@ -54,6 +66,7 @@ class S3Backend:
         self._renewals = Bucket(bucket, prefix, endpoint, region, attempts=2, timeout=max(lease_seconds / 6, 1.0))
         self._may_write = False
         self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
+        self.hashes = Hashes(home)
 
     @classmethod
     def from_conf(cls, conf: S3StoreConf, home: Path) -> S3Backend:
@@ -71,11 +84,11 @@ class S3Backend:
 
     def names(self, prefix: str) -> dict[str, int]:
         """All names under a prefix, with sizes."""
-        return self.bucket.names(prefix)
+        return {name: size for name, size in self.bucket.names(prefix).items() if InnerPath.fits(name)}
 
     def ages(self, prefix: str) -> dict[str, float]:
         """All names under a prefix, unfinished uploads too, with the seconds since each was written or begun."""
-        return self.bucket.ages(prefix)
+        return {name: age for name, age in self.bucket.ages(prefix).items() if InnerPath.fits(name)}
 
     def hash(self, name: str, size: int) -> str:
         """Hex sha256 of the stored bytes, read anew from the bucket."""
@@ -83,6 +96,10 @@ class S3Backend:
         for data in self.bucket.pieces(name, size):
             digest.update(data)
         return digest.hexdigest()
+
+    def damage(self, prefix: str, files: tuple[FileEntry, ...]) -> str | None:
+        """None: what is cached is made sure of, and brought again, whenever it is fetched."""
+        return None
 
     # artifacts
 
@@ -99,7 +116,6 @@ class S3Backend:
         for top in ("content", "aux"):
             if (folder / top).exists():
                 shutil.move(folder / top, cache / top)
-        self._mark(cache, files)
 
     def fetch(self, prefix: str, files: tuple[FileEntry, ...]) -> Path:
         """The cached folder; what is not there is brought, verified, and put in place file by file.
@@ -107,27 +123,27 @@ class S3Backend:
         Safe when several processes do it at once. Raises `ArtifactError` if the bucket has other bytes.
         """
         cache = self._cache(prefix)
-        marker = cache / ".verified"
-        known = marker.is_file() and marker.read_text() == _fingerprint(files)
-        wanted = [file for file in files if not _there(cache / file.path, file, hashed=not known)]
-        if wanted or not known:
-            for top in ("content", "aux"):
-                (cache / top).mkdir(parents=True, exist_ok=True)
+        for top in TOPS:
+            (cache / top).mkdir(parents=True, exist_ok=True)
+        if wanted := [file for file in files if not self._cached(cache, file)]:
             jobs = [(prefix + file.path, cache / file.path, file) for file in wanted]
             try:
                 self.bucket.download(jobs, cache / ".incoming")
             except FileNotFoundError as error:
                 raise ArtifactError(f"{error}; run again, it is made anew") from error
-            self._mark(cache, files)
         return cache
 
-    def _cache(self, prefix: str) -> Path:
-        return self.home / "cache" / prefix
+    def _cached(self, cache: Path, file: FileEntry) -> bool:
+        """Whether a file of the cache is the one that its entry describes."""
+        path = InnerPath(file.path).below(cache)
+        return path.is_file() and path.stat().st_size == file.size and self.hashes.of(path) == file.sha256
 
-    def _mark(self, cache: Path, files: tuple[FileEntry, ...]) -> None:
-        temporary = cache / f".verified.{uuid.uuid4().hex[:8]}"
-        temporary.write_text(_fingerprint(files))
-        temporary.replace(cache / ".verified")
+    def _cache(self, prefix: str) -> Path:
+        return self._here("cache", prefix)
+
+    def _here(self, room: str, name: str) -> Path:
+        """What is kept on this machine of a name, or of a prefix."""
+        return self.home / room / InnerPath(name.removesuffix("/"), self.bucket.where)
 
     def remove(self, prefix: str) -> None:
         """Remove everything under a prefix, here and in the bucket; the manifest first."""
@@ -158,7 +174,7 @@ class S3Backend:
     def lock(self, name: str, timeout: float | None = None) -> Lease:
         """The lease object _locks/NAME, under a lock on a local file; raises `Conflict` after `timeout` seconds."""
         begun = time.monotonic()
-        local = lock_file(self.home / "locks" / f"{name}.lock", timeout)
+        local = lock_file(self._here("locks", f"{InnerPath(name)}.lock"), timeout)
         try:
             left = None if timeout is None else max(timeout - (time.monotonic() - begun), 0.0)
             return acquire(self.bucket, self._renewals, f"_locks/{name}", self.lease_seconds, local, left)
@@ -173,12 +189,12 @@ class S3Backend:
 
         The local scratch is kept if no other machine held the lease since, or if its progress is no less.
         """
-        work = Workdir(self.home / "work" / name)
+        work = Workdir(self._here("work", name))
         work.root.mkdir(parents=True, exist_ok=True)
         marker = work.root / "epoch"
         last = int(marker.read_text()) if marker.is_file() and work.scratch.is_dir() else -1
         for epoch, index in self._indices(name, lease.epoch):
-            if epoch <= last or 0 < index["progress"] <= work.progress:
+            if epoch <= last or 0 < index.progress <= work.progress:
                 break
             marker.unlink(missing_ok=True)
             if self._pull(f"_work/{name}/{epoch:08d}/", work, index):
@@ -186,19 +202,30 @@ class S3Backend:
         write_atomically(marker, str(lease.epoch).encode())
         return work
 
-    def _indices(self, name: str, newest: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _indices(self, name: str, newest: int) -> Iterator[tuple[int, Index]]:
         base = f"_work/{name}/"
-        epochs = {n.removeprefix(base).split("/")[0] for n in self.names(base) if n.endswith("/index.json")}
+        found = (re.fullmatch(r"(\d{8})/index\.json", n.removeprefix(base)) for n in self.names(base))
+        epochs = {one[1] for one in found if one}
         for epoch in sorted((int(number) for number in epochs), reverse=True):
             if epoch <= newest:
                 with suppress(FileNotFoundError):  # a holder that was thought dead may be clearing up
-                    yield epoch, json.loads(self.read(f"{base}{epoch:08d}/index.json")[0])
+                    yield epoch, self._index(f"{base}{epoch:08d}/index.json")
 
-    def _pull(self, prefix: str, work: Workdir, index: dict[str, Any]) -> bool:
-        files = [FileEntry(**entry) for entry in index["files"]]
+    def _index(self, name: str) -> Index:
+        """What a holder has left; raises `ArtifactError` for an index that no holder writes."""
+        try:
+            raw = json.loads(self.read(name)[0])
+            return Index(int(raw["progress"]), [FileEntry(**entry) for entry in raw["files"]])
+        except (ValueError, TypeError, KeyError, RecursionError, ArtifactError) as error:
+            where = f"{name} in {self.bucket.where}"
+            raise ArtifactError(
+                f"{where} is no index of a work directory: {error}; remove it, then run again"
+            ) from error
+
+    def _pull(self, prefix: str, work: Workdir, index: Index) -> bool:
         fresh = work.root / f".pull.{uuid.uuid4().hex[:8]}"
         try:
-            jobs = [(prefix + file.sha256, fresh / "scratch" / file.path, file) for file in files]
+            jobs = [(prefix + file.sha256, fresh / "scratch" / file.path, file) for file in index.files]
             self.bucket.download(jobs, fresh)
             clear(work.scratch)
             (fresh / "scratch").mkdir(exist_ok=True)
@@ -259,13 +286,5 @@ class S3Backend:
 
     def close_work(self, name: str) -> None:
         """Remove the folder here and its mirror in the bucket."""
-        clear(self.home / "work" / name)
+        clear(self._here("work", name))
         self.remove(f"_work/{name}/")
-
-
-def _fingerprint(files: tuple[FileEntry, ...]) -> str:
-    return sha256([asdict(file) for file in files])
-
-
-def _there(path: Path, file: FileEntry, hashed: bool) -> bool:
-    return path.is_file() and path.stat().st_size == file.size and (not hashed or hash_file(path) == file.sha256)

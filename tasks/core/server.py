@@ -26,9 +26,9 @@ from tasks.core.database import migrate as migrate_database
 from tasks.core.database import revision
 from tasks.core.errors import HostError
 from tasks.core.lease import lock_file
-from tasks.core.links import bare
 from tasks.core.services import check_port, end_groups
 from tasks.core.step import write_atomically
+from tasks.core.urls import bare
 
 START_LIMIT = 600.0
 """Seconds that a server that lives may take to answer; a fresh database alone takes 40, and minutes on a slow disk."""

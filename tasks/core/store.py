@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from conf.schema.store import StoreConf
-from tasks.core.artifact import Artifact, FileEntry, Manifest, digest_of, hash_file
-from tasks.core.errors import ArtifactError, ConfigError, Conflict, FromzeroError, HostError
+from tasks.core.artifact import Artifact, FileEntry, Manifest, digest_of
+from tasks.core.errors import ArtifactError, ConfigError, Conflict, FromzeroError, HostError, StepError
+from tasks.core.hashes import Hashes
+from tasks.core.inner_path import InnerPath
 from tasks.core.lease import Lease, Reading
 from tasks.core.step import Workdir
 
@@ -24,7 +26,10 @@ Listing = Mapping[str, int]
 
 
 class Backend(Protocol):
-    """Where bytes are kept. Names are relative, with slashes; an etag stands for an object's present bytes."""
+    """Where bytes are kept. Names are inner paths; an etag stands for an object's present bytes."""
+
+    hashes: Hashes
+    """Of files on this machine."""
 
     def read(self, name: str) -> tuple[bytes, str]:
         """A small object and its etag; raises `FileNotFoundError`."""
@@ -38,6 +43,9 @@ class Backend(Protocol):
     def hash(self, name: str, size: int) -> str:
         """Hex sha256 of the stored bytes, read anew; raises `FileNotFoundError`."""
 
+    def damage(self, prefix: str, files: tuple[FileEntry, ...]) -> str | None:
+        """Which of the files of a prefix has other bytes on this machine than its entry says, None if none has."""
+
     def ages(self, prefix: str) -> dict[str, float]:
         """All names under a prefix, with the seconds since each was written."""
 
@@ -45,7 +53,8 @@ class Backend(Protocol):
         """Take the files out of a local folder and keep them durably under a prefix, checksums verified."""
 
     def fetch(self, prefix: str, files: tuple[FileEntry, ...]) -> Path:
-        """A local folder with these files of a prefix, sizes and checksums verified if they were copied."""
+        """A local folder with these files of a prefix; raises `ArtifactError` if any has other bytes than its entry
+        says."""
 
     def remove(self, prefix: str) -> None:
         """Remove everything under a prefix; the manifest, if there is one, first."""
@@ -105,6 +114,14 @@ class Store:
                 return Miss(f"{file.path} has {size} bytes, not {file.size}", broken=True)
         return manifest
 
+    def check(self, step: str, key: str) -> Manifest | Miss:
+        """As `look`, and what of it is on this machine has the bytes that the manifest names."""
+        found = self.look(step, key)
+        if isinstance(found, Miss):
+            return found
+        wrong = self.backend.damage(f"{step}/{key}/{found.attempt}/", found.files)
+        return Miss(wrong, broken=True) if wrong else found
+
     def listing(self, step: str) -> Listing:
         """Everything that is kept of a step, by one look at the backend."""
         return self.backend.names(f"{step}/")
@@ -146,7 +163,7 @@ class Store:
         `manifest` comes without files, digest and attempt. A broken manifest in the way is replaced; a whole one is
         replaced only if it is `over`.
         """
-        files = tuple(sorted(_entries(work)))
+        files = tuple(sorted(_entries(work, self.backend.hashes)))
         attempt = uuid.uuid4().hex[:12]
         manifest = replace(manifest, files=files, digest=digest_of(files), attempt=attempt)
         folder = f"{manifest.step}/{manifest.key}/"
@@ -154,7 +171,7 @@ class Store:
         while True:
             etag = self._etag(f"{folder}manifest.json")
             if etag is not None:
-                found = self.look(manifest.step, manifest.key)
+                found = self.check(manifest.step, manifest.key)
                 if isinstance(found, Manifest) and found.attempt == attempt:
                     return manifest
                 if isinstance(found, Manifest) and (over is None or found.attempt != over.attempt):
@@ -177,7 +194,10 @@ class Store:
         return Artifact.of(manifest, self.local(manifest))
 
     def local(self, manifest: Manifest) -> Path:
-        """The local folder with the files of an artifact; on S3 they are brought here and verified."""
+        """The local folder with the files of an artifact, verified; on S3 they are brought here.
+
+        Raises `ArtifactError` if any has other bytes than when it was made.
+        """
         return self.backend.fetch(f"{manifest.step}/{manifest.key}/{manifest.attempt}/", manifest.files)
 
     def verify(self, manifest: Manifest) -> list[str]:
@@ -290,12 +310,15 @@ def _ref_name(name: str) -> str:
     return f"_refs/{name}.json"
 
 
-def _entries(work: Workdir) -> Iterator[FileEntry]:
+def _entries(work: Workdir, hashes: Hashes) -> Iterator[FileEntry]:
     for top in (work.content, work.aux):
-        for folder, _, names in os.walk(top):
-            for name in names:
+        for folder, folders, names in os.walk(top):
+            for name in [*names, *(name for name in folders if Path(folder, name).is_symlink())]:
                 path = Path(folder, name)
-                yield FileEntry(path.relative_to(work.root).as_posix(), path.stat().st_size, hash_file(path))
+                inner = InnerPath(path.relative_to(work.root).as_posix(), f"the work directory {work.root}")
+                if path.is_symlink():
+                    raise StepError(f"{path} is a link: a step keeps files, not where they are")
+                yield FileEntry(inner, path.stat().st_size, hashes.of(path))
 
 
 def clear(folder: Path) -> None:
@@ -321,4 +344,4 @@ def open_store(conf: StoreConf | None = None) -> Store:
         return Store(S3Backend.from_conf(conf, home()))
     from tasks.core.local import LocalBackend
 
-    return Store(LocalBackend(Path(conf.path).absolute() if conf.path else home() / "store"))
+    return Store(LocalBackend(Path(conf.path).absolute() if conf.path else home() / "store", home()))

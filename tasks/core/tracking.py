@@ -23,6 +23,7 @@ from tasks.core import alive
 from tasks.core.artifact import Artifact, sha256
 from tasks.core.database import prepare, read_json, tracking_uri
 from tasks.core.delivery import PICTURES, ROWS, connect, deliver, end_stale_runs, gone, owner
+from tasks.core.inner_path import InnerPath
 from tasks.core.step import write_atomically
 
 __all__ = ["PICTURES", "Tracked", "Tracking", "datasets_of", "prepare", "tracking_uri"]
@@ -126,7 +127,7 @@ class Tracking:
         """
         tracked.want(status=status, metrics=dict(metrics or {}), ended=time.time())
         if not self._sent(tracked, timeout) and tracked.folder.parent != self._unsent:
-            kept = self._unsent / read_json(tracked.folder / "run.json")["id"]
+            kept = self._unsent / InnerPath(read_json(tracked.folder / "run.json")["id"], f"{tracked.folder}/run.json")
             kept.mkdir(parents=True, exist_ok=True)
             if (tracked.folder / PICTURES).exists():
                 shutil.copytree(tracked.folder / PICTURES, kept / PICTURES, dirs_exist_ok=True)

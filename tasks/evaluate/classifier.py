@@ -18,6 +18,7 @@ from tasks.core.step import Stats, Workdir
 from tasks.evaluate import baseline, output, quality, scoring
 from tasks.evaluate.bootstrap import Floats
 from tasks.models import pooled_classifier as pooled_classifier  # transformers learns to load it
+from tasks.models.model_folder import refuse_foreign
 from tasks.text.encode import Encoder
 
 OF_BASELINES = ("accuracy", "macro_f1", "roc_auc", "accuracy_lo", "accuracy_hi")
@@ -69,8 +70,9 @@ def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval,
     table = known(everything, task)
     if table.is_empty():
         raise DataError(f"the evaluation set holds no document labelled with one of {task['labels']}")
+    refuse_foreign(model)
     network: Any = AutoModelForSequenceClassification.from_pretrained(
-        model, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
     network = network.to(device).eval()
     tokenizer = scoring.load_tokenizer(model)

@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from conf.schema.evaluate import EvaluateRun, WindowConf
 from tasks.core.errors import ConfigError
+from tasks.models.model_folder import refuse_foreign
 
 SAY_EVERY = 3.0
 """Seconds between two lines of progress."""
@@ -40,13 +41,19 @@ def settle(run: EvaluateRun) -> torch.device:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer in a model's folder, from its files alone."""
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    refuse_foreign(folder)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     return tokenizer
 
 
 def load_causal(folder: Path, device: torch.device) -> PreTrainedModel:
     """The causal language model in a folder, in float32, ready to score."""
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    refuse_foreign(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
     loaded: PreTrainedModel = model.to(device).eval()
     return loaded
 

@@ -22,6 +22,7 @@ from tasks.core.warned import told
 from tasks.finetune import export, windows
 from tasks.finetune.training import Collate, Row, settle, train
 from tasks.finetune.windows import IGNORED, Taken, conversations
+from tasks.models.model_folder import refuse_foreign
 from tasks.text.encode import Encoder, Refused
 
 
@@ -197,7 +198,10 @@ def said(taken: Taken, found: Examples, length: int) -> Stats:
 
 def adapt(model: Path, tokenizer: PreTrainedTokenizerFast, conf: ChatConf) -> PeftModel:
     """The pretrained model with fresh adapters on its linear layers, and trainable rows for the special tokens."""
-    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, local_files_only=True)
+    refuse_foreign(model)
+    base = AutoModelForCausalLM.from_pretrained(
+        model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
     tokens: dict[str, Any] = {}
     if conf.lora.train_special_tokens:
         rows = sorted(set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder))

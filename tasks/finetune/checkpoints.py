@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.artifact import hash_file
+from tasks.core.errors import ArtifactError
+from tasks.core.inner_path import InnerPath
 from tasks.core.step import write_atomically
 
 MARKER = "whole.json"
@@ -38,8 +40,8 @@ def is_whole(folder: Path) -> bool:
     """Whether a checkpoint has its marker and exactly the bytes that the marker names."""
     try:
         hashes = json.loads((folder / MARKER).read_text())
-        return bool(hashes) and all(hash_file(folder / name) == digest for name, digest in hashes.items())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return bool(hashes) and all(hash_file(InnerPath(name).below(folder)) == hashes[name] for name in hashes)
+    except (FileNotFoundError, NotADirectoryError, ValueError, ArtifactError):
         return False
 
 

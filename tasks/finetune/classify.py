@@ -24,6 +24,7 @@ from tasks.core.warned import told
 from tasks.finetune import export
 from tasks.finetune.augment import copies
 from tasks.finetune.training import Collate, Loss, Row, settle, train
+from tasks.models.model_folder import refuse_foreign
 from tasks.models.pooled_classifier import PooledClassifier, PooledClassifierConfig
 from tasks.text.encode import Encoder
 
@@ -259,13 +260,16 @@ def build(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> Pr
         "label2id": {name: i for i, name in enumerate(names)},
         "pad_token_id": pad,
     }
+    refuse_foreign(model)
     body: Any
     if conf.pooling == "auto" and not is_causal(model):
         body = AutoModelForSequenceClassification.from_pretrained(
-            model, dtype=torch.float32, local_files_only=True, **labels
+            model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False, **labels
         )
         return cast(PreTrainedModel, body)
-    body = AutoModel.from_pretrained(model, dtype=torch.float32, local_files_only=True)
+    body = AutoModel.from_pretrained(
+        model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
     # where the body was read from is left out: equal models have equal bytes
     about = {name: value for name, value in body.config.to_diff_dict().items() if not name.startswith("_")}
     pooling = "mean" if conf.pooling == "auto" else conf.pooling

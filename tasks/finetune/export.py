@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tasks.core.artifact import canonical
 from tasks.core.errors import ConfigError
+from tasks.models.model_folder import refuse_foreign
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -28,7 +29,10 @@ TOKENIZER_FILES = (
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer in a model's folder, from its files alone."""
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    refuse_foreign(folder)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     return tokenizer
 
 

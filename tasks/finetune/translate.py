@@ -25,6 +25,7 @@ from tasks.finetune import classify
 from tasks.finetune.augment import numbered
 from tasks.finetune.training import settle
 from tasks.finetune.translators import Identity, located, naming
+from tasks.models.model_folder import refuse_foreign
 from tasks.text.encode import Encoder
 
 Draws = Sequence[str]
@@ -171,11 +172,12 @@ class Drawn(LogitsProcessor):
 def _loaded(folder: Path) -> tuple[Any, Any]:
     """Tokenizer and model; raises `ConfigError` for what is none, `HostError` for a package that it needs."""
     try:
-        options = {"local_files_only": True, "trust_remote_code": False}
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        refuse_foreign(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model, found = AutoModelForSeq2SeqLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
-        )
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True,
+        )  # fmt: skip
     except ImportError as error:
         raise HostError(f"{_first(error)}: install it beside fromzero, with pip") from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

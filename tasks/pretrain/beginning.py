@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError, ConfigError
+from tasks.models.model_folder import refuse_foreign
 from tasks.pretrain import model
 
 ASIDE = frozenset(
@@ -46,8 +47,9 @@ def refuse_other_network(network: Any, start: Path, segment: str) -> None:
     """Raise `ConfigError` unless `network` computes what the model in `start` does, given the same weights."""
     from transformers import AutoConfig
 
+    refuse_foreign(start / "model")
     try:
-        before = AutoConfig.from_pretrained(start / "model").to_dict()
+        before = AutoConfig.from_pretrained(start / "model", local_files_only=True, trust_remote_code=False).to_dict()
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{start}/model/config.json cannot be read: {error}") from error
     now = model.stored_as(network).config.to_dict()

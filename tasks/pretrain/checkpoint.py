@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ArtifactError
+from tasks.core.inner_path import InnerPath
 from tasks.core.step import write_atomically
 
 COMPLETE = "COMPLETE.json"
@@ -76,6 +77,8 @@ class RestrictedReader(FileSystemReader):
             metadata = RestrictedUnpickler(file).load()
         if not isinstance(metadata, Metadata):
             raise ArtifactError(f"{self.path}/.metadata holds a {type(metadata).__name__}, not a checkpoint's metadata")
+        for stored in (metadata.storage_data or {}).values():
+            InnerPath(stored.relative_path, f"{self.path}/.metadata").below(Path(self.path))
         metadata.storage_meta = metadata.storage_meta or StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata

@@ -54,16 +54,16 @@ def description(card: str) -> str:
 
 
 def _loading(conf: RegisterConf) -> str:
-    auto = "AutoModelForSequenceClassification" if conf.kind == "classifier" else "AutoModelForCausalLM"
-    own = ", trust_remote_code=True" if conf.kind == "classifier" else ""  # the head's code lies beside the weights
+    alone = """
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder = mlflow.artifacts.download_artifacts("models:/NAME@champion") + "/artifacts/model"
+model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)"""
+    shown = "" if conf.kind == "classifier" else alone.replace("NAME", conf.name)  # a head of ours: MLflow has its code
     return f"""```python
 import mlflow
 model = mlflow.pyfunc.load_model("models:/{conf.name}@champion")
-model.predict(["some text"])
-
-from transformers import {auto}, AutoTokenizer
-folder = mlflow.artifacts.download_artifacts("models:/{conf.name}@champion") + "/artifacts/model"
-model, tokenizer = {auto}.from_pretrained(folder{own}), AutoTokenizer.from_pretrained(folder)
+model.predict(["some text"]){shown}
 ```"""
 
 

@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote
 
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ArtifactError, ConfigError
 from tasks.register import registry
-from tasks.register.lookup import ModelVersion, sizes_in
+from tasks.register.integrity import changed, inside
+from tasks.register.lookup import ModelVersion, folder_at, sizes_in
 
 
 def generate(
@@ -70,15 +70,27 @@ def classify(uri: str, ref: str, texts: Sequence[str]) -> list[dict[str, float]]
 
 @contextmanager
 def weights_folder(uri: str, version: ModelVersion) -> Iterator[Path]:
-    """The local folder for transformers' `from_pretrained`; fetched while inside where it is not on this machine."""
-    inside = version.tags.get("fromzero.load_from", "artifacts/model")
-    if sizes_in(version.location):
-        yield Path(unquote(version.location.removeprefix("file://"))) / inside
+    """The local folder for transformers' `from_pretrained`; fetched while inside where it is not on this machine.
+
+    Raises `ArtifactError` if any file of the version has other bytes than when it was registered, or was added.
+    """
+    with package_folder(uri, version) as folder:
+        if wrong := changed(version, folder):
+            raise ArtifactError(f"{version.name} version {version.version}: {wrong[0]}; run again to register it anew")
+        yield folder / inside(version)
+
+
+@contextmanager
+def package_folder(uri: str, version: ModelVersion) -> Iterator[Path]:
+    """The local folder with all files of a version, as they are."""
+    folder = folder_at(version.location)
+    if folder is not None and sizes_in(version.location):
+        yield folder
         return
     from mlflow.artifacts import download_artifacts
 
     from tasks.register.writing import mlflow_at
 
-    with mlflow_at(uri), tempfile.TemporaryDirectory(prefix="fromzero-model-") as folder:
+    with mlflow_at(uri), tempfile.TemporaryDirectory(prefix="fromzero-model-") as temporary:
         source = f"models:/{version.name}/{version.version}"
-        yield Path(download_artifacts(source, dst_path=folder, tracking_uri=uri, registry_uri=uri)) / inside
+        yield Path(download_artifacts(source, dst_path=temporary, tracking_uri=uri, registry_uri=uri))

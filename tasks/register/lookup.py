@@ -61,6 +61,9 @@ class Source(Protocol):
     def sizes(self, location: str) -> dict[str, int] | None:
         """Sizes of the files in a location by relative path; None if that cannot be told from here."""
 
+    def place(self, location: str) -> str:
+        """The folder, or the URI, of a location's files."""
+
 
 def source(uri: str) -> Source:
     """The registry behind a tracking URI."""
@@ -97,6 +100,9 @@ class Database:
 
     def sizes(self, location: str) -> dict[str, int] | None:
         return sizes_in(location)
+
+    def place(self, location: str) -> str:
+        return location
 
     def _rows(self, query: str, name: str | None = None) -> list[Any]:
         from sqlalchemy import text
@@ -153,10 +159,14 @@ class Server:
         ]  # fmt: skip
         return sorted(made, key=lambda version: version.version)
 
+    def place(self, location: str) -> str:
+        if not location.startswith("models:/"):
+            return location
+        found = self._get(f"{API}/logged-models/{location.removeprefix('models:/')}", {})
+        return str(found["model"]["info"]["artifact_uri"]) if found else ""
+
     def sizes(self, location: str) -> dict[str, int] | None:
-        if location.startswith("models:/"):
-            found = self._get(f"{API}/logged-models/{location.removeprefix('models:/')}", {})
-            location = found["model"]["info"]["artifact_uri"] if found else ""
+        location = self.place(location)
         if not location.startswith("mlflow-artifacts:"):
             return sizes_in(location)
         return self._listing(urllib.parse.urlsplit(location).path.strip("/"), "")
@@ -202,11 +212,20 @@ def _credentials() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
+def folder_at(location: str) -> Path | None:
+    """The local folder that a location names; None if it is not on this machine."""
+    if not location or re.match(r"(?!file:)[a-z][a-z0-9+.-]+:", location):
+        return None
+    return Path(urllib.parse.unquote(location.removeprefix("file://")))
+
+
 def sizes_in(location: str) -> dict[str, int] | None:
     """Sizes of the files below a local folder (empty if it is gone); None if the location is not on this machine."""
     if not location:
         return {}
-    if re.match(r"(?!file:)[a-z][a-z0-9+.-]+:", location):
-        return None
-    folder = Path(urllib.parse.unquote(location.removeprefix("file://")))
-    return {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    folder = folder_at(location)
+    return (
+        None
+        if folder is None
+        else {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    )

@@ -12,9 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.core.artifact import hash_file
 from tasks.core.delivery import experiment_of, living
+from tasks.core.errors import ArtifactError
+from tasks.models import model_folder
 from tasks.register.context import run_context
-from tasks.register.lookup import sizes_in
+from tasks.register.integrity import CARD, FILES, LOAD_FROM
 from tasks.register.writing import client_for
 from tasks.text import encode
 
@@ -22,12 +25,13 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 CODE = Path(__file__).with_name("pyfunc.py")
-ENCODE, IMPORTED = Path(encode.__file__), "from tasks.text.encode import Encoder\n"
-"""The one file of this project that the code of a registered model imports, and the line that does."""
+IMPORTED = {
+    "from tasks.models.model_folder import refuse_foreign\n": Path(model_folder.__file__),
+    "from tasks.text.encode import Encoder\n": Path(encode.__file__),
+}
+"""The files of this project that the code of a registered model imports, by the line that does."""
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "pandas", "numpy")
 EXAMPLE = ["The function returns"]
-LOAD_FROM = "artifacts/model"
-"""Where, inside a registered model, the folder for transformers' `from_pretrained` is."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Package:
     name: str
     kind: str
     weights: Path
+    sums: Mapping[str, str]
+    """The hash of each file in `weights`."""
     card: str
     description: str
     tags: Mapping[str, str]
@@ -53,8 +59,9 @@ def register(uri: str, package: Package) -> int:
     with tempfile.TemporaryDirectory(prefix="fromzero-register-") as temporary:
         folder = Path(temporary, "package")
         _save(package, folder, logged.model_id, Path(temporary, "model"))
+        files = _files(folder)
+        _refuse_others(package, files)
         client.log_model_artifacts(logged.model_id, str(folder))
-        sizes = sizes_in(str(folder))
     client.finalize_logged_model(logged.model_id, "READY")
     if run is not None:
         from mlflow.entities import LoggedModelOutput
@@ -66,7 +73,7 @@ def register(uri: str, package: Package) -> int:
         package.name,
         f"models:/{logged.model_id}",
         run_id=run,
-        tags={**package.tags, "fromzero.files": json.dumps(sizes, sort_keys=True), "fromzero.kind": package.kind},
+        tags={**package.tags, FILES: json.dumps(files, sort_keys=True), "fromzero.kind": package.kind},
         description=package.description,
         model_id=logged.model_id,
     )
@@ -78,8 +85,9 @@ def _save(package: Package, folder: Path, model_id: str, staged: Path) -> None:
     from mlflow.models import Model
 
     shutil.copytree(package.weights, staged, copy_function=_link)
-    (staged / "README.md").unlink(missing_ok=True)
-    (staged / "README.md").write_text(package.card, encoding="utf-8")
+    (staged / CARD).unlink(missing_ok=True)
+    (staged / CARD).write_text(package.card, encoding="utf-8")
+    sums = {**package.sums, CARD: hash_file(staged / CARD)}
     code = staged.with_name(CODE.name)
     code.write_text(standing_alone(), encoding="utf-8")
     mlflow.pyfunc.save_model(
@@ -87,20 +95,39 @@ def _save(package: Package, folder: Path, model_id: str, staged: Path) -> None:
         mlflow_model=Model(model_id=model_id),
         python_model=str(code),
         artifacts={"model": str(staged)},
-        model_config={"kind": package.kind},
+        model_config={"kind": package.kind, "files": sums},
         signature=_signature(package.kind),
         input_example=EXAMPLE,
         pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
     )
-    shutil.copyfile(staged / "README.md", folder / "README.md")
+    shutil.copyfile(staged / CARD, folder / CARD)
+
+
+def _files(folder: Path) -> dict[str, tuple[int, str]]:
+    """Size and hash of each file in a folder."""
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: (path.stat().st_size, hash_file(path)) for name, path in paths.items()}
+
+
+def _refuse_others(package: Package, files: Mapping[str, tuple[int, str]]) -> None:
+    """Raise `ArtifactError` unless the weights that are about to be registered are those of the artifact."""
+    for name, digest in package.sums.items():
+        if name != CARD and files.get(f"{LOAD_FROM}/{name}", (0, ""))[1] != digest:
+            raise ArtifactError(
+                f"{package.weights / name} has other bytes than when it was made: {package.name} is not registered; "
+                "run again, it is made anew"
+            )
 
 
 def standing_alone() -> str:
     """The code of a registered model in one file: a model has to load where this project is not installed, or another
     version of it, or where somebody's own module has the name of one of its own."""
-    code, encoding = (path.read_text(encoding="utf-8") for path in (CODE, ENCODE))
-    assert code.count(IMPORTED) == 1 and "tasks." not in code.replace(IMPORTED, "") + encoding
-    return code.replace(IMPORTED, encoding.replace("from __future__ import annotations\n", ""))
+    code = CODE.read_text(encoding="utf-8")
+    for line, file in IMPORTED.items():
+        assert code.count(line) == 1
+        code = code.replace(line, file.read_text(encoding="utf-8").replace("from __future__ import annotations\n", ""))
+    assert "tasks." not in code
+    return code
 
 
 def _link(source: str, target: str) -> Any:

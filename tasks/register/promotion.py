@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError, ConfigError, Refused, Transient
 from tasks.register import approval, journal, registry, weights
 from tasks.register.examine import identity, what_was_done
+from tasks.register.generate import weights_folder
 from tasks.register.journal import Champion, Entry, Refs
 from tasks.register.lookup import ModelVersion
 from tasks.register.writing import client_for, held
@@ -79,6 +81,7 @@ def promote_accepted(
     rolled these weights back, or if the person said no or nothing.
     """
     name = registered["name"]
+    decision = replace(decision, stats=decision.read_json("decision.json"))  # what its digest covers
     with held(refs, journal.ref_name(name), uri):
         entries, found = _settled(refs, uri, name)
         target = registry.resolve(uri, f"{name}@{registered['version']}")
@@ -260,6 +263,8 @@ def _move(refs: Refs, uri: str, target: ModelVersion, *, action: str, reason: st
     name, present = target.name, registry.with_alias(uri, target.name, registry.CHAMPION)
     if wrong := registry.damage(uri, target):
         raise ArtifactError(f"{name} version {target.version}: {wrong[0]}")
+    with weights_folder(uri, target):  # where its files are elsewhere, only their bytes tell whether they are the same
+        pass
     if present is not None and present.version == target.version:
         return {"name": name, "to": target.version, "from": present.version, "moved": False}
     moved = {"from": present.version if present else None, "from_digest": present.digest if present else None}

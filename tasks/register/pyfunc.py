@@ -1,22 +1,24 @@
 """The code inside a registered model: stands alone, so that a model loads wherever MLflow and transformers are.
 
-Models from code: this file, with that of the one import from here in the import's place, is copied into the model, and
+Models from code: this file, with those of its imports from here in the imports' place, is copied into the model, and
 MLflow runs it. Input is a list of texts, or a DataFrame with a
 column `text` or `prompt`. A language model gives back its continuations, a classifier labels with probabilities.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+from tasks.models.model_folder import refuse_foreign
 from tasks.text.encode import Encoder
 
 
@@ -94,14 +96,26 @@ def load(folder: Path, kind: str) -> tuple[Any, Encoder]:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.utils import logging
 
+    refuse_foreign(folder)
     quiet: Any = logging.disable_progress_bar
     quiet()
     for network in folder.glob("*_classifier.py"):  # the code of a head that transformers does not have
-        found: Any = importlib.util.spec_from_file_location(network.stem, network)
-        found.loader.exec_module(importlib.util.module_from_spec(found))
+        module = ModuleType(network.stem)  # not through import, which would take what lies in __pycache__ for it
+        exec(compile(network.read_bytes(), str(network), "exec"), module.__dict__)
     auto: Any = AutoModelForSequenceClassification if kind == "classifier" else AutoModelForCausalLM
-    model = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    model = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
     return model.eval(), Encoder.load(folder)
+
+
+def refuse_changed(folder: Path, sums: dict[str, str]) -> None:
+    """Raise `ValueError` unless a folder holds exactly the files (by path, with their sha256) that were registered."""
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    if wrong := sums.keys() ^ {name for name in there if "__pycache__/" not in name}:
+        raise ValueError(f"{folder / min(wrong)} was added or is missing: register the model anew")
+    for name, digest in sums.items():
+        with (folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise ValueError(f"{folder / name} has other bytes than when it was registered: register it anew")
 
 
 class Model(PythonModel):
@@ -112,6 +126,7 @@ class Model(PythonModel):
     def load_context(self, context: Any) -> None:
         """Load the folder that was registered, and its task.json if it has one."""
         folder = Path(context.artifacts["model"])
+        refuse_changed(folder, context.model_config["files"])
         self.kind = str(context.model_config["kind"])
         self.model, self.encoder = load(folder, self.kind)
         task = folder / "task.json"

@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from tasks.core.errors import ArtifactError, ConfigError
-from tasks.register.lookup import ModelVersion, source
+from tasks.register.integrity import changed, registered_files
+from tasks.register.lookup import ModelVersion, folder_at, source
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
@@ -25,20 +26,23 @@ def versions(uri: str, name: str) -> list[ModelVersion]:
 def damage(uri: str, version: ModelVersion) -> list[str]:
     """What is wrong with a version's files, empty if they are whole.
 
-    Every file is looked at, by size, in a local folder or through MLflow's server; storage that neither reaches (a
-    bucket) counts as whole.
+    Every file is looked at: in a local folder to the last byte, through MLflow's server by its size; storage that
+    neither reaches (a bucket) counts as whole. What is fetched is looked at to the last byte then.
     """
     if not version.location:
         return ["its files were deleted in MLflow"]
-    sizes = source(uri).sizes(version.location)
+    looked = source(uri)
+    sizes = looked.sizes(version.location)
     if sizes is None:
         return []
-    expected = version.read_tag("fromzero.files", dict) or {"MLmodel": sizes.get("MLmodel", -1)}
-    return [
+    known = {path: file.size for path, file in registered_files(version).items()}
+    wrong = [
         f"{path} is missing" if path not in sizes else f"{path} has {sizes[path]} bytes, not {size}"
-        for path, size in sorted(expected.items())
+        for path, size in sorted((known or {"MLmodel": sizes.get("MLmodel", -1)}).items())
         if sizes.get(path) != size
     ]
+    folder = folder_at(looked.place(version.location))
+    return wrong or (changed(version, folder) if folder is not None else [])
 
 
 def find(uri: str, name: str, weights_digest: str) -> ModelVersion | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from conf.schema.release import RegisterConf
@@ -73,6 +73,7 @@ def register_model(
     from tasks.core.store import open_store
     from tasks.register import card, packing, registry
     from tasks.register.context import run_context
+    from tasks.register.integrity import LOAD_FROM
     from tasks.register.sources import count_sources
     from tasks.register.writing import client_for, held
 
@@ -93,14 +94,14 @@ def register_model(
         "fromzero.mlflow_run": run.mlflow_run,
         **{f"fromzero.{where}_page": page for where, page in run.pages.items()},
         "fromzero.commit": run.git.get("commit"),
-        "fromzero.load_from": packing.LOAD_FROM,
+        "fromzero.load_from": LOAD_FROM,
         "fromzero.part": model.part_name,
     }
     known = {key: str(value) for key, value in tags.items() if value is not None}
     with held(store, f"register/{conf.name}", uri):
         found = registry.find(uri, conf.name, model.digest)
         package = packing.Package(
-            conf.name, conf.kind, model.path, text, card.description(text), known, run.mlflow_run
+            conf.name, conf.kind, model.path, model.sums(), text, card.description(text), known, run.mlflow_run
         )  # fmt: skip
         if found is None:
             return _registered(conf, packing.register(uri, package), model.digest)
@@ -221,6 +222,20 @@ def artifacts_of_models() -> list[str]:
     tags = [version.tags for name in registry.names(_uri()) for version in registry.versions(_uri(), name)]
     kinds = ("fromzero.artifact", "fromzero.evaluation", "fromzero.decision")
     return sorted({known[kind] for known in tags for kind in kinds if kind in known})
+
+
+def damaged() -> Iterator[tuple[str, list[str]]]:
+    """NAME@VERSION of every registered version, and what of its files is not as registered: every byte is read."""
+    from tasks.register import registry
+    from tasks.register.generate import package_folder
+    from tasks.register.integrity import changed
+
+    for version in (one for name in registry.names(_uri()) for one in registry.versions(_uri(), name)):
+        wrong = registry.damage(_uri(), version)
+        if not wrong:
+            with package_folder(_uri(), version) as folder:
+                wrong = changed(version, folder, anew=True)
+        yield f"{version.name}@{version.version}", wrong
 
 
 def registered() -> list[dict[str, Any]]:

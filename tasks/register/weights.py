@@ -9,8 +9,10 @@ from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact, Manifest
 from tasks.core.errors import ArtifactError
+from tasks.core.store import clear
 from tasks.register import registry
 from tasks.register.generate import weights_folder
+from tasks.register.integrity import changed, inside
 from tasks.register.lookup import ModelVersion, sizes_in
 
 
@@ -74,7 +76,8 @@ def _show(uri: str, version: ModelVersion, place: Path) -> None:
         with weights_folder(uri, version) as folder:
             fresh.symlink_to(folder)
         fresh.replace(place)
-    elif not place.exists():
+    elif not place.exists() or changed(version, place, inside(version)):
+        clear(place)
         with weights_folder(uri, version) as folder:
             shutil.copytree(folder, fresh)
         fresh.rename(place)

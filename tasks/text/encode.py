@@ -53,7 +53,7 @@ class Encoder:
         """Of the tokenizer in a model's folder, from its files alone."""
         from transformers import PreTrainedTokenizerFast
 
-        return cls(PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True))
+        return cls(PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
 
     @classmethod
     def of_file(cls, path: Path | str) -> Encoder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,10 +91,8 @@ def altered(store: Store) -> None:
     """Make the trained artifact look as if other code had made it."""
     manifest = next(store.manifests("train"))
     name = f"train/{manifest.key}/manifest.json"
-    data, etag = store.backend.read(name)
-    value = json.loads(data)
-    value["made_by"]["code"] = {"tests.toy": "0000"}
-    store.backend.write(name, json.dumps(value).encode(), etag)
+    changed = replace(manifest, made_by={**manifest.made_by, "code": {"tests.toy": "0000"}})
+    store.backend.write(name, changed.to_json(), store.backend.read(name)[1])
 
 
 def test_changed_code_of_an_expensive_step_asks_and_adopts_or_runs_again(

@@ -149,6 +149,8 @@ def publish(tmp_path: Path) -> Publish:
         if folder is not None:
             shutil.copytree(folder, target)
         target.mkdir(parents=True, exist_ok=True)
+        if step == "gate":
+            (target / "decision.json").write_text(json.dumps(stats))
         paths = sorted(path for path in root.rglob("*") if path.is_file())
         files = tuple(FileEntry(p.relative_to(root).as_posix(), p.stat().st_size, hash_file(p)) for p in paths)
         whole = Artifact(step, key, digest_of(files), stats, root=root, files=files)

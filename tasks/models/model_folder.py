@@ -1,0 +1,50 @@
+"""Folders with models, as transformers writes them: from wherever one comes, nothing in it is run, or leads out of it.
+
+This file is also code of registered models: it imports nothing of its own project.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+OWN_HEAD = "pooled_classifier"
+"""The model_type of the one network of ours that transformers does not have; its code is part of this project."""
+CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "generation_config.json")
+ADAPTER = "adapter_config.json"
+
+
+class ForeignModel(ValueError):
+    """A model's folder that would run code, or read files, of its maker's choice."""
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise `ForeignModel` if loading what lies in a folder would run code of it, or read weights from outside of it.
+
+    transformers would ask whether to run code, look for an adapter's base where the adapter says, and open the files
+    that an index of weights names wherever they are.
+    """
+    for name in CONFIGS:
+        held = _read(folder / name)
+        if "auto_map" in held and not (name == CONFIGS[0] and held.get("model_type") == OWN_HEAD):
+            raise ForeignModel(
+                f"{folder / name} wants to run code of its own (auto_map), which is never done: use a model of an "
+                "architecture that transformers has"
+            )
+    if (folder / ADAPTER).exists():
+        raise ForeignModel(f"{folder / ADAPTER}: an adapter names its base by itself: merge it into its model first")
+    for index in folder.glob("*.index.json"):
+        named = _read(index).get("weight_map", {})
+        for file in set(map(str, named.values())) if isinstance(named, dict) else ():
+            if file in ("", ".", "..") or any(letter in "/\\" or letter < " " for letter in file):
+                raise ForeignModel(f"{index} names {file!r}, which is no file beside it: write the model anew")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object; empty for what is none, of which transformers says more."""
+    try:
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
