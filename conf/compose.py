@@ -116,6 +116,7 @@ def _compose(base: str, groups: list[str], own: dict[str, Any], overrides: tuple
                 given = hydra_compose(overrides=values)
                 with open_dict(plain):
                     plain.merge_with(given)
+        _refuse_resolvers(OmegaConf.to_container(plain, resolve=False))
         return _without_stand_ins(OmegaConf.to_container(plain, resolve=True))
     except OverrideParseException as error:
         raise ConfigError(
@@ -130,6 +131,38 @@ def _compose(base: str, groups: list[str], own: dict[str, Any], overrides: tuple
         elif found := UNMERGED.fullmatch(said):
             said = _one_by_one(found[1], overrides) or said
         raise ConfigError(said) from error
+
+
+def _refuse_resolvers(values: Any, path: str = "") -> None:
+    """Raise `ConfigError` for a value that is asked of anything but other options (`${name}`): a recipe comes from
+    anywhere, and would take what the environment holds wherever it likes."""
+    if isinstance(values, (dict, list)):
+        for name, value in values.items() if isinstance(values, dict) else enumerate(values):
+            _refuse_resolvers(value, f"{path}.{name}".lstrip("."))
+    elif isinstance(values, str) and "${" in values and (asked := _resolver_in(values)):
+        raise ConfigError(
+            f"{path}: {asked} is not resolved in a recipe, which takes nothing from the environment and runs nothing: "
+            "write the value itself, ${a.b} for that of option a.b, or, for a secret, the name of its variable in the "
+            "option that ends in _env"
+        )
+
+
+def _resolver_in(text: str) -> str | None:
+    """The first `${name:…}` in a text, however deep; a text that is none of OmegaConf's has none."""
+    from omegaconf.errors import GrammarParseError
+    from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
+    from omegaconf.grammar_parser import parse
+
+    try:
+        waiting = [parse(text)]
+    except GrammarParseError:
+        return None
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, OmegaConfGrammarParser.InterpolationResolverContext):
+            return str(node.getText())
+        waiting += list(getattr(node, "children", None) or ())
+    return None
 
 
 def _one_by_one(name: str, overrides: tuple[str, ...]) -> str | None:
@@ -251,7 +284,7 @@ def _giving(path: str, overrides: tuple[str, ...]) -> str | None:
     for override in reversed(overrides):
         name, equals, _ = override.lstrip("+").partition("=")
         if equals and name not in GROUPS and f"{path}.".startswith(f"{name}."):
-            return override
+            return f"{name}=…" if name.endswith("_env") else override
     return None
 
 
@@ -268,8 +301,9 @@ def _without_tags(loc: tuple[Any, ...]) -> Iterator[Any]:
 
 def _in_full(said: str, path: str, model: type[BaseModel]) -> str:
     """A message about the options at `path` with each NAME= of its advice as the command takes it, path and all."""
-    begin, colon, advice = said.rpartition(": ")
-    return begin + colon + GIVEN.sub(lambda found: _below(path, found[0], model), advice)
+    told, shown, given = said.partition(" (given: ")
+    begin, colon, advice = told.rpartition(": ")
+    return begin + colon + GIVEN.sub(lambda found: _below(path, found[0], model), advice) + shown + given
 
 
 def _below(path: str, name: str, model: type[BaseModel]) -> str:
@@ -295,11 +329,15 @@ def _said(path: str, problem: Any) -> str:
         return f"{path} is a list: give {_as_list(path, given)}"
     if kind == "missing":
         return f"{path} is missing: give {path}=…"
+    if kind == "string_pattern_mismatch" and path.endswith("_env"):  # perhaps the secret itself
+        return (
+            f"{path}: what is given is no name of an environment variable: export the secret under one, and name that"
+        )
     if kind == "string_pattern_mismatch":
         return (
             f"{path}: {given!r} holds characters that it may not, or is too long (it must match {context['pattern']})"
         )
-    shown = f" (given: {given!r})" if not isinstance(given, dict) else ""
+    shown = f" (given: {given!r})" if not isinstance(given, dict) and not path.endswith("_env") else ""
     return f"{path}: {problem['msg'].removeprefix('Value error, ')}{shown}"
 
 

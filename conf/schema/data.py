@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import codecs
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from conf.schema.base import Conf
+from tasks.core.urls import bare, secrets_in
 
 WHERE = (
-    "distributions", "paths", "urls", "dataset", "config", "split", "revision", "url", "password_env", "entry_rows",
+    "distributions", "paths", "urls", "urls_env", "dataset", "config", "split", "revision", "url", "password_env",
+    "entry_rows",
 )  # fmt: skip
 """Options that say which entries there are; what of them shapes a document is in the entries themselves."""
 AUTO = "auto"
 """The encoding that stands for: whichever a file is in."""
+
+
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""The name of an environment variable that holds a secret."""
+
+
+def refuse_secrets(urls: tuple[str, ...]) -> None:
+    """Raise `ValueError` for a URL that would store, with the recipe, what lets its holder in."""
+    for url in urls:
+        if url.startswith(("http://", "https://")) and (found := secrets_in(url)):
+            raise ValueError(
+                f"{bare(url)} holds a secret ({', '.join(found)}): put the URL into an environment variable, and name "
+                "that in urls_env of a source of kind http"
+            )
 
 
 class Source(Conf):
@@ -119,9 +134,24 @@ class HttpSource(ReadSource):
 
     kind: Literal["http"]
     """Always http."""
-    urls: tuple[str, ...] = Field(min_length=1)
+    urls: tuple[str, ...] = ()
     """URLs, or files of URLs, one on a line; each may end with #sha256= and a checksum. A URL without a file ending is
     a web page."""
+    urls_env: EnvName | None = None
+    """Environment variable with more of them, separated by white space, which may hold a user and password or a
+    signature: these go to their server alone and are stored nowhere."""
+
+    @field_validator("urls")
+    @classmethod
+    def _open_to_all(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        refuse_secrets(urls)
+        return urls
+
+    @model_validator(mode="after")
+    def _some(self) -> HttpSource:
+        if not self.urls and self.urls_env is None:
+            raise ValueError("names nothing: give urls=[https://…], or urls_env=VARIABLE for those with credentials")
+        return self
 
 
 class HubSource(ReadSource):
@@ -155,6 +185,13 @@ class WarcSource(ReadSource):
     """Always warc."""
     paths: tuple[str, ...] = Field(min_length=1)
     """Files, folders, globs (** allowed), s3://bucket/prefix, or https:// URLs."""
+
+    @field_validator("paths")
+    @classmethod
+    def _open_to_all(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        refuse_secrets(paths)
+        return paths
+
     records: WebRecords = WebRecords()
     """Which records are taken."""
 
@@ -166,7 +203,7 @@ class SqlSource(RowSource):
     """Always sql."""
     url: str
     """SQLAlchemy's DRIVER://USER@HOST/DATABASE, without a password; postgresql+asyncpg and sqlite are installed."""
-    password_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    password_env: EnvName | None = None
     """Environment variable that holds the password; None for none. It is stored nowhere."""
     query: str = Field(min_length=1)
     """A SELECT that gives the columns of key, text, label and messages; it may join and filter."""
@@ -181,10 +218,9 @@ class SqlSource(RowSource):
     @field_validator("url")
     @classmethod
     def _without_secrets(cls, url: str) -> str:
-        parts = urlsplit(url)
         if "://" not in url:
             raise ValueError("is no database URL: write DRIVER://USER@HOST/DATABASE, or sqlite:///PATH")
-        if ":" in parts.netloc.rpartition("@")[0] or "password" in parts.query.lower():
+        if [name for name in secrets_in(url) if name != "user"]:
             raise ValueError("holds a password: leave it out, and name the environment variable in password_env")
         return url
 

@@ -14,6 +14,7 @@ from tasks.collect import endings
 from tasks.collect.charsets import Charset
 from tasks.core.errors import DataError
 from tasks.core.figures import plural
+from tasks.core.urls import bare
 from tasks.core.warned import told
 
 GROUP_BYTES, GROUP_ROWS = 8_000_000, 10_000
@@ -76,6 +77,7 @@ class Documents:
 
         `where` is the file and the position in it that a note names; without it a note names the uri.
         """
+        uri = bare(uri)
         wrong = _unfit_column(text, uri, label, messages)
         if wrong or not text.strip():
             self.counts["empty"] += not wrong
@@ -98,6 +100,7 @@ class Documents:
 
         `option` is what of the source may let it in.
         """
+        file, reason = bare(file), bare(reason)
         if not readable:
             self.counts["unreadable"] += 1
             self._note("rows", file, f"{file}, {position}: {reason}", option)
@@ -106,6 +109,7 @@ class Documents:
 
     def leave_out(self, file: str, reason: str) -> None:
         """Keep a note of a file that cannot be read on; the documents before that stay."""
+        file, reason = bare(file), bare(reason)
         self._note("files", file, reason, "")
         with self._unreadable.open("a", encoding="utf-8", errors="backslashreplace") as notes:
             notes.write(json.dumps({"file": file, "position": "file", "reason": reason}, ensure_ascii=False) + "\n")

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from conf.schema.data import AUTO, HubSource, ReadSource, WarcSource, WebRecords
+from conf.schema.data import AUTO, HttpSource, HubSource, ReadSource, WarcSource, WebRecords
 from tasks.collect import (
     bucket,
     charsets,
@@ -108,7 +108,7 @@ def charset_of(path: Path, form: str, compression: str, name: str) -> Charset:
 def _local_copy(entry: dict[str, Any], conf: ReadSource, scratch: Path) -> Iterator[Path]:
     uri = entry["uri"]
     if uri.startswith(("http://", "https://")):
-        copy = http.download(entry, scratch)
+        copy = http.download(entry, scratch, conf.urls_env if isinstance(conf, HttpSource) else None)
         yield copy
         copy.unlink()
         return

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urldefrag, urlsplit
+from urllib.parse import unquote, urldefrag, urlsplit
 
 from tasks.collect import endings
 from tasks.core.errors import ConfigError, DataError, Transient
+from tasks.core.urls import Url, secrets_in
 
 CHUNK = 1 << 20
 CHECKSUM = re.compile(r"sha256=([0-9a-f]{64})")
@@ -22,28 +26,31 @@ LATER = (429, 500, 502, 503, 504)
 ATTEMPTS = 6
 
 
-def entries(source: str, urls: Iterable[str]) -> list[dict[str, Any]]:
+def entries(source: str, urls: Iterable[str], variable: str | None = None) -> list[dict[str, Any]]:
     """What the URLs hold now, each once: its size, and as its stamp the checksum, ETag or date that the server gives.
 
-    What is no URL is a file of URLs, one on a line. Raises `ConfigError` for what is neither, or has an ending that
-    is not known, and what `answered` raises.
+    What is no URL is a file of URLs, one on a line. Those in the environment `variable` may hold secrets, of which no
+    entry tells. Raises `ConfigError` for what is neither, or has an ending that is not known, and what `answered`
+    raises.
     """
     found: dict[str, dict[str, Any]] = {}
     try:
-        for url, digest in _listed(urls):
-            if url not in found:
-                found[url] = _entry(url, digest)
+        for url, digest in [*_listed(urls), *_of_environment(variable)]:
+            if str(url) not in found:
+                found[str(url)] = _entry(url, digest)
     except (ConfigError, DataError) as error:
         raise type(error)(f"{error} (data.sources.{source}.urls)") from error
     return list(found.values())
 
 
-def download(entry: dict[str, Any], scratch: Path) -> Path:
+def download(entry: dict[str, Any], scratch: Path, variable: str | None = None) -> Path:
     """The file at an entry's URL, in the scratch folder: an attempt that broke off is gone on with.
 
-    Raises `DataError` if it is not what was listed, `Transient` if the answer broke off.
+    The whole URL of one that was listed in the environment `variable` is there. Raises `DataError` if it is not what
+    was listed, `Transient` if the answer broke off.
     """
-    url, stamp = str(entry["uri"]), str(entry["stamp"])
+    whole_urls = {str(url): url for url, _ in _of_environment(variable)}
+    url, stamp = whole_urls.get(entry["uri"], Url(entry["uri"])), str(entry["stamp"])
     folder = scratch / "http" / hashlib.sha256(f"{url} {stamp}".encode()).hexdigest()[:16]
     part, whole = folder / "part", folder / "whole"
     if whole.is_file():
@@ -57,7 +64,7 @@ def download(entry: dict[str, Any], scratch: Path) -> Path:
     return whole
 
 
-def _go_on(url: str, entry: dict[str, Any], part: Path, have: int) -> None:
+def _go_on(url: Url, entry: dict[str, Any], part: Path, have: int) -> None:
     headers = {"Range": f"bytes={have}-", "If-Range": entry["etag"]} if have and entry["etag"] else {}
     with answered("GET", url, headers, preload_content=False) as answer:
         if _stamp(answer.headers, entry["sha256"]) != entry["stamp"]:
@@ -68,7 +75,7 @@ def _go_on(url: str, entry: dict[str, Any], part: Path, have: int) -> None:
 
 
 @contextmanager
-def answered(method: str, url: str, headers: dict[str, str] | None = None, **options: Any) -> Iterator[Any]:
+def answered(method: str, url: Url, headers: dict[str, str] | None = None, **options: Any) -> Iterator[Any]:
     """A server's answer, asked again while it is busy.
 
     Raises `DataError` for a page that is not there, `ConfigError` for one that is refused, else `Transient`.
@@ -76,7 +83,9 @@ def answered(method: str, url: str, headers: dict[str, str] | None = None, **opt
     from urllib3 import exceptions
 
     try:
-        answer = _pool().request(method, url, headers=headers, **options)
+        address, user = _with_user(url)
+        sent = {**_pool().headers, **user, **(headers or {})}
+        answer = _pool().request(method, address, headers=sent, **options)
         try:
             if answer.status >= 400:
                 raise _refusal(url, answer.status)
@@ -84,47 +93,78 @@ def answered(method: str, url: str, headers: dict[str, str] | None = None, **opt
         finally:
             answer.release_conn()
     except exceptions.LocationValueError as error:
-        raise ConfigError(f"{url} is no URL ({error}): write https://HOST/PATH") from error
+        raise ConfigError(f"{url} is no URL ({error}): write https://HOST/PATH") from None  # a chain shows all of it
     except exceptions.HTTPError as error:
-        raise Transient(f"{url}: {error}") from error
+        raise Transient(f"{url}: {error}") from None
 
 
-def _listed(urls: Iterable[str]) -> Iterator[tuple[str, str | None]]:
-    """(URL, sha256 or None) of each, those in files too."""
+def _with_user(url: Url) -> tuple[str, dict[str, str]]:
+    """A URL without user and password, and the header that says them."""
+    parts = urlsplit(url.secret)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url.secret, {}
+    pair = base64.b64encode(unquote(user).encode()).decode()
+    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {pair}"}
+
+
+def _of_environment(variable: str | None) -> list[tuple[Url, str | None]]:
+    """The URLs in an environment variable; raises `ConfigError` naming it, never what it holds."""
+    if variable is None:
+        return []
+    given = os.environ.get(variable, "").split()
+    if not given:
+        raise ConfigError(f"urls_env names {variable}, which is not set: export it")
+    found = list(_listed(given, variable))
+    if same := [name for name, times in Counter(str(url) for url, _ in dict.fromkeys(found)).items() if times > 1]:
+        raise ConfigError(f"urls_env: {variable} holds several URLs that differ in their secret alone, as {same[0]}")
+    return found
+
+
+def _listed(urls: Iterable[str], variable: str | None = None) -> Iterator[tuple[Url, str | None]]:
+    """(URL, sha256 or None) of each, those in files too; those of an environment `variable` may hold secrets."""
     for given in urls:
         if urlsplit(given).scheme in ("http", "https"):
-            yield _with_checksum(given, given)
+            yield _with_checksum(given, given, variable)
             continue
         try:
             lines = Path(given).expanduser().read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "is no text"
-            raise ConfigError(f"{given} is neither a URL nor a file of URLs, one on a line ({why})") from error
+            said = f"is neither a URL nor a file of URLs, one on a line ({why})"
+            if variable is not None:  # it may be another secret, whose variable was named by mistake
+                raise ConfigError(f"urls_env: what {variable} holds {said}") from None
+            raise ConfigError(f"{given} {said}") from error
         for number, line in enumerate(lines, 1):
             url = line.strip()
             if url and not url.startswith("#"):
                 if urlsplit(url).scheme not in ("http", "https"):
                     raise ConfigError(f"{given}, line {number}: {url!r} is no URL: it should begin with https://")
-                yield _with_checksum(url, f"{given}, line {number}")
+                yield _with_checksum(url, f"{given}, line {number}", variable)
 
 
-def _with_checksum(url: str, where: str) -> tuple[str, str | None]:
+def _with_checksum(url: str, where: str, variable: str | None) -> tuple[Url, str | None]:
     bare, fragment = urldefrag(url)
+    if variable is None and (found := secrets_in(bare)):
+        raise ConfigError(
+            f"{where}: holds a secret ({', '.join(found)}): put the URL, or the name of the file, into an environment "
+            "variable, and name that in urls_env"
+        )
     digest = CHECKSUM.fullmatch(fragment)
     if fragment.startswith("sha256") and digest is None:
         raise ConfigError(f"{where}: a checksum is written #sha256= and 64 hex digits")
     if not endings.split(bare):
         raise ConfigError(f"{where}: unknown file ending; known are {endings.KNOWN}, or none for a web page")
-    return bare, digest[1] if digest else None
+    return Url(bare), digest[1] if digest else None
 
 
-def _entry(url: str, digest: str | None) -> dict[str, Any]:
+def _entry(url: Url, digest: str | None) -> dict[str, Any]:
     with answered("HEAD", url) as answer:
         headers = answer.headers
     etag = headers.get("ETag", "")
-    parts = urlsplit(url)
+    parts = urlsplit(str(url))
     return {
-        "uri": url,
+        "uri": str(url),
         "name": f"{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else ""),
         "size": int(headers.get("Content-Length", 0)) or 1,  # a server need not say; nobody lists an empty page
         "stamp": _stamp(headers, digest),
@@ -148,7 +188,7 @@ def _check(part: Path, entry: dict[str, Any]) -> None:
         raise DataError(f"{entry['uri']} has the checksum sha256={found}, not the one that was given: mend either")
 
 
-def _refusal(url: str, status: int) -> Exception:
+def _refusal(url: Url, status: int) -> Exception:
     if status in (404, 410):
         return DataError(f"{url} is not there ({status}): take it out, or mend it")
     if status in (401, 403, 407, 451):

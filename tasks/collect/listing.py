@@ -50,7 +50,7 @@ def list_entries(source: str, options: SourceConf, known: Iterable[str] = ()) ->
     elif isinstance(options, ChitchatSource):
         entries = chitchat.entries()
     elif isinstance(options, HttpSource):
-        entries = http.entries(source, options.urls)
+        entries = http.entries(source, options.urls, options.urls_env)
     elif isinstance(options, HubSource):
         entries = hub.entries(source, options)
     elif isinstance(options, SqlSource):

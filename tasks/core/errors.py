@@ -21,11 +21,17 @@ import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from tasks.core.urls import bare
+
 
 class FromzeroError(Exception):
     """Base of every error that a user is meant to read."""
 
     exit_code = 1
+
+    def __init__(self, *args: object) -> None:
+        """Of URLs in a message nothing is kept that lets its holder in."""
+        super().__init__(*(bare(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __str__(self) -> str:
         """Fit to be printed and stored, whatever bytes a file's name holds."""

@@ -26,6 +26,7 @@ from tasks.core.errors import KINDS, ChildKilled, HostError, StepError, from_exc
 from tasks.core.lease import Lease, stopping
 from tasks.core.step import Call, Resources, Workdir, load, write_atomically
 from tasks.core.store import clear
+from tasks.core.urls import bare
 
 GRACE = 25.0
 """Seconds that a child has to save and leave after SIGTERM; under Prefect's own 30."""
@@ -160,11 +161,12 @@ def _stream(child: subprocess.Popen[bytes], say: Callable[[str], None], log: Pat
         log.parent.mkdir(parents=True, exist_ok=True)
         file = log.open("ab")
     for line in child.stdout:
+        text = bare(line.decode(errors="replace"))  # a library may print the URL that it was given
         if file is not None:
             with suppress(OSError):
-                file.write(line)
+                file.write(text.encode())
                 file.flush()
-        say(line.decode(errors="replace").rstrip())
+        say(text.rstrip())
     if file is not None:
         with suppress(OSError):
             file.close()
@@ -257,7 +259,7 @@ def main(job_file: str, pipe: str) -> int:
         status = {"ok": True, "stats": stats}
         data = json.dumps(status, allow_nan=False).encode()
     except Exception as error:
-        known, trace = from_exception(error), traceback.format_exc()
+        known, trace = from_exception(error), bare(traceback.format_exc())
         status = {"ok": False, "kind": type(known).__name__, "message": str(known), "traceback": trace[-20_000:]}
         data = json.dumps(status).encode()
         if isinstance(known, HostError):
