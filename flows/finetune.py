@@ -14,15 +14,16 @@ from tasks.finetune import steps as finetune
 def tune(recipe: Recipe, data: Data, base: Any) -> tuple[Any, Any]:
     """The chat model and the classifier; None for one that the recipe leaves out."""
     chat = classifier = None
+    about = (data.documents, data.tokenizer, recipe.model.positions)
     if recipe.finetune.chat:
         chat = finetune.finetune_chat(base.part("model"), data.documents, conf=recipe.finetune.chat)
-        about = (data.documents, data.tokenizer, recipe.model.positions)
         foresee(finetune.finetune_chat, finetune.foresee_chat, *about, conf=recipe.finetune.chat)
     if recipe.finetune.classify:
         copies = translated(recipe.name, recipe.finetune.classify, data)
         classifier = finetune.finetune_classifier(
             base.part("model"), data.documents, *copies, conf=recipe.finetune.classify
         )
+        foresee(finetune.finetune_classifier, finetune.foresee_classifier, *about, conf=recipe.finetune.classify)
     return chat, classifier
 
 

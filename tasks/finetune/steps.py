@@ -7,7 +7,10 @@ from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Retry, Stats, Workdir, step
 from tasks.finetune.translators import Identity, observe_translators
 
-__all__ = ["finetune_chat", "finetune_classifier", "foresee_chat", "observe_translators", "translate_examples"]
+__all__ = [
+    "finetune_chat", "finetune_classifier", "foresee_chat", "foresee_classifier", "observe_translators",
+    "translate_examples",
+]  # fmt: skip
 
 NEEDS = ("torch", "transformers", "peft", "accelerate", "safetensors", "polars", "numpy")
 
@@ -44,6 +47,15 @@ def finetune_classifier(
 
     translated = pl.concat([pl.read_parquet(made.path / "copies.parquet") for made in copies]) if copies else None
     return classify.run(model.path, [doc.path for doc in docs], conf, work, translated)
+
+
+def foresee_classifier(
+    docs: tuple[Artifact, ...], tokenizer: Artifact, context: int | None, conf: ClassifyConf
+) -> tuple[str, list[dict[str, str]]]:
+    """What of the labelled texts will be cut off, about; `context`: tokens that the model looks at."""
+    from tasks.finetune import foreseen
+
+    return foreseen.classify([doc / "train/docs.parquet" for doc in docs], tokenizer / "tokenizer.json", context, conf)
 
 
 @step(version="1", resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from conf.schema.finetune import ChatConf
-from tasks.finetune import chat, export, foreseen, windows
+from conf.schema.finetune import ChatConf, ClassifyConf
+from tasks.finetune import chat, classify, export, foreseen, windows
+from tasks.text.encode import Encoder
 from tests.tasks.tiny_model import table
 
 
@@ -35,6 +36,24 @@ def test_the_share_that_carries_a_loss_is_foreseen_about(tmp_path: Path, model_d
     share = float(re.match(r"about ([\d.]+) % of the answers' tokens will carry a loss", text)[1])  # type: ignore[index]
     assert share == pytest.approx(100 * (1 - found.left_out), abs=5)
     assert bool(warnings) == (found.left_out > windows.WARN) == bool(chat.said(taken, found, 48)["warnings"])
+
+
+def test_what_a_classifier_will_not_read_is_foreseen_and_the_advice_helps(tmp_path: Path, model_dir: Path) -> None:
+    texts = ["axis shape " * (3 + 40 * (n % 4 == 0)) for n in range(40)]
+    path = tmp_path / "docs.parquet"
+    rows = [{"text": f"{n} {text}", "label": "ab"[n % 2]} for n, text in enumerate(texts)]
+    table([*rows, {"text": "nobody says what this is"}]).write_parquet(path)
+    tokenizer = model_dir / "tokenizer.json"
+    text, (warned,) = foreseen.classify([path], tokenizer, None, ClassifyConf(max_length=16))
+    sizes = [len(ids) for ids in Encoder.of_file(tokenizer).texts([str(row["text"]) for row in rows])]
+    read = sum(min(size, 16) for size in sizes) / sum(sizes)
+    assert f"about {100 * read:.1f} % of the texts' tokens will be read: of 40 labelled documents 10 longer" in text
+    assert warned["option"] == "finetune.classify.max_length"
+    assert foreseen.classify([path], tokenizer, None, ClassifyConf(max_length=max(sizes)))[1] == []
+    limited = foreseen.classify([path], tokenizer, None, ClassifyConf(length_limit=16))
+    assert limited[1][0]["option"] == "finetune.classify.length_limit"
+    assert foreseen.classify([path], tokenizer, None, ClassifyConf(length_limit=512))[1] == []
+    assert foreseen.WHOLE == classify.WHOLE
 
 
 def test_taking_the_advice_of_the_warning_takes_it_away(tmp_path: Path, model_dir: Path) -> None:
