@@ -5,13 +5,15 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from tasks.validate.outcomes import Outcome
 
-_ACTIVE = re.compile(r"<(script|iframe)\b.*?</\1>|<(?:link|img)\b[^>]*>|url\([^)]*\)", re.DOTALL | re.IGNORECASE)
-_UPWARDS = re.compile(r"(?:\.\./)+(?:index|expectations/[^\"]*)\.html")
+_ACTIVE = ("script", "iframe")
+_LOADING = re.compile(r"<(?:link|img)\b[^<>]*+>|url\([^()]*+\)", re.IGNORECASE)
+_UPWARDS = re.compile(r'"(?:\.\./)++(?:index\.html|expectations/[^"]*+)"')
 _HEAD = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <style>
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222;background:#fff}
@@ -43,7 +45,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     view: Any = DefaultJinjaPageView()
     for name, result in results.items():
-        page = view.render(ValidationResultsPageRenderer().render(result))
+        page = view.render(ValidationResultsPageRenderer().render(_escaped(result)))
         (folder / f"{name}.html").write_text(_still(page), encoding="utf-8")
     index = folder / "index.html"
     before = _aside(aside or {}) + _languages(languages or {})
@@ -51,8 +53,37 @@ def write(
     return index
 
 
+def _escaped(result: Any) -> Any:
+    """A copy of a result in which no text is markup: Great Expectations writes values into its pages as they are."""
+    copy = deepcopy(result)
+    for one in copy.results:
+        one.result = _text(one.result)
+        one.exception_info = _text(one.exception_info)
+        one.expectation_config.kwargs = _text(one.expectation_config.kwargs)
+    return copy
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, str):
+        return html.escape(value)
+    if isinstance(value, dict):
+        return {_text(name): _text(inner) for name, inner in value.items()}
+    return [_text(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _without(page: str, tag: str) -> str:
+    """A page without the elements of a tag."""
+    kept, at = list[str](), 0
+    while (start := page.find(f"<{tag}", at)) >= 0 and (end := page.find(f"</{tag}>", start)) >= 0:
+        kept.append(page[at:start])
+        at = end + len(f"</{tag}>")
+    return "".join([*kept, page[at:]])
+
+
 def _still(page: str) -> str:
-    page = _UPWARDS.sub("index.html", _ACTIVE.sub("", page))
+    for tag in _ACTIVE:
+        page = _without(page, tag)
+    page = _UPWARDS.sub('"index.html"', _LOADING.sub("", page))
     return re.sub(r"<head>", f"<head>\n{_HEAD}", page, count=1)
 
 
