@@ -37,9 +37,9 @@ NETWORKS: dict[str, type[BaseModel]] = {"transformers": ModelConf, "native": Nat
 SHORT = re.compile(r"^(\+*data\.clean\.rules(?:_by_source\.[^.=]+)?)=(?=[^{]+$)(?!null$)")
 """An override that names sets of rules and nothing else: spelled out, it can be followed by single thresholds."""
 
-AMBIGUOUS = re.compile(r"Ambiguous value for argument '\+*([^=]+)=(.*)'")
+AMBIGUOUS = re.compile(r"Ambiguous value for argument '\+*+([^=]+)=(.*)'")
 """What Hydra says of commas in a value, of which it would make several runs."""
-UNMERGED = re.compile(r"Could not override '\+*([^']+)'\.?")
+UNMERGED = re.compile(r"Could not override '\+*+([^']+)'\.?")
 """What Hydra says of several options that are given as one value, where some are not in the recipe yet."""
 
 GIVEN = re.compile(r"(?<![\w.])[a-z]\w*(?:\.\w+)*(?==)")

@@ -14,7 +14,7 @@ from rich.text import Text
 from tasks.core.headway import STEP
 
 LEFT = re.compile(r"\b(?:left (\d+) s|ETA (?:(\d+):)?(\d+):(\d+))\b")
-TOLD = re.compile(r"\b(?:valid )?loss [\d.]+|[\d,.]+ (?:(?:tokens|examples)/s|bits/byte)|\bmfu \d+ %")
+TOLD = re.compile(r"\b(?:valid )?loss [\d.]+|(?<![\d,.])[\d,.]++ (?:(?:tokens|examples)/s|bits/byte)|\bmfu \d+ %")
 BAR = 16
 STYLES = {"x": "red", "!": "yellow", "+": "green"}
 

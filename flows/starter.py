@@ -305,7 +305,7 @@ def recipe_name(output: Path) -> str:
 
 def quoted(text: str) -> str:
     """A YAML string in double quotes that means the same to OmegaConf, whose ${…} it holds only as text."""
-    plain = re.sub(r"(\\*)\$\{", lambda found: rf"{found[1]}{found[1]}\${{", text)
+    plain = re.sub(r"(?<!\\)(\\*+)\$\{", lambda found: rf"{found[1]}{found[1]}\${{", text)
     return "".join(char if char.isprintable() else _escaped(char) for char in json.dumps(plain, ensure_ascii=False))
 
 

@@ -105,6 +105,12 @@ class CleanConf(Conf):
     are found of all."""
     names: NamesConf | None = None
     """Names that are replaced after these, by a model; None leaves names alone."""
+    max_characters: int = Field(64_000_000, ge=1)
+    """Longest document, in characters; a longer one is dropped for the reason too_long before anything looks at it."""
+    max_seconds: float = Field(30, gt=0)
+    """Seconds of a processor that repairing one text and looking for personal data of one kind in it may take; a
+    document that needs more is dropped for the reason too_slow. Ordinary text takes a second for some 5 MB."""
+    later: ClassVar[frozenset[str]] = frozenset({"max_characters", "max_seconds"})
 
     @model_validator(mode="after")
     def _knows_the_languages_of_rules(self) -> CleanConf:

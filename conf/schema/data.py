@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -100,6 +100,13 @@ class ReadSource(RowSource):
     """Take the label from elsewhere than a column: folder, the name of the folder that a file lies in."""
     max_bad_files: int = Field(0, ge=0)
     """How many files of one shard may be left out from where they are damaged on before it is refused."""
+    max_page_mb: float = Field(16, gt=0, le=1024)
+    """Largest web page (HTML, also as a mail) of which the main text is looked for, in millions of characters; a larger
+    one is set aside and counted in the statistics."""
+    max_page_seconds: float = Field(20, gt=0)
+    """Seconds of a processor that looking for a page's main text may take; a page that needs more is set aside and
+    counted in the statistics."""
+    later: ClassVar[frozenset[str]] = frozenset({"max_page_mb", "max_page_seconds"})
 
     @model_validator(mode="after")
     def _one_label(self) -> ReadSource:

@@ -14,6 +14,7 @@ from conf.schema.rules import RulesConf
 from tasks.clean.documents import LANGUAGE, MESSAGES, PARTS
 from tasks.clean.lines import edit_lines
 from tasks.clean.normalise import normalise
+from tasks.clean.patience import TOO_LONG, TOO_SLOW, Patience
 from tasks.clean.pii import scrub
 from tasks.clean.rules import judge
 from tasks.clean.sieve import sift
@@ -34,19 +35,27 @@ class Cleaner:
 
     def clean(self, batch: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The cleaned documents that pass, and the whole batch's rows that do not, with reason and detail."""
-        pieces = _pieces(batch)
-        texts, repaired = normalise(pieces["piece"], self.conf.normalise)
-        texts = self._scrub(texts)
+        long = batch["text"].str.len_chars() > self.conf.max_characters
+        kept, dropped = self._clean(batch.filter(~long))
+        detail = pl.format(f"{{}} characters > {self.conf.max_characters}", pl.col("text").str.len_chars())
+        too_long = batch.filter(long).with_columns(pl.lit(TOO_LONG).alias("reason"), detail.alias("detail"))
+        return kept, pl.concat([dropped, too_long])
+
+    def _clean(self, batch: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        pieces, patience = _pieces(batch), Patience(self.conf.max_seconds)
+        texts, repaired = normalise(pieces["piece"], self.conf.normalise, patience)
+        texts = self._scrub(texts, patience)
         pieces = self._edit(pieces.with_columns(texts.alias("piece")), batch["source"])
         cleaned = self._identify(_reassemble(batch, pieces))
-        verdicts = self._judge(cleaned)
+        slow = pieces["row"].gather(sorted(patience.given_up)).unique()
+        verdicts = _first_of(_too_slow(batch.height, slow, self.conf.max_seconds), self._judge(cleaned))
         kept = verdicts["reason"].is_null()
         self.repaired += repaired
         columns = [*batch.columns, *(LANGUAGE if self.conf.language else ())]
         return cleaned.filter(kept).select(columns), pl.concat([batch, verdicts], how="horizontal").filter(~kept)
 
-    def _scrub(self, texts: pl.Series) -> pl.Series:
-        texts, placeholders = scrub(texts, self.conf.pii, self.conf.phone_regions)
+    def _scrub(self, texts: pl.Series, patience: Patience) -> pl.Series:
+        texts, placeholders = scrub(texts, self.conf.pii, self.conf.phone_regions, patience)
         self.placeholders.update(placeholders)
         if self.conf.names:
             from tasks.clean.names import scrub_names
@@ -80,6 +89,8 @@ class Cleaner:
         return pl.concat([cleaned, identify(cleaned["prose"])], how="horizontal")
 
     def _judge(self, cleaned: pl.DataFrame) -> pl.DataFrame:
+        if cleaned.is_empty():
+            return pl.DataFrame(schema={"reason": pl.String, "detail": pl.String})
         groups = []
         rows, by = cleaned.with_row_index("row"), ["source", *(["lang"] if self.conf.rules_by_language else ())]
         for (source, *lang), group in rows.group_by(by, maintain_order=True):
@@ -100,6 +111,16 @@ class Cleaner:
         new = id_ not in self._seen
         self._seen.add(id_)
         return new
+
+
+def _too_slow(height: int, rows: pl.Series, seconds: float) -> pl.DataFrame:
+    """The columns reason and detail of a batch in which some rows took too long."""
+    slow = pl.int_range(height, dtype=pl.get_index_type(), eager=True).is_in(rows.implode())
+    detail = f"took more than {seconds:g} s of a processor"
+    return pl.select(
+        pl.when(slow).then(pl.lit(value)).otherwise(None).alias(name)
+        for name, value in (("reason", TOO_SLOW), ("detail", detail))
+    )
 
 
 def _first_of(first: pl.DataFrame, then: pl.DataFrame) -> pl.DataFrame:

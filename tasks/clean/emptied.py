@@ -16,6 +16,8 @@ OPTIONS = {
     "language": "data.clean.language",
     "near_duplicate": "data.dedup.threshold",
     "quarantine": "data.validation.quarantine",
+    "too_long": "data.clean.max_characters",
+    "too_slow": "data.clean.max_seconds",
 }
 """What decides about reasons that are no rules of that name."""
 

@@ -20,23 +20,34 @@ def allowed(licence: str, patterns: Sequence[str]) -> bool:
     """
     if any(licence.lower() == pattern.lower() for pattern in patterns):
         return True
-    text = licence
-    while inner := re.search(r"\(([^()]*)\)", text):
-        text = text[: inner.start()] + (_YES if _holds(inner[1], patterns) else _NO) + text[inner.end() :]
-    return _holds(text, patterns)
+    return _holds("(".join(_without_parentheses(licence, patterns)), patterns)
 
 
 def matches(licence: str, pattern: str) -> bool:
     """Whether a pattern has to do with a licence: it is the whole or fits one of an expression."""
-    names = re.split(r"\s+(?:AND|OR)\s+|[,()]", licence)
+    names = re.split(r"(?<!\s)\s++(?:AND|OR)\s+|[,()]", licence)
     return licence.lower() == pattern.lower() or any(_fits(name, pattern) for name in names)
+
+
+def _without_parentheses(licence: str, patterns: Sequence[str]) -> list[str]:
+    """An expression in which what stood in parentheses is decided; in pieces, between which a ( was never closed."""
+    open_ones = [list[str]()]
+    for piece in re.split(r"([()])", licence):
+        if piece == "(":
+            open_ones.append([])
+        elif piece == ")" and len(open_ones) > 1:
+            inner = "".join(open_ones.pop())
+            open_ones[-1].append(_YES if _holds(inner, patterns) else _NO)
+        else:
+            open_ones[-1].append(piece)
+    return ["".join(pieces) for pieces in open_ones]
 
 
 def _holds(flat: str, patterns: Sequence[str]) -> bool:
     """An expression without parentheses: AND binds more tightly than OR."""
     return any(
-        all(_allows(name.strip(), patterns) for name in re.split(r"\s+AND\s+|,", way))
-        for way in re.split(r"\s+OR\s+", flat)
+        all(_allows(name.strip(), patterns) for name in re.split(r"(?<!\s)\s++AND\s+|,", way))
+        for way in re.split(r"(?<!\s)\s++OR\s+", flat)
     )
 
 

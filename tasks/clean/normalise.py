@@ -7,6 +7,7 @@ from typing import Literal
 import polars as pl
 
 from conf.schema.clean import NormaliseConf
+from tasks.clean.patience import Patience
 
 _LATER_BYTE = "\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122"
 SUSPICIOUS = f"[\u00c2-\u00f4][{_LATER_BYTE}]|[\u0080-\u009f]"
@@ -21,7 +22,7 @@ _REPLACEMENTS = (
 )
 
 
-def repair_mojibake(texts: pl.Series) -> tuple[pl.Series, int]:
+def repair_mojibake(texts: pl.Series, patience: Patience) -> tuple[pl.Series, int]:
     """Undo wrong decodings with ftfy in the rows that look like it; returns the texts and how many changed."""
     suspects = texts.str.contains(SUSPICIOUS).fill_null(False).arg_true()
     if not len(suspects):
@@ -29,11 +30,12 @@ def repair_mojibake(texts: pl.Series) -> tuple[pl.Series, int]:
     import ftfy
 
     before = texts.gather(suspects)
-    after = pl.Series([ftfy.fix_encoding(text) for text in before], dtype=pl.String)
+    fixed = [patience(row, text, ftfy.fix_encoding, text) for row, text in zip(suspects, before, strict=True)]
+    after = pl.Series(fixed, dtype=pl.String)
     return texts.clone().scatter(suspects, after), int((before != after).sum())
 
 
-def normalise(texts: pl.Series, conf: NormaliseConf) -> tuple[pl.Series, int]:
+def normalise(texts: pl.Series, conf: NormaliseConf, patience: Patience | None = None) -> tuple[pl.Series, int]:
     """The repaired texts and how many had been decoded wrongly.
 
     Indentation and line breaks stay; control characters, terminal escapes, trailing spaces, byte order marks and other
@@ -41,7 +43,7 @@ def normalise(texts: pl.Series, conf: NormaliseConf) -> tuple[pl.Series, int]:
     """
     repaired = 0
     if conf.mojibake:
-        texts, repaired = repair_mojibake(texts)
+        texts, repaired = repair_mojibake(texts, patience or Patience())
     for pattern, value in _REPLACEMENTS:
         texts = texts.str.replace_all(pattern, value)
     if conf.unicode:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import polars as pl
 
 from conf.schema.clean import DEFAULT_REGIONS, PiiKind
 from tasks.clean import phones
+from tasks.clean.patience import Patience
 
 GLUE = r"A-Za-z0-9_\u00aa\u00b5\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02af\u1e00-\u1eff"
 """Characters that go on with a word or a number of Latin letters and digits, for a character class."""
@@ -34,14 +35,18 @@ _TOKENS = (
     r"hf_[A-Za-z0-9]{30,}",
     r"AIza[A-Za-z0-9_-]{35}",
     r"xox[abprs]-[A-Za-z0-9-]{10,}",
-    r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
 )
+_WEB_TOKEN = r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
+_SHORT_WEB_TOKEN = r"eyJ[A-Za-z0-9_-]{10,1000}+\.[A-Za-z0-9_-]{10,16000}+\.[A-Za-z0-9_-]{10,}"
+"""The same with a limit, without which each of many beginnings would be gone on from to the end."""
 _NO_POINT = r"(?:(?<!\.)|(?<=[^\W\d_]\.))"
 """Not after a decimal point; after one that ends an abbreviation."""
 _BEGINS = r"(?:^|[^0-9A-Za-z_+/. -]|(?:^|[^0-9]) |\p{L}\.)"
 """What may stand before a national number, for a hint: columns of figures have few."""
 _AWS = r"(?:AKIA|ASIA)[A-Z0-9]{16}"
-_KEY = r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)-----END [A-Z ]*PRIVATE KEY-----"
+_KEY_BEGIN, _KEY_END = (rf"-----{word} [A-Z ]*PRIVATE KEY-----" for word in ("BEGIN", "END"))
+_KEY = rf"{_KEY_BEGIN}(?s:.*?){_KEY_END}"
+_BEGINNING, _ENDING = re.compile(_KEY_BEGIN), re.compile(_KEY_END)
 _IPV4 = rf"(?<![{GLUE}.])(?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}(?![{GLUE}]|\.[0-9])"
 _IPV6 = rf"(?<![{GLUE}:])[23][0-9A-Fa-f]{{3}}(?::[0-9A-Fa-f]{{0,4}}){{2,7}}(?![{GLUE}:])"
 
@@ -51,17 +56,18 @@ _DENSE = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u3400-\u9f
 """Letters of scripts in which words touch each other, or particles the word: Thai, Lao, Burmese, Khmer, Japanese,
 Chinese, Korean."""
 _LATIN = GLUE.replace("_", "")
-_DOMAIN = rf"(?:[{_LATIN}](?:[{_LATIN}-]*[{_LATIN}])?\.)+[A-Za-z]{{2,24}}(?![{GLUE}])"
-_OTHER_DOMAIN = (
-    rf"(?:[{_LATIN}{_SPACED}](?:[{_LATIN}{_SPACED}-]*[{_LATIN}{_SPACED}])?\.)+[{_SPACED}]{{2,24}}(?![{GLUE}{_SPACED}])"
-)
+_DOMAIN = rf"(?:[{_LATIN}][{_LATIN}-]*+(?<!-)\.)+[A-Za-z]{{2,24}}(?![{GLUE}])"
+_OTHER_DOMAIN = rf"(?:[{_LATIN}{_SPACED}][{_LATIN}{_SPACED}-]*+(?<!-)\.)+[{_SPACED}]{{2,24}}(?![{GLUE}{_SPACED}])"
 _DENSE_DOMAIN = (
     rf"(?:[{_LATIN}{_DENSE}]{{1,12}}\.)+(?:中国|中國|公司|网络|網絡|网址|在线|商城|香港|台湾|台灣|한국|ไทย|みんな)"
 )
+_LOCAL = 128
+"""Characters before an @, twice what RFC 5321 allows: without a limit each of many beginnings would be gone on from to
+the end."""
 _EMAIL = "|".join(
     (
-        rf"(?<![{GLUE}])(?<![{GLUE}][.%+-])[{GLUE}][{GLUE}.%+-]*@(?:{_DOMAIN}|{_OTHER_DOMAIN}|{_DENSE_DOMAIN})",
-        rf"(?<![{GLUE}{_SPACED}.%+-])[{_SPACED}][{_SPACED}0-9_.%+-]*@(?:{_OTHER_DOMAIN}|{_DOMAIN})",
+        rf"(?<![{GLUE}])(?<![{GLUE}][.%+-])[{GLUE}][{GLUE}.%+-]{{0,{_LOCAL}}}+@(?:{_DOMAIN}|{_OTHER_DOMAIN}|{_DENSE_DOMAIN})",
+        rf"(?<![{GLUE}{_SPACED}.%+-])[{_SPACED}][{_SPACED}0-9_.%+-]{{0,{_LOCAL}}}+@(?:{_OTHER_DOMAIN}|{_DOMAIN})",
         rf"(?<![{GLUE}{_SPACED}{_DENSE}.%+-])[{_DENSE}]{{1,6}}[0-9]{{0,4}}@{_DENSE_DOMAIN}",
     )
 )
@@ -136,13 +142,16 @@ class Kind:
     """A pattern that is quick and true of every text that has a hit."""
     pattern: re.Pattern[str]
     check: Callable[[re.Match[str]], bool] | None = None
+    keys: bool = False
+    """Whether blocks of private keys are of this kind too."""
 
 
 KINDS: dict[PiiKind, Kind] = {
     "secret": Kind(
         "<SECRET>",
-        "|".join((*_TOKENS, _AWS, _KEY)),
-        re.compile(rf"(?<![{GLUE}])(?:{'|'.join(_TOKENS)}|{_AWS}(?![{GLUE}]))|{_KEY}"),
+        "|".join((*_TOKENS, _WEB_TOKEN, _AWS, _KEY)),
+        re.compile(rf"(?<![{GLUE}])(?:{'|'.join((*_TOKENS, _SHORT_WEB_TOKEN))}|{_AWS}(?![{GLUE}]))"),
+        keys=True,
     ),
     "email": Kind("<EMAIL>", r"[^\s@]@[^\s@.][^\s@]*\.[^\s@.]{2}", re.compile(_EMAIL)),
     "iban": Kind(
@@ -178,10 +187,14 @@ KINDS: dict[PiiKind, Kind] = {
 
 
 def scrub(
-    texts: pl.Series, kinds: tuple[PiiKind, ...], regions: tuple[str, ...] = DEFAULT_REGIONS
+    texts: pl.Series,
+    kinds: tuple[PiiKind, ...],
+    regions: tuple[str, ...] = DEFAULT_REGIONS,
+    patience: Patience | None = None,
 ) -> tuple[pl.Series, dict[str, int]]:
     """Replace personal data by placeholders, in the order of `kinds`, telephone numbers in the national forms of
-    `regions`; returns the texts and the number per kind."""
+    `regions`; returns the texts, those that were given up as they were, and the number per kind."""
+    patience = patience or Patience()
     counts: dict[str, int] = dict.fromkeys(kinds, 0)
     foreign = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(False).arg_true()
     wide = foreign.filter(texts.gather(foreign).str.contains(FOLDED))
@@ -190,8 +203,8 @@ def scrub(
         kind = KINDS[name]
         check = phones.Phones(regions) if name == "phone" else kind.check
         rows = folded.str.contains(kind.hint).fill_null(False).arg_true()
-        pairs = zip(texts.gather(rows), folded.gather(rows), strict=True)
-        results = [_replace(text, plain, kind, check) for text, plain in pairs]
+        found = zip(rows, texts.gather(rows), folded.gather(rows), strict=True)
+        results = [patience(row, (text, 0), _replace, text, plain, kind, check) for row, text, plain in found]
         counts[name] = sum(count for _, count in results)
         if counts[name]:
             texts = _with(texts, rows, [text for text, _ in results])
@@ -210,8 +223,27 @@ def fold(text: str) -> str:
 
 def _replace(text: str, folded: str, kind: Kind, check: Callable[[re.Match[str]], bool] | None) -> tuple[str, int]:
     pieces, end, hits = list[str](), 0, 0
-    for match in kind.pattern.finditer(folded):
-        if check is None or check(match):
-            pieces += [text[end : match.start()], kind.placeholder]
-            end, hits = match.end(), hits + 1
+    for start, after in _hits(folded, kind, check):
+        pieces += [text[end:start], kind.placeholder]
+        end, hits = after, hits + 1
     return "".join([*pieces, text[end:]]), hits
+
+
+def _hits(text: str, kind: Kind, check: Callable[[re.Match[str]], bool] | None) -> Iterator[tuple[int, int]]:
+    """Where each hit begins and ends."""
+    at = 0
+    for start, end in [*(_keys(text) if kind.keys else ()), (len(text), len(text))]:
+        for match in kind.pattern.finditer(text, at, start):
+            if check is None or check(match):
+                yield match.span()
+        if end > start:
+            yield start, end
+        at = end
+
+
+def _keys(text: str) -> Iterator[tuple[int, int]]:
+    """Blocks of private keys. One pattern for a whole block would look from every beginning for an end in vain."""
+    at = 0
+    while (begin := _BEGINNING.search(text, at)) and (end := _ENDING.search(text, begin.end())):
+        yield begin.start(), end.end()
+        at = end.end()

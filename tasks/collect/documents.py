@@ -53,6 +53,8 @@ class Documents:
         """How many files are in which encoding, where that was decided file by file."""
         self.left_out: Counter[str] = Counter()
         """Files in archives that are not read, by ending."""
+        self.beyond: Counter[tuple[str, str]] = Counter()
+        """Documents set aside, by (why, option)."""
         self._first: dict[str, list[str]] = {"rows": [], "files": []}
         self._files: dict[str, set[str]] = {"rows": set(), "files": set()}
         self._options: Counter[str] = Counter()
@@ -167,11 +169,18 @@ class Documents:
         twice = {"contradictions": self.contradictions} if self.contradictions else {}
         warnings = {"warnings": found} if (found := list(self._warnings())) else {}
         labels = dict(sorted(self.labels.items()))
-        return {**self.counts, **files, "labels": labels, **encodings, **twice, **warnings}
+        beyond = {why: count for (why, _), count in sorted(self.beyond.items()) if why}
+        return {**self.counts, **beyond, **files, "labels": labels, **encodings, **twice, **warnings}
 
     def _warnings(self) -> Iterator[dict[str, str]]:
         if left_out := endings.left_out(self.left_out):
             yield told(f"of the files in archives are not read: {left_out}")
+        for (why, option), count in sorted(self.beyond.items()):
+            if why:
+                text = (
+                    f"{plural(count, 'document')} set aside: {why.replace('_', ' ')} (aux/unreadable.jsonl names them)"
+                )
+                yield told(text, f"data.sources.{self.source}.{option}")
         if self.contradictions:
             text = f"{plural(self.contradictions, 'row')} with a text that has another label already; the first stays"
             yield told(text, f"correct the labels of data.sources.{self.source}")

@@ -155,6 +155,7 @@ def _check_unchanged(entry: dict[str, Any]) -> None:
 def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, encoding: str, scratch: Path) -> Iterator[Row]:
     form, compression = endings.split(name) or ("", "")
     limit = conf.max_document_mb * 1_000_000
+    pages = web.Limits(conf.max_page_mb, conf.max_page_seconds)
     wanted = [name for name in (conf.messages or conf.text, conf.label, conf.title) if name]
     if form in endings.TABLES:
         with _seekable(file, compression, name, scratch) as path:
@@ -164,7 +165,7 @@ def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, encoding: str, sc
         chosen = conf.records if isinstance(conf, WarcSource) else WebRecords()
         packed = compression == ".gz"  # record by record, so that each has a place in the file
         with _seekable(file, "" if packed else compression, name, scratch) as path:
-            yield from warc.rows(path, packed, name, chosen, encoding, limit)
+            yield from warc.rows(path, packed, name, chosen, encoding, limit, pages)
         return
     if form == endings.DICTIONARY and isinstance(file, Path) and (index := dictionaries.index_of(file)):
         with _seekable(file, compression, name, scratch) as path, path.open("rb") as unpacked:
@@ -179,11 +180,11 @@ def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, encoding: str, sc
             sign = endings.SEPARATED[form]
             yield from formats.separated(plain, name, encoding, limit, wanted, sign, conf.quoting)
         elif form == ".eml":
-            yield from mail.one(plain, limit)
+            yield from mail.one(plain, limit, pages)
         elif form == ".mbox":
-            yield from mail.many(plain, limit)
+            yield from mail.many(plain, limit, pages)
         elif form in endings.PAGES:
-            yield from map(web.main_text, formats.whole(plain, name, encoding, limit))
+            yield from (web.main_text(row, pages) for row in formats.whole(plain, name, encoding, limit))
         else:
             yield from formats.whole(plain, name, encoding, limit)
 

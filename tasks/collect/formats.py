@@ -14,6 +14,7 @@ from tasks.collect import charsets
 from tasks.core.errors import DataError
 
 ENCODING, SIZE, COLUMN = "encoding=auto", "max_document_mb", "text (or label, title, messages)"
+PAGE_SIZE, PAGE_TIME = "max_page_mb", "max_page_seconds"
 """The options that an unreadable row may be let in by."""
 CHUNK = 1 << 16
 """Characters of a JSON file that are read at once; more where one value has more."""
@@ -36,6 +37,8 @@ class Row:
     """The option of the source that may let an unreadable row in; empty for none."""
     attachments: int = 0
     """Files in a mail, which are left out."""
+    beyond: str = ""
+    """The limit that a row was set aside for, as the statistics count it; such rows are not unreadable."""
 
 
 def whole(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Iterator[Row]:

@@ -12,36 +12,36 @@ from email.message import Message
 from tasks.collect import charsets, formats, web
 from tasks.collect.formats import Row
 
-BEGINS = re.compile(rb"From .*\d{1,2}:\d{2}(:\d{2})?.*\d{4}\s*$")
-"""The line before each message of an mbox file (RFC 4155); a line of a text that begins so has no time in it."""
+FROM, TIME, YEAR = b"From ", re.compile(rb"\d:\d{2}"), re.compile(rb"\d{4}\s*$")
+"""What is in the line before each message of an mbox file (RFC 4155); a line of a text that begins so has no time."""
 QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 """How a line of a message is written that would begin another one."""
 
 
-def one(file: io.BufferedReader, limit: int) -> Iterator[Row]:
+def one(file: io.BufferedReader, limit: int, pages: web.Limits) -> Iterator[Row]:
     """The message in a file, as a row of its text and its title; one beyond the limit is a row with a reason."""
     raw = file.read(limit + 1)
     if len(raw) > limit:
         yield Row("file", None, f"holds {formats.beyond(limit)}", option=formats.SIZE)
     else:
-        yield read(raw, "file")
+        yield read(raw, "file", pages)
 
 
-def many(file: io.BufferedReader, limit: int) -> Iterator[Row]:
+def many(file: io.BufferedReader, limit: int, pages: web.Limits) -> Iterator[Row]:
     """One row for each message of an mbox file; what is none is a row with a reason."""
     for number, raw in enumerate(messages(file, limit), 1):
         where = f"message {number}"
         if len(raw) > limit:
             yield Row(where, None, f"holds {formats.beyond(limit)}", option=formats.SIZE)
         else:
-            yield read(QUOTED.sub(rb"\1", raw), where)
+            yield read(QUOTED.sub(rb"\1", raw), where, pages)
 
 
 def messages(file: io.BufferedReader, limit: int) -> Iterator[bytes]:
     """The bytes of each message, of one beyond the limit the first ones."""
     held, size, after_blank, begun = list[bytes](), 0, True, False
     while line := file.readline(1 << 20):
-        if after_blank and BEGINS.match(line):
+        if after_blank and _begins(line):
             if begun:
                 yield b"".join(held)
             held, size, begun = [], 0, True
@@ -55,12 +55,23 @@ def messages(file: io.BufferedReader, limit: int) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def read(raw: bytes, where: str) -> Row:
-    """A message's text, with its subject as the title; attachments are counted and left out."""
+def _begins(line: bytes) -> bool:
+    time = TIME.search(line) if line.startswith(FROM) else None
+    return time is not None and YEAR.search(line, time.end()) is not None
+
+
+def read(raw: bytes, where: str, pages: web.Limits) -> Row:
+    """A message's text, with its subject as the title; attachments are counted and left out.
+
+    A message with a page beyond the limits is a row with a reason.
+    """
     message = message_from_bytes(raw, policy=policy.compat32)
     if not message.keys():
         return Row(where, None, "is no mail: it has no header")
-    texts, attachments = _texts(message)
+    try:
+        texts, attachments = _texts(message, pages)
+    except (web.TooSlow, web.TooLarge) as error:
+        return web.set_aside(Row(where, None), error)
     values = {"text": "\n\n".join(text.strip("\n") for text in texts if text.strip()), "title": _subject(message)}
     return Row(where, values, given=True, attachments=attachments)
 
@@ -72,11 +83,11 @@ def _subject(message: Message) -> str:
     return " ".join("".join(words).split())
 
 
-def _texts(part: Message) -> tuple[list[str], int]:
+def _texts(part: Message, pages: web.Limits) -> tuple[list[str], int]:
     """The texts of a part in their order, and how many attachments it has."""
     kind = part.get_content_type()
     parts = [inner for inner in part.get_payload() if isinstance(inner, Message)] if part.is_multipart() else []
-    found = [_texts(inner) for inner in parts]
+    found = [_texts(inner, pages) for inner in parts]
     attached = sum(count for _, count in found)
     if kind == "multipart/alternative":
         told = [at for at, (texts, _) in enumerate(found) if any(text.strip() for text in texts)]
@@ -88,7 +99,7 @@ def _texts(part: Message) -> tuple[list[str], int]:
         return [], 1
     raw = part.get_payload(decode=True)
     text = _decoded(raw if isinstance(raw, bytes) else b"", part.get_content_charset())
-    return [_of_page(text) if kind == "text/html" else text.replace("\r\n", "\n")], 0
+    return [web.extracted(text, pages, _of_page) if kind == "text/html" else text.replace("\r\n", "\n")], 0
 
 
 def _is_shown(part: Message) -> bool:

@@ -93,21 +93,37 @@ def anchor(path: str) -> tuple[str, str]:
 
 def translate(pattern: str) -> re.Pattern[str]:
     """A glob as a regular expression over a relative path: ** spans folders, * and ? do not; none meets a first dot."""
-    out = []
-    for index, part in enumerate(parts := pattern.split("/")):
-        last = index == len(parts) - 1
+    *folders, name = pattern.split("/")
+    runs = [""]
+    for part in folders:
         if part == "**":
-            out.append(r"(?:(?!\.)[^/]+/)*" + (r"(?!\.)[^/]+" if last else ""))
-            continue
-        piece = "".join(_token(token) for token in re.findall(r"\[!?\]?[^\]]*\]|.", part))
-        out.append(("" if part.startswith(".") else r"(?!\.)") + piece + ("" if last else "/"))
-    return re.compile("".join(out), re.DOTALL)
+            runs.append("")
+        else:
+            runs[-1] += _part(part) + "/"
+    runs[-1] += r"(?:(?!\.)[^/]+/)*(?!\.)[^/]+" if name == "**" else _part(name)
+    return re.compile(_joined(runs, r"(?:(?!\.)[^/]+/)*"), re.DOTALL)
 
 
-def _token(token: str) -> str:
-    if len(token) > 1:
-        return "[^" + token[2:] if token.startswith("[!") else token
-    return {"*": "[^/]*", "?": "[^/]"}.get(token, re.escape(token))
+def _part(part: str) -> str:
+    """One name of a glob."""
+    runs = [""]
+    for token in re.findall(r"\[!?\]?[^\]]*\]|.", part):
+        if token == "*":
+            runs.append("")
+        elif len(token) > 1:
+            runs[-1] += "(?!/)" + ("[^" + token[2:] if token.startswith("[!") else token)
+        else:
+            runs[-1] += "[^/]" if token == "?" else re.escape(token)
+    return ("" if part.startswith(".") else r"(?!\.)") + _joined(runs, "[^/]*")
+
+
+def _joined(runs: list[str], between: str) -> str:
+    """Patterns with anything in between: the first place at which one but the last fits is as good as any, so that
+    there is no going back to it and many stars take no longer than a few."""
+    first, *others = runs
+    if not others:
+        return first
+    return first + "".join(f"(?>{between}?{run})" for run in others[:-1]) + between + others[-1]
 
 
 def _local(path: str, passed: Counter[str]) -> Iterator[Entry]:

@@ -21,7 +21,8 @@ from tasks.text import roles
 def add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents) -> None:
     """Add one row's document, or set the row aside; whether so many may be is asked in the end (`Documents.finish`)."""
     if row.values is None:
-        documents.set_aside(entry["uri"], row.position, row.reason, option=row.option)
+        documents.set_aside(entry["uri"], row.position, row.reason, readable=bool(row.beyond), option=row.option)
+        documents.beyond[row.beyond, row.option] += bool(row.beyond)
         return
     inside = f"!{row.address}" if row.address else ""
     place = "" if row.position == "file" else f"#{row.position.partition(' ')[2]}"

@@ -28,6 +28,8 @@ WEB_PAGES = 40
 """Pages of a web archive that are looked at: finding the text of one takes long."""
 WHOLE = 1 << 25
 """Bytes up to which a JSON file, which has no lines to begin at, is read whole."""
+PAGES = web.Limits(mb=4, seconds=4)
+"""What a look at one page may take."""
 LIMIT = 1 << 30
 """Bytes of one text; the most that a source can allow."""
 
@@ -138,7 +140,7 @@ def _document(raw: bytes, name: str, form: str, encoding: str, whole: bool) -> I
         yield Row("file", {"text": raw.decode(encoding, errors="replace")}, given=True)
         return
     for row in formats.whole(_buffered(raw), name, encoding, LIMIT):
-        yield web.main_text(row) if form in endings.PAGES else row
+        yield web.main_text(row, PAGES) if form in endings.PAGES else row
 
 
 def _separated(pieces: list[tuple[int, bytes]], name: str, encoding: str, sign: str) -> Iterator[Row]:
@@ -191,7 +193,7 @@ def _of_archive(path: Path, form: str, compression: str, name: str, budget: int)
 
 def _of_web_archive(path: Path, packed: bool, name: str) -> Sample:
     """The first pages; as many more as the file's size lets expect."""
-    rows = list(islice(warc.rows(path, packed, name, WebRecords(), AUTO, LIMIT), WEB_PAGES + 1))
+    rows = list(islice(warc.rows(path, packed, name, WebRecords(), AUTO, LIMIT, PAGES), WEB_PAGES + 1))
     there = path.stat().st_size
     if len(rows) <= WEB_PAGES:
         count: float = len(rows)
@@ -214,7 +216,7 @@ def _of_mail(file: IO[bytes], form: str, size: int, held: int) -> Sample:
     file.seek(0)
     buffered = io.BufferedReader(cast(io.RawIOBase, file)) if not isinstance(file, io.BufferedReader) else file
     if form == ".eml":
-        return Sample(list(mail.one(buffered, LIMIT)), 1, size, UTF8)
+        return Sample(list(mail.one(buffered, LIMIT, PAGES)), 1, size, UTF8)
     raws, read = list[bytes](), 0
     for raw in mail.messages(buffered, LIMIT):
         raws.append(raw)
@@ -223,7 +225,7 @@ def _of_mail(file: IO[bytes], form: str, size: int, held: int) -> Sample:
             break
     count = len(raws) if read <= WHOLE and held == size else len(raws) * size / max(read, 1)
     chosen = _spread(list(enumerate(raws, 1)))
-    return Sample([mail.read(raw, f"message {number}") for number, raw in chosen], count, size, UTF8)
+    return Sample([mail.read(raw, f"message {number}", PAGES) for number, raw in chosen], count, size, UTF8)
 
 
 def _spread(found: list[Any]) -> list[Any]:

@@ -31,7 +31,9 @@ class _Damaged(ValueError):
     """A record that is not what it says it is."""
 
 
-def rows(path: Path, packed: bool, name: str, chosen: WebRecords, encoding: str, limit: int) -> Iterator[Row]:
+def rows(
+    path: Path, packed: bool, name: str, chosen: WebRecords, encoding: str, limit: int, pages: web.Limits
+) -> Iterator[Row]:
     """One row for each chosen record: its main text, the page's `address`, "byte N" as its position in the file.
 
     `packed` is a file that is gzipped record by record. A damaged record, and one of more than `limit` bytes, is a row
@@ -44,7 +46,7 @@ def rows(path: Path, packed: bool, name: str, chosen: WebRecords, encoding: str,
         while at is not None and at < len(held):
             try:
                 block, size, after = _unpacked(held, at, limit, name) if packed else _plain(held, at, limit)
-                row = _page(block, size, f"byte {at}", chosen, encoding, limit)
+                row = _page(block, size, f"byte {at}", chosen, encoding, limit, pages)
                 at = after
             except _Damaged as error:
                 row = Row(f"byte {at}", None, str(error))
@@ -125,7 +127,9 @@ def _next(held: mmap.mmap, at: int, packed: bool) -> int | None:
     return None
 
 
-def _page(block: bytes, size: int, position: str, chosen: WebRecords, encoding: str, limit: int) -> Row | None:
+def _page(
+    block: bytes, size: int, position: str, chosen: WebRecords, encoding: str, limit: int, pages: web.Limits
+) -> Row | None:
     """The row of a record, or None where it is not chosen."""
     from warcio.exceptions import ArchiveLoadFailed
     from warcio.recordloader import ArcWarcRecordLoader
@@ -155,7 +159,7 @@ def _page(block: bytes, size: int, position: str, chosen: WebRecords, encoding: 
         raise _Damaged(f"the record cannot be read ({str(error).strip() or type(error).__name__})") from error
     text = web.decoded(raw, kind, encoding)
     row = Row(position, {"text": text}, address=address[1].decode(errors="replace"), given=True)
-    return row if mime == "text/plain" else web.main_text(row)
+    return row if mime == "text/plain" else web.main_text(row, pages)
 
 
 def _content(record: Any, limit: int) -> bytes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from conf.schema.data import AUTO
-from tasks.collect import charsets
+from tasks.collect import charsets, formats
+from tasks.collect.apart import Apart, TooSlow
 from tasks.collect.formats import Row
 
 CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
@@ -44,12 +46,57 @@ def text_encoding(name: str) -> str | None:
     return None if known in NOT_OF_PAGES else BROWSERS.get(known, known)
 
 
-def main_text(row: Row) -> Row:
-    """A row whose field "text" is a page's HTML, with its main text in place of it; empty where it has none."""
-    import trafilatura
+class TooLarge(ValueError):
+    """A page of more characters than are looked through."""
 
+
+@dataclass(frozen=True)
+class Limits:
+    """What looking for the main text of one page may take: trafilatura's time may grow with the square of a page."""
+
+    mb: float
+    """Millions of characters."""
+    seconds: float
+    """Of a processor."""
+
+
+def main_text(row: Row, limits: Limits) -> Row:
+    """A row whose field "text" is a page's HTML, with its main text in place of it; empty where it has none.
+
+    A page beyond the limits is a row with a reason.
+    """
     if row.values is None:
         return row
+    try:
+        return replace(row, values={"text": extracted(row.values["text"], limits, _extract)})
+    except (TooSlow, TooLarge) as error:
+        return set_aside(row, error)
+
+
+def set_aside(row: Row, error: TooSlow | TooLarge) -> Row:
+    """A row for a page beyond the limits."""
+    slow = isinstance(error, TooSlow)
+    why, option = ("too_slow", formats.PAGE_TIME) if slow else ("too_large", formats.PAGE_SIZE)
+    return replace(row, values=None, reason=f"its page {error}: raise {option}", option=option, beyond=why)
+
+
+def extracted(html: str, limits: Limits, extract: Callable[[str], str]) -> str:
+    """What a function finds in a page; raises `TooSlow` or `TooLarge`, and what the function raises."""
+    import trafilatura  # noqa: F401  before the process is forked, so that it has it
+
+    if len(html) > limits.mb * 1e6:
+        raise TooLarge(f"has {len(html) / 1e6:.1f} million characters, more than {limits.mb:g}")
+    if extract not in _APART:
+        _APART[extract] = Apart(extract)
+    return _APART[extract](html, limits.seconds)
+
+
+_APART: dict[Callable[[str], str], Apart] = {}
+"""One process for each way to look at a page."""
+
+
+def _extract(html: str) -> str:
+    import trafilatura
+
     # its own deduplication remembers earlier pages, which would make a page's text depend on what was read before
-    found = trafilatura.extract(row.values["text"], include_comments=False, deduplicate=False)
-    return replace(row, values={"text": found or ""})
+    return trafilatura.extract(html, include_comments=False, deduplicate=False) or ""

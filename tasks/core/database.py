@@ -49,7 +49,7 @@ def tracking_uri(home: Path) -> str:
     Raises `ConfigError` for a folder, which MLflow takes no more, and for a database by a relative path.
     """
     given = os.environ.get("MLFLOW_TRACKING_URI")
-    if given and (not re.match(r"[a-z]+[a-z0-9+]*:|databricks$", given) or re.match(r"file:|sqlite:///(?!/)", given)):
+    if given and (not re.match(r"[a-z][a-z0-9+]*+:|databricks$", given) or re.match(r"file:|sqlite:///(?!/)", given)):
         raise ConfigError(
             f"MLFLOW_TRACKING_URI={given} means another place in each folder: name a server (http://HOST:PORT) or a "
             "database by its whole path (sqlite:////FOLDER/mlflow.db), or unset it for the one under FROMZERO_HOME"

@@ -73,8 +73,13 @@ def render(run: Run) -> str:
 def _visible(text: str) -> str:
     """Text of which a reader sees all: much white space is counted instead of shown, very long text is cut."""
     text = text[:LONGEST] + ("…" if len(text) > LONGEST else "")
-    text = re.sub(r"\s*\n\s*\n\s*\n\s*", lambda found: f" ⟨{found[0].count(chr(10))} line breaks⟩ ", text)
+    text = re.sub(r"\s+", _breaks, text)
     return re.sub(r" {6,}", lambda found: f" ⟨{len(found[0])} spaces⟩ ", text).strip()
+
+
+def _breaks(blank: re.Match[str]) -> str:
+    lines = blank[0].count("\n")
+    return f" ⟨{lines} line breaks⟩ " if lines > 2 else blank[0]
 
 
 def _hash(text: str) -> str:

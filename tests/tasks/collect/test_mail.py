@@ -8,13 +8,14 @@ from email.message import EmailMessage
 from pathlib import Path
 
 from tasks.collect import mail
+from tasks.collect.web import Limits
 from tests.tasks.collect.conftest import Fetched
 
 RUSSIAN = "Сегодня утром мы вышли к реке и долго смотрели на лёд. Вода шла медленно, и берег был тих."
 
 
 def read(raw: bytes) -> dict[str, str]:
-    values = mail.read(raw, "file").values
+    values = mail.read(raw, "file", Limits(1, 9)).values
     assert values is not None
     return values
 
@@ -26,7 +27,7 @@ def test_the_plain_part_of_alternatives_is_taken_and_attachments_are_counted() -
     message.add_alternative("<p>Words in <b>HTML</b>.</p>", subtype="html")
     message.add_attachment(b"\x89PNG", maintype="image", subtype="png", filename="a.png")
     message.add_attachment("notes", filename="notes.txt")
-    row = mail.read(message.as_bytes(), "file")
+    row = mail.read(message.as_bytes(), "file", Limits(1, 9))
     assert (row.values, row.attachments) == ({"text": "Plain words.", "title": "Ein Gruß aus Köln"}, 2)
 
 
