@@ -202,7 +202,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"there is no file {path}, seen from {Path.cwd()}; recipes that need none: {', '.join(recipes())}"
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{path} must hold options (name: …, data: …), not {type(found).__name__}")
@@ -255,7 +255,7 @@ def read_model(model: type[M], path: Path, overrides: tuple[str, ...] = ()) -> M
             raise ConfigError(f"{override}: no such option{nearest(name, sorted(model.model_fields))}")
         try:
             values[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
             raise ConfigError(f"{override} cannot be read: {value!r} is no YAML value") from error
     for name in values:
         if name not in model.model_fields:

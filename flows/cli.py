@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from flows.commands import artifacts, models, pipeline, reports, runs, service, start, takedown
+from flows.commands.options import say
 from tasks.core.errors import from_exception
 
 INTERRUPTED = 130
@@ -69,17 +70,17 @@ def _one_message() -> Iterator[None]:
             _leave(error)  # it came while pydantic called back, which makes an error of its own of whatever comes
         known = from_exception(error)
         _print_record(error)
-        click.echo(f"error: {known}", err=True)
+        say(f"error: {known}", err=True)
         log = _log_traceback()
         if known is not error and log:
-            click.echo(f"the traceback is in {log}", err=True)
+            say(f"the traceback is in {log}", err=True)
         sys.exit(known.exit_code)
 
 
 def _leave(interrupt: BaseException) -> NoReturn:
     """End an interrupted command."""
     _print_record(interrupt)
-    click.echo("\ninterrupted: what is made stays made. Go on with the same command", err=True)
+    say("\ninterrupted: what is made stays made. Go on with the same command", err=True)
     sys.stdout.flush()
     os._exit(INTERRUPTED)  # leaving in the usual way would wait for a Prefect server that may be gone
 

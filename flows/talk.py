@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from flows.commands.options import say
+
 HELP = "/reset forgets what was said, /quit or Ctrl-D leaves, Ctrl-C stops an answer"
 
 
@@ -22,7 +24,7 @@ def talk(conversation: Any) -> None:
     if person:
         import readline  # noqa: F401  # input() edits lines and remembers them once this is there
 
-        click.echo(f"{conversation.name} version {conversation.version}. {HELP}")
+        say(f"{conversation.name} version {conversation.version}. {HELP}")
     for number in (signal.SIGTERM, signal.SIGUSR1):  # Ctrl-C only stops an answer; these end the talk
         signal.signal(number, signal.SIG_DFL)
     for line in _lines(person):
@@ -31,9 +33,9 @@ def talk(conversation: Any) -> None:
             return
         if word == "/reset":
             conversation.reset()
-            click.echo("(forgotten)", err=not person)
+            say("(forgotten)", err=not person)
         elif word.startswith("/"):
-            click.echo(f"no such command: {word}. {HELP}", err=not person)
+            say(f"no such command: {word}. {HELP}", err=not person)
         elif word:
             _answer(conversation, word)
 
@@ -49,13 +51,13 @@ def _lines(person: bool) -> Iterator[str]:
             click.echo()
             return
         except KeyboardInterrupt:
-            click.echo("\n/quit or Ctrl-D leaves")
+            say("\n/quit or Ctrl-D leaves")
 
 
 def _answer(conversation: Any, said: str) -> None:
     with _stoppable() as stopped:
-        text = conversation.answer(said, lambda piece: click.echo(piece, nl=False), lambda: bool(stopped))
-    click.echo(" (stopped)" if stopped else "" if text.strip() else "(no answer)")
+        text = conversation.answer(said, lambda piece: say(piece, nl=False), lambda: bool(stopped))
+    say(" (stopped)" if stopped else "" if text.strip() else "(no answer)")
 
 
 @contextmanager

@@ -11,15 +11,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from flows.progress import Board
 from tasks.core import figures, warned
 from tasks.core.costs import Prices
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ConfigError, printable
 from tasks.core.plan import Row
 from tasks.core.step import labelled
 
@@ -43,8 +44,17 @@ MARKS = {"cached": "=", "completed": "+", "failed": "x", "refused": "!", "waitin
 
 def console(stderr: bool = False) -> Console:
     """A console as wide as the terminal; where there is none, wide enough for every table."""
-    found = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=200)
+    found = _Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return found if found.is_terminal else _Console(stderr=stderr, highlight=False, soft_wrap=True, width=200)
+
+
+class _Console(Console):
+    """A console in which nothing that comes from data acts."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As rich renders it, but that only its own escape sequences are any."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
 
 
 class Terminal:

@@ -12,7 +12,7 @@ from tasks.core.urls import bare, secrets_in
 
 WHERE = (
     "distributions", "paths", "urls", "urls_env", "dataset", "config", "split", "revision", "url", "password_env",
-    "entry_rows",
+    "entry_rows", "private_redirects", "follow_links",
 )  # fmt: skip
 """Options that say which entries there are; what of them shapes a document is in the entries themselves."""
 AUTO = "auto"
@@ -106,7 +106,12 @@ class ReadSource(RowSource):
     max_page_seconds: float = Field(20, gt=0)
     """Seconds of a processor that looking for a page's main text may take; a page that needs more is set aside and
     counted in the statistics."""
-    later: ClassVar[frozenset[str]] = frozenset({"max_page_mb", "max_page_seconds"})
+    max_file_gb: float = Field(20, gt=0)
+    """Largest file that is downloaded from a web server, in GB; a larger one is refused before it fills the disk."""
+    private_redirects: bool = False
+    """Whether a web server's redirects may lead to private addresses (this machine, a local network) other than the
+    server that a URL names."""
+    later: ClassVar[frozenset[str]] = frozenset({"max_page_mb", "max_page_seconds", "max_file_gb"})
 
     @model_validator(mode="after")
     def _one_label(self) -> ReadSource:
@@ -134,6 +139,9 @@ class FilesSource(ReadSource):
     """Always files."""
     paths: tuple[str, ...] = Field(min_length=1)
     """Files, folders (all known endings below), globs (** allowed), or s3://bucket/prefix."""
+    follow_links: bool = False
+    """Whether symbolic links that lead out of the folders named in paths are followed; else they are left out and
+    counted. A path that is itself a link is always followed."""
 
 
 class HttpSource(ReadSource):
@@ -192,6 +200,9 @@ class WarcSource(ReadSource):
     """Always warc."""
     paths: tuple[str, ...] = Field(min_length=1)
     """Files, folders, globs (** allowed), s3://bucket/prefix, or https:// URLs."""
+    follow_links: bool = False
+    """Whether symbolic links that lead out of the folders named in paths are followed; else they are left out and
+    counted. A path that is itself a link is always followed."""
 
     @field_validator("paths")
     @classmethod

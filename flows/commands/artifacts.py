@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from flows.commands.options import AS_JSON, find, open_home
+from flows.commands.options import AS_JSON, find, open_home, say
 from flows.completion import artifact_refs
 
 
@@ -25,7 +25,7 @@ def lineage(ref: str, as_json: bool) -> None:
 
     store = open_home()
     tree = browse.lineage(store, find(store, ref))
-    click.echo(json.dumps(tree) if as_json else "\n".join(browse.lineage_lines(tree)))
+    say(json.dumps(tree) if as_json else "\n".join(browse.lineage_lines(tree)))
 
 
 @click.command()
@@ -47,7 +47,7 @@ def show(ref: str, rows: int, part: str | None, rejects: bool) -> None:
 
     store = open_home()
     for line in browse.show(store, find(store, ref), rows, part, rejects):
-        click.echo(line)
+        say(line)
 
 
 @click.command()
@@ -68,16 +68,16 @@ def verify(ref: str | None, forget: bool) -> None:
     store = open_home()
     wrong = 0
     for line, damaged in browse.verify(store, [find(store, ref)] if ref else store.manifests(), forget):
-        click.echo(line)
+        say(line)
         wrong += damaged
     for line in [] if ref else browse.broken(store):
-        click.echo(f"x {line}")
+        say(f"x {line}")
         wrong += 1
     for model, found in [] if ref else register.damaged():
         click.echo(f"x {model}: {'; '.join(found)}" if found else f"+ {model}")
         wrong += len(found)
     mend = "the next run makes them again" if forget else "`fromzero verify --forget` lets the next run make them again"
-    click.echo(f"{wrong} damaged: {mend}" if wrong else "all whole")
+    say(f"{wrong} damaged: {mend}" if wrong else "all whole")
     sys.exit(1 if wrong else 0)
 
 
@@ -103,4 +103,4 @@ def gc(dry_run: bool, keep_runs: int, days: float) -> None:
     from tasks.register import steps as register
 
     for line in browse.garbage(open_home(), register.artifacts_of_models(), keep_runs, days, dry_run):
-        click.echo(line)
+        say(line)

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from flows.commands.options import AS_JSON, open_home
+from flows.commands.options import AS_JSON, open_home, say
 from flows.completion import model_names, model_refs, version_refs
 
 LONGEST = click.option(
@@ -35,7 +35,7 @@ def promote(name: str, version: int, reason: str, force: bool) -> None:
 
     moved = register.promote(open_home(), name, version, reason, force)
     _say_found(moved["found"])
-    click.echo(f"{name}: champion is now version {moved['to']} (before: {moved['from'] or 'none'})")
+    say(f"{name}: champion is now version {moved['to']} (before: {moved['from'] or 'none'})")
 
 
 @click.command()
@@ -52,13 +52,13 @@ def rollback(name: str) -> None:
 
     moved = register.rollback(open_home(), name)
     _say_found(moved["found"])
-    click.echo(f"{name}: champion is version {moved['to']} again (was: {moved['from'] or 'none'})")
+    say(f"{name}: champion is version {moved['to']} again (was: {moved['from'] or 'none'})")
 
 
 def _say_found(found: str | None) -> None:
     """What people have done in MLflow meanwhile."""
     if found:
-        click.echo(f"found: {found}", err=True)
+        say(f"found: {found}", err=True)
 
 
 @click.command()
@@ -77,7 +77,7 @@ def generate(model: str, prompt: str, max_new_tokens: int, temperature: float, s
 
     open_home()
     text = prompt.encode(errors="surrogateescape").decode(errors="replace")  # what was typed may be no UTF-8
-    register.generate(model, text, max_new_tokens, temperature, seed, lambda text: click.echo(text, nl=False))
+    register.generate(model, text, max_new_tokens, temperature, seed, lambda text: say(text, nl=False))
     click.echo()
 
 
@@ -102,7 +102,7 @@ def classify(model: str, texts: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps([{"text": text, "labels": labels} for text, labels in zip(asked, found, strict=True)]))
         return
     for labels in found:
-        click.echo("  ".join(f"{label} {share:.3f}" for label, share in list(labels.items())[:LABELS_SHOWN]))
+        say("  ".join(f"{label} {share:.3f}" for label, share in list(labels.items())[:LABELS_SHOWN]))
 
 
 @click.command()

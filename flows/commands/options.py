@@ -10,6 +10,13 @@ from typing import Any
 import click
 
 from flows.completion import override_keys, recipe_names, step_names
+from tasks.core.errors import printable
+
+
+def say(text: object, err: bool = False, nl: bool = True) -> None:
+    """Print what may hold foreign text: names of files, values of data, what a model says."""
+    click.echo(printable(str(text)), err=err, nl=nl)
+
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 

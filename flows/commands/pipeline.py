@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.commands.options import takes_recipe
+from flows.commands.options import say, takes_recipe
 
 if TYPE_CHECKING:
     from conf.schema.recipe import Recipe
@@ -79,4 +79,4 @@ def setup() -> None:
     from tasks.core.store import home
 
     running.prepare()
-    click.echo(f"ready: {home()}")
+    say(f"ready: {home()}")

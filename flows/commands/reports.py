@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flows.commands.options import open_home
+from flows.commands.options import open_home, say
 from flows.completion import run_refs
 
 
@@ -33,6 +33,6 @@ def report(run: str | None, out: Path | None, show: bool) -> None:
     record = history.record_of(store, home(), run or next(iter(ended), history.LAST))
     name = next(name for name, known in store.runs().items() if known["run"] == record["run"])
     path = page.write(store, name, record, out)
-    click.echo(path)
+    say(path)
     if show:
         click.launch(str(path))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from flows.commands.options import AS_JSON, open_home
+from flows.commands.options import AS_JSON, open_home, say
 from flows.completion import run_refs, step_names
 
 RUN = click.argument("ref", metavar="RUN", shell_complete=run_refs)
@@ -45,12 +45,12 @@ def runs(as_json: bool, number: int) -> None:
     from flows.terminal import console
 
     if not found:
-        click.echo("no run yet: `fromzero run demo` makes one")
+        say("no run yet: `fromzero run demo` makes one")
         return
     screen = console()
     screen.print(runs_table(found[:number], screen.width))
     if len(found) > number:
-        click.echo(f"and {len(found) - number} older ones: -n {len(found)} shows all")
+        say(f"and {len(found) - number} older ones: -n {len(found)} shows all")
 
 
 @click.command()
@@ -77,7 +77,7 @@ def logs(ref: str, step: str | None, follow: bool) -> None:
 
     def show(lines: Any) -> None:
         for line in lines:
-            click.echo(f"{line.label}: {line.text}" if prefixed else line.text)
+            say(f"{line.label}: {line.text}" if prefixed else line.text)
 
     try:
         while follow and history.is_running(home(), run.run):
@@ -102,7 +102,7 @@ def cancel(ref: str, wait: float) -> None:
     from tasks.core import history
     from tasks.core.store import home
 
-    cancelling.cancel(home(), history.find(_known(open_home()), ref), wait, click.echo)
+    cancelling.cancel(home(), history.find(_known(open_home()), ref), wait, say)
 
 
 @click.command()

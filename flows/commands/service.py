@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from flows.commands.options import AS_JSON
+from flows.commands.options import AS_JSON, say
 
 
 @click.command()
@@ -30,10 +30,10 @@ def up(overrides: tuple[str, ...]) -> None:
 
     conf = read_model(ServicesConf, FOLDER / "services.yaml", overrides)
     home = _home()
-    found = service.up(home, conf, click.echo)
+    found = service.up(home, conf, say)
     for name in found:
-        click.echo(f"{name:<8} {found[name]}")
-    click.echo(f"up; logs in {home / 'logs' / 'services'}; `fromzero status` looks, `fromzero down` stops everything")
+        say(f"{name:<8} {found[name]}")
+    say(f"up; logs in {home / 'logs' / 'services'}; `fromzero status` looks, `fromzero down` stops everything")
 
 
 @click.command()
@@ -49,7 +49,7 @@ def down(finish: bool) -> None:
     """
     from flows import service
 
-    service.down(_home(), finish, click.echo)
+    service.down(_home(), finish, say)
 
 
 @click.command()
@@ -114,7 +114,7 @@ def deploy(files: tuple[Path, ...], dry_run: bool, prune: bool, as_json: bool) -
         click.echo(json.dumps({"deployments": [change.plain() for change in changes]}))
     else:
         for change in changes:
-            click.echo(change.shown())
+            say(change.shown())
     if not dry_run:
         deployments.carry_out(changes, conf)
 
@@ -135,7 +135,7 @@ def train_node(rendezvous: str | None) -> None:
     from tasks.pretrain import steps as pretrain
 
     _home()
-    pretrain.take_part(click.echo, rendezvous)
+    pretrain.take_part(say, rendezvous)
 
 
 def _home() -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from flows.commands.options import AS_JSON
+from flows.commands.options import AS_JSON, say
 
 MARKS = {"ok": "+", "warn": "!", "fail": "x"}
 STYLES = {"warn": "yellow", "fail": "red"}
@@ -73,9 +73,9 @@ def init(folder: Path, output: Path, force: bool) -> None:
         raise ConfigError(f"{output} is there already: -o names another file, --force writes over it")
     output.parent.mkdir(parents=True, exist_ok=True)
     starter.write(starter.recipe(seen, output), output)
-    click.echo("\n".join(f"  {line}" for line in starter.describe(seen)))
+    say("\n".join(f"  {line}" for line in starter.describe(seen)))
     file = shlex.quote(str(output))
-    click.echo(f"wrote {output}. Next:\n  fromzero plan {file}\n  fromzero run {file}")
+    say(f"wrote {output}. Next:\n  fromzero plan {file}\n  fromzero run {file}")
 
 
 @click.command()

@@ -108,7 +108,8 @@ def charset_of(path: Path, form: str, compression: str, name: str) -> Charset:
 def _local_copy(entry: dict[str, Any], conf: ReadSource, scratch: Path) -> Iterator[Path]:
     uri = entry["uri"]
     if uri.startswith(("http://", "https://")):
-        copy = http.download(entry, scratch, conf.urls_env if isinstance(conf, HttpSource) else None)
+        variable = conf.urls_env if isinstance(conf, HttpSource) else None
+        copy = http.download(entry, scratch, int(conf.max_file_gb * 1e9), variable, conf.private_redirects)
         yield copy
         copy.unlink()
         return

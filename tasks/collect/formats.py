@@ -144,6 +144,8 @@ class _Window:
                 breaks_off = error.msg.startswith("Unterminated") or error.pos > len(self.held) - NEAR_END
                 if self.ended or not breaks_off:
                     raise DataError(f"{where}: is no JSON: {error.msg}: mend it, or make the file again") from error
+            except ValueError as error:  # a number of thousands of digits, which Python does not read
+                raise DataError(f"{where}: is no JSON that can be read: {error}: mend it, or take it out") from error
             if len(self.held) > limit:
                 raise DataError(too_large(where, limit))
             self._read()

@@ -13,41 +13,49 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urldefrag, urlsplit
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from tasks.collect import endings
 from tasks.core.errors import ConfigError, DataError, Transient
 from tasks.core.urls import Url, secrets_in
 
 CHUNK = 1 << 20
+UNSAID = 1
+"""Size of a page whose server does not say it; nobody lists an empty page."""
 CHECKSUM = re.compile(r"sha256=([0-9a-f]{64})")
 LATER = (429, 500, 502, 503, 504)
 """Answers after which a server is asked again, when it says so or after a growing pause."""
 ATTEMPTS = 6
+REDIRECTS = 10
+"""Redirects in a row that are followed."""
 
 
-def entries(source: str, urls: Iterable[str], variable: str | None = None) -> list[dict[str, Any]]:
+def entries(
+    source: str, urls: Iterable[str], variable: str | None = None, private: bool = False
+) -> list[dict[str, Any]]:
     """What the URLs hold now, each once: its size, and as its stamp the checksum, ETag or date that the server gives.
 
     What is no URL is a file of URLs, one on a line. Those in the environment `variable` may hold secrets, of which no
-    entry tells. Raises `ConfigError` for what is neither, or has an ending that is not known, and what `answered`
-    raises.
+    entry tells. `private` lets redirects lead to private addresses. Raises `ConfigError` for what is neither, or has an
+    ending that is not known, and what `answered` raises.
     """
     found: dict[str, dict[str, Any]] = {}
     try:
         for url, digest in [*_listed(urls), *_of_environment(variable)]:
             if str(url) not in found:
-                found[str(url)] = _entry(url, digest)
+                found[str(url)] = _entry(url, digest, private)
     except (ConfigError, DataError) as error:
         raise type(error)(f"{error} (data.sources.{source}.urls)") from error
     return list(found.values())
 
 
-def download(entry: dict[str, Any], scratch: Path, variable: str | None = None) -> Path:
+def download(
+    entry: dict[str, Any], scratch: Path, most: int, variable: str | None = None, private: bool = False
+) -> Path:
     """The file at an entry's URL, in the scratch folder: an attempt that broke off is gone on with.
 
     The whole URL of one that was listed in the environment `variable` is there. Raises `DataError` if it is not what
-    was listed, `Transient` if the answer broke off.
+    was listed or has more than `most` bytes, `Transient` if the answer broke off.
     """
     whole_urls = {str(url): url for url, _ in _of_environment(variable)}
     url, stamp = whole_urls.get(entry["uri"], Url(entry["uri"])), str(entry["stamp"])
@@ -58,38 +66,50 @@ def download(entry: dict[str, Any], scratch: Path, variable: str | None = None) 
     folder.mkdir(parents=True, exist_ok=True)
     have = part.stat().st_size if part.is_file() else 0
     if have != entry["size"]:
-        _go_on(url, entry, part, have)
+        _go_on(url, entry, part, have, most, private)
     _check(part, entry)
     part.rename(whole)
     return whole
 
 
-def _go_on(url: Url, entry: dict[str, Any], part: Path, have: int) -> None:
+def _go_on(url: Url, entry: dict[str, Any], part: Path, have: int, most: int, private: bool) -> None:
     headers = {"Range": f"bytes={have}-", "If-Range": entry["etag"]} if have and entry["etag"] else {}
-    with answered("GET", url, headers, preload_content=False) as answer:
+    with answered("GET", url, headers, private, preload_content=False) as answer:
         if _stamp(answer.headers, entry["sha256"]) != entry["stamp"]:
             raise DataError(f"{url} has changed since it was listed: run again")
         with part.open("ab" if answer.status == 206 else "wb") as file:
             for piece in answer.stream(CHUNK, decode_content=False):
+                _check_size(url, entry, file.tell() + len(piece), most)
                 file.write(piece)
 
 
+def _check_size(url: Url, entry: dict[str, Any], size: int, most: int) -> None:
+    if size > most:
+        raise DataError(f"{url} has more than {most / 1e9:g} GB: raise max_file_gb of the source, or take it out")
+    if size > entry["size"] > UNSAID:
+        raise DataError(f"{url} sends more than the {entry['size']:,} bytes that its server said it has: take it out")
+
+
 @contextmanager
-def answered(method: str, url: Url, headers: dict[str, str] | None = None, **options: Any) -> Iterator[Any]:
-    """A server's answer, asked again while it is busy.
+def answered(
+    method: str, url: Url, headers: dict[str, str] | None = None, private: bool = False, **options: Any
+) -> Iterator[Any]:
+    """A server's answer, asked again while it is busy, redirects followed: to public addresses and to the server that
+    was named, with `private` anywhere.
 
     Raises `DataError` for a page that is not there, `ConfigError` for one that is refused, else `Transient`.
     """
     from urllib3 import exceptions
 
     try:
-        address, user = _with_user(url)
-        sent = {**_pool().headers, **user, **(headers or {})}
-        answer = _pool().request(method, address, headers=sent, **options)
+        answer = _followed(method, url, headers or {}, private, options)
         try:
             if answer.status >= 400:
                 raise _refusal(url, answer.status)
             yield answer
+        except BaseException:
+            answer.close()  # what it still sends must not be taken for the answer to another request
+            raise
         finally:
             answer.release_conn()
     except exceptions.LocationValueError as error:
@@ -119,6 +139,26 @@ def _of_environment(variable: str | None) -> list[tuple[Url, str | None]]:
     if same := [name for name, times in Counter(str(url) for url, _ in dict.fromkeys(found)).items() if times > 1]:
         raise ConfigError(f"urls_env: {variable} holds several URLs that differ in their secret alone, as {same[0]}")
     return found
+
+
+def _followed(method: str, url: Url, headers: dict[str, str], private: bool, options: dict[str, Any]) -> Any:
+    """The first answer that is no redirect; user and password go to the server that was named alone."""
+    address, user = _with_user(url)
+    at = address
+    for _ in range(REDIRECTS + 1):
+        own = urlsplit(at)[:2] == urlsplit(address)[:2]
+        pool = _pool(public=not (own or private))
+        sent = {**pool.headers, **(user if own else {}), **headers}
+        answer = pool.request(method, at, headers=sent, redirect=False, **options)
+        where = answer.get_redirect_location()
+        if not where:
+            return answer
+        answer.drain_conn()
+        answer.release_conn()
+        at = urljoin(at, where)
+        if urlsplit(at).scheme not in ("http", "https"):
+            raise ConfigError(f"{url} redirects to {at[:200]!r}, which is not on the web: take it out")
+    raise ConfigError(f"{url} redirects more than {REDIRECTS} times: name the page that it should end at")
 
 
 def _listed(urls: Iterable[str], variable: str | None = None) -> Iterator[tuple[Url, str | None]]:
@@ -158,15 +198,23 @@ def _with_checksum(url: str, where: str, variable: str | None) -> tuple[Url, str
     return Url(bare), digest[1] if digest else None
 
 
-def _entry(url: Url, digest: str | None) -> dict[str, Any]:
-    with answered("HEAD", url) as answer:
+def _length(url: Url, said: str) -> int:
+    if not (said.isascii() and said.isdecimal() and len(said) < 19):
+        raise DataError(
+            f"{url}: its server says a length that is none ({said[:40]!r}): take it out, or mend the server"
+        )
+    return int(said)
+
+
+def _entry(url: Url, digest: str | None, private: bool) -> dict[str, Any]:
+    with answered("HEAD", url, private=private) as answer:
         headers = answer.headers
     etag = headers.get("ETag", "")
     parts = urlsplit(str(url))
     return {
         "uri": str(url),
         "name": f"{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else ""),
-        "size": int(headers.get("Content-Length", 0)) or 1,  # a server need not say; nobody lists an empty page
+        "size": _length(url, headers.get("Content-Length", "0")) or UNSAID,
         "stamp": _stamp(headers, digest),
         "etag": "" if etag.startswith("W/") else etag,
         "sha256": digest,
@@ -198,12 +246,15 @@ def _refusal(url: Url, status: int) -> Exception:
     return ConfigError(f"{url}: the server refuses the request ({status})")
 
 
-@lru_cache(maxsize=1)
-def _pool() -> Any:
-    from urllib3 import PoolManager, Retry, Timeout
+@lru_cache(maxsize=2)
+def _pool(public: bool) -> Any:
+    """Connections to any address, or to public ones only."""
+    from urllib3 import PoolManager, Timeout
 
-    again = Retry(
+    from tasks.collect.addresses import Patient, PublicPools
+
+    again = Patient(
         total=ATTEMPTS, backoff_factor=0.25, backoff_jitter=0.25, status_forcelist=LATER, raise_on_status=False
     )  # fmt: skip
     name = {"User-Agent": f"fromzero/{version('fromzero')}", "Accept-Encoding": "identity"}
-    return PoolManager(retries=again, timeout=Timeout(connect=10, read=60), headers=name)
+    return (PublicPools if public else PoolManager)(retries=again, timeout=Timeout(connect=10, read=60), headers=name)

@@ -50,14 +50,16 @@ def list_entries(source: str, options: SourceConf, known: Iterable[str] = ()) ->
     elif isinstance(options, ChitchatSource):
         entries = chitchat.entries()
     elif isinstance(options, HttpSource):
-        entries = http.entries(source, options.urls, options.urls_env)
+        entries = http.entries(source, options.urls, options.urls_env, options.private_redirects)
     elif isinstance(options, HubSource):
         entries = hub.entries(source, options)
     elif isinstance(options, SqlSource):
         entries = sql.entries(source, options, known)
     else:
         pages = [path for path in options.paths if path.startswith(("http://", "https://"))]
-        entries = http.entries(source, pages) + places.entries(source, [p for p in options.paths if p not in pages])
+        files = [path for path in options.paths if path not in pages]
+        entries = http.entries(source, pages, private=options.private_redirects)
+        entries += places.entries(source, files, options.follow_links)
     if not entries:
         raise DataError(f"source {source!r} lists nothing: see data.sources.{source}")
     if not any(entry["size"] for entry in entries):

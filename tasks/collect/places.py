@@ -13,12 +13,15 @@ from typing import Any
 
 from tasks.collect import bucket, dictionaries, endings
 from tasks.core.errors import ConfigError, DataError
+from tasks.core.figures import plural
 
 Entry = dict[str, Any]
 
 
-def entries(source: str, paths: Iterable[str]) -> list[Entry]:
+def entries(source: str, paths: Iterable[str], follow: bool = False) -> list[Entry]:
     """The files that the paths name, each once; `name` is relative to the folder that its path starts from.
+
+    Links that lead out of a folder are left out and counted, unless told to `follow` them.
 
     Raises `DataError` for a path that names nothing, a folder named like a file, a symlink that loops or points
     nowhere, anything that is no regular file, and `ConfigError` for a named file with an unknown ending.
@@ -27,7 +30,7 @@ def entries(source: str, paths: Iterable[str]) -> list[Entry]:
     passed: Counter[str] = Counter()
     for path in paths:
         try:
-            listed = list(_in_bucket(path, passed) if path.startswith("s3://") else _local(path, passed))
+            listed = list(_in_bucket(path, passed) if path.startswith("s3://") else _local(path, passed, follow))
             if not listed:
                 raise DataError(f"{path}: {_why_none(path, passed)}")
         except (ConfigError, DataError) as error:
@@ -45,7 +48,20 @@ _passed: dict[tuple[str, ...], Counter[str]] = {}
 
 def passed_over(paths: Iterable[str]) -> Mapping[str, int]:
     """The files in the folders that the last listing of these paths left out, by ending."""
+    return Counter({name: count for name, count in _left_out(paths).items() if name != LINKS})
+
+
+def links_out(paths: Iterable[str]) -> int:
+    """How many links the last listing of these paths did not follow, for they lead out of their folders."""
+    return _left_out(paths)[LINKS]
+
+
+def _left_out(paths: Iterable[str]) -> Counter[str]:
     return _passed.get(tuple(paths), Counter())
+
+
+LINKS = " (links that lead out of their folder)"
+"""What links that are not followed are counted under; no ending is like it."""
 
 
 def described(file: Path, root: Path) -> Entry:
@@ -126,7 +142,7 @@ def _joined(runs: list[str], between: str) -> str:
     return first + "".join(f"(?>{between}?{run})" for run in others[:-1]) + between + others[-1]
 
 
-def _local(path: str, passed: Counter[str]) -> Iterator[Entry]:
+def _local(path: str, passed: Counter[str], follow: bool) -> Iterator[Entry]:
     where = Path(path).expanduser()
     if os.path.lexists(where) or not has_magic(path):
         root = where.absolute()
@@ -135,7 +151,7 @@ def _local(path: str, passed: Counter[str]) -> Iterator[Entry]:
             raise DataError(f"{path}: there is no such file or folder: name one that exists, from {Path.cwd()}")
         if kind == "folder":
             _refuse_folder_named_like_a_file(root)
-            for file in _walk(root):
+            for file in _walk(root, links=_Links(root, passed, follow)):
                 if not (known := endings.split(file.name)):
                     passed[ending(file.name)] += 1
                 elif known[0] == endings.DICTIONARY and not dictionaries.index_of(file):
@@ -149,7 +165,11 @@ def _local(path: str, passed: Counter[str]) -> Iterator[Entry]:
     root, matches = Path(folder).absolute(), translate(pattern)
     if _kind(root) == "folder":
         depth = None if "**" in pattern else pattern.count("/")
-        files = (file for file in _walk(root, depth) if matches.fullmatch(file.relative_to(root).as_posix()))
+        files = (
+            file
+            for file in _walk(root, depth, links=_Links(root, passed, follow))
+            if matches.fullmatch(file.relative_to(root).as_posix())
+        )
         yield from (_entry(file, root) for file in files)
 
 
@@ -158,7 +178,23 @@ def ending(name: str) -> str:
     return shown(PurePosixPath(name).suffix.lower() or PurePosixPath(name).name)
 
 
-def _walk(folder: Path, depth: int | None = None, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+class _Links:
+    """Which symbolic links in a folder are followed: those that lead out of it only where told to."""
+
+    def __init__(self, root: Path, passed: Counter[str], follow: bool) -> None:
+        self.root, self.passed, self.follow = root.resolve(), passed, follow
+
+    def lead_out(self, path: Path) -> bool:
+        """Whether a path is a link that is not followed; it is counted then."""
+        out = not self.follow and path.is_symlink() and not path.resolve().is_relative_to(self.root)
+        if out:
+            self.passed[LINKS] += 1
+        return out
+
+
+def _walk(
+    folder: Path, depth: int | None = None, above: tuple[tuple[int, int], ...] = (), *, links: _Links
+) -> Iterator[Path]:
     """What lies in a folder, at most `depth` folders down; a folder named like a file comes as if it were one."""
     try:
         at, children = folder.stat(), sorted(folder.iterdir())
@@ -170,12 +206,12 @@ def _walk(folder: Path, depth: int | None = None, above: tuple[tuple[int, int], 
     if (at.st_dev, at.st_ino) in above:
         raise DataError(f"{folder}: this symlink leads back to a folder above it: remove it, or name the folders")
     for child in children:
-        if child.name.startswith("."):
+        if child.name.startswith(".") or (os.path.exists(child) and links.lead_out(child)):
             continue
         if endings.split(child.name) or _kind(child) == "file":
             yield child
         elif depth is None or depth > 0:
-            yield from _walk(child, None if depth is None else depth - 1, (*above, (at.st_dev, at.st_ino)))
+            yield from _walk(child, None if depth is None else depth - 1, (*above, (at.st_dev, at.st_ino)), links=links)
 
 
 def _kind(path: Path) -> str:
@@ -243,8 +279,10 @@ def _check_ending(path: str) -> None:
 
 
 def _why_none(path: str, passed: Counter[str]) -> str:
-    if has_magic(path):
+    if has_magic(path) and not passed[LINKS]:
         return f"no file matches this glob, seen from {Path.cwd()}"
+    if passed[LINKS]:
+        return f"nothing but {plural(passed[LINKS], 'link')} out of it: follow_links=true of the source follows them"
     where = "there is no such object, and no folder with" if path.startswith("s3://") else "the folder holds no"
     there = f"; there are {endings.left_out(passed)}" if passed else ""
     return f"{where} files ending in {endings.KNOWN}{there}"

@@ -20,7 +20,7 @@ from conf.schema.data import (
 from tasks.collect.endings import ARCHIVES as ARCHIVES
 from tasks.collect.endings import left_out as left_out_files
 from tasks.collect.listing import assignment_of, list_entries, observe_sources
-from tasks.collect.places import passed_over, path_of
+from tasks.collect.places import links_out, passed_over, path_of
 from tasks.core.errors import FromzeroError
 from tasks.core.figures import plural
 from tasks.core.step import NETWORK, Cpu, Stats, Workdir, step
@@ -41,11 +41,16 @@ AGAINST = "data.decontaminate.against"
 
 def left_out(shard: dict[str, Any], conf: SourceConf) -> list[dict[str, str]]:
     """A warning of the files in a source's folders that are not read, for their endings."""
-    counts = passed_over(conf.paths) if isinstance(conf, (FilesSource, WarcSource)) else {}
-    if not counts:
+    if not isinstance(conf, (FilesSource, WarcSource)):
         return []
+    counts, found = passed_over(conf.paths), []
+    if links := links_out(conf.paths):
+        text = f"source {shard['source']}: {plural(links, 'link')} out of the folders in paths not followed"
+        found.append(warning(text, f"data.sources.{shard['source']}.follow_links"))
+    if not counts:
+        return found
     total = plural(sum(counts.values()), "file")
-    return [warning(f"source {shard['source']}: {total} not read, for their endings: {left_out_files(counts)}")]
+    return [*found, warning(f"source {shard['source']}: {total} not read, for their endings: {left_out_files(counts)}")]
 
 
 @step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=LIBRARIES, warns=left_out)

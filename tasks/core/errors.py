@@ -23,6 +23,23 @@ from difflib import get_close_matches
 
 from tasks.core.urls import bare
 
+_ACTING = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in (
+        *(code for code in range(0x20) if chr(code) not in "\n\t"),
+        *range(0x7F, 0xA0),
+        *(0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
+    )
+}
+"""What acts in a terminal instead of being shown: control characters, those that begin escape sequences among them, and
+what turns the direction of the text around it (Unicode Bidirectional Algorithm, 2)."""
+
+
+def printable(text: str) -> str:
+    r"""Foreign text (names of files, keys, values of data) as a terminal shows it, whatever it holds: \x1b for Escape,
+    \udce9 for half of a surrogate pair. Line ends and tabs stay."""
+    return text.translate(_ACTING).encode("utf-8", "backslashreplace").decode()
+
 
 class FromzeroError(Exception):
     """Base of every error that a user is meant to read."""
@@ -35,7 +52,7 @@ class FromzeroError(Exception):
 
     def __str__(self) -> str:
         """Fit to be printed and stored, whatever bytes a file's name holds."""
-        return super().__str__().encode("utf-8", "backslashreplace").decode()
+        return printable(super().__str__())
 
 
 class ConfigError(FromzeroError):

@@ -121,7 +121,7 @@ def test_a_file_changed_since_the_listing_is_refused(site: Site, tmp_path: Path)
     site.put("a.txt", b"two" * 9)
     os.utime(site.folder / "a.txt", (1, 1))
     with pytest.raises(DataError, match=r"a\.txt has changed since it was listed: run again"):
-        http.download(entry, tmp_path)
+        http.download(entry, tmp_path, 10**9)
 
 
 def test_a_wrong_checksum_is_refused_by_name(site: Site, tmp_path: Path) -> None:
@@ -158,5 +158,5 @@ def test_a_server_that_is_gone_is_an_error_that_a_retry_may_mend(
     http._pool.cache_clear()
     entry = {"uri": "http://127.0.0.1:9/a.txt", "stamp": "x", "etag": "", "sha256": None, "size": 1}
     with pytest.raises(Transient, match=r"127\.0\.0\.1:9/a\.txt"):
-        http.download(entry, tmp_path)
+        http.download(entry, tmp_path, 10**9)
     http._pool.cache_clear()
