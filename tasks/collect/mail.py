@@ -10,6 +10,7 @@ from email.header import decode_header
 from email.message import Message
 
 from tasks.collect import charsets, formats, web
+from tasks.collect.apart import TooSlow
 from tasks.collect.formats import Row
 
 FROM, TIME, YEAR = b"From ", re.compile(rb"\d:\d{2}"), re.compile(rb"\d{4}\s*$")
@@ -70,7 +71,7 @@ def read(raw: bytes, where: str, pages: web.Limits) -> Row:
         return Row(where, None, "is no mail: it has no header")
     try:
         texts, attachments = _texts(message, pages)
-    except (web.TooSlow, web.TooLarge) as error:
+    except (TooSlow, web.TooLarge) as error:
         return web.set_aside(Row(where, None), error)
     values = {"text": "\n\n".join(text.strip("\n") for text in texts if text.strip()), "title": _subject(message)}
     return Row(where, values, given=True, attachments=attachments)
