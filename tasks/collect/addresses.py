@@ -39,8 +39,8 @@ class _Public:
         for address in addresses:
             if not is_public(address):
                 raise ConfigError(
-                    f"a redirect leads to {self.host}, which is the private address {address}: take the URL out, name "
-                    "the page that it leads to, or private_redirects=true of the source lets it through"
+                    f"a redirect leads to {self.host}, which is the private address {address}: take the URL out, or "
+                    "name the page that it leads to; private_redirects=true of the source lets it through"
                 )
         for address in addresses:
             try:
