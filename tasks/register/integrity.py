@@ -73,7 +73,9 @@ def changed(version: ModelVersion, folder: Path, below: str = "", anew: bool = F
     there = {
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()
     }
-    wrong += [f"{path} was not registered" for path in sorted(there - known.keys()) if "__pycache__/" not in path]
+    own = f"{inside(version)}/".removeprefix(prefix)  # beside it MLflow itself leaves notes
+    added = [path for path in sorted(there - known.keys()) if path.startswith(own) and "__pycache__/" not in path]
+    wrong += [f"{path} was not registered" for path in added]
     if not wrong and all(file.sha256 is None for file in known.values()):
         wrong += _other_weights(version, folder / inside(version).removeprefix(prefix), read)
     return wrong
