@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from conf.schema.base import RunConf
@@ -12,6 +14,8 @@ class ServicesConf(RunConf):
 
     host: str = "127.0.0.1"
     """The address that both servers listen on; 0.0.0.0 for all, which lets in whoever can reach this machine."""
+    names: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+(:\d{1,5})?$")], ...] = ()
+    """Further names (HOST, or HOST:PORT where the port is another one, as at a proxy) by which pages are asked for."""
     prefect_port: int = Field(4200, ge=1, le=65535)
     """Port of Prefect's API and pages."""
     mlflow_port: int = Field(5000, ge=1, le=65535)

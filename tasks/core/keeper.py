@@ -9,7 +9,9 @@ import fcntl
 import json
 import os
 import platform
+import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.schema.services import ServicesConf
-from tasks.core import interpreter, settle
+from tasks.core import guard, interpreter, settle
 from tasks.core.errors import FromzeroError, HostError
 from tasks.core.lease import lock_file
 from tasks.core.server import GIVEN_UP, WATCH_EVERY, answers, folder, migrate, wanted
@@ -39,8 +41,26 @@ RECORDER = {
 """How the server takes in what it is told: several events in a transaction; places in deployments outlive it."""
 RUN_GRACE = 35.0
 """Seconds that the worker has to leave: more than a run has to save."""
+PREFECT_APP = "prefect.server.api.server:create_app"
+MLFLOW_APP = "mlflow.server.fastapi_app:app"
 WORKER = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING", "PREFECT_WORKER_QUERY_SECONDS": "3"}
 """What the worker's runs write, and how often in seconds it looks for new ones."""
+
+
+def guarded(host: str, port: int) -> list[str]:
+    """The command of a server behind the guard."""
+    command = interpreter.command("-m", "uvicorn", "--factory", "tasks.core.guard:app")
+    command += ["--host", host, "--port", str(port), "--log-level", "warning"]
+    return [*command, "--timeout-graceful-shutdown", "3"]
+
+
+def asked_for(host: str, port: int, names: tuple[str, ...]) -> list[str]:
+    """The Host headers by which a server is asked for: this machine's, and `names`, also as a proxy at port 80 or 443
+    hands them on."""
+    everywhere = host in ("0.0.0.0", "::")
+    own = {socket.gethostname().lower(), socket.getfqdn().lower()} if everywhere else {host.lower()}
+    found = {"127.0.0.1", "localhost", "[::1]", *names, *(f"[{name}]" if ":" in name else name for name in own)}
+    return sorted({*names, *(name if re.search(r":\d+$", name) else f"{name}:{port}" for name in found)})
 
 
 class Keeper:
@@ -54,6 +74,7 @@ class Keeper:
         self.fixed = conf is not None
         self.port = conf.prefect_port if conf else port or free_port()
         self.near = "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        self.names = conf.names if conf else ()
         self.api = f"http://{self.near}:{self.port}/api"
         self.services = {"prefect": self._prefect()}
         self.worker = f"{platform.node()}-{os.getpid()}"
@@ -65,24 +86,30 @@ class Keeper:
         self._written: bytes = b""
 
     def _prefect(self) -> Service:
-        command = interpreter.command("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app")
-        command += ["--host", self.host, "--port", str(self.port), "--log-level", "warning"]
-        command += ["--timeout-graceful-shutdown", "3"]
+        hosts = asked_for(self.host, self.port, self.names)
         environ = {**RECORDER, "PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": "/api", "PREFECT_API_URL": self.api}
-        # no page of another site may ask this server for anything: it runs code
         environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = self.api.removesuffix("/api")
-        return Service("prefect", command, self.logs / "prefect.log", environ)
+        environ |= guard.told(PREFECT_APP, True, hosts)
+        return Service("prefect", guarded(self.host, self.port), self.logs / "prefect.log", environ)
 
     def _mlflow(self, conf: ServicesConf) -> Service:
         from tasks.core.database import prepare
 
-        uri = prepare(self.home)
-        command = interpreter.command("-m", "mlflow", "server", "--host", conf.host)
-        command += ["--port", str(conf.mlflow_port)]
-        command += ["--workers", "1", "--backend-store-uri", uri]
-        command += ["--artifacts-destination", str(self.home / "mlflow" / "artifacts")]
-        environ = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        return Service("mlflow", command, self.logs / "mlflow.log", environ)
+        uri, hosts = prepare(self.home), asked_for(conf.host, conf.mlflow_port, conf.names)
+        # What `mlflow server` hands to its application, which stands behind the guard here (3.17).
+        environ = {
+            "_MLFLOW_SERVER_FILE_STORE": uri,
+            "_MLFLOW_SERVER_REGISTRY_STORE": uri,
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(self.home / "mlflow" / "artifacts"),
+            "_MLFLOW_SGI_NAME": "uvicorn",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
+            "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}" for host in hosts),
+        }
+        environ |= guard.told(MLFLOW_APP, False, hosts)
+        return Service("mlflow", guarded(conf.host, conf.mlflow_port), self.logs / "mlflow.log", environ)
 
     def _worker(self, conf: ServicesConf) -> Service:
         command = interpreter.command("-m", "prefect", "worker", "start", "--type", "process", "--pool", conf.pool)
