@@ -12,7 +12,7 @@ from tasks.collect import charsets, formats
 from tasks.collect.apart import Apart, TooSlow
 from tasks.collect.formats import Row
 
-CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+CHARSET = re.compile(rb"charset\s*+=\s*+[\"']?\s*+([\w.:-]+)", re.IGNORECASE)
 NOT_OF_PAGES = ("idna", "punycode", "unicode_escape", "raw_unicode_escape")
 """What Python counts among encodings of text beside those of pages."""
 HEAD = 1024

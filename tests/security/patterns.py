@@ -217,10 +217,12 @@ class Hostile:
 
     start: str
     unit: str
+    end: str = "\n\x00"
+    """What does not go on."""
 
     def __call__(self, length: int) -> str:
-        """About so many characters of it, and something that does not go on."""
-        return self.start + self.unit * (length // len(self.unit) + 1) + "\n\x00"
+        """About so many characters of it, and the end."""
+        return self.start + self.unit * (length // len(self.unit) + 1) + self.end
 
 
 def hostile(found: Found) -> Iterator[Hostile]:
@@ -234,6 +236,8 @@ def hostile(found: Found) -> Iterator[Hostile]:
                 if unit and (unit, start) not in seen:
                     seen.add((unit, start))
                     yield Hostile(start, unit)
+                    if unit.isspace():  # which a line end goes on with
+                        yield Hostile(start, unit, "\x00")
 
 
 def _parsed(written: str) -> Any:
