@@ -42,8 +42,9 @@ class House:
         return Artifact.of(self.store.publish(work, Manifest(step, "k", {}, "", "", (), {}, (), {})))
 
     def tune(self, interpreter: Any, conf: ClassifyConf) -> Artifact:
-        recipe: Any = SimpleNamespace(name="own", finetune=SimpleNamespace(chat=None, classify=conf))
-        data: Any = SimpleNamespace(documents=(self.docs,))
+        finetune, model = SimpleNamespace(chat=None, classify=conf), SimpleNamespace(positions=None)
+        recipe: Any = SimpleNamespace(name="own", finetune=finetune, model=model)
+        data: Any = SimpleNamespace(documents=(self.docs,), tokenizer=Pending("train_tokenizer"))
         with interpreted_by(interpreter):
             made: Artifact = tune(recipe, data, self.base)[1]
         return made
