@@ -48,14 +48,20 @@ def test_what_a_step_warns_of_is_said_once_however_often_it_is_called(capsys: py
     ]
 
 
-def test_a_wait_is_shown_where_lines_pass_otherwise() -> None:
+def stays(label: str, *lines: str) -> str:
+    """What stays on a terminal that shows what is under way."""
     out = io.StringIO()
     with Terminal() as terminal:
         terminal.console = Console(file=out, width=80)
         terminal._live = Live(console=terminal.console)
-        terminal.line("register_model[base]", "waiting for MLflow at http://mlflow: 33 s so far")
-        terminal._live = None
-    assert "waiting for MLflow at http://mlflow: 33 s so far" in out.getvalue()
+        for line in lines:
+            terminal.line(label, line)
+    return out.getvalue()
+
+
+def test_a_wait_is_shown_where_lines_pass_otherwise() -> None:
+    said = "waiting for MLflow at http://mlflow: 33 s so far"
+    assert said in stays("register_model[base]", said, "step 1/9")
 
 
 @pytest.mark.parametrize(
@@ -79,13 +85,8 @@ def test_without_a_terminal_no_line_that_says_a_result_is_left_out(
 
 
 def test_in_a_terminal_lines_stay_that_need_a_person_and_others_pass() -> None:
-    out = io.StringIO()
-    with Terminal() as terminal:
-        terminal.console = Console(file=out, width=80)
-        terminal._live = Live(console=terminal.console)
-        terminal.line("pretrain", "2 nodes meet at first:29400")
-        terminal.line("pretrain", "step 9/9  valid loss 1.2500")
-    assert out.getvalue() == "  pretrain: 2 nodes meet at first:29400\n"
+    shown = stays("pretrain", "2 nodes meet at first:29400", "step 9/9  valid loss 1.2500")
+    assert shown == "  pretrain: 2 nodes meet at first:29400\n"
 
 
 def test_details_show_every_line_and_what_was_cached(capsys: pytest.CaptureFixture[str]) -> None:
