@@ -13,7 +13,7 @@ from conf.schema.recipe import Recipe
 from flows import record, standing
 from flows.pipeline import pipeline
 from flows.terminal import Terminal
-from tasks.core import database, server
+from tasks.core import database, hashes, server
 from tasks.core.costs import Prices
 from tasks.core.errors import HostError
 from tasks.core.plan import Planner, Reached
@@ -67,7 +67,7 @@ def plan(recipe: Recipe, refresh: tuple[str, ...] = (), until: str | None = None
     prices = Prices.of(recipe.engine)
     planner = Planner(open_store(recipe.store), refresh, until, recipe.engine.on_code_change, prices, looks_in)
     try:
-        with interpreted_by(planner):
+        with interpreted_by(planner), hashes.left_alone():
             pipeline(recipe)
     except Reached:
         return planner

@@ -6,7 +6,9 @@ import os
 import sqlite3
 import threading
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from tasks.core.artifact import hash_file
@@ -17,11 +19,22 @@ WORTH = 1 << 16
 """Bytes from which reading a file again costs more than looking it up."""
 TICK = 100_000_000
 """Nanoseconds within which two changes of a file may get the same time: what is that young is not remembered."""
+_REMEMBERS = ContextVar("remembers", default=True)
 _TABLE = """
 CREATE TABLE IF NOT EXISTS hashes (
     device INTEGER, inode INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER, sha256 TEXT,
     PRIMARY KEY (device, inode)
 )"""
+
+
+@contextmanager
+def left_alone() -> Iterator[None]:
+    """Hashes are recalled, and nothing is added to the memory: who looks only leaves the home as it was."""
+    token = _REMEMBERS.set(False)
+    try:
+        yield
+    finally:
+        _REMEMBERS.reset(token)
 
 
 class Hashes:
@@ -67,12 +80,15 @@ class Hashes:
         return None
 
     def _remember(self, file: tuple[int, int], seen: tuple[int, int, int], found: str) -> None:
-        self._ask("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?, ?)", *map(_signed, file), *seen, found)
+        if _REMEMBERS.get():
+            self._ask("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?, ?)", *map(_signed, file), *seen, found)
 
     def _ask(self, query: str, *values: int | str) -> list[tuple[int, int, int, str]]:
         if self.home is None or not self.home.is_dir():
             return []
         path = self.home / FILE
+        if not _REMEMBERS.get() and not path.exists():
+            return []
         try:
             with self._lock, closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as connection:
                 os.chmod(path, 0o600)

@@ -74,3 +74,15 @@ def test_without_a_memory_files_are_read_again(file: Path, reads: list[Path], tm
         home.rmdir()
     assert [Hashes(home).of(file) for _ in range(2)] == [hash_file(file)] * 2
     assert home.is_dir() == (spoilt != "no home")
+
+
+def test_who_only_looks_recalls_and_adds_nothing(file: Path, reads: list[Path], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with hashes.left_alone():
+        assert Hashes(home).of(file) == hash_file(file)
+    assert list(home.iterdir()) == [] and reads == [file]
+    Hashes(home).of(file)
+    before = (home / FILE).stat().st_mtime_ns
+    with hashes.left_alone():
+        Hashes(home).of(file)
+    assert reads == [file, file] and (home / FILE).stat().st_mtime_ns == before
