@@ -24,6 +24,8 @@ PORT = 29400
 BACKEND = "fromzero"
 """The name by which torchrun knows our rendezvous."""
 LOOPBACK_ADDRESS = "127.0.0.1"
+HERE = "here"
+"""The endpoint of processes of one machine, which meet in a file."""
 LOOPBACK = re.compile(r"(ip6-)?localhost\d?(\.|$)|127\.|.*\.arpa$")
 """How the names and addresses look by which a machine finds nobody but itself."""
 OUTSIDE = ("198.51.100.1", 9)

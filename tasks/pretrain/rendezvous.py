@@ -19,7 +19,7 @@ from torch.distributed.elastic.rendezvous.dynamic_rendezvous import create_handl
 
 from tasks.core import secret
 from tasks.core.store import home
-from tasks.pretrain.meeting import BACKEND, LOOPBACK_ADDRESS, address_of, split
+from tasks.pretrain.meeting import BACKEND, HERE, LOOPBACK_ADDRESS, address_of, split
 from tasks.pretrain.shared_store import SharedStore, StoreServer, identity
 from tasks.pretrain.unpickling import check_state
 
@@ -53,7 +53,7 @@ def register(folder: Path) -> None:
 
     def create(params: RendezvousParameters) -> RendezvousHandler:
         try:
-            store = _between_machines(params, folder) if params.endpoint else _on_this_machine(folder)
+            store = _on_this_machine(folder) if params.endpoint == HERE else _between_machines(params, folder)
         except OSError as error:
             raise RendezvousConnectionError(f"nodes cannot meet at {params.endpoint}: {error}") from error
         return create_handler(store, Backend(store, params.run_id), params)

@@ -16,7 +16,7 @@ from tasks.core import interpreter
 from tasks.core.errors import KINDS, ChildKilled, FromzeroError, HostError, StepError
 from tasks.pretrain.job import Job
 from tasks.pretrain.lifeline import PARENT
-from tasks.pretrain.meeting import ALONE, BACKEND, LOOPBACK_ADDRESS, Meeting, called, missing
+from tasks.pretrain.meeting import ALONE, BACKEND, HERE, LOOPBACK_ADDRESS, Meeting, called, missing
 from tasks.pretrain.memory import kernel_kills, out_of_memory
 
 MALLOC = {
@@ -32,7 +32,8 @@ GRACE = 20
 def command(job: Job, meeting: Meeting | None = None, first: bool = True) -> list[str]:
     """The command line of the trainer on this node; of several, which meet, it is the first or another one."""
     run = job.conf.run
-    alone = ["--rdzv-backend", BACKEND, "--rdzv-id", "alone", "--local-addr", LOOPBACK_ADDRESS]
+    alone = ["--rdzv-backend", BACKEND, "--rdzv-endpoint", HERE, "--rdzv-id", "alone"]
+    alone += ["--local-addr", LOOPBACK_ADDRESS]
     elastic = alone if meeting is None else meeting.options(job, first)
     elastic += ["--nproc-per-node", str(run.processes), "--max-restarts", str(run.max_restarts)]
     # The agent looks after its processes this often: its default would add a tenth of a second to short runs.
