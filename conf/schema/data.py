@@ -82,7 +82,8 @@ class RowSource(Source):
     max_bad_rows: int = Field(0, ge=0)
     """How many unreadable rows of one shard may be set aside before it is refused; a plain file is one row."""
     max_document_mb: int = Field(64, ge=1, le=1024)
-    """Largest single text, in MB; a file or row beyond it is refused."""
+    """Largest single text, in MB; a file or row beyond it is refused. What is read at once of a table or of JSON is
+    limited in proportion to it."""
 
 
 class ReadSource(RowSource):
@@ -107,7 +108,8 @@ class ReadSource(RowSource):
     """Seconds of a processor that looking for a page's main text may take; a page that needs more is set aside and
     counted in the statistics."""
     max_file_gb: float = Field(20, gt=0)
-    """Largest file that is downloaded from a web server, in GB; a larger one is refused before it fills the disk."""
+    """Largest file that is downloaded from a web server, in GB, and what packed files of one shard may unpack to, or
+    32 times their size where that is more; what is beyond is refused before it fills the disk."""
     private_redirects: bool = False
     """Whether a web server's redirects may lead to private addresses (this machine, a local network) other than the
     server that a URL names."""

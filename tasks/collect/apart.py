@@ -1,13 +1,18 @@
-"""A function in a process of its own, which is ended when one call takes too long, whatever library it is in."""
+"""Work in a process of its own, which is ended when it takes too much time or memory, whatever library it is in."""
 
 from __future__ import annotations
 
 import multiprocessing
+import resource
 import signal
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class TooSlow(ValueError):
@@ -52,6 +57,52 @@ class Apart:
         process.start()
         theirs.close()
         self._end, self._ended = ours, weakref.finalize(self, _close, ours, process)
+
+
+def within(memory: int, make: Callable[[], Iterator[T]]) -> Iterator[T]:
+    """What an iterator gives that is made and run in a forked process, with so many bytes of memory for its work.
+
+    Raises `MemoryError` when these are not enough or the process dies, and what the iterator raises. The limit is one
+    of the address space, which Linux alone keeps.
+    """
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_give, args=(memory, make, theirs, ours), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        while (told := ours.recv())[0] != "end":
+            if told[0] == "error":
+                raise told[1]
+            yield told[1]
+    except EOFError:
+        raise MemoryError("the process died") from None
+    finally:
+        _close(ours, process)
+
+
+def _give(memory: int, make: Callable[[], Iterator[T]], end: Connection, others: Connection) -> None:
+    others.close()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit(memory)
+    try:
+        for item in make():
+            end.send(("item", item))
+        end.send(("end", None))
+    except MemoryError:
+        end.send(("error", MemoryError("not enough")))  # its traceback holds what there was no room for
+    except Exception as error:
+        end.send(("error", error))
+
+
+def _limit(memory: int) -> None:
+    """Let this process have so many bytes more than it has, where the system tells how many it has."""
+    with suppress(FileNotFoundError):
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        most = resource.getrlimit(resource.RLIMIT_AS)[1]
+        wanted = now + memory
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if most < 0 else min(wanted, most), most))
 
 
 def _close(end: Connection, process: Any) -> None:

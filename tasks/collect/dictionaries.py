@@ -70,12 +70,14 @@ def pieces(file: IO[bytes], wanted: Iterable[Entry]) -> Iterator[tuple[Entry, by
 
 def rows(file: IO[bytes], wanted: Iterable[Entry], encoding: str, limit: int) -> Iterator[Row]:
     """One row for each entry, its headword as the title; one that cannot be read is a row with a reason."""
-    for entry, raw in pieces(file, wanted):
+    for entry in wanted:
         where = f"byte {entry.start}"
+        if entry.size > limit:
+            yield Row(where, None, f"holds {formats.beyond(limit)}", option=formats.SIZE)
+            continue
+        _, raw = next(pieces(file, [entry]))
         if len(raw) < entry.size:
             yield Row(where, None, "ends beyond the file: its .index belongs to another dictionary")
-        elif len(raw) > limit:
-            yield Row(where, None, f"holds {formats.beyond(limit)}", option=formats.SIZE)
         else:
             try:
                 yield Row(where, {"text": raw.decode(encoding), "title": entry.headword}, given=True)

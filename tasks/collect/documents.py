@@ -18,6 +18,8 @@ from tasks.core.urls import bare
 from tasks.core.warned import told
 
 GROUP_BYTES, GROUP_ROWS = 8_000_000, 10_000
+NOTES, LONGEST_NOTE = 256_000_000, 4_000
+"""Bytes of all notes on rows that are set aside, and of what one says."""
 SHOWN = 20
 """Unreadable rows, and as many files, that a message names."""
 LONGEST_LABEL = 1_000
@@ -42,7 +44,7 @@ class Documents:
         self._unreadable, self._encodings = unreadable, unreadable.with_name("encodings.jsonl")
         self.source = source
         self._rows: list[tuple[Any, ...]] = []
-        self._waiting = 0
+        self._waiting = self._noted = 0
         self._seen: dict[bytes, str | None] = {}
         self.contradictions = 0
         self.counts = {
@@ -94,6 +96,7 @@ class Documents:
         self._seen[digest] = label if label is None else sys.intern(label)
         self._rows.append((digest.hex(), text, self.source, uri, licence, label, messages))
         self._count(len(raw), label, messages)
+        self._waiting += len(uri) if len(uri) > LONGEST_LABEL else 0
         if self._waiting >= GROUP_BYTES or len(self._rows) >= GROUP_ROWS:
             self._flush()
 
@@ -102,19 +105,25 @@ class Documents:
 
         `option` is what of the source may let it in.
         """
-        file, reason = bare(file), bare(reason)
+        file, reason = bare(file), bare(reason)[:LONGEST_NOTE]
         if not readable:
             self.counts["unreadable"] += 1
             self._note("rows", file, f"{file}, {position}: {reason}", option)
-        with self._unreadable.open("a", encoding="utf-8", errors="backslashreplace") as notes:
-            notes.write(json.dumps({"file": file, "position": position, "reason": reason}, ensure_ascii=False) + "\n")
+        self._write(file, position, reason)
 
     def leave_out(self, file: str, reason: str) -> None:
         """Keep a note of a file that cannot be read on; the documents before that stay."""
-        file, reason = bare(file), bare(reason)
+        file, reason = bare(file), bare(reason)[:LONGEST_NOTE]
         self._note("files", file, reason, "")
-        with self._unreadable.open("a", encoding="utf-8", errors="backslashreplace") as notes:
-            notes.write(json.dumps({"file": file, "position": "file", "reason": reason}, ensure_ascii=False) + "\n")
+        self._write(file, "file", reason)
+
+    def _write(self, file: str, position: str | int, reason: str) -> None:
+        """Keep a note, as long as all together have no more than `NOTES` bytes; the counts go on."""
+        note = json.dumps({"file": file, "position": position, "reason": reason}, ensure_ascii=False) + "\n"
+        self._noted += len(note)
+        if self._noted <= NOTES:
+            with self._unreadable.open("a", encoding="utf-8", errors="backslashreplace") as notes:
+                notes.write(note)
 
     def _note(self, kind: str, file: str, said: str, option: str) -> None:
         self._files[kind].add(file)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,40 +28,46 @@ from tasks.collect import (
 from tasks.collect.charsets import Charset
 from tasks.collect.documents import Documents
 from tasks.collect.formats import Row
+from tasks.collect.unpack import Budget
 from tasks.core.errors import DataError
 
 
-def collect(entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path) -> None:
+def collect(entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path, budget: Budget) -> None:
     """Add the documents of one file; what cannot be read of it is noted, and `Documents.check` says so in the end.
+
+    `budget` is its shard's: what the files of it may unpack to.
 
     Raises `DataError` for a file that has changed since it was listed.
     """
     try:
         with _local_copy(entry, conf, scratch) as path:
+            budget.begin(path.stat().st_size)
             try:
-                _read_all(path, entry, conf, documents, scratch)
+                _read_all(path, entry, conf, documents, scratch, budget)
             except DataError as error:
                 documents.leave_out(entry["uri"], str(error))
     except DataError as error:
         raise DataError(f"{error} (the source is data.sources.{documents.source})") from error
 
 
-def _read_all(path: Path, entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path) -> None:
+def _read_all(
+    path: Path, entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path, budget: Budget
+) -> None:
     """A file, or each file of an archive."""
     _check_readable(path, entry["uri"])
     form, compression = endings.split(entry["uri"]) or ("", "")
     if form not in endings.ARCHIVES:
-        _read(path, entry, conf, documents, scratch)
+        _read(path, entry, conf, documents, scratch, budget)
         return
     with (
-        _seekable(path, compression if form == ".zip" else "", entry["uri"], scratch) as packed,
-        unpack.archive(packed, form, compression, entry["uri"]) as members,
+        _seekable(path, compression if form == ".zip" else "", entry["uri"], scratch, budget) as packed,
+        unpack.archive(packed, form, compression, entry["uri"], budget) as members,
     ):
         for member in members:
             name = places.shown(member.name)
             inside = {key: f"{entry[key]}!{name}" for key in ("uri", "name")}
             if member.file is not None:
-                _read(member.file, inside, conf, documents, scratch)
+                _read(member.file, inside, conf, documents, scratch, budget)
             elif member.reason == unpack.UNKNOWN:
                 documents.left_out[places.ending(name)] += 1
             else:
@@ -79,23 +84,33 @@ def _check_readable(path: Path, uri: str) -> None:
         ) from error
 
 
-def _read(file: Path | IO[bytes], entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path) -> None:
+def _read(
+    file: Path | IO[bytes],
+    entry: dict[str, Any],
+    conf: ReadSource,
+    documents: Documents,
+    scratch: Path,
+    budget: Budget,
+) -> None:
     name = entry["uri"]
     form, compression = endings.split(name) or ("", "")
     if conf.encoding != AUTO or form in (*endings.TABLES, *endings.MAIL, endings.WEB_ARCHIVE):
-        for row in _rows(file, name, conf, conf.encoding, scratch):
+        for row in _rows(file, name, conf, conf.encoding, scratch, budget):
             rows.add(row, entry, conf, documents)
         return
-    with nullcontext(file) if isinstance(file, Path) else _seekable(file, "", name, scratch) as path:
-        charset = charset_of(path, form, compression, name)
+    with nullcontext(file) if isinstance(file, Path) else _seekable(file, "", name, scratch, budget) as path:
+        charset = charset_of(path, form, compression, name, budget)
         documents.note_encoding(name, charset)
-        for row in _rows(path, name, conf, charset.name, scratch):
+        for row in _rows(path, name, conf, charset.name, scratch, budget):
             rows.add(row, entry, conf, documents)
 
 
-def charset_of(path: Path, form: str, compression: str, name: str) -> Charset:
+def charset_of(path: Path, form: str, compression: str, name: str, budget: Budget) -> Charset:
     """The encoding of a file of text: of a page the one that it names, if that fits."""
-    opened = partial(unpack.opened, path, compression, name)
+
+    def opened() -> AbstractContextManager[IO[bytes]]:
+        return unpack.opened(path, compression, name, budget.again())
+
     if form in endings.PAGES:
         with opened() as file:
             named = web.named(file.read(web.HEAD))
@@ -153,26 +168,30 @@ def _check_unchanged(entry: dict[str, Any]) -> None:
         raise DataError(f"{entry['uri']} has changed since it was listed: run again")
 
 
-def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, encoding: str, scratch: Path) -> Iterator[Row]:
+def _rows(
+    file: Path | IO[bytes], name: str, conf: ReadSource, encoding: str, scratch: Path, budget: Budget
+) -> Iterator[Row]:
     form, compression = endings.split(name) or ("", "")
     limit = conf.max_document_mb * 1_000_000
     pages = web.Limits(conf.max_page_mb, conf.max_page_seconds)
     wanted = [name for name in (conf.messages or conf.text, conf.label, conf.title) if name]
     if form in endings.TABLES:
-        with _seekable(file, compression, name, scratch) as path:
-            yield from tables.rows(path, form, name, wanted)
+        with _seekable(file, compression, name, scratch, budget) as path:
+            yield from tables.rows(path, form, name, wanted, limit, budget)
         return
     if form == endings.WEB_ARCHIVE:
         chosen = conf.records if isinstance(conf, WarcSource) else WebRecords()
         packed = compression == ".gz"  # record by record, so that each has a place in the file
-        with _seekable(file, "" if packed else compression, name, scratch) as path:
-            yield from warc.rows(path, packed, name, chosen, encoding, limit, pages)
+        with _seekable(file, "" if packed else compression, name, scratch, budget) as path:
+            yield from warc.rows(path, packed, name, chosen, encoding, limit, pages, budget)
         return
     if form == endings.DICTIONARY and isinstance(file, Path) and (index := dictionaries.index_of(file)):
-        with _seekable(file, compression, name, scratch) as path, path.open("rb") as unpacked:
-            yield from dictionaries.rows(unpacked, dictionaries.entries(index), encoding, limit)
+        with _seekable(file, compression, name, scratch, budget) as path, path.open("rb") as unpacked:
+            for row in dictionaries.rows(unpacked, dictionaries.entries(index), encoding, limit):
+                budget.spend(len(row.values["text"]) if row.values else 0, name)  # entries may lie over each other
+                yield row
         return
-    with unpack.opened(file, compression, name) as plain:
+    with unpack.opened(file, compression, name, budget) as plain:
         if form == ".jsonl":
             yield from formats.json_lines(plain, name, encoding, limit)
         elif form in endings.JSON:
@@ -191,14 +210,14 @@ def _rows(file: Path | IO[bytes], name: str, conf: ReadSource, encoding: str, sc
 
 
 @contextmanager
-def _seekable(file: Path | IO[bytes], compression: str, name: str, scratch: Path) -> Iterator[Path]:
+def _seekable(file: Path | IO[bytes], compression: str, name: str, scratch: Path, budget: Budget) -> Iterator[Path]:
     """The file itself, or a copy of what it holds packed."""
     if isinstance(file, Path) and not compression:
         yield file
         return
     plain = scratch / ("unpacked" if isinstance(file, Path) else "member")  # a member's archive may be a copy too
     try:
-        with unpack.opened(file, compression, name) as packed, plain.open("wb") as out:
+        with unpack.opened(file, compression, name, budget) as packed, plain.open("wb") as out:
             shutil.copyfileobj(packed, out, bucket.CHUNK)
         yield plain
     finally:

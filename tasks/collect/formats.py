@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TextIO
 
 from tasks.collect import charsets
@@ -16,6 +18,11 @@ from tasks.core.errors import DataError
 ENCODING, SIZE, COLUMN = "encoding=auto", "max_document_mb", "text (or label, title, messages)"
 PAGE_SIZE, PAGE_TIME = "max_page_mb", "max_page_seconds"
 """The options that an unreadable row may be let in by."""
+MOST_PARTS, PART = 2_000_000, 32
+"""Values of JSON and fields of CSV that one record may always have, and the characters of the largest record for each
+more: every one is a Python object of 50 to 100 bytes, however short."""
+TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{,\]}]', re.DOTALL)
+"""What values of JSON begin with, stand between or end with."""
 CHUNK = 1 << 16
 """Characters of a JSON file that are read at once; more where one value has more."""
 NEAR_END = 16
@@ -65,6 +72,9 @@ def json_lines(file: io.BufferedReader, name: str, encoding: str, limit: int) ->
         elif "\0" in line:
             yield Row(where, None, "holds NUL bytes: it is no text, or `encoding` is another one", option=ENCODING)
         elif line.strip():
+            if too_many_values(line, 0, limit):
+                yield Row(where, None, f"holds {too_many(limit, 'values')}", option=SIZE)
+                continue
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError) as error:
@@ -117,26 +127,29 @@ class _Window:
     """What was read of a JSON file and not taken yet."""
 
     def __init__(self, text: TextIO) -> None:
-        self.text, self.held, self.ended = text, "", False
+        self.text, self.held, self.at, self.ended = text, "", 0, False
         self.decoder = json.JSONDecoder()
 
     def first(self) -> str:
         """The next character that is no white space; empty at the file's end."""
-        self.held = self.held.lstrip()
-        while not self.held and not self.ended:
+        while (found := NOT_BLANK.search(self.held, self.at)) is None and not self.ended:
+            self.at = len(self.held)
             self._read()
-        return self.held[:1]
+        self.at = found.start() if found else len(self.held)
+        return self.held[self.at : self.at + 1]
 
     def skip(self) -> None:
-        self.held = self.held[1:]
+        self.at += 1
 
     def value(self, where: str, limit: int) -> Any:
         """The value that begins here; raises `DataError` if it is none or is beyond the limit."""
         while True:
+            if too_many_values(self.held, self.at, limit):
+                raise DataError(f"{where}: holds {too_many(limit, 'values')}")
             try:
-                value, end = self.decoder.raw_decode(self.held)
+                value, end = self.decoder.raw_decode(self.held, self.at)
                 if end < len(self.held) or self.ended:  # a number may go on in what is not read yet
-                    self.held = self.held[end:]
+                    self.at = end
                     return value
             except RecursionError as error:
                 raise DataError(f"{where}: is no JSON that can be read: it is nested too deep") from error
@@ -146,13 +159,40 @@ class _Window:
                     raise DataError(f"{where}: is no JSON: {error.msg}: mend it, or make the file again") from error
             except ValueError as error:  # a number of thousands of digits, which Python does not read
                 raise DataError(f"{where}: is no JSON that can be read: {error}: mend it, or take it out") from error
-            if len(self.held) > limit:
+            if len(self.held) - self.at > limit:
                 raise DataError(too_large(where, limit))
             self._read()
 
     def _read(self) -> None:
-        piece = self.text.read(max(CHUNK, len(self.held)))  # twice as much each time, for a value is parsed anew
-        self.held, self.ended = (self.held + piece).lstrip(), not piece
+        rest = self.held[self.at :]
+        piece = self.text.read(max(CHUNK, len(rest)))  # twice as much each time, for a value is parsed anew
+        self.held, self.at, self.ended = rest + piece, 0, not piece
+
+
+NOT_BLANK = re.compile(r"\S")
+
+
+def too_many_values(text: str, at: int, limit: int) -> bool:
+    """Whether the JSON value that begins there has more parts than fit into memory; looks at large ones alone."""
+    most = max(MOST_PARTS, limit // PART)
+    if len(text) - at <= most:
+        return False
+    found = depth = 0
+    for token in TOKEN.finditer(text, at):
+        sign = token[0][:1]
+        depth += (sign in "[{") - (sign in "]}")
+        found += sign not in "]}"
+        if found > most or not depth:
+            return found > most
+    return False
+
+
+def too_many(limit: int, parts: str) -> str:
+    """What to say of a record of more parts than there may be."""
+    return (
+        f"more than {max(MOST_PARTS, limit // PART):,} {parts} in one record: split it into documents, or raise "
+        "max_document_mb of the source"
+    )
 
 
 def separated(
@@ -164,7 +204,7 @@ def separated(
     and, of quoting "auto", for a record whose quotes hold several lines that are records without them.
     """
     csv.field_size_limit(limit)
-    lines = _Remembering(_decoded(file, name, encoding, limit))
+    lines = _Record(_decoded(file, name, encoding, limit), delimiter, name, limit)
     plain = quoting == "none"
     reader = csv.reader(
         lines, delimiter=delimiter, strict=not plain, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
@@ -176,17 +216,23 @@ def separated(
         _refuse_twice(header, name)
         require(wanted, header, name)
         begin = reader.line_num + 1
-        lines.held.clear()
+        lines.begin()
         for fields in reader:
             where, begin = f"line {begin}", reader.line_num + 1
-            if quoting == "auto" and len(lines.held) > 1 and len(header) > 1:
-                _refuse_doubtful(lines.held, delimiter, len(header), f"{name}, {where}")
-            lines.held.clear()
+            if quoting == "auto" and lines.count > 1 and lines.alike == len(header) - 1 > 0:
+                raise DataError(
+                    f"{name}, {where}: {lines.count} lines are one record by their quotes, and each is one without "
+                    "them: set `quoting: none` for the source if quotes are letters like others, `quoting: double` if "
+                    "this is one record"
+                )
+            lines.begin()
             if len(fields) == len(header):
                 yield Row(where, dict(zip(header, fields, strict=True)))
             elif fields:
                 yield Row(where, None, f"has {len(fields)} fields where the header has {len(header)}")
     except csv.Error as error:
+        if str(error).startswith("field larger"):
+            raise DataError(too_large(f"{name}, line {reader.line_num - lines.count + 1}", limit)) from error
         raise DataError(
             f"{name}, line {reader.line_num}: is not well-formed CSV ({error}): quote fields that hold quotes, "
             "delimiters or line breaks, and double the quotes inside; or set `quoting: none` for the source if its "
@@ -194,38 +240,56 @@ def separated(
         ) from error
 
 
-class _Remembering:
-    """Lines, and which of them came since the last record ended."""
+class _Record:
+    """Lines, and what those of the record at hand are; raises `DataError` for a record that is too large.
 
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines, self.held = lines, list[str]()
+    The csv module holds a whole record, and its own limit is one of a field.
+    """
+
+    def __init__(self, lines: Iterator[str], delimiter: str, name: str, limit: int) -> None:
+        self._lines, self._delimiter, self._name, self._limit, self._number = lines, delimiter, name, limit, 0
+        self._between = re.compile(re.escape(delimiter) + r"(?! )")  # in prose a comma is followed by a space
+        self.begin()
+
+    def begin(self) -> None:
+        """Another record begins with the next line."""
+        self.count, self.alike, self._first, self._size, self._fields = 0, -1, "", 0, 0
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         line = next(self._lines)
-        self.held.append(line)
+        self._number, self.count, self._size = self._number + 1, self.count + 1, self._size + len(line)
+        self._fields += line.count(self._delimiter)
+        where = self._number - self.count + 1
+        if self._size > self._limit + SLACK:
+            raise DataError(too_large(f"{self._name}, line {where}", self._limit))
+        if self._fields > max(MOST_PARTS, self._limit // PART):
+            raise DataError(f"{self._name}, line {where}: holds {too_many(self._limit, repr(self._delimiter))}")
+        if self.count == 1:
+            self._first = line
+        else:
+            self.alike = self._columns(self._first) if self.count == 2 else self.alike
+            self.alike = self.alike if self.alike >= 0 and self.alike == self._columns(line) else -1
         return line
+
+    def _columns(self, line: str) -> int:
+        return len(self._between.findall(line))
+
+
+SLACK = 1 << 20
+"""Characters of a CSV record beside its text."""
 
 
 def _refuse_twice(header: list[str], name: str) -> None:
-    twice = next((column for column in header if header.count(column) > 1), None)
+    times = Counter(header)
+    twice = next((column for column in header if times[column] > 1), None)
     if twice is not None:
         places = " and ".join(str(at) for at, column in enumerate(header, 1) if column == twice)
         raise DataError(
             f"{name}, line 1: names the column {twice!r} {header.count(twice)} times (columns {places}): rename all "
             "but one"
-        )
-
-
-def _refuse_doubtful(lines: list[str], delimiter: str, columns: int, where: str) -> None:
-    """Raise `DataError` if every line of one record is a record of its own once its quotes are letters like others."""
-    between = re.compile(re.escape(delimiter) + r"(?! )")  # in prose a comma is followed by a space
-    if all(len(between.findall(line)) == columns - 1 for line in lines):
-        raise DataError(
-            f"{where}: {len(lines)} lines are one record by their quotes, and each is one without them: set "
-            "`quoting: none` for the source if quotes are letters like others, `quoting: double` if this is one record"
         )
 
 
@@ -305,6 +369,12 @@ def not_decoded(error: UnicodeDecodeError) -> str:
     )
 
 
+def listed(names: Collection[str], most: int = 30) -> str:
+    """Names of columns, in quotes; of very many the first ones."""
+    said = ", ".join(repr(name[:100]) for name in islice(names, most))
+    return said + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def require(wanted: list[str], there: list[str], name: str) -> list[str]:
     """The columns that hold what is wanted, of a.b the column a; raises `DataError` for one that is not there or that
     two columns are named."""
@@ -312,7 +382,7 @@ def require(wanted: list[str], there: list[str], name: str) -> list[str]:
     for column, asked in zip(found, wanted, strict=True):
         if column not in there:
             raise DataError(
-                f"{name}: has no column {asked!r}; there are {', '.join(map(repr, there))}: name the right one "
+                f"{name}: has no column {asked!r}; there are {listed(there)}: name the right one "
                 "(text, label, title or messages of the source)"
             )
         if there.count(column) > 1:

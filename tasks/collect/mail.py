@@ -61,11 +61,19 @@ def _begins(line: bytes) -> bool:
     return time is not None and YEAR.search(line, time.end()) is not None
 
 
+MOST_LINES, MOST_PARTS = 2_000_000, 50_000
+"""Lines of one message, each an object of its own while it is parsed, and those that may begin a part, far larger."""
+
+
 def read(raw: bytes, where: str, pages: web.Limits) -> Row:
     """A message's text, with its subject as the title; attachments are counted and left out.
 
-    A message with a page beyond the limits is a row with a reason.
+    A message of very many lines or parts, or with a page beyond the limits, is a row with a reason.
     """
+    lines, parts = raw.count(b"\n"), raw.count(b"\n--")
+    if lines > MOST_LINES or parts > MOST_PARTS:
+        counted = f"{lines:,} lines, more than {MOST_LINES:,}" if lines > MOST_LINES else f"{parts:,} parts"
+        return Row(where, None, f"has {counted}: take it out, or save what it holds as files")
     message = message_from_bytes(raw, policy=policy.compat32)
     if not message.keys():
         return Row(where, None, "is no mail: it has no header")

@@ -78,7 +78,7 @@ def _text(row: Row, conf: RowSource, source: str) -> str:
     try:
         value = value_of(values, field)
     except KeyError:
-        there = ", ".join(map(repr, values)) or "none"
+        there = formats.listed(values) or "none"
         talk = next((name for name, value in values.items() if roles.is_conversation(value)), None)
         option = f"messages={talk}, it is a conversation" if talk else "text=FIELD"
         raise ValueError(f"has no field {field!r}; there are {there}: give data.sources.{source}.{option}") from None

@@ -16,12 +16,17 @@ from conf.schema.data import AUTO, WebRecords
 from tasks.collect import charsets, dictionaries, endings, formats, mail, places, tables, unpack, warc, web
 from tasks.collect.charsets import UTF8, Charset
 from tasks.collect.formats import Row
+from tasks.collect.unpack import Budget
 from tasks.core.errors import DataError
 
 PARTS, ROWS = 16, 400
 """Places of a large file that are read, and rows of a file that are looked at."""
 UNPACKED = 1 << 26
 """Bytes of a packed file that are unpacked."""
+LOOKED_THROUGH = 20.0
+"""GB that a packed archive may unpack to while its members are looked for."""
+MANY = 100_000
+"""Rows that are held; of more every second one, and so on."""
 LEAST = 1 << 14
 """Bytes that are read of a member of an archive at least."""
 WEB_PAGES = 40
@@ -70,8 +75,8 @@ def of(path: Path, name: str, budget: int) -> Sample:
             raise DataError(f"{name}: holds NUL bytes: it is no text, or in an encoding that has to be named")
         read = sum(len(piece) for _, piece in pieces)
         whole = read == held == size
-        rows = list(_rows(pieces, name, form, charset.name, whole))
-        count: float = len(rows) if whole or form in endings.DOCUMENTS else len(rows) * size / max(read, 1)
+        rows, there = _thinned(_rows(pieces, name, form, charset.name, whole))
+        count: float = there if whole or form in endings.DOCUMENTS else there * size / max(read, 1)
         return Sample(_spread(rows), count, size, charset)
 
 
@@ -83,7 +88,7 @@ def _plain(path: Path, compression: str, name: str) -> Iterator[tuple[IO[bytes],
             size = path.stat().st_size
             yield raw, size, size
             return
-        with tempfile.TemporaryFile() as plain, unpack.opened(raw, compression, name) as packed:
+        with tempfile.TemporaryFile() as plain, unpack.opened(raw, compression, name, Budget(LOOKED_THROUGH)) as packed:
             while (held := plain.tell()) < UNPACKED and (piece := packed.read(1 << 20)):
                 plain.write(piece)
             size = held if held < UNPACKED else max(held, held * path.stat().st_size // max(raw.tell(), 1))
@@ -161,7 +166,9 @@ def _of_archive(path: Path, form: str, compression: str, name: str, budget: int)
     if form == ".zip" and compression:
         raise DataError(f"{name}: unpack it once, so that `fromzero init` can look into the .zip (a run reads it)")
     looks, members, read, left = list[Sample](), 0, 0, budget
-    with unpack.archive(path, form, compression, name) as found, tempfile.NamedTemporaryFile() as copy:
+    allowed = Budget(LOOKED_THROUGH)
+    allowed.begin(path.stat().st_size)
+    with unpack.archive(path, form, compression, name, allowed) as found, tempfile.NamedTemporaryFile() as copy:
         for member in found:
             if member.file is None:
                 continue
@@ -193,7 +200,8 @@ def _of_archive(path: Path, form: str, compression: str, name: str, budget: int)
 
 def _of_web_archive(path: Path, packed: bool, name: str) -> Sample:
     """The first pages; as many more as the file's size lets expect."""
-    rows = list(islice(warc.rows(path, packed, name, WebRecords(), AUTO, LIMIT, PAGES), WEB_PAGES + 1))
+    found = warc.rows(path, packed, name, WebRecords(), AUTO, LIMIT, PAGES, Budget(LOOKED_THROUGH))
+    rows = list(islice(found, WEB_PAGES + 1))
     there = path.stat().st_size
     if len(rows) <= WEB_PAGES:
         count: float = len(rows)
@@ -226,6 +234,17 @@ def _of_mail(file: IO[bytes], form: str, size: int, held: int) -> Sample:
     count = len(raws) if read <= WHOLE and held == size else len(raws) * size / max(read, 1)
     chosen = _spread(list(enumerate(raws, 1)))
     return Sample([mail.read(raw, f"message {number}", PAGES) for number, raw in chosen], count, size, UTF8)
+
+
+def _thinned(found: Iterator[Row]) -> tuple[list[Row], int]:
+    """(at most `MANY` of them, evenly, how many there are)."""
+    kept, every, there = list[Row](), 1, 0
+    for there, row in enumerate(found, 1):
+        if (there - 1) % every == 0:
+            kept.append(row)
+        if len(kept) > MANY:
+            kept, every = kept[::2], 2 * every
+    return kept, there
 
 
 def _spread(found: list[Any]) -> list[Any]:

@@ -61,7 +61,9 @@ def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats
     """
     from tasks.collect import chitchat, files, packages, sql
     from tasks.collect.documents import Documents
+    from tasks.collect.unpack import Budget
 
+    budget = Budget(conf.max_file_gb if isinstance(conf, ReadSource) else 0)
     with Documents(work / "docs.parquet", work.aux / "unreadable.jsonl", shard["source"]) as documents:
         for entry in shard["entries"]:
             if isinstance(conf, PackagesSource):
@@ -71,7 +73,7 @@ def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats
             elif isinstance(conf, SqlSource):
                 sql.collect(entry, conf, documents)
             else:
-                files.collect(entry, conf, documents, work.scratch)
+                files.collect(entry, conf, documents, work.scratch, budget)
         if isinstance(conf, RowSource):
             documents.check(conf.max_bad_rows, conf.max_bad_files if isinstance(conf, ReadSource) else 0)
         return {"entries": len(shard["entries"]), **documents.finish(shard["entries"])}

@@ -15,11 +15,14 @@ from typing import Any
 from conf.schema.data import WebRecords
 from tasks.collect import formats, web
 from tasks.collect.formats import Row
+from tasks.collect.unpack import Budget
 from tasks.core.errors import DataError
 
 CHUNK = 1 << 16
 HEAD = 1 << 16
 """Bytes within which a record's own header ends."""
+MOST_HEAD, END = 1 << 20, re.compile(rb"\n\r?\n")
+"""Bytes within which a server's header ends, and how."""
 START, PACKED_START = re.compile(rb"(?<=\r\n\r\n)WARC/1\."), re.compile(rb"\x1f\x8b\x08")
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 TYPE = re.compile(rb"\r\nwarc-type:[ \t]*(\w+)[ \t]*\r\n", re.IGNORECASE)
@@ -32,7 +35,14 @@ class _Damaged(ValueError):
 
 
 def rows(
-    path: Path, packed: bool, name: str, chosen: WebRecords, encoding: str, limit: int, pages: web.Limits
+    path: Path,
+    packed: bool,
+    name: str,
+    chosen: WebRecords,
+    encoding: str,
+    limit: int,
+    pages: web.Limits,
+    budget: Budget,
 ) -> Iterator[Row]:
     """One row for each chosen record: its main text, the page's `address`, "byte N" as its position in the file.
 
@@ -45,7 +55,7 @@ def rows(
         at: int | None = 0
         while at is not None and at < len(held):
             try:
-                block, size, after = _unpacked(held, at, limit, name) if packed else _plain(held, at, limit)
+                block, size, after = _unpacked(held, at, limit, name, budget) if packed else _plain(held, at, limit)
                 row = _page(block, size, f"byte {at}", chosen, encoding, limit, pages)
                 at = after
             except _Damaged as error:
@@ -66,7 +76,7 @@ def _plain(held: mmap.mmap, at: int, limit: int) -> tuple[bytes, int, int]:
     return held[at : min(end, at + limit + HEAD)], end - at, end + 4
 
 
-def _unpacked(held: mmap.mmap, at: int, limit: int, name: str) -> tuple[bytes, int, int]:
+def _unpacked(held: mmap.mmap, at: int, limit: int, name: str, budget: Budget) -> tuple[bytes, int, int]:
     """The same of a record that is a gzip member, whose checksum is checked."""
     unpack, kept, total, position, whole = zlib.decompressobj(31), bytearray(), 0, at, None
     try:
@@ -77,6 +87,7 @@ def _unpacked(held: mmap.mmap, at: int, limit: int, name: str) -> tuple[bytes, i
             if not waiting and not piece:
                 raise _Damaged("the record's gzip data are cut off")
             total += len(piece)
+            budget.spend(len(piece), name)
             kept += piece[: max(0, limit + HEAD - len(kept))]
             if whole is None and (len(kept) >= HEAD or unpack.eof):
                 start = _head(bytes(kept[:HEAD]))
@@ -143,6 +154,8 @@ def _page(
         return None
     if not address:
         raise _Damaged("the record's header says no WARC-Target-URI")
+    if not END.search(block, len(head), len(head) + MOST_HEAD) and len(block) > len(head) + MOST_HEAD:
+        raise _Damaged(f"the server's header has no end within {MOST_HEAD:,} bytes")
     try:
         record = ArcWarcRecordLoader().parse_record_stream(io.BytesIO(block), known_format="warc")
         if size == len(block):
