@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from tasks.core import launch
-from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.code import code_of
+from tasks.core.artifact import Artifact, Manifest
+from tasks.core.code import fingerprint
 from tasks.core.errors import ArtifactError, FromzeroError, Transient
 from tasks.core.lease import Lease, stopping
 from tasks.core.sampling import Sampler
@@ -114,8 +114,7 @@ class Bench:
 
         `start_over` decides, told why, about the scratch of an expensive step that other code has begun.
         """
-        code = code_of(job.call.step)
-        about = {"over": job.over.attempt if job.over else None, "code": sha256(code)}
+        about = {"over": job.over.attempt if job.over else None, "code": fingerprint(job.call.step).digest}
         note = work.scratch / "about.json"
         left = json.loads(note.read_bytes()) if note.exists() else about
         if left["over"] != about["over"] or (

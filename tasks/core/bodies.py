@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.bench import Job
-from tasks.core.code import ROOT, code_of
+from tasks.core.code import ROOT, code_of, fingerprint
 from tasks.core.errors import Refused, StepError, Transient
 from tasks.core.headway import Headway
 from tasks.core.keys import artifacts_in, flat, made_from
@@ -167,6 +167,7 @@ class Bodies:
             "python": platform.python_version(),
             "cpus": min(job.call.step.resources.cpu, self.engine.bench.slots.total),
             "git": self.engine.git,
+            "fingerprint": fingerprint(job.call.step).digest,
             "code": code_of(job.call.step),
             "seconds": round(job.outcome.seconds, 3),
             "attempts": job.outcome.attempts,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from tasks.core.artifact import FORMAT, Artifact, Manifest, sha256
-from tasks.core.code import code_of
+from tasks.core.artifact import FORMAT, Artifact, Manifest
+from tasks.core.code import code_of, fingerprint
 from tasks.core.errors import Conflict
 from tasks.core.step import Call, Step
 from tasks.core.store import Store
@@ -35,8 +35,8 @@ def conf_for_key(conf: Any) -> Any:
 
 
 def code_for_key(step: Step) -> dict[str, str]:
-    """The code as it enters a key: the version of an expensive step, else the digests of all that it reaches."""
-    return {"version": step.version} if step.version else code_of(step)
+    """The code as it enters a key: the version of an expensive step, else the digest of all that it reaches."""
+    return {"version": step.version} if step.version else {"digest": fingerprint(step).digest}
 
 
 def made_from(call: Call) -> dict[str, Any]:
@@ -57,16 +57,15 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix.rstrip("."): value}
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:
-    """In words, which parts of a key changed, from what to what; `names` are the inputs'."""
-    said = []
+def differences(then: Manifest, step: Step, new: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:
+    """In words, which parts of a key changed since an artifact was made, from what to what; `names` are the inputs'."""
+    said, old = [], then.made_from
     before, after = flat(old.get("conf") or {}), flat(new.get("conf") or {})
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
             said.append(f"{name}: {before.get(name, 'unset')} → {after.get(name, 'unset')}")
-    changed = changed_code(old["code"], new["code"])
-    if changed:
-        said.append(f"code of {', '.join(changed)}")
+    if old["code"] != new["code"]:
+        said.append(_code_difference(then, step))
     if old["inputs"] != new["inputs"]:
         pairs = zip_longest(names, old["inputs"], new["inputs"])
         changed_inputs = [str(name) for name, before, after in pairs if before != after and name is not None]
@@ -74,6 +73,15 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[
     if old["format"] != new["format"]:
         said.append(f"format {old['format']} → {new['format']}")
     return said
+
+
+def _code_difference(then: Manifest, step: Step) -> str:
+    old, new = then.made_from["code"], code_for_key(step)
+    if "version" in new:
+        return f"code of {', '.join(changed_code(old, new))}"
+    if "digest" not in old:
+        return "code, which is told apart by what it says and no longer by where it stands"
+    return f"code of {', '.join(changed_code(then.made_by.get('code', {}), code_of(step)))}"
 
 
 def changed_code(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
@@ -89,11 +97,11 @@ def code_changes(store: Store, step: Step, found: Manifest) -> list[str]:
     """For an expensive step: the modules whose code differs from what made the artifact, unless that was adopted."""
     if not step.version:
         return []
-    now = code_of(step)
+    now = fingerprint(step)
     adopted = (store.get_ref(f"adopted/{step.name}")[0] or {}).get(found.key, [])
-    if any(entry["code"] == sha256(now) for entry in adopted):
+    if now.digest in (found.made_by.get("fingerprint"), *(entry["code"] for entry in adopted)):
         return []
-    return changed_code(found.made_by.get("code", {}), now)
+    return changed_code(found.made_by.get("code", {}), now.parts)
 
 
 def adopt(store: Store, step: Step, key: str, record: dict[str, Any]) -> None:
@@ -101,7 +109,7 @@ def adopt(store: Store, step: Step, key: str, record: dict[str, Any]) -> None:
     while True:
         known, etag = store.get_ref(f"adopted/{step.name}")
         value = known or {}
-        value[key] = [*value.get(key, []), {"code": sha256(code_of(step)), **record}]
+        value[key] = [*value.get(key, []), {"code": fingerprint(step).digest, **record}]
         try:
             store.set_ref(f"adopted/{step.name}", value, etag)
             return

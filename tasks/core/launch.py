@@ -21,7 +21,7 @@ from typing import Any, get_type_hints
 
 from tasks.core import interpreter
 from tasks.core.artifact import Artifact, FileEntry
-from tasks.core.code import code_of
+from tasks.core.code import fingerprint
 from tasks.core.errors import KINDS, ChildKilled, HostError, StepError, from_exception
 from tasks.core.lease import Lease, stopping
 from tasks.core.step import Call, Resources, Workdir, load, write_atomically
@@ -68,7 +68,7 @@ def write_job(call: Call, inputs: tuple[Any, ...], work: Workdir) -> Path:
         "inputs": [_encode(item) for item in inputs],
         "conf": call.conf.model_dump(mode="json") if call.conf is not None else None,
         "root": str(work.root),
-        "code": None if call.step.version or call.step.effect else code_of(call.step),
+        "code": None if call.step.version or call.step.effect else fingerprint(call.step).digest,
     }
     path = work.root / "job.json"
     write_atomically(path, json.dumps(job).encode())
@@ -228,7 +228,7 @@ class _Job:
     inputs: list[Any]
     conf: Any
     root: str
-    code: dict[str, str] | None
+    code: str | None
     """What the parent took the step's code to be; None where the key holds a version."""
 
     def run(self) -> dict[str, Any]:
@@ -239,7 +239,7 @@ class _Job:
         hint: Any = get_type_hints(step.function, include_extras=True).get("conf")
         conf = TypeAdapter[Any](hint).validate_python(self.conf) if self.conf is not None else None
         stats = step.function(*(_decode(item) for item in self.inputs), conf=conf, work=work)
-        if self.code is not None and code_of(step) != self.code:
+        if self.code is not None and fingerprint(step).digest != self.code:
             raise StepError("its code was edited while the run was under way: run again")
         return stats
 

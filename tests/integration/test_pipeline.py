@@ -135,10 +135,20 @@ def test_a_comment_changes_nothing_and_a_rule_makes_clean_again_and_nothing_afte
     assert changed.run().made() == cleaned.keys()
 
 
+def test_a_file_that_moves_changes_nothing(house: House, tmp_path: Path) -> None:
+    changed = replace(house, tree=copy_tree(tmp_path / "tree"))
+    (changed.tree / "tasks/text/words.py").rename(changed.tree / "tasks/clean/spelling.py")
+    for path in changed.tree.rglob("*.py"):
+        text = path.read_text().replace("from tasks.text import words", "from tasks.clean import spelling as words")
+        path.write_text(text.replace("tasks.text.words", "tasks.clean.spelling"))
+    assert changed.plan().hits()
+    assert changed.run().made() == set()
+
+
 def test_changed_training_code_is_adopted_or_rerun_only_when_somebody_says_so(house: House, tmp_path: Path) -> None:
     changed = replace(house, tree=copy_tree(tmp_path / "tree"))
     loop = changed.tree / "tasks/pretrain/loop.py"
-    loop.write_text(loop.read_text() + "\n\ndef unused() -> None:\n    return None\n")
+    loop.write_text(loop.read_text().replace("= job.conf.segment.steps\n", "= job.conf.segment.steps + 0\n"))
     reason = changed.plan().to("hit")["pretrain"]["reason"]
     assert "tasks.pretrain.loop" in reason and "adopt or rerun" in reason
     refused = changed.run(code=2)

@@ -1,5 +1,5 @@
 import ast
-import importlib
+import json
 import subprocess
 import sys
 import textwrap
@@ -70,8 +70,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return stage
 
 
-def digests(stage: Path, name: str) -> dict[str, str]:
-    """`code_of` in a fresh process whose project root is the small project."""
+def fingerprint(stage: Path, name: str) -> tuple[str, dict[str, str]]:
+    """Digest and parts of a step's code, in a fresh process whose project root is the small project."""
     script = f"""
 import json, sys, types
 from pathlib import Path
@@ -80,10 +80,17 @@ root = Path({str(stage.parents[1])!r})
 code.ROOT = root
 def function(): ...
 function.__module__, function.__name__ = "tasks.stage.steps", {name!r}
-print(json.dumps(code.code_of(step.Step(function))))
+found = code.fingerprint(step.Step(function))
+print(json.dumps([found.digest, found.parts]))
 """
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return dict(importlib.import_module("json").loads(out.stdout))
+    digest, parts = json.loads(out.stdout)
+    return digest, parts
+
+
+def digests(stage: Path, name: str) -> dict[str, str]:
+    """The parts alone."""
+    return fingerprint(stage, name)[1]
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -126,6 +133,85 @@ def test_a_module_named_for_a_process_counts(project: Path) -> None:
     before = digests(project, "two")
     edit(project / "worker.py", "working", "resting")
     assert digests(project, "two") != before
+
+
+def moved(stage: Path, old: str, new: str) -> None:
+    """Rename a module of the small project and all that names it."""
+    (stage / f"{old}.py").rename(stage / f"{new}.py")
+    for path in stage.glob("*.py"):
+        text = path.read_text().replace(f"stage.{old}", f"stage.{new}").replace(f"import {old}", f"import {new}")
+        path.write_text(text.replace(f"{old}.", f"{new}."))
+
+
+@pytest.mark.parametrize(("name", "old"), [("one", "rules"), ("one", "deep"), ("two", "worker")])
+def test_a_file_that_gets_another_name_changes_nothing(project: Path, name: str, old: str) -> None:
+    before = fingerprint(project, name)
+    moved(project, old, "elsewhere")
+    after = fingerprint(project, name)
+    assert after[0] == before[0]
+    assert "tasks.stage.elsewhere" in after[1]
+
+
+def test_a_file_that_is_split_changes_nothing(project: Path) -> None:
+    (project / "rules.py").write_text("LIMIT = 2\ndef helper(n): return n + LIMIT\ndef apply(n): return helper(n)\n")
+    before = fingerprint(project, "one")[0]
+    (project / "half.py").write_text("LIMIT = 2\ndef helper(n): return n + LIMIT\n")
+    (project / "rules.py").write_text("from tasks.stage.half import helper\ndef apply(n): return helper(n)\n")
+    assert fingerprint(project, "one")[0] == before
+    edit(project / "half.py", "2", "3")
+    assert fingerprint(project, "one")[0] != before
+
+
+def test_what_a_step_does_not_name_of_a_module_does_not_count(project: Path) -> None:
+    before = fingerprint(project, "one")[0]
+    (project / "rules.py").write_text((project / "rules.py").read_text() + "def other(n): return -n\n")
+    assert fingerprint(project, "one")[0] == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("from tasks.stage.deep import", "from tasks.stage.other import"),  # the same name of another module
+        ("from math import sqrt", "from cmath import sqrt"),  # and of another library
+        ("deep.helper(n) - other.helper(n)", "other.helper(n) - deep.helper(n)"),
+        ("'helper'", "'unlike'"),
+        ("STATE['on'] = 1", "STATE['on'] = 2"),  # done when the module is imported
+        ("KNOWN = {'a': one_way}", "KNOWN = {'a': other_way}"),
+    ],
+)
+def test_another_meaning_behind_a_name_counts(project: Path, old: str, new: str) -> None:
+    (project / "other.py").write_text("def helper(n):\n    return -n\ndef unlike(n): return 0\n")
+    (project / "rules.py").write_text(
+        textwrap.dedent(
+            """
+            from math import sqrt
+            from tasks.stage import deep, other
+            from tasks.stage.deep import helper
+            STATE = {}
+            STATE['on'] = 1
+            def one_way(n): return 1
+            def other_way(n): return 2
+            KNOWN = {'a': one_way}
+            def apply(n):
+                found = deep.helper(n) - other.helper(n)
+                return found, helper(sqrt(n)), getattr(other, 'helper')(n), KNOWN['a'](n), STATE['on']
+            """
+        )
+    )
+    before = fingerprint(project, "one")[0]
+    edit(project / "rules.py", old, new)
+    assert fingerprint(project, "one")[0] != before
+
+
+def test_what_an_imported_module_does_on_import_counts(project: Path) -> None:
+    (project / "registry.py").write_text("KINDS = {}\n")
+    (project / "kind.py").write_text("from tasks.stage.registry import KINDS\nKINDS['a'] = lambda n: n\n")
+    (project / "rules.py").write_text(
+        "from tasks.stage import kind\nfrom tasks.stage.registry import KINDS\ndef apply(n): return KINDS['a'](n)\n"
+    )
+    before = fingerprint(project, "one")[0]
+    edit(project / "kind.py", "n: n", "n: -n")
+    assert fingerprint(project, "one")[0] != before
 
 
 def test_versions_come_without_the_builds_local_part() -> None:

@@ -91,7 +91,7 @@ def altered(store: Store) -> None:
     """Make the trained artifact look as if other code had made it."""
     manifest = next(store.manifests("train"))
     name = f"train/{manifest.key}/manifest.json"
-    changed = replace(manifest, made_by={**manifest.made_by, "code": {"tests.toy": "0000"}})
+    changed = replace(manifest, made_by={**manifest.made_by, "fingerprint": "0", "code": {"tests.toy": "0000"}})
     store.backend.write(name, changed.to_json(), store.backend.read(name)[1])
 
 
