@@ -80,7 +80,7 @@ def _code_difference(then: Manifest, step: Step) -> str:
     if "version" in new:
         return f"code of {', '.join(changed_code(old, new))}"
     if "digest" not in old:
-        return "code, which is told apart by what it says and no longer by where it stands"
+        return "its code, whose digest no longer holds names of files"
     return f"code of {', '.join(changed_code(then.made_by.get('code', {}), code_of(step)))}"
 
 
