@@ -25,7 +25,7 @@ HEADINGS = {
     "Every day": ("init", "plan", "run", "runs", "logs", "cancel", "report"),
     "Models": ("generate", "chat", "classify", "compare", "promote", "rollback"),
     "Looking": ("show", "rejects", "lineage", "diff", "takedown", "verify", "gc"),
-    "Machine": ("doctor", "setup", "up", "status", "down", "deploy", "train-node", "completion"),
+    "Machine": ("doctor", "setup", "up", "status", "login", "down", "deploy", "train-node", "completion"),
 }
 """The commands as --help groups them, each group in the order of use."""
 
@@ -34,7 +34,11 @@ class Group(click.Group):
     """Errors become one message and an exit code; the traceback goes to the log."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; ends the process with the documented exit code when it fails."""
+        """Run a command; ends the process with the documented exit code when it fails.
+
+        What it writes is its owner's alone.
+        """
+        os.umask(0o077)
         with _one_message():
             return super().invoke(ctx)
 

@@ -40,9 +40,12 @@ def hand_down(recipe: Recipe) -> Path:
 
 
 def settle(folder: Path) -> None:
-    """Make the home; raises `HostError` if it cannot be written."""
+    """Make the home, its owner's alone; raises `HostError` if it cannot be written."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+        if about.st_uid == os.geteuid() and about.st_mode & 0o077:
+            folder.chmod(0o700)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -99,7 +102,8 @@ def run(
             return _carry_out(recipe, terminal, planned, lambda engine: _execute(engine, recipe))
     finally:
         if own is not None:
-            os.environ.pop("PREFECT_API_URL", None)
+            for name in server.client(folder, ""):
+                os.environ.pop(name, None)
             own.leave()
 
 

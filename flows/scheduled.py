@@ -90,6 +90,12 @@ class Answer(RunInput):
     approve: bool = Field(False, description="Promote it. Left unticked: refuse it.")
     reason: str = Field(min_length=3, description="Why; kept with the model's version.")
     by: str = Field(min_length=2, description="Your name.")
+    logged_in: str = Field("", description="Leave it: the server writes here who is logged in.")
+
+    @property
+    def who(self) -> str:
+        """Who says so, and as whom the server knows them; a server without our guard does not say."""
+        return f"{self.by}, logged in as {self.logged_in}" if self.logged_in else self.by
 
 
 @flow(name="approval", flow_run_name="{name} version {version}", persist_result=True, result_serializer="json")
@@ -115,13 +121,13 @@ def approval(
     mine = str(flow_run.id)
     try:
         moved = register.answer(
-            open_store(store), name, version, given.approve, given.reason, given.by, mine
+            open_store(store), name, version, given.approve, given.reason, given.who, mine
         )  # fmt: skip
     except Refused as refused:
         return Completed(name="Refused", message=str(refused))
     if moved["moved"]:
-        return Completed(name="Approved", message=f"version {version} is champion; {given.by}: {given.reason}")
-    return Completed(name="Refused", message=f"{given.by}: {given.reason}")
+        return Completed(name="Approved", message=f"version {version} is champion; {given.who}: {given.reason}")
+    return Completed(name="Refused", message=f"{given.who}: {given.reason}")
 
 
 def _question(rows: list[tuple[str, str]]) -> str:

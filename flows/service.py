@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -14,7 +15,7 @@ from typing import Any
 from conf.schema.services import ServicesConf
 from flows import standing
 from flows.running import prepare, settle
-from tasks.core import alive, rest, server
+from tasks.core import access, alive, rest, server
 from tasks.core.errors import ConfigError, HostError, Transient
 from tasks.core.services import check_port
 from tasks.core.tracking import Tracking
@@ -25,6 +26,8 @@ MLFLOW_LIMIT = 60.0
 """Seconds that MLflow may take to hear of runs that died before `up`; the rest is told by the next run."""
 RESTART_LIMIT = 60.0
 """Seconds that a server which died may take to answer again before `down` goes on without it."""
+PAGES = ("prefect", "mlflow")
+"""The services that people look at."""
 PATIENCE = 120.0
 """Seconds that runs may take to save and leave on `down`, and then the services: more than the sum of their graces."""
 
@@ -65,8 +68,11 @@ def up(home: Path, conf: ServicesConf, say: Callable[[str], None]) -> dict[str, 
 def _start(home: Path, conf: ServicesConf, api: str, say: Callable[[str], None]) -> None:
     say(f"Prefect answers: {api.removesuffix('/api')}")
     if conf.host not in ("127.0.0.1", "localhost", "::1"):
-        say(f"warning: whoever reaches {conf.host}:{conf.prefect_port} can run code here: put a firewall in between")
-    os.environ["PREFECT_API_URL"] = api
+        say(
+            f"warning: passwords and pages pass to {conf.host}:{conf.prefect_port} unencrypted: put a proxy with TLS "
+            "in between, and a firewall around"
+        )
+    os.environ.update(server.client(home, api))
     standing.prefect_by_environment()
     from flows import deployments
 
@@ -110,6 +116,27 @@ def _online(url: str, pool: str, name: str) -> bool:
     """The keeper's own worker is online; one that a killed keeper has left counts as online for a while."""
     workers = rest.ask(url, f"work_pools/{pool}/workers/filter", {}) or []
     return any(worker["status"] == "ONLINE" and worker["name"] == name for worker in workers)
+
+
+def link(home: Path, pages: str) -> str:
+    """An address that lets whoever runs this command in once."""
+    return access.link(home, pages)
+
+
+def login(home: Path, name: str | None, role: str | None, env: bool) -> list[str]:
+    """What a person needs to see the pages: links, or variables for programs; raises `HostError` if nothing is up."""
+    pages = server.pages(home)
+    if server.wanted(home) is None or not pages:
+        raise HostError("nothing is up that anybody could be let into: `fromzero up` first")
+    person = access.Person(name, role or "reader") if name else access.Person(access.owner().name, role or "owner")
+    if not env:
+        return [f"{service:<8} {access.link(home, where, person)}" for service, where in pages.items()]
+    word = access.password(home, person)
+    given = {"PREFECT_API_URL": f"{pages['prefect']}/api", "PREFECT_API_AUTH_STRING": f"{person.name}:{word}"}
+    if "mlflow" in pages:
+        given["MLFLOW_TRACKING_URI"] = pages["mlflow"]
+        given |= {"MLFLOW_TRACKING_USERNAME": person.name, "MLFLOW_TRACKING_PASSWORD": word}
+    return [f"export {variable}={shlex.quote(value)}" for variable, value in given.items()]
 
 
 def down(home: Path, finish: bool, say: Callable[[str], None]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import one_secret
 from tests.pipeline_process import House, copied, finished
 from tests.preloaded import Preloaded, preloaded
 
@@ -21,6 +22,7 @@ for name, value in {
     "OMP_NUM_THREADS": "1",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    **one_secret.PREFECT,
 }.items():
     os.environ.setdefault(name, value)
 
@@ -34,11 +36,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 
 
 @pytest.fixture(scope="session")
-def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of the session's Prefect server."""
+    return one_secret.give(tmp_path_factory.mktemp("prefect-home"))
+
+
+@pytest.fixture(scope="session")
+def prefect_url(prefect_home: Path) -> Iterator[str]:
     """The API of a real Prefect server that lives as long as the session."""
     from tasks.core.server import Membership
 
-    member = Membership(tmp_path_factory.mktemp("prefect-home"))
+    member = Membership(prefect_home)
     yield member.url()
     member.leave()
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests import one_secret
 from tests.toy_process import eventually as eventually
 
 ROOT = Path(__file__).parents[1]
@@ -183,7 +184,7 @@ class House:
     def env(self, **more: str) -> dict[str, str]:
         """The environment of a command."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FROMZERO_", "PREFECT_API_"))}
-        url = {"PREFECT_API_URL": self.url} if self.url else {}
+        url = {"PREFECT_API_URL": self.url, **one_secret.PREFECT} if self.url else {}
         return {**kept, "FROMZERO_HOME": str(self.home), "PYTHONPATH": str(self.tree), **url, **more}
 
     def start(self, verb: str, *words: str, env: dict[str, str] | None = None, **options: Any) -> Started:
@@ -286,7 +287,7 @@ def _finished(session: Path) -> tuple[House, Result]:
     write_texts(texts / "old.jsonl", seed=1)
     recipe = folder / "tiny.yaml"
     recipe.write_text(RECIPE.format(texts=texts))
-    house = House(folder, folder / "home", copy_tree(folder / "tree"), recipe, texts, None)
+    house = House(folder, one_secret.give(folder / "home"), copy_tree(folder / "tree"), recipe, texts, None)
     return house, house.run()
 
 
@@ -310,4 +311,4 @@ def copied(house: House, folder: Path) -> House:
 def empty(house: House, folder: Path) -> House:
     """A house with the same recipe in which nothing is made yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    return replace(house, folder=folder, home=folder / "a home")
+    return replace(house, folder=folder, home=one_secret.give(folder / "a home"))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.core import rest
+from tasks.core import access, rest
 from tasks.core.database import EXPERIMENT
 from tasks.core.services import free_port
 from tests.browser import opened
@@ -124,11 +124,15 @@ def main(*words: str) -> int:
     ports = {"prefect": free_port(), "mlflow": free_port()}
     command(home, "up", *(f"{name}_port={port}" for name, port in ports.items()))
     bases = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    name, word = access.credentials(home)
+    os.environ |= {"PREFECT_API_AUTH_STRING": f"{name}:{word}"}
+    os.environ |= {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": word}
     TARGET.mkdir(parents=True, exist_ok=True)
     try:
         shots = [*prefect_shots(bases["prefect"]), *mlflow_shots(bases["mlflow"]), *report_shots(home)]
         with opened() as page:
             page.add_init_script(SETTLED)
+            page.goto(access.link(home, bases["prefect"]))  # for both servers
             for shot in shots:
                 if not words[1:] or words[1] in shot.name:
                     (TARGET / f"{shot.name}.png").write_bytes(take(page, shot))

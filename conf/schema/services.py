@@ -13,7 +13,8 @@ class ServicesConf(RunConf):
     """The servers and the worker of a home: Prefect's and MLflow's pages, and what carries out scheduled runs."""
 
     host: str = "127.0.0.1"
-    """The address that both servers listen on; 0.0.0.0 for all, which lets in whoever can reach this machine."""
+    """The address that both servers listen on; 0.0.0.0 for all. Names, passwords and cookies then pass the network
+    unencrypted: put a proxy that speaks TLS in front, and a firewall around."""
     names: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+(:\d{1,5})?$")], ...] = ()
     """Further names (HOST, or HOST:PORT where the port is another one, as at a proxy) by which pages are asked for."""
     prefect_port: int = Field(4200, ge=1, le=65535)

@@ -30,10 +30,11 @@ def up(overrides: tuple[str, ...]) -> None:
 
     conf = read_model(ServicesConf, FOLDER / "services.yaml", overrides)
     home = _home()
-    found = service.up(home, conf, say)
-    for name in found:
-        say(f"{name:<8} {found[name]}")
-    say(f"up; logs in {home / 'logs' / 'services'}; `fromzero status` looks, `fromzero down` stops everything")
+    found = service.up(home, conf, click.echo)
+    for name, pages in found.items():
+        click.echo(f"{name:<8} {service.link(home, pages)}")
+    click.echo("a link lets a browser in once; `fromzero status` prints another, `fromzero login NAME` one for others")
+    click.echo(f"up; logs in {home / 'logs' / 'services'}; `fromzero status` looks, `fromzero down` stops everything")
 
 
 @click.command()
@@ -70,10 +71,36 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
     else:
+        for name, about in found["services"].items():
+            if about["state"] == "healthy" and name in service.PAGES:
+                about["url"] = service.link(_home(), about["url"])
         for line in status_lines(found):
             console().print(line, markup=False)
     sick = found["up"] and any(about["state"] == "down" for about in found["services"].values())
     sys.exit(1 if sick or (found["up"] and not found["services"]) else 0)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--role", type=click.Choice(["reader", "promoter", "owner"]), help="What they may do; reader if not said."
+)
+@click.option("--env", is_flag=True, help="Print name and password for programs, as a shell takes them.")
+def login(name: str | None, role: str | None, env: bool) -> None:
+    """Let somebody see the pages of `up`.
+
+    Prints links that let a browser in once each, good for twelve hours; without NAME for you. A reader looks, a
+    promoter also answers the approval form and moves aliases, an owner does everything, and runs code as you.
+
+    \b
+    fromzero login
+    fromzero login ada --role promoter
+    eval "$(fromzero login --env)"
+    """
+    from flows import service
+
+    for line in service.login(_home(), name, role, env):
+        click.echo(line)
 
 
 @click.command()
@@ -102,7 +129,7 @@ def deploy(files: tuple[Path, ...], dry_run: bool, prune: bool, as_json: bool) -
         if found is None or server.wanted(home) is None:
             raise HostError("there is no server to deploy to: `fromzero up` first, or set PREFECT_API_URL to one")
         os.environ.update(server.environment(home))
-        os.environ["PREFECT_API_URL"] = found["url"]
+        os.environ.update(server.client(home, found["url"]))
     from flows import standing
 
     standing.prefect_by_environment()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.schema.services import ServicesConf
-from tasks.core import guard, interpreter, settle
+from tasks.core import access, guard, interpreter, settle
 from tasks.core.errors import FromzeroError, HostError
 from tasks.core.lease import lock_file
 from tasks.core.server import GIVEN_UP, WATCH_EVERY, answers, folder, migrate, wanted
@@ -76,6 +76,8 @@ class Keeper:
         self.near = "127.0.0.1" if self.host == "0.0.0.0" else self.host
         self.names = conf.names if conf else ()
         self.api = f"http://{self.near}:{self.port}/api"
+        self.client = {"PREFECT_API_URL": self.api, "PREFECT_API_AUTH_STRING": ":".join(access.credentials(home))}
+        """How Prefect's clients reach the server."""
         self.services = {"prefect": self._prefect()}
         self.worker = f"{platform.node()}-{os.getpid()}"
         """The worker's name: one that an earlier keeper left behind may count as online for a while."""
@@ -87,9 +89,9 @@ class Keeper:
 
     def _prefect(self) -> Service:
         hosts = asked_for(self.host, self.port, self.names)
-        environ = {**RECORDER, "PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": "/api", "PREFECT_API_URL": self.api}
+        environ = {**RECORDER, "PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": "/api", **self.client}
         environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = self.api.removesuffix("/api")
-        environ |= guard.told(PREFECT_APP, True, hosts)
+        environ |= guard.told(PREFECT_APP, True, hosts, self.home)
         return Service("prefect", guarded(self.host, self.port), self.logs / "prefect.log", environ)
 
     def _mlflow(self, conf: ServicesConf) -> Service:
@@ -108,13 +110,13 @@ class Keeper:
             "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
             "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}" for host in hosts),
         }
-        environ |= guard.told(MLFLOW_APP, False, hosts)
+        environ |= guard.told(MLFLOW_APP, False, hosts, self.home)
         return Service("mlflow", guarded(conf.host, conf.mlflow_port), self.logs / "mlflow.log", environ)
 
     def _worker(self, conf: ServicesConf) -> Service:
         command = interpreter.command("-m", "prefect", "worker", "start", "--type", "process", "--pool", conf.pool)
         command += ["--name", self.worker, "--limit", str(conf.limit)]
-        environ = {"PREFECT_API_URL": self.api, **WORKER}
+        environ = {**self.client, **WORKER}
         environ["FROMZERO_HOME"] = str(self.home)
         threading.Thread(target=self._settle, name="settle", daemon=True).start()
 
@@ -177,6 +179,8 @@ class Keeper:
 
 def keep(home: Path, port: int | None = None) -> int:
     """Keep the services running until nobody needs them; the exit code."""
+    os.umask(0o077)
+    os.environ["FROMZERO_HOME"] = str(home)
     held = lock_file(folder(home) / "keeper.lock")
     migrate(home)
     keeper = Keeper(home, port)

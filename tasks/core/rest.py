@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import time
@@ -10,7 +11,10 @@ import urllib.request
 from http.client import HTTPException
 from typing import Any
 
+from tasks.core import access
+from tasks.core.database import read_json
 from tasks.core.errors import HostError, Transient
+from tasks.core.store import home
 from tasks.core.urls import bare
 
 BUSY = (429, 503)
@@ -49,16 +53,18 @@ def ask(url: str, path: str, body: dict[str, Any] | None = None, method: str | N
 
 def _ask(url: str, path: str, body: dict[str, Any] | None, method: str | None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    headers = {"content-type": "application/json", **_credentials()}
+    headers = {"content-type": "application/json", **_credentials(url)}
     request = urllib.request.Request(f"{url.rstrip('/')}/{path}", data, headers, method=method)
     with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
         text = reply.read()
         return json.loads(text) if text else None
 
 
-def _credentials() -> dict[str, str]:
-    import base64
-
+def _credentials(url: str) -> dict[str, str]:
+    """Ours for the home's own server, else the user's."""
+    here = home()
+    if read_json(here / "prefect" / "server.json").get("url") == url.rstrip("/"):
+        return {"Authorization": access.authorization(here)}
     user = os.environ.get("PREFECT_API_AUTH_STRING")
     if user:
         return {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}

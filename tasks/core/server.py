@@ -21,7 +21,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from conf.schema.services import ServicesConf
-from tasks.core import interpreter
+from tasks.core import access, interpreter
 from tasks.core.database import migrate as migrate_database
 from tasks.core.database import revision
 from tasks.core.errors import HostError
@@ -42,7 +42,10 @@ GIVEN_UP = 3
 """Exit code of a keeper whose server does not stay up."""
 HEARTBEAT = 30
 """Seconds between the signs of life of a run on the worker; three missed ones and Prefect calls it crashed."""
-OF_A_RUN = ("FROMZERO_STORE", "PREFECT__", "PREFECT_API_URL")
+OF_A_RUN = (
+    "FROMZERO_STORE", "PREFECT__", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY",
+    "PREFECT_SERVER_API_AUTH_STRING",
+)  # fmt: skip
 """How the variables begin that concern the run which starts the keeper, and nobody after it."""
 
 
@@ -164,7 +167,7 @@ class Membership:
 
     def environ(self) -> dict[str, str]:
         """How a client finds the server, once it answers, and that it is to wait for one that is started again."""
-        return {"PREFECT_API_URL": self.url(), "PREFECT_CLIENT_MAX_RETRIES": CLIENT_RETRIES}
+        return {**client(self.home, self.url()), "PREFECT_CLIENT_MAX_RETRIES": CLIENT_RETRIES}
 
     def leave(self) -> None:
         """Stop using the server; the last one to leave lets it stop."""
@@ -218,6 +221,11 @@ def serves(home: Path, url: str | None) -> bool:
 def _serves(found: dict[str, Any]) -> bool:
     """The keeper's own server runs and answers: what answers on its port might be another's."""
     return found["services"]["prefect"]["pid"] is not None and answers(found["url"])
+
+
+def client(home: Path, url: str) -> dict[str, str]:
+    """The settings by which Prefect's client reaches the home's own server."""
+    return {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": ":".join(access.credentials(home))}
 
 
 def check_given(url: str) -> None:

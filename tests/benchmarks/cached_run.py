@@ -35,7 +35,7 @@ def timed(command: list[str], environ: dict[str, str]) -> tuple[float, str]:
 def main(home: Path) -> None:
     """Measure, print a table, write results/cached_run.json."""
     member = Membership(home)
-    environ = {**os.environ, **environment(home), "FROMZERO_HOME": str(home), "PREFECT_API_URL": member.url()}
+    environ = {**os.environ, **environment(home), "FROMZERO_HOME": str(home), **member.environ()}
     environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     ours = [sys.executable, "-m", "flows.cli", "run", "tests/tiny.yaml", "--json"]
     steps = json.loads(timed(ours, environ)[1])["steps"]

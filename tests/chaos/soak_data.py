@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tasks.core.server import Membership
+from tests import one_secret
 from tests.chaos.disturb import LAST, SHARDS, Disturbance, elsewhere, many, tokens
 
 
@@ -20,7 +21,7 @@ def main(kills: int = 50, seed: int | None = None) -> None:
     seed = seed if seed is not None else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        member = Membership(Path(folder, "server"))
+        member = Membership(one_secret.give(Path(folder, "server")))
         calm = many(Path(folder, "calm"), member.url())
         calm.run("--until", LAST)
         wild = elsewhere(calm, Path(folder, "wild"))

@@ -6,6 +6,7 @@ Everything through what users have: the command, Prefect's API, MLflow's client,
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tasks.core import rest
+from tasks.core import access, rest
+from tests import one_secret
 from tests.browser import opened
 from tests.pipeline_process import WITHOUT_TUNING, House, copied, eventually, finished, write_texts
 from tests.ports import free_ports
@@ -71,7 +73,8 @@ class Up:
     def champion(self) -> int:
         """The champion's version, as MLflow's client sees it through its server."""
         uri = f"http://127.0.0.1:{self.ports['mlflow_port']}"
-        ran = subprocess.run([sys.executable, "-c", CHAMPION, uri], capture_output=True, text=True, check=True)
+        env = {**os.environ, **one_secret.MLFLOW}
+        ran = subprocess.run([sys.executable, "-c", CHAMPION, uri], capture_output=True, text=True, check=True, env=env)
         return int(ran.stdout)
 
 
@@ -118,8 +121,12 @@ def test_a_day_of_a_team_from_up_to_down(up: Up, tmp_path: Path) -> None:
     approve(up, run)
     assert eventually(lambda: up.champion() == 2)
     journal = json.loads((house.home / "store/_refs/journal/tiny-base.json").read_text())["entries"]
-    assert (journal[-1]["by"], journal[-1]["reason"]) == ("Ada", "its samples read well")
+    assert (journal[-1]["by"], journal[-1]["reason"]) == (
+        "Ada, logged in as Grace (promoter)", "its samples read well",
+    )  # fmt: skip
 
+    loose = [path for path in house.home.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o077]
+    assert loose == [], "a home is its owner's alone"
     house.say("rollback", "tiny-base")
     assert up.champion() == 1
     house.say("down")
@@ -134,6 +141,8 @@ def approve(up: Up, run: dict[str, Any]) -> None:
     asking = rest.ask(up.api, "flow_runs/filter", waiting)
     pages = up.api.removesuffix("/api")
     with opened() as page:
+        page.goto(access.link(up.house.home, pages, access.Person("Grace", "promoter")))
+        page.get_by_text("Dashboard").first.wait_for()
         page.goto(f"{pages}/runs/flow-run/{run['id']}")
         page.get_by_text(run["name"]).first.wait_for()
         page.get_by_text("Waiting").first.wait_for()
