@@ -91,6 +91,8 @@ def run(
     given = os.environ.get("PREFECT_API_URL")
     if given:
         server.check_given(given)
+        if server.serves(folder, given):
+            os.environ.update(server.client(folder, given))
     own = None if given else server.Membership(folder)
     try:
         os.environ.update(server.environment(folder))

@@ -28,6 +28,10 @@ RESTART_LIMIT = 60.0
 """Seconds that a server which died may take to answer again before `down` goes on without it."""
 PAGES = ("prefect", "mlflow")
 """The services that people look at."""
+ASKS_NOBODY = (
+    "warning: an earlier version started these servers, which answer everybody on this machine: `fromzero down`, then "
+    "`fromzero up`"
+)
 PATIENCE = 120.0
 """Seconds that runs may take to save and leave on `down`, and then the services: more than the sum of their graces."""
 
@@ -119,8 +123,8 @@ def _online(url: str, pool: str, name: str) -> bool:
 
 
 def link(home: Path, pages: str) -> str:
-    """An address that lets whoever runs this command in once."""
-    return access.link(home, pages)
+    """An address that lets whoever runs this command in once; the plain one of servers that ask nobody."""
+    return access.link(home, pages) if server.asks(home) else pages
 
 
 def login(home: Path, name: str | None, role: str | None, env: bool) -> list[str]:

@@ -27,13 +27,17 @@ def up(overrides: tuple[str, ...]) -> None:
     from conf.compose import FOLDER, read_model
     from conf.schema.services import ServicesConf
     from flows import service
+    from tasks.core import server
 
     conf = read_model(ServicesConf, FOLDER / "services.yaml", overrides)
     home = _home()
     found = service.up(home, conf, click.echo)
     for name, pages in found.items():
         click.echo(f"{name:<8} {service.link(home, pages)}")
-    click.echo("a link lets a browser in once; `fromzero status` prints another, `fromzero login NAME` one for others")
+    if server.asks(home):
+        click.echo("a link lets a browser in once; `fromzero status` prints more, `fromzero login NAME` for others")
+    else:
+        click.echo(service.ASKS_NOBODY)
     click.echo(f"up; logs in {home / 'logs' / 'services'}; `fromzero status` looks, `fromzero down` stops everything")
 
 
@@ -66,6 +70,7 @@ def status(as_json: bool) -> None:
     """
     from flows import service
     from flows.terminal import console, status_lines
+    from tasks.core import server
 
     found = service.status(_home())
     if as_json:
@@ -76,6 +81,8 @@ def status(as_json: bool) -> None:
                 about["url"] = service.link(_home(), about["url"])
         for line in status_lines(found):
             console().print(line, markup=False)
+        if found["services"] and not server.asks(_home()):
+            click.echo(service.ASKS_NOBODY)
     sick = found["up"] and any(about["state"] == "down" for about in found["services"].values())
     sys.exit(1 if sick or (found["up"] and not found["services"]) else 0)
 
@@ -124,12 +131,14 @@ def deploy(files: tuple[Path, ...], dry_run: bool, prune: bool, as_json: bool) -
     from tasks.core.errors import HostError
 
     home = _home()
-    found = server.running(home)
-    if not os.environ.get("PREFECT_API_URL"):
+    found, url = server.running(home), os.environ.get("PREFECT_API_URL")
+    if not url:
         if found is None or server.wanted(home) is None:
             raise HostError("there is no server to deploy to: `fromzero up` first, or set PREFECT_API_URL to one")
         os.environ.update(server.environment(home))
-        os.environ.update(server.client(home, found["url"]))
+        url = found["url"]
+    if server.serves(home, url):
+        os.environ.update(server.client(home, url))
     from flows import standing
 
     standing.prefect_by_environment()

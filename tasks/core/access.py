@@ -116,7 +116,7 @@ def of_cookie(home: Path, value: str) -> Person | None:
 
 def link(home: Path, pages: str, person: Person | None = None, to: str = "/") -> str:
     """An address below `pages` that lets a person (whoever runs this process) in once, and shows `to`."""
-    person, token = person or owner(), secrets.token_urlsafe(24)
+    person, token = person or owner(), secrets.token_hex(16)
     folder = home / LOGINS
     folder.mkdir(mode=0o700, exist_ok=True)
     _forget_old(folder)

@@ -28,8 +28,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN = {"/api/health", "/health"}
 """Pages for everybody: they say that the server lives, and nothing more."""
 SAFE = ("GET", "HEAD", "OPTIONS")
-SECRETS = re.compile(r"/api/(block_documents|admin)\b")
-"""Where Prefect hands out secrets and its settings."""
+SECRETS = re.compile(r"/api/(admin\b|(.*/)?block_documents\b)")
+"""Where Prefect hands out secrets and its settings, also as /api/block_types/slug/KIND/block_documents."""
 LOOKS = re.compile(
     r"/api/(ui/.*|.*/(filter|count|history|lateness|paginate))"
     r"|/api/events/(filter(/next)?|count-by/[\w-]+)"
@@ -149,7 +149,7 @@ class Guard:
                 "prints a link that lets you in; for others <code>fromzero login NAME</code> does.</p>"
             )
             return await _say(send, 401, page, "text/html")
-        how = "name and password are asked for (Basic): `fromzero login NAME` prints them"
+        how = "name and password are asked for (Basic): `fromzero login --env` prints them"
         await _say(send, 401, how, "text/plain", ("www-authenticate", 'Basic realm="fromzero"'))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:

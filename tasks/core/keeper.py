@@ -155,7 +155,7 @@ class Keeper:
         self._say()
 
     def _say(self) -> None:
-        found: dict[str, Any] = {"url": self.api, "pid": os.getpid(), "version": version("prefect")}
+        found: dict[str, Any] = {"url": self.api, "pid": os.getpid(), "version": version("prefect"), "asks": True}
         found["prefect"] = self.api.removesuffix("/api")
         if self.asked is not None and "mlflow" in self.services:
             found["mlflow"] = f"http://{self.near}:{self.asked.mlflow_port}"

@@ -21,7 +21,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from conf.schema.services import ServicesConf
-from tasks.core import access, interpreter
+from tasks.core import access, interpreter, rest
 from tasks.core.database import migrate as migrate_database
 from tasks.core.database import revision
 from tasks.core.errors import HostError
@@ -228,13 +228,19 @@ def client(home: Path, url: str) -> dict[str, str]:
     return {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": ":".join(access.credentials(home))}
 
 
+def asks(home: Path) -> bool:
+    """Whether the servers that run ask who it is: those that an earlier version started answer everybody."""
+    return bool((running(home) or {}).get("asks"))
+
+
 def check_given(url: str) -> None:
-    """Raise `HostError` if no Prefect server answers at the address in PREFECT_API_URL."""
+    """Raise `HostError` if no Prefect server answers at the address in PREFECT_API_URL, or it does not let us in."""
     if not answers(url):
         raise HostError(
             f"PREFECT_API_URL={bare(url)}: no Prefect server answers there: start it (or mend the address, which ends "
             "in /api), or unset PREFECT_API_URL to let each run start a server of its own"
         )
+    rest.ask(url, "flows/count", {})
 
 
 def answers(url: str) -> bool:

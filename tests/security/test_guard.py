@@ -237,6 +237,7 @@ ROLES = [
     ("GET", "/api/admin/settings", "owner"),
     ("GET", "/api/block_documents/1", "owner"),
     ("POST", "/api/block_documents/filter", "owner"),
+    ("GET", "/api/block_types/slug/secret/block_documents/name/key", "owner"),
     ("POST", "/api/2.0/mlflow/model-versions/create", "owner"),
     ("POST", "/api/2.0/mlflow/runs/delete", "owner"),
     ("PUT", "/api/2.0/mlflow-artifacts/artifacts/1/model/MLmodel", "owner"),
@@ -300,6 +301,13 @@ def test_login_prints_links_for_a_person_and_variables_for_a_program_and_nothing
     ]
     name, _, word = said[1].partition("=")[2].strip("'").partition(":")
     assert access.of_password(home, name, word) == access.owner()
+
+
+def test_a_link_to_servers_of_an_earlier_version_is_the_plain_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, starts in (({"asks": True}, "http://p/login?once="), ({}, "http://p"), (None, "http://p")):
+        monkeypatch.setattr(server, "running", lambda home, found=found: found)
+        link = service.link(home, "http://p")
+        assert link.startswith(starts) and ("once=" in link) == bool(found)
 
 
 def test_our_own_server_is_asked_with_our_password_and_another_with_the_users(
