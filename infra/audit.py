@@ -85,13 +85,32 @@ def bill(found: list[tuple[Pin, str]]) -> dict[str, Any]:
 
 def advisories() -> tuple[bool, str]:
     """Whether no weakness is known of the pins, as far as could be looked up, and what is to be said."""
-    command = [sys.executable, "-m", "pip_audit", "--progress-spinner=off", "--disable-pip", "--no-deps"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip_audit",
+        "--progress-spinner=off",
+        "--disable-pip",
+        "--no-deps",
+        "--format=json",
+    ]
     ran = subprocess.run([*command, "-r", str(LOCKS[0])], capture_output=True, text=True)
     if ran.returncode and "No module named" in ran.stderr:
         return True, "advisories: not looked up: pip-audit is not installed (`make dev`)"
     if ran.returncode and any(word in ran.stderr for word in UNREACHED):
         return True, "advisories: not looked up: no source of them can be reached from here"
-    return not ran.returncode, f"advisories:\n{ran.stdout.strip() or ran.stderr.strip()}"
+    if not ran.stdout.strip():
+        return False, f"advisories: {ran.stderr.strip()}"
+    audited = json.loads(ran.stdout)["dependencies"]
+    unknown = [one["name"] for one in audited if "skip_reason" in one]
+    lines = [f"advisories: {len(audited) - len(unknown)} of {len(audited)} distributions looked up"]
+    if unknown:
+        lines.append(f"not known to the source of advisories, so that nothing is said of them: {', '.join(unknown)}")
+    for one in audited:
+        for weakness in one.get("vulns", ()):
+            mended = ", ".join(weakness["fix_versions"]) or "no version yet"
+            lines.append(f"{one['name']} {one['version']}: {weakness['id']}, mended in {mended}")
+    return not ran.returncode, "\n".join(lines)
 
 
 def main(folder: Path) -> int:

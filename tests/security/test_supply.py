@@ -104,14 +104,28 @@ def test_an_audit_without_a_network_says_so_and_makes_licences_and_a_bill_of_mat
     assert numpy["purl"] == f"pkg:pypi/numpy@{version('numpy')}" and numpy["properties"]
 
 
-@pytest.mark.parametrize(("ran", "code"), [
-    (subprocess.CompletedProcess([], 0, "No known vulnerabilities found", ""), 0),
-    (subprocess.CompletedProcess([], 1, "click 8.5.1 PYSEC-2026-1", "Found 1 known vulnerability"), 1),
-    (subprocess.CompletedProcess([], 1, "", "No module named pip_audit"), 0),
-    (subprocess.CompletedProcess([], 1, "", "a lock that cannot be read"), 1),
+def audited(*rows: dict[str, Any]) -> str:
+    """What pip-audit says as JSON."""
+    return json.dumps({"dependencies": list(rows), "fixes": []})
+
+
+WHOLE = {"name": "click", "version": "8.5.1", "vulns": []}
+WEAK = {**WHOLE, "vulns": [{"id": "PYSEC-2026-1", "fix_versions": ["8.5.2"]}]}
+UNKNOWN = {"name": "ours", "skip_reason": "Dependency not found on PyPI and could not be audited: ours (1.0)"}
+
+
+@pytest.mark.parametrize(("ran", "code", "said"), [
+    (subprocess.CompletedProcess([], 0, audited(WHOLE), ""), 0, "1 of 1 distributions looked up"),
+    (subprocess.CompletedProcess([], 1, audited(WEAK), "Found 1"), 1, "click 8.5.1: PYSEC-2026-1, mended in 8.5.2"),
+    (subprocess.CompletedProcess([], 0, audited(WHOLE, UNKNOWN), ""), 0, "nothing is said of them: ours"),
+    (subprocess.CompletedProcess([], 0, audited(UNKNOWN), ""), 0, "0 of 1 distributions looked up"),
+    (subprocess.CompletedProcess([], 1, "", "No module named pip_audit"), 0, "pip-audit is not installed"),
+    (subprocess.CompletedProcess([], 1, "", "a lock that cannot be read"), 1, "a lock that cannot be read"),
 ])  # fmt: skip
-def test_a_weakness_that_is_known_fails_the_audit(
-    audit: ModuleType, ran: Any, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_audit_says_what_was_looked_up_and_fails_for_a_weakness_that_is_known(
+    audit: ModuleType, ran: Any, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: ran)
     assert audit.main(tmp_path) == code
+    assert said in capsys.readouterr().out
