@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 from pathlib import Path
 
+import pytest
+
 from tasks.core import secret
 
 SECRET = b"of the suite: " + b"0123456789abcdef" * 3
@@ -13,6 +15,12 @@ PREFECT = {"PREFECT_API_AUTH_STRING": f"{NAME}:{PASSWORD}"}
 """What Prefect's clients are given."""
 MLFLOW = {"MLFLOW_TRACKING_USERNAME": NAME, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
 """What MLflow's clients are given."""
+
+
+def show_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let MLflow's client of this process show who it is."""
+    for name, value in MLFLOW.items():
+        monkeypatch.setenv(name, value)
 
 
 def give(home: Path) -> Path:

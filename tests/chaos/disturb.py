@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tests import one_secret
 from tests.pipeline_process import ROOT, House, Started, eventually, write_texts
 
 SHARDS = 20
@@ -39,7 +40,7 @@ def many(folder: Path, url: str | None = None) -> House:
             file.write((folder / "more.jsonl").read_text())
     recipe = folder / "many.yaml"
     recipe.write_text(RECIPE.format(texts=texts))
-    return House(folder, folder / "home", ROOT, recipe, texts, url)
+    return House(folder, one_secret.give(folder / "home"), ROOT, recipe, texts, url)
 
 
 Made = dict[tuple[str, str], tuple[str, str]]

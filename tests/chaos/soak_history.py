@@ -158,6 +158,7 @@ def main(times: int, home: str = "", recipe: str = "") -> int:
     wrong = list[str]()
     with tempfile.TemporaryDirectory() as folder:
         seen = Seen(Path(home or folder).absolute())
+        os.environ["FROMZERO_HOME"] = str(seen.home)  # whose password is shown
         if recipe:
             rerun(seen.home, recipe)
             seen.known()

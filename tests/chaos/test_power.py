@@ -16,6 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks.core import alive, rest
+from tests import one_secret
 from tests.chaos.disturb import many
 from tests.integration.test_walk import Up
 from tests.pipeline_process import eventually
@@ -80,7 +81,9 @@ def trained(up: Up) -> tuple[subprocess.Popen[str], list[str]]:
     return process, process.stdout.readline().split()
 
 
-def test_after_a_power_cut_up_ends_what_died_and_the_next_run_of_the_deployment_goes_on(up: Up) -> None:
+def test_after_a_power_cut_up_ends_what_died_and_the_next_run_of_the_deployment_goes_on(
+    up: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house, deployment = up.house, deployed(up)
     process, tracked = trained(up)
     run = asked(up, deployment)
@@ -94,6 +97,7 @@ def test_after_a_power_cut_up_ends_what_died_and_the_next_run_of_the_deployment_
     assert eventually(lambda: state(up, run) == "Crashed"), state(up, run)
     tasks = rest.ask(up.api, "task_runs/filter", mine)
     assert {task["state_name"] for task in tasks} <= {"Completed", "Crashed"}
+    one_secret.show_mlflow(monkeypatch)
     client = MlflowClient(f"http://127.0.0.1:{up.ports['mlflow_port']}")
     assert [client.get_run(found).info.status for found in tracked] == ["KILLED", "KILLED"]
 

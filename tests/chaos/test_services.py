@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 
 from tasks.core import alive, rest, server
 from tasks.core.database import EXPERIMENT
+from tests import one_secret
 from tests.chaos.disturb import many
 from tests.chaos.test_helpers import states
 from tests.chaos.test_pipeline import STEPS, WORKER, let_go, logged, pretraining
@@ -224,7 +225,9 @@ tracking.close("FINISHED")
 """What a step that trains tells MLflow; half way it waits for a line."""
 
 
-def test_an_mlflow_of_up_that_is_killed_while_a_run_trains_is_started_again_and_has_every_point(light: Up) -> None:
+def test_an_mlflow_of_up_that_is_killed_while_a_run_trains_is_started_again_and_has_every_point(
+    light: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house, points = light.house, 40
     house.say("up", *light.words)
     command = [sys.executable, "-c", TRACKED, str(house.home), str(points)]
@@ -240,6 +243,7 @@ def test_an_mlflow_of_up_that_is_killed_while_a_run_trains_is_started_again_and_
         return dict(light.status()["services"]["mlflow"])
 
     assert eventually(lambda: mlflow()["restarts"] == 1 and mlflow()["state"] == "healthy"), mlflow()
+    one_secret.show_mlflow(monkeypatch)
     client = MlflowClient(f"http://127.0.0.1:{light.ports['mlflow_port']}")
     assert [client.get_run(found).info.status for found in (parent, tracked)] == ["FINISHED", "FINISHED"]
     assert [point.step for point in client.get_metric_history(tracked, "loss")] == list(range(points))

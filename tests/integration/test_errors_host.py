@@ -70,7 +70,7 @@ def test_a_server_that_is_down_at_the_start_is_named_by_its_variable(mine: House
 
 def test_a_prefect_that_dies_in_the_middle_ends_the_run_with_a_word_and_the_next_run_goes_on(mine: House) -> None:
     assert mine.url is not None
-    with CuttingProxy(int(mine.url.rpartition(":")[2].removesuffix("/api"))) as proxy:
+    with CuttingProxy(int(mine.url.rpartition(":")[2].removesuffix("/api")), renames=True) as proxy:
         # a busy server is asked again, or the run would end of that; and there is much to do after the first step
         hasty = {"PREFECT_API_URL": f"{proxy.endpoint}/api", "PREFECT_CLIENT_MAX_RETRIES": "3"}
         run = mine.begin("--until", "clean_shard", env=hasty)

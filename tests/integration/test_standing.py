@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core import interpreter, rest
+from tests import one_secret
 from tests.integration.test_walk import Up
 from tests.pipeline_process import ROOT, House, Started, copied, eventually, finished, write_texts
 
@@ -53,7 +54,7 @@ class Standing(House):
 
 def standing(folder: Path, url: str | None) -> Standing:
     found = write_hostile(folder / "here")
-    return Standing(found, folder / "a home", ROOT, Path("mine.yaml"), found / "texts", url)
+    return Standing(found, one_secret.give(folder / "a home"), ROOT, Path("mine.yaml"), found / "texts", url)
 
 
 def listing(folder: Path) -> set[str]:

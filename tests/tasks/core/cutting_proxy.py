@@ -10,10 +10,13 @@ from typing import Self
 
 
 class CuttingProxy:
-    """Forwards to a local port; answers can be cut off after so many bytes."""
+    """Forwards to a local port; answers can be cut off after so many bytes.
 
-    def __init__(self, port: int) -> None:
-        self._target = port
+    With `renames` requests ask for the target by its own address, for a server that answers to no other.
+    """
+
+    def __init__(self, port: int, renames: bool = False) -> None:
+        self._target, self._renames = port, renames
         self._server = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self._server.getsockname()[1]}"
         self.cuts = 0
@@ -63,6 +66,9 @@ class CuttingProxy:
         with suppress(OSError):
             while data := near.recv(65536):
                 counted[0] = 0
+                if self._renames:
+                    named = self.endpoint.removeprefix("http://").encode()
+                    data = data.replace(named, f"127.0.0.1:{self._target}".encode())
                 far.sendall(data)
 
     def _cut(self, counted: int) -> bool:
