@@ -99,8 +99,9 @@ def toy(home: Path, *words: str, at: str = "", stop: Stop = interrupt, **more: s
 
 
 def check(what: str, state: str, states: Counter[str], wanted: str, steps: int, more: bool = False) -> list[str]:
-    """What is wrong with a run's history; `more` task runs than known `steps` may have begun."""
-    wrong = [] if state == wanted else [f"the run is {state}, not {wanted}"]
+    """What is wrong with a run's history: `wanted` are the states that it may be in (A or B); `more` task runs than
+    known `steps` may have begun."""
+    wrong = [] if state in wanted.split(" or ") else [f"the run is {state}, not {wanted}"]
     lasting = sum(count for name, count in states.items() if name in LASTING)
     wrong += [] if lasting == states.total() else [f"task runs that have not ended: {dict(states)}"]
     there = states.total() >= steps if more else states.total() == steps
@@ -124,7 +125,9 @@ def toys(seen: Seen, number: int) -> list[str]:
     for how, stop in (("cancelled", cancel), ("interrupted", interrupt)):
         at = BEGUN[number % len(BEGUN)]
         steps = toy(home, "one", "30", *TEXTS, at=at, stop=stop, TOY_REFRESH=at.partition("[")[0])
-        wrong += check(f"{how} at {at}", *seen.new(), "Cancelled", steps, more=True)
+        ends_first = how == "cancelled" and at == "join"  # the rest of it takes less time than Prefect's answer
+        wanted = "Cancelled or Completed" if ends_first else "Cancelled"
+        wrong += check(f"{how} at {at}", *seen.new(), wanted, steps, more=True)
     return wrong
 
 
