@@ -198,11 +198,13 @@ def test_the_second_run_takes_over_when_the_first_is_killed(alone: House, draw: 
 
 def test_a_home_that_cannot_be_written_is_one_clear_error(whole: House, tmp_path: Path) -> None:
     house = empty(whole, tmp_path)
+    aside = house.home.rename(tmp_path / "aside")
     house.home.write_text("a file, where the folder should be")
     found = house.run(code=1)
     assert str(house.home) in found.err and "set FROMZERO_HOME to a folder" in found.err
     assert "Traceback" not in found.err
     house.home.unlink()
+    aside.rename(house.home)
     house.run("--until", "fetch_shard")
 
 
