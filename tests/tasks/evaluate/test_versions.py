@@ -31,7 +31,8 @@ def measured(
     work = store.backend.open_work(f"{step}/{key}", FileLease(0))
     work.make()
     items.write_parquet(work / "items.parquet")
-    inputs = ({"step": "pretrain", "digest": f"model-{version}"}, {"step": "freeze_evalset", "digest": evalset})
+    made = (("pretrain", f"model-{version}"), ("freeze_evalset", evalset))
+    inputs = tuple({"step": step, "key": sha256(digest), "digest": digest} for step, digest in made)
     store.publish(work, Manifest(step, key, {"conf": {"window": 64}}, "", "", (), {}, inputs))
     return {"name": "m", "version": version, "digest": f"model-{version}", "evaluation": f"{step}/{key}"}
 
