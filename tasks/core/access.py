@@ -139,8 +139,8 @@ def redeem(home: Path, token: str) -> Person | None:
     return Person(about["name"], about["role"]) if time.time() < about["until"] else None
 
 
-def _file(folder: Path, token: str) -> Path:
-    return folder / sha256(token.encode()).hexdigest()
+def _file(folder: Path, once: str) -> Path:
+    return folder / sha256(once.encode()).hexdigest()
 
 
 def _forget_old(folder: Path) -> None:
