@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import signal
 import weakref
@@ -111,8 +112,17 @@ def _close(end: Connection, process: Any) -> None:
     process.join()
 
 
+def _let_go(kept: int) -> None:
+    """Close what was open when the process was forked: it would hold locks, and pipes whose end somebody waits for."""
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2 and int(name) != kept:
+            with suppress(OSError):  # the one by which the folder was listed
+                os.close(int(name))
+
+
 def _serve(function: Callable[[str], str], end: Connection, others: Connection) -> None:
-    others.close()  # else this process would not see the other one go
+    others.close()
+    _let_go(end.fileno())
     for number in (signal.SIGPROF, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # the one of the clock ends a process inside of a library too
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,18 @@ def test_what_does_not_come_back_is_ended_and_the_next_call_works() -> None:
 def test_an_error_in_there_is_raised_here() -> None:
     with pytest.raises(ZeroDivisionError):
         Apart(lambda text: str(1 // len(text)))("", 1)
+
+
+def test_it_keeps_nothing_open_that_its_parent_had() -> None:
+    reading, writing = os.pipe()
+    apart = Apart(str.upper)
+    assert apart("a", 1) == "A"
+    os.close(writing)
+    os.set_blocking(reading, False)
+    assert os.read(reading, 1) == b"", "nobody else holds the other end"
+    os.close(reading)
+    assert apart("b", 1) == "B"
+    apart.close()
 
 
 def test_a_page_beyond_the_limits_is_set_aside_and_the_others_are_read(

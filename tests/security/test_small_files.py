@@ -200,7 +200,8 @@ def _measure(end: Any, call: Callable[..., Any], arguments: tuple[Any, ...]) -> 
 def apart(call: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
     """(what a call returns or its error says, kB that it took at the most beyond what was there: it, or a process that
     it began)."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")  # the suite has threads, which a fork of it would wait for
+    context.set_forkserver_preload([__name__])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(theirs, call, arguments))
     process.start()
