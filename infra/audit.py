@@ -85,16 +85,9 @@ def bill(found: list[tuple[Pin, str]]) -> dict[str, Any]:
 
 def advisories() -> tuple[bool, str]:
     """Whether no weakness is known of the pins, as far as could be looked up, and what is to be said."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip_audit",
-        "--progress-spinner=off",
-        "--disable-pip",
-        "--no-deps",
-        "--format=json",
-    ]
-    ran = subprocess.run([*command, "-r", str(LOCKS[0])], capture_output=True, text=True)
+    command = [sys.executable, "-m", "pip_audit", "--progress-spinner=off", "--disable-pip", "--no-deps"]
+    command += ["--format=json", "-r", str(LOCKS[0])]
+    ran = subprocess.run(command, capture_output=True, text=True)
     if ran.returncode and "No module named" in ran.stderr:
         return True, "advisories: not looked up: pip-audit is not installed (`make dev`)"
     if ran.returncode and any(word in ran.stderr for word in UNREACHED):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -41,7 +42,7 @@ class Code:
     """What a step's output depends on besides inputs and options."""
 
     digest: str
-    """Of all of it, without the names of modules and files."""
+    """Of all of it, without the names of modules and folders."""
     parts: dict[str, str]
     """For a person: {module, data file or library: digest or version}."""
 
@@ -53,7 +54,8 @@ def fingerprint(step: Step) -> Code:
     reach.name(step.function.__module__, step.function.__name__)
     data = {path: _data_digest(step.name, path) for path in step.data}
     libraries = {library: library_version(step.name, library) for library in step.libraries}
-    whole = [sorted({_definition_digest(*found) for found in reach.found}), sorted(data.values()), libraries]
+    files = sorted([Path(path).name, digest] for path, digest in data.items())
+    whole = [sorted({_definition_digest(*found) for found in reach.found}), files, libraries]
     return Code(_digest(whole), dict(sorted({**reach.by_module(), **data, **libraries}.items())))
 
 
@@ -152,14 +154,17 @@ def _definitions(module: str) -> dict[str, list[ast.stmt]]:
         if isinstance(statement, IMPORTS) or _is_docstring(statement) or _for_types_only(statement):
             continue
         bound = list(dict.fromkeys(_bound(statement)))
-        for name in bound if bound and not _acts(statement) else [*bound, ON_IMPORT]:
+        for name in bound if bound and not _acts(module, statement) else [*bound, ON_IMPORT]:
             found.setdefault(name, []).append(statement)
     return found
 
 
-def _acts(statement: ast.stmt) -> bool:
-    """It is a block, of which nobody knows what it does beside binding names."""
-    return isinstance(statement, (ast.If, ast.For, ast.While, ast.With, ast.Try))
+def _acts(module: str, statement: ast.stmt) -> bool:
+    """It may do more than bind names: a block, or a definition that a decorator of the project's own may register."""
+    decorators = getattr(_undecorated(statement), "decorator_list", [])
+    roots = {re.split(r"[.(]", ast.unparse(decorator))[0] for decorator in decorators}
+    blocks = (ast.If, ast.For, ast.While, ast.With, ast.Try)
+    return isinstance(statement, blocks) or bool(roots - _imported(module).foreign.keys())
 
 
 def _for_types_only(statement: ast.stmt) -> bool:

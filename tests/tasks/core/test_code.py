@@ -70,7 +70,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return stage
 
 
-def fingerprint(stage: Path, name: str) -> tuple[str, dict[str, str]]:
+def fingerprint(stage: Path, name: str, *data: str) -> tuple[str, dict[str, str]]:
     """Digest and parts of a step's code, in a fresh process whose project root is the small project."""
     script = f"""
 import json, sys, types
@@ -80,7 +80,7 @@ root = Path({str(stage.parents[1])!r})
 code.ROOT = root
 def function(): ...
 function.__module__, function.__name__ = "tasks.stage.steps", {name!r}
-found = code.fingerprint(step.Step(function))
+found = code.fingerprint(step.Step(function, data={data!r}))
 print(json.dumps([found.digest, found.parts]))
 """
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -162,6 +162,15 @@ def test_a_file_that_is_split_changes_nothing(project: Path) -> None:
     assert fingerprint(project, "one")[0] != before
 
 
+def test_two_data_files_that_change_places_count(project: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (project / name).write_text(name)
+    before = fingerprint(project, "one", "tasks/stage/a.yaml", "tasks/stage/b.yaml")[0]
+    (project / "a.yaml").write_text("b.yaml")
+    (project / "b.yaml").write_text("a.yaml")
+    assert fingerprint(project, "one", "tasks/stage/a.yaml", "tasks/stage/b.yaml")[0] != before
+
+
 def test_what_a_step_does_not_name_of_a_module_does_not_count(project: Path) -> None:
     before = fingerprint(project, "one")[0]
     (project / "rules.py").write_text((project / "rules.py").read_text() + "def other(n): return -n\n")
@@ -203,9 +212,19 @@ def test_another_meaning_behind_a_name_counts(project: Path, old: str, new: str)
     assert fingerprint(project, "one")[0] != before
 
 
-def test_what_an_imported_module_does_on_import_counts(project: Path) -> None:
-    (project / "registry.py").write_text("KINDS = {}\n")
-    (project / "kind.py").write_text("from tasks.stage.registry import KINDS\nKINDS['a'] = lambda n: n\n")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "from tasks.stage.registry import KINDS\nKINDS['a'] = lambda n: n\n",
+        "from tasks.stage.registry import known\n@known('a')\ndef made(n): return (lambda n: n)(n)\n",
+        "from tasks.stage import registry\n@registry.known('a')\nclass Made:\n    made = lambda n: n\n",
+    ],
+)
+def test_what_an_imported_module_does_on_import_counts(project: Path, kind: str) -> None:
+    (project / "registry.py").write_text(
+        "KINDS = {}\ndef known(name): return lambda made: KINDS.setdefault(name, made)\n"
+    )
+    (project / "kind.py").write_text(kind)
     (project / "rules.py").write_text(
         "from tasks.stage import kind\nfrom tasks.stage.registry import KINDS\ndef apply(n): return KINDS['a'](n)\n"
     )
