@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import re
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from queue import Empty
 from typing import Any, cast
 from uuid import UUID
 
-from prefect import Flow, Task, get_client
+from prefect import Flow, Task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
@@ -53,6 +52,7 @@ from tasks.core.bench import Bench, Job, Outcome, Report
 from tasks.core.bodies import Bodies, git_state, now
 from tasks.core.errors import Conflict, FromzeroError, HostError, StepError, Transient, from_exception
 from tasks.core.gallery import Gallery, presenting
+from tasks.core.interrupts import heed_cancellation, insist
 from tasks.core.keys import adopt, artifacts_in, code_changes, made_from
 from tasks.core.lease import Lease, stopping
 from tasks.core.pages import Page, Pages, Run
@@ -62,8 +62,6 @@ from tasks.core.store import Miss, Store
 from tasks.core.tracking import Tracking
 from tasks.core.urls import bare
 
-CANCEL_EVERY = 3.0
-"""Seconds between looks whether the run was cancelled in Prefect's UI."""
 WORKER_SIGNALS = 15.0
 """Seconds in which a worker that lives signals a run that was cancelled."""
 GO_ON = "interrupted: what is made stays made; run again to go on"
@@ -547,8 +545,9 @@ def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
     )  # fmt: skip
     atexit.register(settle.at_end, url, announced, engine.run_id)
     before: list[str] = []
-    watch = (engine, ended, WORKER_SIGNALS if deployment.id is not None else 0.0)
-    threading.Thread(target=_heed_cancellation, args=watch, daemon=True).start()
+    watch = (engine, url, ended, WORKER_SIGNALS if deployment.id is not None else 0.0)
+    threading.Thread(target=heed_cancellation, args=watch, daemon=True).start()
+    insisting = insist(ended)
     try:
         with presenting("that earlier runs have died"):
             before += settle.the_dead(engine.home, url)
@@ -569,6 +568,7 @@ def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
         raise
     finally:
         ended.set()
+        insisting()
         if engine.tracking is not None:
             engine.tracking.close(engine.status)
         else:
@@ -621,25 +621,3 @@ def _lost(error: Exception) -> HostError | None:
         f"the Prefect server at {bare(url)} (PREFECT_API_URL) does not answer any more: start it again, "
         "then the same command: what is made stays made"
     )
-
-
-def _heed_cancellation(engine: Engine, ended: threading.Event, patience: float) -> None:
-    """Ask Prefect now and then whether somebody has cancelled the run; if so, interrupt it.
-
-    A worker interrupts its runs itself: only if it has not within `patience` seconds, it is gone.
-    """
-    client = get_client(sync_client=True)
-    while not ended.wait(CANCEL_EVERY):
-        if engine.announced is not None:
-            engine.announced.beat()
-        with suppress(Exception):  # an answer that does not come is asked for again
-            state = client.read_flow_run(UUID(engine.run_id)).state
-            if state is None or state.name not in ("Cancelling", "Cancelled"):
-                continue
-            if ended.wait(patience) or stopping.is_set():
-                return
-            engine.report.line("", "the run was cancelled in Prefect")
-            if patience:  # the worker, which would say so in the end, is gone
-                client.set_flow_run_state(UUID(engine.run_id), Cancelled(), force=True)
-            os.kill(os.getpid(), signal.SIGTERM)  # a shell lets its background jobs ignore SIGINT
-            return

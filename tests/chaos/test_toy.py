@@ -158,10 +158,10 @@ def test_a_run_notices_that_it_was_cancelled_in_prefect(home: Path, prefect_url:
 
 CANCELLED = """
 import os, sys
-from tasks.core import alive, engine, rest
+from tasks.core import alive, interrupts, rest
 from tasks.core.store import home
 from tests import toy, toy_run
-engine.CANCEL_EVERY = 600.0
+interrupts.CANCEL_EVERY = 600.0
 made = toy.wiring
 def wiring(*given):
     (about,) = alive.living(home())
@@ -190,6 +190,35 @@ def test_a_run_that_ends_before_it_notices_its_cancellation_is_in_prefect_what_i
     (shown,) = rest.ask(prefect_url, "flow_runs/filter", newest)
     assert (shown["state_name"], shown["state"]["message"]) == state
     assert alive.dead(home) == []
+
+
+LOSING = """
+import os, signal, sys
+from tests import toy, toy_run
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), int(os.environ["TOY_SIGNAL"]))
+made = toy.wiring
+def wiring(*given):
+    Finalized()
+    made(*given)
+toy.wiring = wiring
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+sys.exit(toy_run.main("one", "0", "a=hello"))
+"""
+"""The toy flow, sent a signal where Python drops what its handler raises."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_python_drops_in_a_finalizer_stops_the_run_all_the_same(
+    home: Path, prefect_url: str, number: signal.Signals
+) -> None:
+    environ = {**os.environ, "FROMZERO_HOME": str(home), "PREFECT_API_URL": prefect_url}
+    environ |= {"TOY_STAY_AT": "3", "TOY_SIGNAL": str(int(number))}
+    ran = subprocess.run([sys.executable, "-c", LOSING], cwd=ROOT, env=environ, capture_output=True, timeout=600)
+    assert b"Exception ignored in" in ran.stderr, "it was not dropped: the test shows nothing"
+    assert ran.returncode == 130, ran.stderr[-2000:].decode()
+    assert eventually(lambda: not living(str(home)))
 
 
 def test_a_store_that_cannot_be_written_is_one_clear_error(home: Path, prefect_url: str) -> None:
