@@ -15,17 +15,22 @@ from tasks.core.store import home, open_store
 from tests import toy
 
 
+def say(line: str) -> None:
+    """One line on stderr in one piece: print writes its end by itself, and threads come between."""
+    os.write(2, f"{line}\n".encode())
+
+
 class Quiet:
     """A report that says on stderr what begins."""
 
     def started(self, label: str) -> None:
-        print(f"> {label}", file=sys.stderr, flush=True)
+        say(f"> {label}")
 
     def line(self, label: str, text: str) -> None:
-        print(f"{label}: {text}", file=sys.stderr, flush=True)
+        say(f"{label}: {text}")
 
     def ended(self, outcome: object) -> None:
-        print(f"+ {outcome}", file=sys.stderr, flush=True)
+        say(f"+ {outcome}")
 
     def ask(self, question: str) -> str:
         raise FromzeroError(question)

@@ -92,6 +92,9 @@ def toy(home: Path, *words: str, at: str = "", stop: Stop = interrupt, **more: s
                 stop(home, run)
                 break
             time.sleep(0.02)
+        else:
+            if at:
+                raise SystemExit(f"the run ended before {at} began, or did not say so: it was never stopped")
         out, _ = run.communicate(timeout=900)
     if not out:  # it was stopped
         return log.read_text().count("\n> ")
