@@ -264,7 +264,7 @@ def measure(folder: Path, lang: str) -> dict[str, Any]:
 
 
 def row(found: dict[str, Any]) -> str:
-    """A line of the table in docs/data.md."""
+    """A line of the table in docs/figures.md."""
 
     def shares(of: dict[str, Any]) -> str:
         return " · ".join(f"{share:.2f}" for share in of["recall"].values())
