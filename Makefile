@@ -1,4 +1,4 @@
-.PHONY: setup dev demo test lint audit bench bench-data bench-languages bench-pretrain bench-pretrain-quality bench-gpu soak soak-memory lock screenshots
+.PHONY: setup dev demo test lint audit bench bench-data bench-languages bench-pretrain bench-pretrain-quality bench-gpu soak soak-memory lock screenshots options
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -76,6 +76,9 @@ soak-memory: dev  ## 10 million short documents: at most 16 bytes of memory for 
 
 screenshots: dev  ## pictures of Prefect's and MLflow's pages into docs/images/: make screenshots [HOME_SHOWN=.fromzero]
 	$(PY) -m tests.screenshots $(HOME_SHOWN)
+
+options: .venv/installed  ## every option of a recipe, from the schema, into docs/options.md
+	$(PY) -m conf.reference
 
 lock:  ## resolve the newest set that fits pyproject.toml, with the hashes of all its files, of users' and of developers' parts
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
