@@ -210,10 +210,11 @@ def blocks(language: str) -> list[tuple[Path, int, str]]:
 
 def invoke(desk: Path, *words: str) -> str:
     """What a command of ours says, in a process of its own that has its home on the desk."""
-    environment = {"FROMZERO_HOME": str(desk / "home"), "PATH": str(Path(sys.executable).parent), "NO_COLOR": "1"}
+    ours = ("FROMZERO_STORE", "PREFECT_API_URL", "MLFLOW_TRACKING_URI")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     ran = subprocess.run(
         [sys.executable, "-P", "-m", "flows.cli", *words],
-        cwd=desk, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600,
+        cwd=desk, env={**environment, "FROMZERO_HOME": str(desk / "home")}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert ran.returncode == 0, f"fromzero {shlex.join(words)}: {ran.stdout}{ran.stderr}"
     return ran.stdout
