@@ -68,7 +68,7 @@ def set_aside(values: Any) -> list[Place]:
 def fill(recipe: Recipe, places: list[Place]) -> None:
     """Put numbers in place of the stand-ins that the checked recipe was made with; raises `ConfigError` for a model
     that the rules are not for."""
-    from tasks.pretrain.estimate import count_parameters
+    from conf.model_size import count_parameters
 
     if not isinstance(recipe.model, NativeConf):
         raise ConfigError(

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from flows.commands import artifacts, models, pipeline, reports, runs, service, start, takedown
-from flows.commands.options import say
+from flows.printing import say
 from tasks.core.errors import from_exception
 
 INTERRUPTED = 130
@@ -105,7 +105,7 @@ def _print_record(error: BaseException) -> None:
 
 
 def _log_traceback() -> str | None:
-    from tasks.core.store import home
+    from tasks.core.open import home
 
     path = home() / "logs" / "errors.log"
     try:

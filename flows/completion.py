@@ -143,7 +143,7 @@ def _declares(decorator: ast.expr) -> bool:
 
 def run_refs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Ids of runs that have ended, newest first, and those under way; from file names alone."""
-    from tasks.core.store import home
+    from tasks.core.open import home
 
     ended = [path.stem.rpartition("-")[2] for path in sorted((home() / "store/_runs").glob("*.json"), reverse=True)]
     running = [path.stem[-8:] for path in (home() / "running").glob("*.json")]
@@ -171,7 +171,7 @@ def version_refs(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 def artifact_refs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Steps that have artifacts in this home, behind a / the starts of their keys; models too."""
-    from tasks.core.store import home
+    from tasks.core.open import home
 
     pattern = "[!_.]*/*" if "/" in incomplete else "[!_.]*"
     folders = sorted(path for path in (home() / "store").glob(pattern) if path.is_dir())
@@ -182,7 +182,7 @@ def artifact_refs(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 def _registered() -> list[tuple[str, str]]:
     """(model, alias or version); nothing where no database is: TAB must make none and say nothing."""
-    from tasks.core.store import home
+    from tasks.core.open import home
 
     path = home() / "mlflow" / "mlflow.db"
     if not path.exists():

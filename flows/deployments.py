@@ -19,7 +19,8 @@ from prefect.types.entrypoint import EntrypointType
 from conf.schema.deployment import CronConf, DeploymentConf, IntervalConf
 from conf.schema.services import ServicesConf
 from flows import scheduled
-from tasks.core.deployments import FOLDER, OURS, Change, Wanted, compare, shipped
+from flows.standing import FOLDER
+from tasks.core.deployments import OURS, Change, Wanted, compare, shipped
 from tasks.core.interpreter import SAFE
 from tasks.core.server import HEARTBEAT
 

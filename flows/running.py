@@ -16,9 +16,10 @@ from flows.terminal import Terminal
 from tasks.core import database, hashes, server
 from tasks.core.costs import Prices
 from tasks.core.errors import HostError
+from tasks.core.open import home, open_store
 from tasks.core.plan import Planner, Reached
 from tasks.core.step import interpreted_by
-from tasks.core.store import Store, home, open_store
+from tasks.core.store import Store
 from tasks.pages.book import Book
 from tasks.pretrain import steps as pretrain
 from tasks.register import steps as register
@@ -110,7 +111,7 @@ def run(
 
 
 def _execute(engine: Engine, recipe: Recipe) -> str:
-    from tasks.core.engine import execute
+    from tasks.core.prefect_run import execute
 
     return execute(engine, recipe.name, lambda: pipeline(recipe), labels_of(recipe))
 
@@ -119,7 +120,7 @@ def run_inside(
     recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...] = (), until: str | None = None
 ) -> State[Any]:
     """Carry the recipe out in the Prefect flow that is running; the state in which that flow is to end."""
-    from tasks.core.engine import carry as carry_inside
+    from tasks.core.prefect_run import carry as carry_inside
 
     folder = hand_down(recipe)
     settle(folder)

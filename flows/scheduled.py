@@ -19,9 +19,10 @@ from conf.schema.store import StoreConf
 from flows import running, standing
 from flows.terminal import Terminal
 from tasks.core import rest
-from tasks.core.engine import run_name, task_runner
 from tasks.core.errors import Refused, StepError
-from tasks.core.store import Store, home, open_store
+from tasks.core.open import home, open_store
+from tasks.core.prefect_run import run_name, task_runner
+from tasks.core.store import Store
 from tasks.register import steps as register
 
 PATIENCE = 120.0

@@ -8,8 +8,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from tasks.core.deployments import FOLDER
 from tasks.core.errors import HostError
+
+FOLDER = "FROMZERO_FOLDER"
+"""Environment variable of a deployment's runs: where the relative paths of its recipe start."""
 
 
 def prefect_by_environment() -> None:

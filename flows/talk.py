@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from flows.commands.options import say
+from flows.printing import say
 
 HELP = "/reset forgets what was said, /quit or Ctrl-D leaves, Ctrl-C stops an answer"
 

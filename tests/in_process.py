@@ -9,8 +9,9 @@ from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.keys import artifacts_in, made_from
 from tasks.core.lease import FileLease
 from tasks.core.plan import Interpretation
-from tasks.core.step import Call, Workdir
+from tasks.core.step import Call
 from tasks.core.store import Miss, Store
+from tasks.core.workdir import Workdir
 
 
 class InProcess(Interpretation):

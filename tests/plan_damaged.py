@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from flows.cli import main
 from tasks.core.artifact import Manifest
-from tasks.core.store import open_store
+from tasks.core.open import open_store
 
 
 def planned(recipe: str) -> list[dict[str, Any]]:

@@ -318,7 +318,7 @@ def test_the_bits_per_byte_of_texts_with_markers_are_those_of_plain_torch(begin,
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from conf.schema.evaluate import EvaluateRun, LmEval
-    from tasks.core.step import Workdir
+    from tasks.core.workdir import Workdir
     from tasks.evaluate import lm
     from tasks.register import pyfunc
 

@@ -10,7 +10,8 @@ from typing import Any
 from conf.schema.base import Conf, RunConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import DataError, Refused, Transient
-from tasks.core.step import Retry, Workdir, effect, observe, step
+from tasks.core.step import Retry, effect, observe, step
+from tasks.core.workdir import Workdir
 
 
 class ToyRun(RunConf):

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from conf.schema.engine import EngineConf
 from tasks.core import server
 from tasks.core.errors import FromzeroError
-from tasks.core.store import home, open_store
+from tasks.core.open import home, open_store
 from tests import toy
 
 
@@ -50,7 +50,8 @@ def main(word: str, pause: str, *texts: str) -> int:
 
 def run(word: str, pause: str, *texts: str) -> int:
     """The flow, its outcomes printed; the exit code."""
-    from tasks.core.engine import Engine, execute
+    from tasks.core.engine import Engine
+    from tasks.core.prefect_run import execute
 
     chosen = EngineConf(on_code_change=os.environ.get("TOY_ON_CODE_CHANGE", "ask"))
     refresh = tuple(os.environ.get("TOY_REFRESH", "").split())

@@ -7,8 +7,9 @@ import sys
 
 import click
 
-from flows.commands.options import AS_JSON, find, open_home, say
+from flows.commands.options import AS_JSON, find, open_home
 from flows.completion import artifact_refs
+from flows.printing import say
 
 
 @click.command()
@@ -21,11 +22,11 @@ def lineage(ref: str, as_json: bool) -> None:
     fromzero lineage demo-base@champion
     fromzero lineage pretrain --json
     """
-    from tasks.core import browse
+    from tasks.core import lineage as ancestry
 
     store = open_home()
-    tree = browse.lineage(store, find(store, ref))
-    say(json.dumps(tree) if as_json else "\n".join(browse.lineage_lines(tree)))
+    tree = ancestry.lineage(store, find(store, ref))
+    say(json.dumps(tree) if as_json else "\n".join(ancestry.lineage_lines(tree)))
 
 
 @click.command()
@@ -43,10 +44,10 @@ def show(ref: str, rows: int, part: str | None, rejects: bool) -> None:
     fromzero show clean_shard/1caa7a --part train -n 20
     fromzero show clean_shard/1caa7a --rejects
     """
-    from tasks.core import browse
+    from flows import artifact
 
     store = open_home()
-    for line in browse.show(store, find(store, ref), rows, part, rejects):
+    for line in artifact.show(store, find(store, ref), rows, part, rejects):
         say(line)
 
 

@@ -6,8 +6,9 @@ import json
 
 import click
 
-from flows.commands.options import AS_JSON, open_home, say
+from flows.commands.options import AS_JSON, open_home
 from flows.completion import model_names, model_refs, version_refs
+from flows.printing import say
 
 LONGEST = click.option(
     "-n", "--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True, help="Longest text, in tokens."

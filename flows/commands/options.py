@@ -10,13 +10,6 @@ from typing import Any
 import click
 
 from flows.completion import override_keys, recipe_names, step_names
-from tasks.core.errors import printable
-
-
-def say(text: object, err: bool = False, nl: bool = True) -> None:
-    """Print what may hold foreign text: names of files, values of data, what a model says."""
-    click.echo(printable(str(text)), err=err, nl=nl)
-
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 
@@ -52,7 +45,7 @@ def takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
 
 def open_home() -> Any:
     """The store of this home; FROMZERO_STORE names another one, as JSON."""
-    from tasks.core.store import home, open_store
+    from tasks.core.open import home, open_store
 
     os.environ["FROMZERO_HOME"] = str(home())
     return open_store()

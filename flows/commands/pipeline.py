@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.commands.options import say, takes_recipe
+from flows.commands.options import takes_recipe
+from flows.printing import say
 
 if TYPE_CHECKING:
     from conf.schema.recipe import Recipe
@@ -76,7 +77,7 @@ def setup() -> None:
     fromzero setup
     """
     from flows import running
-    from tasks.core.store import home
+    from tasks.core.open import home
 
     running.prepare()
     say(f"ready: {home()}")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from flows.commands.options import open_home, say
+from flows.commands.options import open_home
 from flows.completion import run_refs
+from flows.printing import say
 
 
 @click.command()
@@ -25,7 +26,7 @@ def report(run: str | None, out: Path | None, show: bool) -> None:
     fromzero report demo-2026-11-24-020000 -o report.html
     """
     from tasks.core import history
-    from tasks.core.store import home
+    from tasks.core.open import home
     from tasks.report import page
 
     store = open_home()

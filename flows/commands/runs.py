@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from flows.commands.options import AS_JSON, open_home, say
+from flows.commands.options import AS_JSON, open_home
 from flows.completion import run_refs, step_names
+from flows.printing import say
 
 RUN = click.argument("ref", metavar="RUN", shell_complete=run_refs)
 LOOK_EVERY = 0.3
@@ -18,7 +19,7 @@ LOOK_EVERY = 0.3
 
 def _known(store: Any) -> list[Any]:
     from tasks.core import history
-    from tasks.core.store import home
+    from tasks.core.open import home
 
     return history.runs(home(), store)
 
@@ -66,7 +67,7 @@ def logs(ref: str, step: str | None, follow: bool) -> None:
     fromzero logs 3f2a 'clean_shard[chat-000]'
     """
     from tasks.core import history
-    from tasks.core.store import home
+    from tasks.core.open import home
 
     store = open_home()
     run = history.find(_known(store), ref)
@@ -100,7 +101,7 @@ def cancel(ref: str, wait: float) -> None:
     """
     from tasks.core import cancel as cancelling
     from tasks.core import history
-    from tasks.core.store import home
+    from tasks.core.open import home
 
     cancelling.cancel(home(), history.find(_known(open_home()), ref), wait, say)
 
@@ -119,7 +120,7 @@ def rejects(ref: str, reason: str | None, rows: int, as_json: bool) -> None:
     """
     from tasks.core import history
     from tasks.core import rejects as looking
-    from tasks.core.store import home
+    from tasks.core.open import home
 
     store = open_home()
     record = history.record_of(store, home(), ref)
@@ -144,7 +145,7 @@ def diff(old: str, new: str, as_json: bool) -> None:
     fromzero diff 3f2a last
     """
     from tasks.core import history, run_diff
-    from tasks.core.store import home
+    from tasks.core.open import home
 
     store = open_home()
     records = [history.record_of(store, home(), ref) for ref in (old, new)]

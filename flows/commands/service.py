@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from flows.commands.options import AS_JSON, say
+from flows.commands.options import AS_JSON
+from flows.printing import say
 
 
 @click.command()
@@ -175,7 +176,7 @@ def train_node(rendezvous: str | None) -> None:
 
 
 def _home() -> Path:
-    from tasks.core.store import home
+    from tasks.core.open import home
 
     os.environ["FROMZERO_HOME"] = str(home())
     return home()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from flows.commands.options import AS_JSON, say
+from flows.commands.options import AS_JSON
+from flows.printing import say
 
 MARKS = {"ok": "+", "warn": "!", "fail": "x"}
 STYLES = {"warn": "yellow", "fail": "red"}
@@ -25,8 +26,9 @@ def doctor(as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from tasks.core.doctor import FAIL, WARN, examine
-    from tasks.core.store import home, open_store
+    from tasks.core.checks import FAIL, WARN
+    from tasks.core.doctor import examine
+    from tasks.core.open import home, open_store
     from tasks.register import steps as register
 
     checks = examine(home())

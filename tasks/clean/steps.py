@@ -11,7 +11,8 @@ from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf
 from tasks.clean.emptied import held_out
 from tasks.clean.recogniser import recogniser
 from tasks.core.artifact import Artifact
-from tasks.core.step import Cpu, Stats, Workdir, step
+from tasks.core.step import Cpu, Stats, step
+from tasks.core.workdir import Workdir
 
 __all__ = [
     "clean_shard",

@@ -23,8 +23,9 @@ from tasks.collect.listing import assignment_of, list_entries, observe_sources
 from tasks.collect.places import links_out, passed_over, path_of
 from tasks.core.errors import FromzeroError
 from tasks.core.figures import plural
-from tasks.core.step import NETWORK, Cpu, Stats, Workdir, step
+from tasks.core.step import NETWORK, Cpu, Stats, step
 from tasks.core.warned import warning
+from tasks.core.workdir import Workdir
 
 if TYPE_CHECKING:
     from tasks.collect.survey import Group as Group

@@ -19,10 +19,12 @@ from tasks.core import launch
 from tasks.core.artifact import Artifact, Manifest
 from tasks.core.code import fingerprint
 from tasks.core.errors import ArtifactError, FromzeroError, Transient
+from tasks.core.files import clear, write_atomically
 from tasks.core.lease import Lease, stopping
 from tasks.core.sampling import Sampler
-from tasks.core.step import Call, Workdir, labelled, write_atomically
-from tasks.core.store import Miss, Store, clear
+from tasks.core.step import Call, labelled
+from tasks.core.store import Miss, Store
+from tasks.core.workdir import Workdir
 
 SAVE_EVERY = 5.0
 """Seconds between looks for a new checkpoint to keep off this machine."""

@@ -9,38 +9,70 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.bench import Job
-from tasks.core.code import ROOT, code_of, fingerprint
+from tasks.core.bench import Bench, Job, Report
+from tasks.core.code import code_of, fingerprint
 from tasks.core.errors import Refused, StepError, Transient
+from tasks.core.files import clear
+from tasks.core.gallery import Gallery
 from tasks.core.headway import Headway
+from tasks.core.interpreter import ROOT
 from tasks.core.keys import artifacts_in, flat, made_from
 from tasks.core.lease import Lease, stopping
-from tasks.core.step import Workdir
-from tasks.core.store import clear
+from tasks.core.pages import Run
+from tasks.core.step import Call
+from tasks.core.store import Miss, Store
 from tasks.core.tracking import Tracking, datasets_of
 from tasks.core.waiting import announced
-
-if TYPE_CHECKING:
-    from tasks.core.engine import Engine
-
+from tasks.core.workdir import Workdir
 
 Log = Callable[..., None]
 """Where a child's lines go beside its file: a format and its values, as a logger takes them."""
 
 
+class Host(Protocol):
+    """The engine, as far as the bodies of tasks need it."""
+
+    home: Path
+    run_id: str
+    run_name: str
+    store: Store
+    report: Report
+    bench: Bench
+    gallery: Gallery
+    tracking: Tracking | None
+    git: dict[str, Any]
+
+    @property
+    def run(self) -> Run:
+        """The run as pages know it."""
+
+    def lease(self, path: str) -> Lease | None:
+        """The lease of an artifact that Prefect's task holds."""
+
+    def whole(self, path: str) -> Manifest | Miss:
+        """The artifact, with all of its files there."""
+
+    def decide(self, call: Call, key: str, changed: list[str]) -> bool:
+        """True if an expensive artifact is to be made again because its code changed."""
+
+    def progress(self, job: Job) -> Callable[[float, str], None]:
+        """Shows in Prefect how far a task run is."""
+
+
 class Bodies:
     """Makes artifacts and carries effects out for an engine, in the threads of its tasks, each with its id and log."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Host) -> None:
         self.engine = engine
 
     def make(self, job: Job, task: str, log: Log) -> Any:
         """Make the job's artifact, unless another run has meanwhile; its reference."""
         engine, step, path = self.engine, job.call.step, job.path
-        lease = engine.locks.leases.get(path)
+        lease = engine.lease(path)
         if lease is None:
             raise StepError(f"{job.call.label} has no key and no lease: it must not run")
         found = engine.whole(path)

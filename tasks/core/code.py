@@ -20,10 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError, HostError, missing_part
+from tasks.core.interpreter import ROOT
 from tasks.core.step import Step
-
-ROOT = Path(__file__).parents[2]
-"""The folder that holds flows/, tasks/ and conf/."""
 
 PLUMBING = ("tasks.core",)
 """Packages that move artifacts and never shape them."""

@@ -12,12 +12,11 @@ from contextlib import closing, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from tasks.core import interpreter
 from tasks.core.errors import ConfigError, HostError
-from tasks.core.step import write_atomically
+from tasks.core.files import read_json, write_atomically
 
 EXPERIMENT = "fromzero"
 LOCATIONS = {
@@ -181,11 +180,3 @@ def _relocate(folder: Path) -> None:
                     change = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?"
                     base.execute(change, [after, len(before) + 1, len(before) + 1, f"{before}/"])
         base.execute("COMMIT")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A small JSON object; empty if there is none."""
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError):
-        return {}

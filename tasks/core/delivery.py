@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.alive import boot
-from tasks.core.database import EXPERIMENT, artifacts_of, prepare, read_json
-from tasks.core.step import write_atomically
+from tasks.core.database import EXPERIMENT, artifacts_of, prepare
+from tasks.core.files import read_json, write_atomically
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

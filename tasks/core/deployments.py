@@ -11,14 +11,13 @@ from typing import Any
 from conf.compose import FOLDER as CONF
 from conf.compose import compose, read_model
 from conf.schema.deployment import DeploymentConf
+from flows.standing import FOLDER
 from tasks.core import rest
 from tasks.core.keys import flat
 
 SHIPPED = CONF / "deployments"
 OURS = "fromzero"
 """Tag of every deployment that was made from a file, and of its runs: those that are to give signs of life."""
-FOLDER = "FROMZERO_FOLDER"
-"""Environment variable of a deployment's runs: where the relative paths of its recipe start."""
 
 
 @dataclass(frozen=True)

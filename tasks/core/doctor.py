@@ -11,15 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
 from conf.compose import FOLDER, read_model
 from conf.schema.services import ServicesConf
 from tasks.core import interpreter, ports, server, services
+from tasks.core.checks import FAIL, OK, WARN, Check
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 SHOWN = ("torch", "prefect", "mlflow", "transformers")
 PORTS = {"prefect_port": "Prefect's pages", "mlflow_port": "MLflow's pages"}
 """Options of `fromzero up`, and what is shown there."""
@@ -29,17 +28,6 @@ CLOCK_SLACK = 120.0
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 BF16_CAPABILITY = 8.0
 """NVIDIA's compute capability from which on bf16 is computed natively (Ampere)."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    state: str
-    """ok, warn (works, but) or fail (a run will not work)."""
-    found: str
-    mend: str = ""
 
 
 def examine(home: Path) -> list[Check]:

@@ -1,79 +1,48 @@
-"""The interpreter that carries steps out: a Prefect flow whose tasks are the steps. Only here tasks/ knows Prefect.
+"""The interpreter that carries steps out: a Prefect flow whose tasks are the steps. Only this room knows Prefect.
 
-`Engine` makes tasks of calls, `execute` and `carry` are the run around them; `Records`, `Locks`, `ByKey` give Prefect
-the store for its results, leases for its locks, keys for its cache keys.
+`Engine` makes tasks of calls; prefect_run has the run around them, prefect_store what Prefect needs of the store.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import wait
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
-from queue import Empty
 from typing import Any, cast
 from uuid import UUID
 
-from prefect import Flow, Task
+from prefect import Task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
 from prefect.client.schemas.objects import State
-from prefect.context import TagsContext, tags
-from prefect.events.worker import EventsWorker
-from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
-from prefect.filesystems import WritableFileSystem
 from prefect.futures import PrefectConcurrentFuture
-from prefect.locking.protocol import LockManager
 from prefect.logging import get_run_logger
-from prefect.logging.handlers import APILogWorker
-from prefect.results import ResultRecord, ResultRecordMetadata  # type: ignore[attr-defined]
-from prefect.runtime import deployment, flow_run, task_run
-from prefect.serializers import JSONSerializer
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed
-from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.transactions import get_transaction
-from pydantic import PrivateAttr
 
 from conf.schema.engine import EngineConf
-from tasks.core import launch, rest, server, settle, warned
+from tasks.core import launch, settle, warned
 from tasks.core.alive import Announced
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.bench import Bench, Job, Outcome, Report
 from tasks.core.bodies import Bodies, git_state, now
-from tasks.core.errors import Conflict, FromzeroError, HostError, StepError, Transient, from_exception
-from tasks.core.gallery import Gallery, presenting
-from tasks.core.interrupts import heed_cancellation, insist
+from tasks.core.errors import Conflict, FromzeroError, StepError, Transient, from_exception
+from tasks.core.gallery import Gallery
 from tasks.core.keys import adopt, artifacts_in, code_changes, made_from
 from tasks.core.lease import Lease, stopping
 from tasks.core.pages import Page, Pages, Run
-from tasks.core.plan import Interpretation, Reached
-from tasks.core.step import Call, Step, interpreted_by
+from tasks.core.plan import Interpretation
+from tasks.core.prefect_store import ByKey, Locks, Records
+from tasks.core.step import Call, Step
 from tasks.core.store import Miss, Store
 from tasks.core.tracking import Tracking
-from tasks.core.urls import bare
 
-WORKER_SIGNALS = 15.0
-"""Seconds in which a worker that lives signals a run that was cancelled."""
-GO_ON = "interrupted: what is made stays made; run again to go on"
-"""What Prefect shows of an interrupted run."""
-DRAIN_LIMIT = 20.0
-"""Seconds that Prefect's logs and events may take to reach the server at the end."""
-_FLOW_STATES = {
-    "FINISHED": {"type": "COMPLETED", "name": "Completed"},
-    "FAILED": {"type": "FAILED", "name": "Failed"},
-    "KILLED": {"type": "CANCELLED", "name": "Cancelled", "message": GO_ON},
-}
-"""How Prefect calls the end of a run, by the name that MLflow has for it."""
 WAKE_EVERY = 0.5
 """Seconds between looks for Ctrl-C: importing polars (MLflow does) makes waits without a limit deaf to it."""
 
@@ -206,7 +175,7 @@ class Engine(Interpretation):
                 assert transaction is not None
                 transaction.write_on_commit = False  # there is no result
                 said = str(error)
-                return Cancelled(message=said if said.startswith("interrupted") else GO_ON)
+                return Cancelled(message=said if said.startswith("interrupted") else settle.GO_ON)
 
         made: Task[..., Any] = Task(
             run,
@@ -326,6 +295,10 @@ class Engine(Interpretation):
             except Conflict:
                 continue
 
+    def lease(self, path: str) -> Lease | None:
+        """The lease of an artifact that Prefect's task holds."""
+        return self.locks.leases.get(path)
+
     def progress(self, job: Job) -> Callable[[float, str], None]:
         """Shows in Prefect how far the present task run is: an artifact of its own under a key that stays."""
         key = re.sub(r"[^a-z0-9]+", "-", f"{self.recipe}-{job.call.step.name}-progress".lower()).strip("-")
@@ -369,255 +342,3 @@ def _final(future: PrefectConcurrentFuture[Any]) -> dict[str, Any]:
 
 def _publish(page: Page) -> None:
     create_markdown_artifact(key=page.key, markdown=page.markdown, description=page.title)
-
-
-class Records(WritableFileSystem):
-    """Prefect's view of the store: a result exists while its artifact is whole, and is never written twice."""
-
-    _block_type_slug = "fromzero-store"
-    _engine: Engine = PrivateAttr()
-
-    def _resolve_path(self, path: str) -> None:
-        return None
-
-    def read_path(self, path: str, **_: Any) -> bytes:  # type: ignore[override]
-        """Prefect's record, made from the manifest; raises `FileNotFoundError` unless the artifact is whole."""
-        found = self._engine.whole(path)
-        if isinstance(found, Miss):
-            raise FileNotFoundError(found.reason)
-        metadata = ResultRecordMetadata(storage_key=path, serializer=JSONSerializer())
-        return bytes(ResultRecord(result=Artifact.of(found).ref(), metadata=metadata).serialize())
-
-    def write_path(self, path: str, content: bytes, **_: Any) -> None:  # type: ignore[override]
-        """Nothing to write: the manifest is there already, or this raises."""
-        self.read_path(path)
-
-
-class Locks(LockManager):
-    """Prefect's locks are the store's leases."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.leases: dict[str, Lease] = {}
-
-    def acquire_lock(
-        self, key: str, holder: str, acquire_timeout: float | None = None, hold_timeout: float | None = None
-    ) -> bool:
-        """Take the lease, saying so if another run has it; an error is sorted into our tree and kept for the engine."""
-        try:
-            try:
-                self.leases[key] = self.engine.store.lock(key, 0.0, lambda: self._whole(key))
-            except Conflict:
-                if stopping.is_set():
-                    raise
-                self.engine.report.line("", f"{key[: key.find('/') + 9]} is being made by another run: waiting for it")
-                self.leases[key] = self.engine.store.lock(key, acquire_timeout)
-        except Exception as error:
-            raise self.engine.failed(key, error) from error
-        return True
-
-    def _whole(self, key: str) -> bool:
-        return isinstance(self.engine.whole(key), Manifest)
-
-    async def aacquire_lock(self, *arguments: Any, **named: Any) -> bool:
-        """As `acquire_lock`."""
-        return self.acquire_lock(*arguments, **named)
-
-    def release_lock(self, key: str, holder: str) -> None:
-        """Give the lease back."""
-        self.leases.pop(key).release()
-
-    def is_locked(self, key: str) -> bool:
-        """This process holds the lease."""
-        return key in self.leases
-
-    def is_lock_holder(self, key: str, holder: str) -> bool:
-        """This process holds the lease: within it a key has one task run at a time."""
-        return key in self.leases
-
-    def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
-        """Wait until the lease is free."""
-        self.engine.store.lock(key, timeout).release()
-        return True
-
-    async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
-        """As `wait_for_lock`."""
-        return self.wait_for_lock(key, timeout)
-
-
-@dataclass
-class ByKey(CachePolicy):
-    """The key was computed before the task run began; here it is only handed over."""
-
-    def compute_key(self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **_: Any) -> str:
-        return str(inputs["key"])
-
-
-def run_name(name: str) -> str:
-    """What people see of a run: the recipe and the local time."""
-    return f"{name}-{datetime.now().strftime('%Y-%m-%d-%H%M%S')}"
-
-
-def task_runner() -> Any:
-    """Where tasks wait for their children: threads, more than any machine runs children at once."""
-    return ThreadPoolTaskRunner(max_workers=32)
-
-
-def execute(engine: Engine, name: str, wiring: Callable[[], Any], labels: tuple[str, ...] = ()) -> str:
-    """Run the wiring as a Prefect flow of its own, tagged with `labels`; raises what stopped it, signals as Ctrl-C.
-
-    Returns completed, refused, waiting or reached.
-    """
-    interrupts: list[BaseException] = []
-    ends: list[State[Any] | Exception] = []
-
-    def run() -> State[Any]:
-        try:
-            ends.append(carry(engine, name, wiring))
-            return cast("State[Any]", ends[0])
-        except (KeyboardInterrupt, TerminationSignal) as interrupt:  # Prefect would call it a crash
-            interrupts.append(interrupt)
-            return Cancelled(message=GO_ON)
-        except Exception as error:
-            ends.append(error)
-            raise
-
-    pipeline = Flow(run, name=name, flow_run_name=run_name(name), task_runner=task_runner(), persist_result=False)
-    try:
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(*labels):
-            state = pipeline(return_state=True)
-        if interrupts:
-            raise KeyboardInterrupt from interrupts[0]
-        if ends and (state.is_cancelling() or state.is_cancelled()):
-            state = _over_before(engine, ends[0])
-        return str(state.result())
-    except Exception as error:
-        if lost := _lost(error):
-            engine.status = "KILLED"
-            raise lost from error
-        raise
-    finally:
-        if engine.announced is not None:
-            settle.at_end(os.environ["PREFECT_API_URL"], engine.announced, engine.run_id)
-        for worker in (APILogWorker, EventsWorker):
-            _drain(worker, DRAIN_LIMIT if engine.status != "KILLED" else 3.0)
-
-
-def _over_before(engine: Engine, end: State[Any] | Exception) -> State[Any]:
-    """The end of a run that came to it before it noticed that it was cancelled: Prefect, which lets such a run be
-    nothing but Cancelling until it is Cancelled, is told how it was. Raises what stopped it."""
-    state: dict[str, Any] = dict(_FLOW_STATES[engine.status])
-    if isinstance(end, State):
-        state |= {"name": end.name, "message": end.message}
-    try:
-        path = f"flow_runs/{engine.run_id}/set_state"
-        rest.ask(os.environ["PREFECT_API_URL"], path, {"state": state, "force": True})
-    except FromzeroError:
-        if engine.announced is not None and engine.announced.told:
-            engine.announced.owe(owed={"state": state})
-    if isinstance(end, Exception):
-        raise end
-    return end
-
-
-def _drain(worker: type[APILogWorker] | type[EventsWorker], limit: float) -> None:
-    """Let a client send what waits in its queue; what a server that is gone has not taken by then is dropped, or this
-    process would try for minutes when it exits."""
-    instances = [found for found in worker._instances.values() if isinstance(found, worker)]
-    late = worker.drain_all(timeout=limit)[1]  # type: ignore[index]
-    for instance in instances if late else []:
-        with suppress(Empty):
-            while True:
-                instance._queue.get_nowait()
-        instance._queue.put(None)
-
-
-def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
-    """Carry the wiring out in the Prefect flow that is running; the state in which the flow is to end.
-
-    Whatever ends it, no child process outlives it.
-    """
-    engine.run_id, engine.run_name, engine.recipe = str(flow_run.id), str(flow_run.name), name
-    url, ended = os.environ["PREFECT_API_URL"], threading.Event()
-    engine.announced = announced = Announced(
-        engine.home, engine.run_id, name=engine.run_name, recipe=name, started=time.time(), server=url,
-        database=settle.database(engine.home, url),
-    )  # fmt: skip
-    atexit.register(settle.at_end, url, announced, engine.run_id)
-    before: list[str] = []
-    watch = (engine, url, ended, WORKER_SIGNALS if deployment.id is not None else 0.0)
-    threading.Thread(target=heed_cancellation, args=watch, daemon=True).start()
-    insisting = insist(ended)
-    try:
-        with presenting("that earlier runs have died"):
-            before += settle.the_dead(engine.home, url)
-        with interpreted_by(engine), TagsContext(current_tags=set()):  # a tag costs each task 30 ms
-            wiring()
-        engine.check_names()
-        return _ended_well(engine)
-    except Reached:
-        return _ended_well(engine, "reached", f"until {engine.until}: ")
-    except Exception:
-        launch.end_all()
-        if server.answers(url):  # else its client would try for a minute
-            engine.gallery.show_summary(engine.run, "failed", engine.outcomes)
-        raise
-    except BaseException:
-        engine.status = "KILLED"
-        launch.end_all()
-        raise
-    finally:
-        ended.set()
-        insisting()
-        if engine.tracking is not None:
-            engine.tracking.close(engine.status)
-        else:
-            Tracking.settle(engine.home)
-        _confirm(engine, url, before)
-        if deployment.id is not None and engine.status == "KILLED":  # a worker's signal leaves no time for more
-            settle.at_end(url, announced, engine.run_id)
-
-
-def _confirm(engine: Engine, url: str, before: list[str]) -> None:
-    """Make sure that Prefect has every task run in its final state; what cannot be told now is told by the next run."""
-    assert engine.announced is not None
-    tasks, own = engine.task_runs(), settle.database(engine.home, url) == "home"
-    try:
-        if told := settle.confirm(url, engine.run_id, tasks, settle.AWAY if own else 0.0):
-            engine.report.line("", f"Prefect had lost the ends of {told} task runs: told again")
-        settle.again(url, before)
-    except FromzeroError as error:
-        engine.report.line("", f"not all of this run is in Prefect; the next run tells it: {error}")
-        state = _FLOW_STATES[engine.status]
-        engine.announced.owe(owed={"tasks": [asdict(task) for task in tasks], "state": state})
-
-
-def _ended_well(engine: Engine, ended: str = "completed", how_far: str = "") -> State[Any]:
-    """How a flow ends whose steps have all done their work."""
-    engine.status = "FINISHED"
-    engine.gallery.show_summary(engine.run, ended, engine.outcomes)
-    for state in ("refused", "waiting"):
-        if found := [outcome.message for outcome in engine.outcomes if outcome.state == state]:
-            return Completed(name=state.capitalize(), message="\n".join(found), data=state)
-    made = sum(outcome.state != "cached" for outcome in engine.outcomes)
-    same = f"{len(engine.outcomes) - made} steps as they were"
-    if made:
-        return Completed(message=f"{how_far}{made} made, {same}", data=ended)
-    return Completed(name="Unchanged", message=f"{how_far}nothing new, {same}", data=ended)
-
-
-def _lost(error: Exception) -> HostError | None:
-    """What to say where a run failed because Prefect went away, or cannot write; its client has tried by then."""
-    url = os.environ.get("PREFECT_API_URL", "")
-    if isinstance(error, PrefectHTTPStatusError) and error.response.is_server_error:
-        return HostError(
-            f"the Prefect server at {bare(url)} answers {error.response.status_code}: mostly its disk is full "
-            "(`fromzero gc` frees space) or its files may not grow (`ulimit -f`); then the same command: what is made "
-            "stays made"
-        )
-    if not isinstance(from_exception(error), (StepError, Transient)) or server.answers(url):
-        return None
-    return HostError(
-        f"the Prefect server at {bare(url)} (PREFECT_API_URL) does not answer any more: start it again, "
-        "then the same command: what is made stays made"
-    )

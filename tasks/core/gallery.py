@@ -12,9 +12,10 @@ from typing import Any
 from tasks.core import warned
 from tasks.core.bench import Job, Outcome
 from tasks.core.pages import Made, Page, Pages, Run
-from tasks.core.step import Step, Workdir
+from tasks.core.step import Step
 from tasks.core.store import Store
 from tasks.core.tracking import PICTURES
+from tasks.core.workdir import Workdir
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ from typing import Any
 from tasks.core import alive
 from tasks.core.errors import ConfigError
 from tasks.core.store import Store
+from tasks.formats.metrics import primary_metric
 
 UNDER_WAY = ("running", "lost")
 LAST = "last"
-PRIMARY = ("bits_per_byte", "accuracy", "valid_loss", "loss")
-"""Metrics that stand for a step, the first that it has."""
 
 
 @dataclass(frozen=True)
@@ -86,26 +85,6 @@ def _announced(about: dict[str, Any], state: str, now: float) -> Run:
     seconds = now - started if started is not None and state == "running" else None
     name, recipe = about.get("name") or "", about.get("recipe") or ""
     return Run(about["run"], name, recipe, state, started, seconds, None, None, None, about.get("pid"))
-
-
-def primary_metric(record: dict[str, Any]) -> dict[str, Any] | None:
-    """What stands for the first evaluation: that of the model the run is about."""
-    found = record.get("metrics") or {}
-    step = next((name for name in found if name.startswith("evaluate")), next(iter(found), None))
-    if step is None or not found[step]:
-        return None
-    name = primary_name(found[step])
-    return {"step": step, "name": name, **valued(found[step], name)}
-
-
-def valued(metrics: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A metric's value, with low and high where there is an interval."""
-    return {"value": metrics[name], "low": metrics.get(f"{name}_lo"), "high": metrics.get(f"{name}_hi")}
-
-
-def primary_name(metrics: Mapping[str, Any]) -> str:
-    """Of several metrics the one that stands for a step, whatever their order; there must be one."""
-    return next((name for name in PRIMARY if name in metrics), next(iter(metrics)))
 
 
 def find(known: list[Run], ref: str) -> Run:

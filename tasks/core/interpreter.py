@@ -7,8 +7,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from tasks.core.code import ROOT
-
+ROOT = Path(__file__).parents[2]
+"""The folder that holds flows/, tasks/ and conf/."""
 SAFE = {"PYTHONSAFEPATH": "1"}
 """Keeps Python from importing from the folder in which it is started; handed on to all that it starts."""
 

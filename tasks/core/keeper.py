@@ -24,10 +24,10 @@ from typing import Any
 from conf.schema.services import ServicesConf
 from tasks.core import access, guard, interpreter, settle
 from tasks.core.errors import FromzeroError, HostError
+from tasks.core.files import write_atomically
 from tasks.core.lease import lock_file
 from tasks.core.server import GIVEN_UP, WATCH_EVERY, answers, folder, migrate, wanted
 from tasks.core.services import Service, free_port
-from tasks.core.step import write_atomically
 
 MOST_RESTARTS = 5
 """How often in a row a server that dies while runs use it is started again, on the same port."""

@@ -23,10 +23,11 @@ from tasks.core import interpreter
 from tasks.core.artifact import Artifact, FileEntry
 from tasks.core.code import fingerprint
 from tasks.core.errors import KINDS, ChildKilled, HostError, StepError, from_exception
+from tasks.core.files import clear, write_atomically
 from tasks.core.lease import Lease, stopping
-from tasks.core.step import Call, Resources, Workdir, load, write_atomically
-from tasks.core.store import clear
+from tasks.core.step import Call, Resources, load
 from tasks.core.urls import bare
+from tasks.core.workdir import Workdir
 
 GRACE = 25.0
 """Seconds that a child has to save and leave after SIGTERM; under Prefect's own 30."""

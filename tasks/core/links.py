@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from conf.schema.services import ServicesConf
-from tasks.core.database import read_json, tracking_uri
+from tasks.core.database import tracking_uri
+from tasks.core.files import read_json
 from tasks.core.urls import bare
 
 TRAINING = "?workflowType=machine_learning"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from tasks.core.artifact import TOPS, FileEntry
 from tasks.core.errors import ArtifactError, Conflict
+from tasks.core.files import clear
 from tasks.core.hashes import Hashes
 from tasks.core.inner_path import InnerPath
 from tasks.core.lease import Lease, lock_file
-from tasks.core.step import Workdir
-from tasks.core.store import clear
+from tasks.core.workdir import Workdir
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 """Names under which files are written before they get their own."""

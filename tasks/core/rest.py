@@ -12,9 +12,9 @@ from http.client import HTTPException
 from typing import Any
 
 from tasks.core import access
-from tasks.core.database import read_json
 from tasks.core.errors import HostError, Transient
-from tasks.core.store import home
+from tasks.core.files import read_json
+from tasks.core.open import home
 from tasks.core.urls import bare
 
 BUSY = (429, 503)

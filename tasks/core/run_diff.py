@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.core.artifact import Manifest
-from tasks.core.history import valued
 from tasks.core.keys import flat
 from tasks.core.store import Store
+from tasks.formats.metrics import valued
 
 COUNTS = ("documents", "rows", "tokens")
 """Statistics that say how much data a step has made; of several the first one counts."""

@@ -19,12 +19,12 @@ from conf.schema.store import S3StoreConf
 from tasks.core.artifact import TOPS, FileEntry, canonical
 from tasks.core.bucket import Bucket, file_pieces
 from tasks.core.errors import ArtifactError, ConfigError, Conflict, Transient
+from tasks.core.files import clear, write_atomically
 from tasks.core.hashes import Hashes
 from tasks.core.inner_path import InnerPath
 from tasks.core.lease import Lease, lock_file
 from tasks.core.s3_lease import acquire
-from tasks.core.step import Workdir, write_atomically
-from tasks.core.store import clear
+from tasks.core.workdir import Workdir
 
 ROUNDS = 3
 """How often the copying of a scratch folder starts again because a file changed under it."""

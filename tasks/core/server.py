@@ -25,9 +25,9 @@ from tasks.core import access, interpreter, rest
 from tasks.core.database import migrate as migrate_database
 from tasks.core.database import revision
 from tasks.core.errors import HostError
+from tasks.core.files import write_atomically
 from tasks.core.lease import lock_file
 from tasks.core.services import check_port, end_groups
-from tasks.core.step import write_atomically
 from tasks.core.urls import bare
 
 START_LIMIT = 600.0

@@ -28,6 +28,8 @@ AWAY = 60.0
 """Seconds that a server which does not answer is waited for: it is started again meanwhile."""
 PAGE = 200
 """Task runs in one answer, at most: Prefect's own limit."""
+GO_ON = "interrupted: what is made stays made; run again to go on"
+"""What Prefect shows of an interrupted run."""
 GONE = {"type": "CRASHED", "name": "Crashed", "message": "its process is gone; the next run goes on where it was"}
 """The state of what nobody is at any more."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,13 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from conf.schema.store import StoreConf
 from tasks.core.artifact import Artifact, FileEntry, Manifest, digest_of
 from tasks.core.errors import ArtifactError, ConfigError, Conflict, FromzeroError, HostError, StepError
 from tasks.core.hashes import Hashes
 from tasks.core.inner_path import InnerPath
 from tasks.core.lease import Lease, Reading
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 
 Listing = Mapping[str, int]
 """File names under a prefix and their sizes in bytes."""
@@ -319,29 +317,3 @@ def _entries(work: Workdir, hashes: Hashes) -> Iterator[FileEntry]:
                 if path.is_symlink():
                     raise StepError(f"{path} is a link: a step keeps files, not where they are")
                 yield FileEntry(inner, path.stat().st_size, hashes.of(path))
-
-
-def clear(folder: Path) -> None:
-    """Remove a folder and all in it, if it is there."""
-    if folder.exists():
-        shutil.rmtree(folder)
-
-
-def home() -> Path:
-    """Where everything of this user's lives: FROMZERO_HOME, by default .fromzero/ in the working directory."""
-    return Path(os.environ.get("FROMZERO_HOME") or ".fromzero").absolute()
-
-
-def open_store(conf: StoreConf | None = None) -> Store:
-    """The store that `conf` names; without it the one that the environment hands down, by default HOME/store."""
-    if conf is None:
-        from pydantic import TypeAdapter
-
-        conf = TypeAdapter(StoreConf).validate_json(os.environ.get("FROMZERO_STORE", '{"kind": "local"}'))
-    if conf.kind == "s3":
-        from tasks.core.s3 import S3Backend
-
-        return Store(S3Backend.from_conf(conf, home()))
-    from tasks.core.local import LocalBackend
-
-    return Store(LocalBackend(Path(conf.path).absolute() if conf.path else home() / "store", home()))

@@ -21,10 +21,10 @@ from typing import Any
 
 from tasks.core import alive
 from tasks.core.artifact import Artifact, sha256
-from tasks.core.database import prepare, read_json, tracking_uri
+from tasks.core.database import prepare, tracking_uri
 from tasks.core.delivery import PICTURES, ROWS, connect, deliver, end_stale_runs, gone, owner
+from tasks.core.files import read_json, write_atomically
 from tasks.core.inner_path import InnerPath
-from tasks.core.step import write_atomically
 
 __all__ = ["PICTURES", "Tracked", "Tracking", "datasets_of", "prepare", "tracking_uri"]
 

@@ -10,7 +10,8 @@ import polars as pl
 
 from conf.schema.evaluate import ChatEval
 from tasks.core.errors import DataError
-from tasks.core.step import Stats, Workdir
+from tasks.core.step import Stats
+from tasks.core.workdir import Workdir
 from tasks.evaluate import output, scoring
 from tasks.evaluate.bootstrap import with_interval
 from tasks.evaluate.lm import bits_per_byte, perplexity

@@ -14,7 +14,8 @@ from transformers import AutoModelForSequenceClassification
 
 from conf.schema.evaluate import ClassifierEval
 from tasks.core.errors import DataError
-from tasks.core.step import Stats, Workdir
+from tasks.core.step import Stats
+from tasks.core.workdir import Workdir
 from tasks.evaluate import baseline, output, quality, scoring
 from tasks.evaluate.bootstrap import Floats
 from tasks.models import pooled_classifier as pooled_classifier  # transformers learns to load it

@@ -11,7 +11,8 @@ from conf.schema.evaluate import GateConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError
 from tasks.core.figures import BASELINES, change, number
-from tasks.core.step import Stats, Workdir
+from tasks.core.step import Stats
+from tasks.core.workdir import Workdir
 from tasks.evaluate.compare import Comparison, of_baseline, paired_bootstrap
 from tasks.evaluate.output import write_json
 

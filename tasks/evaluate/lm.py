@@ -13,7 +13,8 @@ import polars as pl
 
 from conf.schema.evaluate import LmEval
 from tasks.core.errors import ArtifactError, DataError
-from tasks.core.step import Stats, Workdir
+from tasks.core.step import Stats
+from tasks.core.workdir import Workdir
 from tasks.evaluate import output, scoring
 from tasks.evaluate.bootstrap import Floats, with_interval
 from tasks.evaluate.sampling import samples

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from conf.schema.evaluate import ChatEval, ClassifierEval, GateConf, LmEval
 from tasks.core.artifact import Artifact
-from tasks.core.step import Cpu, Stats, Workdir, step
+from tasks.core.step import Cpu, Stats, step
+from tasks.core.workdir import Workdir
 
 if TYPE_CHECKING:
     from tasks.core.store import Store

@@ -17,8 +17,9 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedToken
 
 from conf.schema.finetune import ChatConf
 from tasks.core.errors import ConfigError, DataError
-from tasks.core.step import Stats, Workdir
+from tasks.core.step import Stats
 from tasks.core.warned import told
+from tasks.core.workdir import Workdir
 from tasks.finetune import export, windows
 from tasks.finetune.training import Collate, Row, settle, train
 from tasks.finetune.windows import IGNORED, Taken, conversations

@@ -19,8 +19,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification, PreTrain
 from conf.schema.finetune import ClassifyConf
 from tasks.core.errors import DataError
 from tasks.core.figures import plural, share
-from tasks.core.step import Stats, Workdir
+from tasks.core.step import Stats
 from tasks.core.warned import told
+from tasks.core.workdir import Workdir
 from tasks.finetune import export
 from tasks.finetune.augment import copies
 from tasks.finetune.training import Collate, Loss, Row, settle, train

@@ -17,7 +17,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tasks.core.errors import StepError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.finetune import checkpoints
 
 NAMES = {"loss": "loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate", "eval_loss": "valid_loss"}

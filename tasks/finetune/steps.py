@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from conf.schema.finetune import ChatConf, ClassifyConf, TranslateConf
 from tasks.core.artifact import Artifact
-from tasks.core.step import Cpu, Retry, Stats, Workdir, step
+from tasks.core.step import Cpu, Retry, Stats, step
+from tasks.core.workdir import Workdir
 from tasks.finetune.translators import Identity, observe_translators
 
 __all__ = [

@@ -20,7 +20,9 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, LogitsProcessor
 
 from conf.schema.finetune import TranslateConf, TranslatorConf
 from tasks.core.errors import ConfigError, HostError
-from tasks.core.step import Stats, Workdir, write_atomically
+from tasks.core.files import write_atomically
+from tasks.core.step import Stats
+from tasks.core.workdir import Workdir
 from tasks.finetune import classify
 from tasks.finetune.augment import numbered
 from tasks.finetune.training import settle

@@ -8,8 +8,8 @@ from typing import Any
 from tasks.core import alive, links, warned
 from tasks.core.bench import Outcome
 from tasks.core.figures import number, seconds
-from tasks.core.history import PRIMARY
 from tasks.core.pages import Run
+from tasks.formats.metrics import PRIMARY
 from tasks.pages.markdown import code, fence, interval, join, link, plain, table, warnings
 
 REGISTERED = ("register_model", "promote_model")

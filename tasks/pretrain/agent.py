@@ -19,12 +19,11 @@ from torch.distributed.elastic.rendezvous import RendezvousConnectionError, Rend
 from torch.distributed.launcher import api
 
 from tasks.pretrain import rendezvous
-from tasks.pretrain.job import Job
+from tasks.pretrain.job import Job, write_status
 from tasks.pretrain.meeting import ALONE
 from tasks.pretrain.memory import kernel_kills, out_of_memory
 from tasks.pretrain.pulse import PULSE
 from tasks.pretrain.watch import Watch, state_of
-from tasks.pretrain.worker import write_status
 
 LEAVING = 60.0
 """Seconds in which an agent that is done waits for those of the other nodes, one of which may have been killed."""

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.errors import DataError
+from tasks.formats.tokens import Ints, TokenFile
 from tasks.pretrain.mixture import given
-from tasks.pretrain.packing import PACKINGS, Batch, Blocks, Ints, TokenFile
+from tasks.pretrain.packing import PACKINGS, Batch, Blocks
 
 Words = npt.NDArray[np.uint64]
 

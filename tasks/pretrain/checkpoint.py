@@ -25,8 +25,8 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ArtifactError
+from tasks.core.files import write_atomically
 from tasks.core.inner_path import InnerPath
-from tasks.core.step import write_atomically
 
 COMPLETE = "COMPLETE.json"
 TRAINER = "trainer.json"

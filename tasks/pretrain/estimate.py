@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from conf.model_size import as_transformers, count_parameters, options_of
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import HostError
@@ -15,55 +14,6 @@ PARTS = ("weights", "gradients", "optimizer", "activations")
 EXPECTED_MFU = 0.4
 """The share of a GPU's FLOPs that training is expected to reach before it has been measured."""
 
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "llama": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32},
-    "qwen3": {
-        "hidden_size": 4096,
-        "intermediate_size": 22016,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "head_dim": 128,
-    },
-    "gpt2": {"n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024},
-    **encoders.DEFAULTS,
-}
-"""transformers' own defaults, for the fields that the count needs."""
-
-
-def as_transformers(conf: NetworkConf) -> ModelConf:
-    """The network as transformers has it, which is how its sizes are counted here."""
-    return conf.in_transformers() if isinstance(conf, NativeConf) else conf
-
-
-def _options(conf: ModelConf) -> dict[str, Any]:
-    return {**DEFAULTS[conf.architecture], **conf.config}
-
-
-def count_parameters(conf: NetworkConf, vocab_size: int) -> int | None:
-    """Parameters of the network, tied ones once; None for an architecture whose count is not known here."""
-    conf = as_transformers(conf)
-    if conf.architecture not in DEFAULTS:
-        return None
-    if conf.architecture in encoders.DEFAULTS:
-        return encoders.measure(conf, vocab_size, 0).parameters
-    o = _options(conf)
-    head = 0 if conf.tie_embeddings else 1
-    if conf.architecture == "gpt2":
-        width, layers = o["n_embd"], o["n_layer"]
-        inner = o.get("n_inner") or 4 * width
-        layer = 4 * width + (4 * width * width + 4 * width) + (2 * width * inner + width + inner)
-        return int((1 + head) * vocab_size * width + o["n_positions"] * width + layers * layer + 2 * width)
-    width, heads = o["hidden_size"], o["num_attention_heads"]
-    size = o.get("head_dim") or width // heads
-    pairs = o.get("num_key_value_heads") or heads
-    attention = width * size * (2 * heads + 2 * pairs)
-    norms = 2 * width + (2 * size if conf.architecture == "qwen3" else 0)
-    if o.get("attention_bias"):
-        attention += size * (heads + 2 * pairs) + width
-    mlp = 3 * width * o["intermediate_size"] + (2 * o["intermediate_size"] + width if o.get("mlp_bias") else 0)
-    return int((1 + head) * vocab_size * width + o["num_hidden_layers"] * (attention + mlp + norms) + width)
-
 
 def flops_per_token(conf: NetworkConf, vocab_size: int, seq_len: int) -> int | None:
     """Forward and backward FLOPs of one token: 6 per weight that is multiplied, and 12 layers·width·seq_len of
@@ -74,7 +24,7 @@ def flops_per_token(conf: NetworkConf, vocab_size: int, seq_len: int) -> int | N
         return None
     if conf.architecture in encoders.DEFAULTS:
         return int(encoders.measure(conf, vocab_size, seq_len).flops)
-    o = _options(conf)
+    o = options_of(conf)
     gpt = conf.architecture == "gpt2"
     layers, width = (o["n_layer"], o["n_embd"]) if gpt else (o["num_hidden_layers"], o["hidden_size"])
     heads = o["n_head"] if gpt else o["num_attention_heads"]
@@ -88,7 +38,7 @@ def _shape(conf: ModelConf) -> tuple[int, int]:
     """The number of layers, and their width."""
     if conf.architecture in encoders.DEFAULTS:
         return encoders.measure(conf, 0, 0)[2:]
-    o = _options(conf)
+    o = options_of(conf)
     return (o["n_layer"], o["n_embd"]) if conf.architecture == "gpt2" else (o["num_hidden_layers"], o["hidden_size"])
 
 

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from conf.model_size import DEFAULTS
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from tasks.core.errors import ConfigError, nearest
-from tasks.pretrain.estimate import DEFAULTS
 
 NAMES = {"gpt2": ("n_embd", "n_head", "n_layer"), "t5": ("d_model", "num_heads", "num_layers")}
 """What an architecture calls its width, heads and layers, if not as most do."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from conf.schema.pretrain import PretrainConf
 from tasks.core.artifact import canonical
 from tasks.core.errors import DataError
-from tasks.core.step import Workdir, write_atomically
+from tasks.core.files import write_atomically
+from tasks.core.workdir import Workdir
 
 
 @dataclass(frozen=True)
@@ -75,3 +79,15 @@ class Job:
         """The job in a config file."""
         raw = json.loads(path.read_text())
         return cls(**{**raw, "conf": PretrainConf.model_validate(raw["conf"])})
+
+
+def write_status(path: Path, **fields: Any) -> None:
+    """Write the status file unless it is there: the first word is the cause, later ones its consequences."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(canonical(fields))
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        print(f"status already written; not written: {fields}", file=sys.stderr)
+    finally:
+        temporary.unlink()

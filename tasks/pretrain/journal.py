@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.artifact import canonical
-from tasks.core.step import Workdir, write_atomically
+from tasks.core.files import write_atomically
+from tasks.core.workdir import Workdir
 
 
 def last_step(path: Path) -> int:

@@ -15,8 +15,8 @@ from pathlib import Path
 from tasks.core import secret
 from tasks.core.artifact import canonical
 from tasks.core.errors import HostError
-from tasks.core.step import write_atomically
-from tasks.core.store import home
+from tasks.core.files import write_atomically
+from tasks.core.open import home
 from tasks.pretrain.job import Job
 
 PORT = 29400

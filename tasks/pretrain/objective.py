@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.schema.model import NativeConf, NetworkConf, NoiseConf
+from tasks.formats.tokens import Ints
 from tasks.pretrain import vocabulary
 from tasks.pretrain.batches import Words, mix
-from tasks.pretrain.packing import IGNORE, Batch, Ints
+from tasks.pretrain.packing import IGNORE, Batch
 from tasks.pretrain.vocabulary import Flags, Vocabulary
 
 Inputs = tuple[Ints, ...]

@@ -7,56 +7,18 @@ IGNORE and position 0.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from tasks.core.errors import DataError
+from tasks.formats.tokens import Ints, TokenFile
 
-Ints = npt.NDArray[np.int64]
 Batch = tuple[Ints, Ints, Ints]
 
 IGNORE = -100
 """The label of a position that has no next token: the last of a file, and padding."""
-SAMPLE = 1000
-"""Documents of a file that are looked at before it is trusted."""
-
-
-@dataclass(frozen=True)
-class TokenFile:
-    """One tokens.bin with its index of documents, memory-mapped."""
-
-    folder: Path
-    tokens: npt.NDArray[Any]
-    index: Ints
-    vocab_size: int
-    eos_id: int
-
-    @classmethod
-    def open(cls, folder: Path) -> TokenFile:
-        """Map tokens.bin, index.npy and meta.json; raises `DataError` naming the file that does not fit."""
-        try:
-            meta = json.loads((folder / "meta.json").read_text())
-            dtype = np.dtype(str(meta["dtype"])).newbyteorder("<")
-            index = np.load(folder / "index.npy", allow_pickle=False).astype(np.int64)
-            total, size = int(meta["tokens"]), (folder / "tokens.bin").stat().st_size
-            vocab, eos = int(meta["vocab_size"]), int(meta["eos_id"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder} is not a shard of tokens: {error}; make it again with tokenize_shard") from error
-        if size != total * dtype.itemsize or not len(index) or int(index[-1]) != total:
-            raise DataError(
-                f"{folder}/tokens.bin has {size} bytes, its index ends at token {index[-1:]} "
-                f"and meta.json says {total} tokens: make it again with tokenize_shard"
-            )
-        tokens = np.memmap(folder / "tokens.bin", dtype=dtype, mode="r") if total else np.zeros(0, dtype)
-        if any(int(tokens[end - 1]) != eos for end in index[1:SAMPLE]):
-            raise DataError(f"{folder}: a document does not end with token {eos}: make it again with tokenize_shard")
-        return cls(folder, tokens, index, vocab, eos)
 
 
 class Blocks(Protocol):

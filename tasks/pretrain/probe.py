@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from tasks.core.artifact import canonical
 from tasks.core.errors import HostError
-from tasks.core.step import write_atomically
+from tasks.core.files import write_atomically
 from tasks.pretrain.estimate import memory
 from tasks.pretrain.job import Job
 from tasks.pretrain.memory import lacks_device_memory, out_of_memory

@@ -18,7 +18,7 @@ from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRen
 from torch.distributed.elastic.rendezvous.dynamic_rendezvous import create_handler
 
 from tasks.core import secret
-from tasks.core.store import home
+from tasks.core.open import home
 from tasks.pretrain.meeting import BACKEND, HERE, LOOPBACK_ADDRESS, address_of, split
 from tasks.pretrain.shared_store import SharedStore, StoreServer, identity
 from tasks.pretrain.unpickling import check_state

@@ -9,7 +9,8 @@ from typing import Any
 from conf.schema.pretrain import PretrainConf, PretrainRun
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ConfigError, HostError
-from tasks.core.step import Cpu, Retry, Stats, Workdir, step
+from tasks.core.step import Cpu, Retry, Stats, step
+from tasks.core.workdir import Workdir
 from tasks.pretrain.epochs import warn_of_repeats
 
 
@@ -100,7 +101,7 @@ def take_part(say: Callable[[str], None], endpoint: str | None = None) -> None:
     """
     from tasks.core.lease import FileLease
     from tasks.core.local import LocalBackend
-    from tasks.core.store import open_store
+    from tasks.core.open import open_store
     from tasks.pretrain.node import serve
 
     backend = open_store().backend

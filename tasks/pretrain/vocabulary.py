@@ -16,7 +16,7 @@ import numpy.typing as npt
 from conf.schema.model import ModelConf
 from conf.schema.tokenize import SENTINEL
 from tasks.core.errors import ConfigError, DataError
-from tasks.pretrain.packing import Ints
+from tasks.formats.tokens import Ints
 
 Flags = npt.NDArray[np.bool_]
 AGAIN = "and train the tokenizer again (--refresh train_tokenizer)"

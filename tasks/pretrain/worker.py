@@ -9,12 +9,10 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
 from conf.schema.pretrain import PretrainRun
-from tasks.core.artifact import canonical
 from tasks.core.errors import FromzeroError, HostError, Transient, from_exception
-from tasks.pretrain.job import Job
+from tasks.pretrain.job import Job, write_status
 from tasks.pretrain.lifeline import die_with_parent, lock_trainer
 from tasks.pretrain.memory import lacks_device_memory, lacks_host_memory, out_of_memory
 from tasks.pretrain.pulse import show_stacks_when_asked
@@ -38,18 +36,6 @@ def sort_error(error: BaseException, run: PretrainRun) -> FromzeroError:
     if distributed and any(word in text for word in CONNECTION):
         return Transient(f"the training processes lost each other: {error}")
     return from_exception(error)
-
-
-def write_status(path: Path, **fields: Any) -> None:
-    """Write the status file unless it is there: the first word is the cause, later ones its consequences."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(canonical(fields))
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        print(f"status already written; not written: {fields}", file=sys.stderr)
-    finally:
-        temporary.unlink()
 
 
 def main(path: Path) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.core import links, rest, server
 from tasks.core.errors import ConfigError
-from tasks.core.store import home
+from tasks.core.open import home
 from tasks.register.lookup import ModelVersion
 
 STATE, UNTIL, REASON, RUN = (f"fromzero.approval{part}" for part in ("", ".until", ".reason", ".flow_run"))

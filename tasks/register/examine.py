@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from tasks.core.doctor import OK, WARN, Check
+from tasks.core.checks import OK, WARN, Check
 from tasks.core.errors import FromzeroError
 from tasks.register import journal, registry
 from tasks.register.journal import Champion, Refs

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.step import NETWORK, Cpu, Stats, Workdir, effect
+from tasks.core.step import NETWORK, Cpu, Stats, effect
+from tasks.core.workdir import Workdir
 
 if TYPE_CHECKING:
-    from tasks.core.doctor import Check
+    from tasks.core.checks import Check
     from tasks.register.conversation import Conversation
     from tasks.register.examine import Journals
     from tasks.register.journal import Refs
@@ -70,7 +71,7 @@ def register_model(
     Weights that are registered and whole keep their version; then only tags and card are brought up to date.
     """
     from tasks.core.database import prepare
-    from tasks.core.store import open_store
+    from tasks.core.open import open_store
     from tasks.register import card, packing, registry
     from tasks.register.context import run_context
     from tasks.register.integrity import LOAD_FROM
@@ -126,7 +127,7 @@ def promote_model(
 
     With `hours` a person is asked first, and has so long to answer. Raises `Refused` with a table of the reasons.
     """
-    from tasks.core.store import open_store
+    from tasks.core.open import open_store
     from tasks.register import promotion
 
     moved = promotion.promote_accepted(open_store(), _uri(), registered, incumbent, decision, hours)
@@ -165,7 +166,7 @@ def champion_of(name: str, model: Any) -> dict[str, Any] | None:
 
     None also where the champion's weights cannot be had any more: promoting says so.
     """
-    from tasks.core.store import open_store
+    from tasks.core.open import open_store
     from tasks.register import registry, weights
 
     uri, digest = _uri(), getattr(model, "digest", None)
@@ -178,7 +179,7 @@ def champion_of(name: str, model: Any) -> dict[str, Any] | None:
 
 def weights_of(champion: dict[str, Any]) -> Artifact:
     """The model directory of an observed champion, to be measured like any other."""
-    from tasks.core.store import open_store
+    from tasks.core.open import open_store
     from tasks.register import registry, weights
     from tasks.register.context import run_context
 
@@ -191,7 +192,7 @@ def starting_point(ref: str) -> Artifact:
 
     With all that its training left behind if the store still has it, else a registered model's weights alone.
     """
-    from tasks.core.store import open_store
+    from tasks.core.open import open_store
     from tasks.register import registry, weights
     from tasks.register.context import run_context
 

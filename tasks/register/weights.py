@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact, Manifest
 from tasks.core.errors import ArtifactError
-from tasks.core.store import clear
+from tasks.core.files import clear
 from tasks.register import registry
 from tasks.register.generate import weights_folder
 from tasks.register.integrity import changed, inside

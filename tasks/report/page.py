@@ -20,7 +20,8 @@ from tasks.core import figures
 from tasks.core.funnel import Stage, again, anew, funnel, overlapping, sentence, set_aside, without
 from tasks.core.keys import flat
 from tasks.core.look import DARK, LIGHT, SERIES, SERIES_DARK, most_frequent
-from tasks.core.store import Store, home
+from tasks.core.open import home
+from tasks.core.store import Store
 from tasks.report import charts, costs, data, lineage, results, training, verdict
 from tasks.report.gather import Run, gather
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.core.artifact import Manifest
 from tasks.core.figures import BASELINES
-from tasks.core.history import PRIMARY, primary_name
+from tasks.formats.metrics import PRIMARY, primary_name
 from tasks.report.charts import Mark
 from tasks.report.gather import Run, Step
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from conf.schema.tokenize import UpsampleConf
 from tasks.core.errors import ArtifactError
-from tasks.tokenize.shards import TokenShard
+from tasks.formats.tokens import TokenShard
 
 Ints = NDArray[np.int64]
 

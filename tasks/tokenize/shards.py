@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from conf.schema.tokenize import TokenizerConf
@@ -88,34 +86,3 @@ def write_shard(docs: Path, tokenizer: Path, out: Callable[[str], Path], conf: T
         else:
             break
     return {"parts": parts, "tokens": sum(meta["tokens"] for meta in parts.values()), "engine": engine.name}
-
-
-@dataclass(frozen=True)
-class TokenShard:
-    """One part of a tokenized shard, read through a memory map."""
-
-    tokens: NDArray[Any]
-    index: NDArray[np.int64]
-    meta: dict[str, Any]
-
-    @classmethod
-    def open(cls, folder: Path) -> TokenShard:
-        """Map the files of PART/; raises `ArtifactError` if their sizes do not fit together."""
-        meta = json.loads((folder / "meta.json").read_text())
-        index = np.load(folder / "index.npy", allow_pickle=False)
-        dtype = np.dtype(meta["dtype"]).newbyteorder("<")
-        path = folder / "tokens.bin"
-        if path.stat().st_size != meta["tokens"] * dtype.itemsize or index[-1] != meta["tokens"]:
-            raise ArtifactError(f"{path} does not fit its index: make it again (fromzero run --refresh tokenize_shard)")
-        tokens = np.memmap(path, dtype, mode="r") if meta["tokens"] else np.empty(0, dtype)
-        return cls(tokens, index, meta)
-
-    def __len__(self) -> int:
-        return len(self.index) - 1
-
-    def __getitem__(self, document: int) -> NDArray[Any]:
-        """The ids of one document (counted from 0), without the eos at its end."""
-        if not 0 <= document < len(self):
-            raise IndexError(f"document {document} of {len(self)}")
-        found: NDArray[Any] = self.tokens[self.index[document] : self.index[document + 1] - 1]
-        return found

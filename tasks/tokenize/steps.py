@@ -6,7 +6,8 @@ from typing import Any
 
 from conf.schema.tokenize import TokenizerConf, UpsampleConf
 from tasks.core.artifact import Artifact
-from tasks.core.step import Cpu, Stats, Workdir, step
+from tasks.core.step import Cpu, Stats, step
+from tasks.core.workdir import Workdir
 
 
 def foretell(docs: Any, conf: TokenizerConf) -> dict[str, float]:

@@ -10,7 +10,8 @@ from typing import Any
 from conf.schema.validate import DriftConf, ExpectationConf, QuarantineConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import DataError
-from tasks.core.step import Stats, Workdir
+from tasks.core.step import Stats
+from tasks.core.workdir import Workdir
 from tasks.validate import distribution, drift, expectations, in_full, languages, pages, quarantine, tables, verdict
 from tasks.validate.outcomes import Outcome
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from conf.schema.validate import ContractConf, LossesConf, ProfileConf, ValidateConf
 from tasks.core.artifact import Artifact
-from tasks.core.step import Cpu, Stats, Workdir, step
+from tasks.core.step import Cpu, Stats, step
+from tasks.core.workdir import Workdir
 from tasks.validate.losses import losses_of
 from tasks.validate.rules import in_full, judged, rules_of
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from conf.schema.validate import ExpectationConf
 from tasks.core.errors import DataError
-from tasks.core.step import Stats, Workdir
+from tasks.core.step import Stats
+from tasks.core.workdir import Workdir
 from tasks.validate import expectations, pages
 from tasks.validate.outcomes import Outcome
 

@@ -108,7 +108,7 @@ def trainer(name: str, folder: Path, dry: bool) -> None:
     import torch
     from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-    from tasks.pretrain.estimate import as_transformers
+    from conf.model_size import as_transformers
     from tasks.pretrain.model import config_of
 
     size, length = SIZES[name], DRY_LEN if dry else SEQ_LEN

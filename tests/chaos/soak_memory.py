@@ -78,7 +78,7 @@ def carry_out(stage: str, folder: Path, shards: Sequence[int], count: int) -> di
     from conf.schema.clean import AdmitConf, CleanConf, DedupConf, EvalsetConf
     from tasks.clean import steps
     from tasks.core.artifact import Artifact
-    from tasks.core.step import Workdir
+    from tasks.core.workdir import Workdir
 
     def artifact(step: str, shard: int | str) -> Artifact:
         return Artifact(step, "", "", shard=f"{shard:04d}", root=folder / f"{step}-{shard:04d}")

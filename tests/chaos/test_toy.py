@@ -17,8 +17,9 @@ import pytest
 from tasks.core import alive, rest
 from tasks.core.artifact import Manifest
 from tasks.core.bench import COUNT_EVERY
-from tasks.core.step import Workdir
-from tasks.core.store import Store, open_store
+from tasks.core.open import open_store
+from tasks.core.store import Store
+from tasks.core.workdir import Workdir
 from tests.toy_process import ROOT, Toy, eventually, living
 
 TEXTS = ("a=hello", "b=world")

@@ -22,7 +22,7 @@ from tasks.core.local import LocalBackend
 from tasks.core.plan import Planner
 from tasks.core.step import interpreted_by
 from tasks.core.store import Store
-from tasks.tokenize.shards import TokenShard
+from tasks.formats.tokens import TokenShard
 from tests.in_process import InProcess
 from tests.pipeline_process import WORDS
 

@@ -14,8 +14,9 @@ from tasks.core.artifact import Artifact, Manifest
 from tasks.core.errors import ConfigError
 from tasks.core.local import LocalBackend
 from tasks.core.plan import Pending, Planner
-from tasks.core.step import Workdir, interpreted_by
+from tasks.core.step import interpreted_by
 from tasks.core.store import Store
+from tasks.core.workdir import Workdir
 from tests.in_process import InProcess
 from tests.tasks.finetune.translator import write_translator
 from tests.tasks.tiny_model import WORDS, write_docs, write_model

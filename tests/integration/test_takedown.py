@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from tasks.tokenize.shards import TokenShard
+from tasks.formats.tokens import TokenShard
 from tests.pipeline_process import House
 
 

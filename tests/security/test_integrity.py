@@ -21,8 +21,8 @@ from tasks.core.bench import Bench
 from tasks.core.errors import ArtifactError, Refused
 from tasks.core.launch import Slots
 from tasks.core.local import LocalBackend
-from tasks.core.step import Workdir
 from tasks.core.store import Miss, Store
+from tasks.core.workdir import Workdir
 from tasks.register import promotion, registry
 from tasks.register.steps import (
     damaged,

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from tasks.core.errors import FromzeroError, HostError, StepError
-from tasks.core.step import write_atomically
+from tasks.core.files import write_atomically
 from tasks.pretrain import meeting
 from tasks.pretrain.job import Job
 from tests.ports import free_ports

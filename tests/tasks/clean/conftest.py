@@ -15,7 +15,8 @@ import pytest
 
 from tasks.clean.documents import DOCUMENTS
 from tasks.core.artifact import Artifact, FileEntry, digest_of, hash_file
-from tasks.core.step import Step, Workdir
+from tasks.core.step import Step
+from tasks.core.workdir import Workdir
 
 Documents = Callable[..., pl.DataFrame]
 Publish = Callable[..., Artifact]

@@ -13,7 +13,8 @@ from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf
 from tasks.clean import steps
 from tasks.clean.documents import DOCUMENTS
 from tasks.core.artifact import Artifact
-from tasks.core.step import Step, Workdir
+from tasks.core.step import Step
+from tasks.core.workdir import Workdir
 
 SPLIT = AdmitConf(split=SplitConf(test=0.1, valid=0.05))
 

@@ -11,7 +11,7 @@ import pytest
 
 from conf.schema.data import CollectConf
 from tasks.collect.steps import fetch_shard, observe_sources
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tests.s3_server import S3Server
 
 

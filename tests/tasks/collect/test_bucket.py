@@ -15,7 +15,7 @@ from tasks.collect import bucket as bucket_module
 from tasks.collect import places
 from tasks.collect.steps import fetch_shard, observe_sources
 from tasks.core.errors import ConfigError, DataError, Transient
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tests.s3_server import S3Server
 from tests.tasks.collect.conftest import Fetched
 

@@ -22,7 +22,7 @@ import pytest
 from conf.schema.data import CollectConf
 from tasks.collect.steps import fetch_shard, observe_sources
 from tasks.core.errors import ConfigError, DataError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tests.tasks.collect.conftest import Fetched
 
 TEXTS = ["First, with a comma\u2028and é", 'Second with "quotes"\nand a line', "Third\ttab"]

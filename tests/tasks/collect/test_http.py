@@ -23,7 +23,7 @@ from conf.schema.data import CollectConf
 from tasks.collect import http
 from tasks.collect.steps import fetch_shard, observe_sources
 from tasks.core.errors import ConfigError, DataError, Transient
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tests.tasks.collect.conftest import Fetched
 from tests.tasks.collect.test_files import PAGE
 from tests.tasks.core.cutting_proxy import CuttingProxy

@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from tasks.core.artifact import FileEntry, Manifest, hash_file
 from tasks.core.local import LocalBackend
-from tasks.core.step import Workdir
 from tasks.core.store import Backend, Store
+from tasks.core.workdir import Workdir
 
 MB = 1 << 20
 CROWD = 8

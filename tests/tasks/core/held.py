@@ -11,8 +11,8 @@ import polars as pl
 
 from tasks.core.artifact import Manifest
 from tasks.core.local import LocalBackend
-from tasks.core.step import Workdir
 from tasks.core.store import Store
+from tasks.core.workdir import Workdir
 
 A, B, C, D, E = (digit * 32 for digit in "abcde")
 COLUMNS = dict.fromkeys(("id", "source", "uri", "text"), pl.String)

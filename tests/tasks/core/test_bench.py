@@ -13,8 +13,9 @@ from tasks.core import launch
 from tasks.core.bench import Bench, Job, Outcome
 from tasks.core.lease import FileLease
 from tasks.core.local import LocalBackend
-from tasks.core.step import Call, Cpu, Workdir
+from tasks.core.step import Call, Cpu
 from tasks.core.store import Store
+from tasks.core.workdir import Workdir
 from tests import toy
 from tests.toy_run import Quiet
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from flows.artifact import show
 from tasks.core import browse
 from tasks.core.artifact import Manifest
 from tasks.core.errors import ArtifactError
+from tasks.core.lineage import lineage, lineage_lines
 from tasks.core.local import LocalBackend
 from tasks.core.store import Store
 from tests.tasks.core.test_plan import TEXTS, run
@@ -31,20 +33,20 @@ def only(store: Store, step: str) -> Manifest:
 
 
 def test_lineage_reaches_the_sources_and_marks_what_is_gone(store: Store) -> None:
-    tree = browse.lineage(store, only(store, "train"))
+    tree = lineage(store, only(store, "train"))
     (joined,) = tree["inputs"]
     assert [leaf["step"] for shout in joined["inputs"] for leaf in shout["inputs"]] == ["make", "make"]
     store.forget("make", joined["inputs"][0]["inputs"][0]["key"])
-    lines = list(browse.lineage_lines(browse.lineage(store, only(store, "train"))))
+    lines = list(lineage_lines(lineage(store, only(store, "train"))))
     assert sum("not in the store any more" in line for line in lines) == 1
     assert lines[0].startswith("train ") and lines[1].startswith("  join ")
 
 
 def test_show_lists_statistics_files_and_lines(store: Store) -> None:
-    text = "\n".join(browse.show(store, only(store, "join"), 5, None, rejects=False))
+    text = "\n".join(show(store, only(store, "join"), 5, None, rejects=False))
     assert '"parts": 2' in text and "content/all.txt" in text and "HELLO" in text
     with pytest.raises(ArtifactError, match="has no part 'no'; it has: none"):
-        list(browse.show(store, only(store, "join"), 5, "no", rejects=False))
+        list(show(store, only(store, "join"), 5, "no", rejects=False))
 
 
 def test_verify_finds_a_flipped_byte_that_the_size_does_not_show(store: Store) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from conf.schema.services import ServicesConf
 from tasks.core import doctor, server
-from tasks.core.doctor import Check, examine
+from tasks.core.checks import Check
+from tasks.core.doctor import examine
 
 
 def seen(home: Path, name: str) -> Check:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core import rest
-from tasks.core.store import Store, open_store
+from tasks.core.open import open_store
+from tasks.core.store import Store
 from tests.toy_process import Toy, eventually
 
 TEXTS = ("a=hello", "b=world")

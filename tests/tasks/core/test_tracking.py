@@ -20,11 +20,12 @@ from mlflow import MlflowClient
 
 from tasks.core import delivery
 from tasks.core.artifact import Artifact
-from tasks.core.database import EXPERIMENT, check, prepare, read_json, tracking_uri
+from tasks.core.database import EXPERIMENT, check, prepare, tracking_uri
 from tasks.core.delivery import connect
 from tasks.core.errors import ConfigError
-from tasks.core.step import Workdir
+from tasks.core.files import read_json
 from tasks.core.tracking import Tracked, Tracking, datasets_of
+from tasks.core.workdir import Workdir
 from tests.mlflow_server import MlflowServer, prepared_home
 from tests.toy_process import eventually
 

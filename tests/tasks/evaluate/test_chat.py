@@ -8,7 +8,7 @@ import torch
 
 from conf.schema.evaluate import ChatEval, EvaluateRun
 from tasks.core.errors import ArtifactError, DataError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.evaluate import chat, scoring
 from tests.tasks.tiny_model import labelled_rows, table
 

@@ -12,7 +12,8 @@ import pytest
 from conf.schema.evaluate import ChatEval, ClassifierEval, EvaluateRun, GateConf, LmEval, SampleSpec
 from tasks.core.artifact import Artifact, hash_file
 from tasks.core.errors import ArtifactError
-from tasks.core.step import Stats, Workdir
+from tasks.core.step import Stats
+from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import evaluate_chat, evaluate_classifier, evaluate_lm, gate, score_start
 
 RUN = EvaluateRun(device="cpu", threads=1)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from conf.schema.finetune import ChatConf, ClassifyConf
 from tasks.core.artifact import Artifact, FileEntry
-from tasks.core.step import Stats, Workdir
+from tasks.core.step import Stats
+from tasks.core.workdir import Workdir
 from tasks.finetune.steps import finetune_chat, finetune_classifier
 
 STEPS = {"chat": (finetune_chat, ChatConf), "classify": (finetune_classifier, ClassifyConf)}

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from conf.schema.finetune import ChatConf, FinetuneRun, LoraSpec
 from tasks import tokenize
 from tasks.core.errors import ConfigError, DataError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.finetune import chat, export, training, windows
 from tests.tasks.tiny_model import TEMPLATE, chat_rows, labelled_rows, table
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 
 from conf.schema.finetune import AugmentConf, ClassifyConf, FinetuneRun
 from tasks.core.errors import DataError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.finetune import classify, export
 from tasks.models.pooled_classifier import POOLING
 from tests.tasks.tiny_model import labelled_rows, table

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import StepError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.finetune.progress import Interrupt, Report, best_step, is_stalled
 
 

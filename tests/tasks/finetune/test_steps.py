@@ -16,7 +16,7 @@ import pytest
 from conf.schema.finetune import ChatConf, ClassifyConf, FinetuneRun, LoraSpec, TuneConf
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ChildKilled
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tests.tasks.finetune.child import run
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from conf.schema.finetune import ChatConf, ClassifyConf, FinetuneRun, LoraSpec, TuneConf
 from tasks.core.errors import ConfigError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.finetune import chat, classify, export
 from tasks.finetune.training import order, settle, train
 from tests.tasks.tiny_model import chat_rows, table

@@ -16,7 +16,8 @@ from safetensors.torch import load, save_file
 from conf.schema.finetune import AugmentConf, BackTranslationConf, ClassifyConf, FinetuneRun, TranslateConf
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ConfigError
-from tasks.core.step import Stats, Workdir
+from tasks.core.step import Stats
+from tasks.core.workdir import Workdir
 from tasks.finetune import augment, classify, translate, translators
 from tests.tasks.finetune.translator import write_translator
 from tests.tasks.tiny_model import WORDS, write_docs

@@ -13,7 +13,7 @@ import pytest
 
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.pretrain import OptimizerConf, PretrainConf, PretrainRun, SegmentConf
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.pretrain.job import Job
 
 VOCAB, EOS = 64, 0

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import DataError
+from tasks.formats.tokens import TokenFile
 from tasks.pretrain.batches import Order, Passes, Source, open_sources, padding, permute
-from tasks.pretrain.packing import TokenFile
 from tests.tasks.pretrain.conftest import write_shard
 
 

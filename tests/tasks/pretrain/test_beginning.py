@@ -15,8 +15,9 @@ from tasks.core.errors import ArtifactError, ConfigError
 from tasks.core.keys import made_from
 from tasks.core.local import LocalBackend
 from tasks.core.plan import Planner
-from tasks.core.step import Call, Workdir, interpreted_by
+from tasks.core.step import Call, interpreted_by
 from tasks.core.store import Store
+from tasks.core.workdir import Workdir
 from tasks.pretrain import beginning, export, model
 from tasks.pretrain.device import settle
 from tasks.pretrain.job import Job

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from conf.compose import compose
+from conf.model_size import as_transformers, count_parameters
 from conf.schema.model import ModelConf, NativeConf, NetworkConf, NoiseConf
 from conf.schema.pretrain import PretrainConf, PretrainRun, SegmentConf
 from tasks.core.errors import HostError
@@ -43,7 +44,7 @@ MODELS = [
 def test_counted_parameters_are_those_of_the_built_model(conf: NetworkConf) -> None:
     with torch.device("meta"):
         network = build(conf, vocab_size=96, eos_id=0, seq_len=16, seed=0, pad_id=1)
-    assert estimate.count_parameters(conf, 96) == sum(parameter.numel() for parameter in network.parameters())
+    assert count_parameters(conf, 96) == sum(parameter.numel() for parameter in network.parameters())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def on_meta(conf: NetworkConf, vocab: int) -> torch.nn.Module:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        found: torch.nn.Module = AutoModelForCausalLM.from_config(config_of(estimate.as_transformers(conf), vocab, 0))
+        found: torch.nn.Module = AutoModelForCausalLM.from_config(config_of(as_transformers(conf), vocab, 0))
     return found
 
 
@@ -90,7 +91,7 @@ def test_an_estimate_counts_whole_batches() -> None:
 def test_a_decoder_beside_an_encoder_costs_less_than_one_over_all_tokens_and_hiding_more_costs_more() -> None:
     t5, bert = ModelConf(architecture="t5"), ModelConf(architecture="bert")
     for conf in (t5, bert):
-        flops, parameters = estimate.flops_per_token(conf, 32_000, 512), estimate.count_parameters(conf, 32_000)
+        flops, parameters = estimate.flops_per_token(conf, 32_000, 512), count_parameters(conf, 32_000)
         assert flops is not None and parameters is not None and 0.25 < flops / (6 * parameters) < 1
         more = conf.model_copy(update={"noise": NoiseConf(share=0.3)})
         assert estimate.flops_per_token(more, 32_000, 512) > flops  # type: ignore[operator]

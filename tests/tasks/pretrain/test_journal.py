@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.pretrain.journal import Journal, last_step
 
 

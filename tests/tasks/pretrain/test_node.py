@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tasks.core.errors import ConfigError, HostError
-from tasks.core.step import write_atomically
+from tasks.core.files import write_atomically
 from tasks.pretrain import meeting, steps
 from tasks.pretrain.job import Job
 from tasks.pretrain.torchrun import environment

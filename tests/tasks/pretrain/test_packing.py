@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import DataError
+from tasks.formats.tokens import TokenFile
 from tasks.pretrain.batches import Source
-from tasks.pretrain.packing import IGNORE, PACKINGS, Batch, BestFit, TokenFile, best_fit
+from tasks.pretrain.packing import IGNORE, PACKINGS, Batch, BestFit, best_fit
 from tests.tasks.pretrain.conftest import EOS, write_shard
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=12)

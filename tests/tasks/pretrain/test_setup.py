@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from conf.schema.model import ModelConf
-from tasks.pretrain.packing import TokenFile
+from tasks.formats.tokens import TokenFile
 from tasks.pretrain.setup import bits_per_byte, choose_valid
 from tests.tasks.pretrain import texts
 from tests.tasks.pretrain.conftest import LLAMA

@@ -10,7 +10,7 @@ import pytest
 from conf.schema.pretrain import PretrainConf
 from tasks.core.artifact import Artifact, hash_file
 from tasks.core.errors import ConfigError, DataError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.pretrain.job import Job
 from tasks.pretrain.steps import foretell, pretrain
 

@@ -8,7 +8,8 @@ import pytest
 
 from conf.schema.pretrain import PretrainRun
 from tasks.core.errors import DataError, FromzeroError, HostError, StepError, Transient
-from tasks.pretrain.worker import sort_error, write_status
+from tasks.pretrain.job import write_status
+from tasks.pretrain.worker import sort_error
 
 
 class OutOfMemoryError(RuntimeError):

@@ -12,9 +12,9 @@ import pandas as pd
 from conf.schema.model import ModelConf
 from conf.schema.pretrain import PretrainConf, PretrainRun, SegmentConf
 from conf.schema.tokenize import TokenizerConf
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
+from tasks.formats.tokens import TokenFile
 from tasks.pretrain.job import Job
-from tasks.pretrain.packing import TokenFile
 from tasks.tokenize import shards, train
 
 HIDING: dict[str, Any] = {"vocab_size": 400, "mask_token": "[MASK]", "sentinels": 16}

@@ -16,7 +16,7 @@ from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact, FileEntry, Manifest, digest_of, hash_file, sha256
 from tasks.core.database import tracking_uri
 from tasks.core.errors import Conflict
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tests.mlflow_server import MlflowServer, prepared_home
 from tests.tasks.tiny_model import write_model
 

@@ -12,7 +12,7 @@ from conf.schema.release import RegisterConf
 from tasks.core import rest
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ConfigError, Refused
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.register import approval, journal, registry
 from tasks.register.promotion import promote
 from tasks.register.steps import answer, find_promoted, promote_model, register_model, rollback

@@ -9,7 +9,7 @@ import pytest
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ConfigError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.register.conversation import Conversation
 from tasks.register.generate import generate
 from tasks.register.steps import register_model

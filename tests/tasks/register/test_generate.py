@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError, ConfigError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.register import registry
 from tasks.register.generate import generate
 from tasks.register.steps import register_model

@@ -18,9 +18,9 @@ from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.database import prepare, tracking_uri
 from tasks.core.errors import ConfigError, Refused
-from tasks.core.step import Workdir
 from tasks.core.store import Miss
 from tasks.core.tracking import Tracking
+from tasks.core.workdir import Workdir
 from tasks.register import registry
 from tasks.register.generate import classify, generate
 from tasks.register.steps import (

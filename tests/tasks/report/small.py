@@ -13,8 +13,8 @@ import pyarrow.parquet as parquet
 
 from tasks.core.artifact import Manifest
 from tasks.core.local import LocalBackend
-from tasks.core.step import Workdir
 from tasks.core.store import Store
+from tasks.core.workdir import Workdir
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\"'&"
 FERTILITY = {"bytes_per_token": 2.5, "tokens_per_word": 1.5, "gpt2": {"bytes_per_token": 4.0, "tokens_per_word": 1.25}}

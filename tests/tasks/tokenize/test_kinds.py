@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 
 from conf.schema.tokenize import TokenizerConf
 from tasks.core.errors import DataError
-from tasks.tokenize.shards import TokenShard, load, write_part
+from tasks.formats.tokens import TokenShard
+from tasks.tokenize.shards import load, write_part
 from tasks.tokenize.train import train, train_tokenizer
 
 KINDS = ("bpe", "unigram", "wordpiece")

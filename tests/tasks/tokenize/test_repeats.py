@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from conf.schema.tokenize import TokenizerConf, UpsampleConf
 from tasks.core.artifact import Artifact, hash_file
 from tasks.core.errors import ArtifactError
-from tasks.core.step import Workdir
-from tasks.pretrain.packing import TokenFile
+from tasks.core.workdir import Workdir
+from tasks.formats.tokens import TokenFile, TokenShard
 from tasks.tokenize.repeats import times_of, write_repeats
-from tasks.tokenize.shards import PARTS, TokenShard, load, write_part
+from tasks.tokenize.shards import PARTS, load, write_part
 from tasks.tokenize.steps import repeat_shard
 from tasks.tokenize.train import train_tokenizer
 from tasks.validate import contract

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from conf.schema.tokenize import TokenizerConf
 from tasks.core.errors import ArtifactError, DataError
-from tasks.tokenize.shards import TokenShard, dtype_for, load, write_part, write_shard
+from tasks.formats.tokens import TokenShard
+from tasks.tokenize.shards import dtype_for, load, write_part, write_shard
 from tasks.tokenize.train import train_tokenizer
 
 CONF = TokenizerConf(vocab_size=600)
@@ -119,6 +120,6 @@ def test_ids_above_65535_are_written_wide_and_read_back(tmp_path: Path, write, t
     assert shard.tokens.dtype == np.dtype("<u4") and shard[2].tolist() == [600 + 65535]
     assert [model.decode(shard[n].tolist(), skip_special_tokens=False) for n in range(len(shard))] == texts
     assert shard.index.tolist() == np.cumsum([0, *(len(shard[n]) + 1 for n in range(len(shard)))]).tolist()
-    from tasks.pretrain.packing import TokenFile
+    from tasks.formats.tokens import TokenFile
 
     assert np.array_equal(TokenFile.open(tmp_path).tokens, shard.tokens), "the loader reads the same ids"

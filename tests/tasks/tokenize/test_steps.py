@@ -10,9 +10,9 @@ import pytest
 
 from conf.schema.tokenize import TokenizerConf
 from tasks.core.artifact import Artifact, hash_file
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
+from tasks.formats.tokens import TokenShard
 from tasks.tokenize import steps
-from tasks.tokenize.shards import TokenShard
 
 CONF = TokenizerConf(vocab_size=600)
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from tasks.core.artifact import Artifact
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.validate import suites
 
 SCHEMA: dict[str, Any] = {

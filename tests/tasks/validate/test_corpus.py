@@ -10,7 +10,7 @@ import pytest
 
 from tasks.core.artifact import hash_file
 from tasks.core.errors import DataError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tests.tasks.validate.conftest import artifact, table_of, work_in
 from tests.tasks.validate.test_steps import GOOD, validated
 

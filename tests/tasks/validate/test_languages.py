@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tasks.core.errors import DataError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.validate import languages, tables
 from tests.tasks.validate.conftest import table_of
 from tests.tasks.validate.test_steps import profiled, validated

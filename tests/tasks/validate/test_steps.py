@@ -14,7 +14,7 @@ import pytest
 from conf.schema.validate import ContractConf, ProfileConf, ValidateConf
 from tasks.core.artifact import Artifact, hash_file
 from tasks.core.errors import DataError
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.validate.steps import check_documents, check_tokens, in_full, profile_shard, rules_of, validate_corpus
 from tests.tasks.validate.conftest import artifact, docs_in, table_of, work_in
 from tests.tasks.validate.test_contract import write_tokens

@@ -1,0 +1,34 @@
+"""Small files on the local disk: written whole or not at all, read if they are there; folders emptied."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a small file so that a reader sees all of it or none, also after a crash."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def clear(folder: Path) -> None:
+    """Remove a folder and all in it, if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A small JSON object; empty if there is none."""
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError):
+        return {}
