@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from prefect.cache_policies import CachePolicy
 from prefect.filesystems import WritableFileSystem
@@ -13,17 +13,30 @@ from prefect.serializers import JSONSerializer
 from pydantic import PrivateAttr
 
 from tasks.core.artifact import Artifact, Manifest
-from tasks.core.engine import Engine
-from tasks.core.errors import Conflict
+from tasks.core.bench import Report
+from tasks.core.errors import Conflict, FromzeroError
 from tasks.core.lease import Lease, stopping
-from tasks.core.store import Miss
+from tasks.core.store import Miss, Store
+
+
+class Host(Protocol):
+    """The engine, as far as its results and locks need it."""
+
+    store: Store
+    report: Report
+
+    def whole(self, path: str) -> Manifest | Miss:
+        """The artifact, with all of its files there."""
+
+    def failed(self, key: str, error: Exception) -> FromzeroError:
+        """The error in our tree, kept for what the call ends with."""
 
 
 class Records(WritableFileSystem):
     """Prefect's view of the store: a result exists while its artifact is whole, and is never written twice."""
 
     _block_type_slug = "fromzero-store"
-    _engine: Engine = PrivateAttr()
+    _engine: Host = PrivateAttr()
 
     def _resolve_path(self, path: str) -> None:
         return None
@@ -44,7 +57,7 @@ class Records(WritableFileSystem):
 class Locks(LockManager):
     """Prefect's locks are the store's leases."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Host) -> None:
         self.engine = engine
         self.leases: dict[str, Lease] = {}
 

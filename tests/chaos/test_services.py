@@ -205,7 +205,7 @@ def test_down_at_once_after_the_keeper_was_killed_lets_the_run_under_way_save_an
 TRACKED = """
 import sys, time
 from pathlib import Path
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.core.tracking import Tracking
 home, points = Path(sys.argv[1]), int(sys.argv[2])
 work = Workdir(home / "tracked")

@@ -160,7 +160,7 @@ def test_a_run_notices_that_it_was_cancelled_in_prefect(home: Path, prefect_url:
 CANCELLED = """
 import os, sys
 from tasks.core import alive, interrupts, rest
-from tasks.core.store import home
+from tasks.core.open import home
 from tests import toy, toy_run
 interrupts.CANCEL_EVERY = 600.0
 made = toy.wiring

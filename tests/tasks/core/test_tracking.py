@@ -307,7 +307,7 @@ def test_points_sent_again_are_not_doubled(tracking: Tracking, home: Path, work:
 OWNER = """
 import sys, time
 from pathlib import Path
-from tasks.core.step import Workdir
+from tasks.core.workdir import Workdir
 from tasks.core.tracking import Tracking
 home, work = Path(sys.argv[1]), Workdir(Path(sys.argv[2]))
 tracking = Tracking(home, "killed", "killed", every=0.01)
