@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from conf import encoder_sizes
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
-from tasks.pretrain import encoders
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32},
@@ -18,7 +18,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "head_dim": 128,
     },
     "gpt2": {"n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024},
-    **encoders.DEFAULTS,
+    **encoder_sizes.DEFAULTS,
 }
 """transformers' own defaults, for the fields that the count needs."""
 
@@ -38,8 +38,8 @@ def count_parameters(conf: NetworkConf, vocab_size: int) -> int | None:
     conf = as_transformers(conf)
     if conf.architecture not in DEFAULTS:
         return None
-    if conf.architecture in encoders.DEFAULTS:
-        return encoders.measure(conf, vocab_size, 0).parameters
+    if conf.architecture in encoder_sizes.DEFAULTS:
+        return encoder_sizes.measure(conf, vocab_size, 0).parameters
     o = options_of(conf)
     head = 0 if conf.tie_embeddings else 1
     if conf.architecture == "gpt2":

@@ -9,8 +9,8 @@ from conf.schema.data import CollectConf
 from conf.schema.recipe import Recipe
 from tasks.clean import steps as clean
 from tasks.collect import steps as collect
-from tasks.core import takedown
 from tasks.core.step import observe
+from tasks.corpus import takedown
 from tasks.tokenize import steps as tokenize
 from tasks.validate import steps as validate
 

@@ -44,7 +44,7 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prefect_url(prefect_home: Path) -> Iterator[str]:
     """The API of a real Prefect server that lives as long as the session."""
-    from tasks.core.server import Membership
+    from tasks.core.services.servers import Membership
 
     member = Membership(prefect_home)
     yield member.url()

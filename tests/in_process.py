@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.keys import artifacts_in, made_from
-from tasks.core.lease import FileLease
-from tasks.core.plan import Interpretation
+from tasks.core.plan.keys import artifacts_in, made_from
+from tasks.core.plan.planner import Interpretation
 from tasks.core.step import Call
-from tasks.core.store import Miss, Store
+from tasks.core.store.lease import FileLease
+from tasks.core.store.store import Miss, Store
 from tasks.core.workdir import Workdir
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tasks.core.database import prepare
+from tasks.core.tracking.mlflow_db import prepare
 from tests.ports import free_ports
 
 START_SECONDS = 400.0

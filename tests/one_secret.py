@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import secret
+from tasks.core.services import secret
 
 SECRET = b"of the suite: " + b"0123456789abcdef" * 3
 NAME, PASSWORD = "owner", hmac.digest(SECRET, b"password owner owner", "sha256").hex()

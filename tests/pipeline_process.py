@@ -190,7 +190,7 @@ class House:
     def start(self, verb: str, *words: str, env: dict[str, str] | None = None, **options: Any) -> Started:
         """`fromzero VERB WORDS…`."""
         log = self.folder / f"stderr-{time.monotonic_ns()}"
-        command = [sys.executable, "-m", "flows.cli", verb, *words]
+        command = [sys.executable, "-m", "flows.cli.main", verb, *words]
         return Started(command, self.tree, self.env(**(env or {})), log, **options)
 
     def run(self, *words: str, code: int | None = 0, env: dict[str, str] | None = None) -> Result:

@@ -14,9 +14,9 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from flows.cli import main
+from flows.cli.main import main
 from tasks.core.artifact import Manifest
-from tasks.core.open import open_store
+from tasks.core.store.open import open_store
 
 
 def planned(recipe: str) -> list[dict[str, Any]]:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.core import access, rest
-from tasks.core.database import EXPERIMENT
-from tasks.core.services import free_port
+from tasks.core.services import access, prefect_api
+from tasks.core.services.supervised import free_port
+from tasks.core.tracking.mlflow_db import EXPERIMENT
 from tests.browser import opened
 
 ROOT = Path(__file__).parents[1]
@@ -51,8 +51,8 @@ class Shot:
 
 def prefect_shots(base: str) -> Iterator[Shot]:
     """The newest flow run that made something: its graph; three of its recipe's pages; the form of the recipe."""
-    runs = rest.ask(f"{base}/api", "flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 50})
-    artifacts = rest.ask(f"{base}/api", "artifacts/latest/filter", {"limit": 200})
+    runs = prefect_api.ask(f"{base}/api", "flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 50})
+    artifacts = prefect_api.ask(f"{base}/api", "artifacts/latest/filter", {"limit": 200})
     made = {artifact["flow_run_id"] for artifact in artifacts if str(artifact["key"]).endswith("-funnel")}
     run = next(run for run in runs if run["id"] in made)
     recipe = run["name"].split("-202")[0]
@@ -61,7 +61,7 @@ def prefect_shots(base: str) -> Iterator[Shot]:
     for name in ("run", "funnel", "evaluate-lm", "gate-lm"):
         if found := pages.get(f"{recipe}-{name}"):
             yield Shot(f"prefect-{name}", f"{base}/artifacts/artifact/{found}", f"{recipe}-{name}", 1280, 1100)
-    nightly = rest.ask(f"{base}/api", "deployments/name/demo/nightly")
+    nightly = prefect_api.ask(f"{base}/api", "deployments/name/demo/nightly")
     yield Shot("prefect-form", f"{base}/deployments/deployment/{nightly['id']}/run", "Parameters", 1280, 1100)
 
 
@@ -113,7 +113,7 @@ def take(page: Any, shot: Shot) -> bytes:
 def command(home: Path, *words: str) -> None:
     """`fromzero WORDS…` on a home."""
     environ = {**os.environ, "FROMZERO_HOME": str(home)}
-    subprocess.run([sys.executable, "-m", "flows.cli", *words], cwd=ROOT, env=environ, check=True)
+    subprocess.run([sys.executable, "-m", "flows.cli.main", *words], cwd=ROOT, env=environ, check=True)
 
 
 def main(*words: str) -> int:

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 from conf.compose import compose
 from conf.schema.data import FilesSource
 from conf.schema.recipe import Recipe
-from flows.cli import main
+from flows.cli.main import main
 from flows.data import prepare
 from tasks.core.errors import FromzeroError
-from tasks.core.local import LocalBackend
-from tasks.core.plan import Reached
+from tasks.core.plan.planner import Reached
 from tasks.core.step import interpreted_by
-from tasks.core.store import Store
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Store
 from tests import cases
 from tests.in_process import InProcess
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from conf.compose import compose
-from flows.cli import main
+from flows.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 SLURM = ROOT / "infra" / "slurm" / "pretrain.sbatch"

@@ -1,30 +1,90 @@
-"""The rooms and their doors, checked over the import graph."""
+"""The rooms and their doors: rules over the graph of imports, names and lengths."""
 
 import ast
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 STAGES = sorted(path.parent.name for path in (ROOT / "tasks").glob("*/steps.py"))
+DOORS = ("steps", "kind", "main")
+"""Modules that nothing of their own folder imports: they count as places of their own."""
+SHARED = ("core", "corpus", "formats", "models", "text")
+"""What every stage may import of tasks/ beside itself."""
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Full names of what a file imports, lazily or not."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def files(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
+OURS = files("flows", "tasks", "conf")
 
 
 def label(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module(path): path for path in OURS}
+
+
+@cache
+def imports(path: Path, types: bool = True) -> tuple[str, ...]:
+    """Full names of what a file imports, lazily or not; without `types` not what is imported for annotations alone."""
+    tree = ast.parse(path.read_text())
+    guarded = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
+    left_out = set() if types else {id(inside) for node in guarded for inside in ast.walk(node)}
+    found = []
+    for node in ast.walk(tree):
+        if id(node) in left_out:
+            continue
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(found)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of ours that a file imports when it runs."""
+    for name in imports(path, types=False):
+        parent = name.rpartition(".")[0]
+        if name in MODULES and MODULES[name].name != "__init__.py":
+            yield name
+        elif parent in MODULES and MODULES[parent].name != "__init__.py":
+            yield parent
+
+
+def folder(name: str) -> str:
+    parent, _, last = name.rpartition(".")
+    return name if last in DOORS else parent
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """A circle through each node that has one, found by walking on to the nearest ones."""
+    found = []
+    for start in sorted(graph):
+        ways: dict[str, list[str]] = {start: [start]}
+        waiting = [start]
+        while waiting:
+            node = waiting.pop(0)
+            for other in sorted(graph.get(node, ())):
+                if other == start:
+                    found.append([*ways[node], start])
+                    waiting = []
+                    break
+                if other not in ways:
+                    ways[other] = [*ways[node], other]
+                    waiting.append(other)
+    return found
 
 
 @pytest.mark.parametrize("path", files("flows"), ids=label)
@@ -36,25 +96,72 @@ def test_flows_import_no_torch_and_no_pandas_and_of_a_stage_only_its_door(path: 
 
 
 @pytest.mark.parametrize("path", files("tasks"), ids=label)
-def test_only_the_engine_imports_prefect(path: Path) -> None:
-    if path.stem not in ("engine", "prefect_run", "prefect_store"):
-        assert not [name for name in imports(path) if name.split(".")[0] == "prefect"]
+def test_only_the_engine_imports_prefect_and_only_tracking_and_register_mlflow(path: Path) -> None:
+    rooms = {"prefect": ["tasks/core/engine/"], "mlflow": ["tasks/core/tracking/", "tasks/register/"]}
+    for name in imports(path):
+        library = name.split(".")[0]
+        assert any(label(path).startswith(room) for room in rooms.get(library, [""])), name
 
 
 @pytest.mark.parametrize("path", files("tasks"), ids=label)
 def test_stages_do_not_import_each_other_and_the_shared_rooms_import_no_stage(path: Path) -> None:
     own = path.relative_to(ROOT / "tasks").parts[0]
+    if own == "views":
+        return
     for name in imports(path):
         if name.startswith("tasks."):
-            other = name.split(".")[1]
-            assert other in ("core", "text", "models", own), f"{label(path)} imports {name}"
+            assert name.split(".")[1] in (*SHARED, own), f"{label(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", files("tasks/views", "tasks/corpus"), ids=label)
+def test_views_and_questions_about_documents_import_no_stage(path: Path) -> None:
+    assert not [name for name in imports(path) if name.startswith("tasks.") and name.split(".")[1] in STAGES]
 
 
 def test_every_stage_of_the_design_has_its_door() -> None:
     assert STAGES == ["clean", "collect", "evaluate", "finetune", "pretrain", "register", "tokenize", "validate"]
 
 
-@pytest.mark.parametrize("path", [*files("flows"), *files("tasks"), *files("conf")], ids=label)
+BELOW = {"conf": ("conf", "tasks.core"), "tasks.core": ("tasks.core", "conf"), "tasks": ("tasks", "conf")}
+"""What each room may import; flows import all."""
+
+
+@pytest.mark.parametrize("path", files("conf", "tasks"), ids=label)
+def test_no_arrow_points_upwards(path: Path) -> None:
+    """Of tasks/core what lies in no inner room is below conf/."""
+    own = module(path)
+    room = next(room for room in ("tasks.core", "tasks", "conf") if own.startswith(room))
+    for name in imported(path):
+        assert name.startswith(BELOW[room]), name
+        if room == "conf" or folder(own) == "tasks.core":
+            assert folder(name) == "tasks.core" or (room == "conf" and name.startswith("conf")), name
+
+
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = defaultdict(set)
+    for path in OURS:
+        own = folder(module(path))
+        graph[own] |= {folder(name) for name in imported(path)} - {own}
+    assert circles(graph) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles({module(path): set(imported(path)) for path in OURS}) == []
+
+
+def test_no_two_modules_have_one_name() -> None:
+    """Beside the doors: options are named as what they are the options of, a group of commands as what it commands."""
+    apart = [path for path in OURS if path.parent.name not in ("schema", "commands") and path.stem not in DOORS]
+    names = Counter(path.stem for path in apart if path.name != "__init__.py")
+    assert not {name: [label(path) for path in apart if path.stem == name] for name in names if names[name] > 1}
+
+
+@pytest.mark.parametrize("path", OURS, ids=label)
+def test_no_file_has_more_than_400_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", OURS, ids=label)
 def test_only_one_place_knows_how_a_python_of_ours_is_started(path: Path) -> None:
     lists = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.List)]
     started = [node for node in lists if node.elts and ast.unparse(node.elts[0]) == "sys.executable"]

@@ -16,10 +16,10 @@ from conf.compose import compose
 from conf.paths import has_option
 from conf.schema.base import Conf, RunConf
 from conf.schema.recipe import Recipe
-from flows.cli import main
+from flows.cli.main import main
 from tasks.core.errors import FromzeroError
 from tasks.core.step import Step
-from tasks.pretrain.demands import refuse_without
+from tasks.pretrain.planning.requirements import refuse_without
 from tests.test_layout import STAGES, files, label
 
 FILES = [path for folder in ("conf", "flows", "tasks") for path in files(folder)]

@@ -70,7 +70,7 @@ def living(needle: str) -> list[int]:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"tasks.core.launch" in words and any(needle.encode() in word for word in words):
+            if b"tasks.core.engine.child_process" in words and any(needle.encode() in word for word in words):
                 found.append(int(entry.name))
     return found
 

@@ -9,9 +9,9 @@ import sys
 from dataclasses import asdict
 
 from conf.schema.engine import EngineConf
-from tasks.core import server
 from tasks.core.errors import FromzeroError
-from tasks.core.open import home, open_store
+from tasks.core.services import servers
+from tasks.core.store.open import home, open_store
 from tests import toy
 
 
@@ -40,9 +40,9 @@ def main(word: str, pause: str, *texts: str) -> int:
     """The flow on the server that PREFECT_API_URL names, else on one of its own, as `fromzero run` does."""
     if os.environ.get("PREFECT_API_URL"):
         return run(word, pause, *texts)
-    own = server.Membership(home())
+    own = servers.Membership(home())
     try:
-        os.environ.update(server.environment(home()) | own.environ())
+        os.environ.update(servers.environment(home()) | own.environ())
         return run(word, pause, *texts)
     finally:
         own.leave()
@@ -50,8 +50,8 @@ def main(word: str, pause: str, *texts: str) -> int:
 
 def run(word: str, pause: str, *texts: str) -> int:
     """The flow, its outcomes printed; the exit code."""
-    from tasks.core.engine import Engine
-    from tasks.core.prefect_run import execute
+    from tasks.core.engine.prefect_engine import Engine
+    from tasks.core.engine.prefect_run import execute
 
     chosen = EngineConf(on_code_change=os.environ.get("TOY_ON_CODE_CHANGE", "ask"))
     refresh = tuple(os.environ.get("TOY_REFRESH", "").split())

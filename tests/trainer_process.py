@@ -11,15 +11,15 @@ from collections.abc import Callable
 import psutil
 
 from tasks.core.artifact import hash_file
+from tasks.pretrain.cluster.torchrun import environment
 from tasks.pretrain.job import Job
-from tasks.pretrain.torchrun import environment
 from tests.preloaded import Child, Preloaded
 
 BODY = """
 import sys
 from pathlib import Path
 from tasks.pretrain.job import Job
-from tasks.pretrain.torchrun import launch
+from tasks.pretrain.cluster.torchrun import launch
 launch(Job.read(Path(sys.argv[1])))
 """
 PATIENCE = 600

@@ -15,7 +15,7 @@ import polars as pl
 
 from conf.schema.clean import DecontaminateConf
 from tasks.clean.decontaminate import TRAINING, EvalIndex, grams_of
-from tasks.clean.documents import TableWriter, read_batches
+from tasks.formats.documents import TableWriter, read_batches
 from tasks.text.words import Hashes
 
 COUNTS = pl.Schema({"gram": pl.UInt64, "documents": pl.UInt32})

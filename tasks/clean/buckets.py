@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
 from tasks.clean.columns import Partitions, Rows
-from tasks.clean.forest import Forest
-from tasks.clean.intake import COMPARED, REPEATED, Documents
 from tasks.clean.likeness import Doubt
+from tasks.clean.load_signatures import COMPARED, REPEATED, Documents
+from tasks.clean.union_find import Forest
 
 Docs = NDArray[np.uint32]
 

@@ -11,13 +11,13 @@ import polars as pl
 
 from conf.schema.clean import CleanConf
 from conf.schema.rules import RulesConf
-from tasks.clean.documents import LANGUAGE, MESSAGES, PARTS
+from tasks.clean.filtering import sift
 from tasks.clean.lines import edit_lines
 from tasks.clean.normalise import normalise
 from tasks.clean.patience import TOO_LONG, TOO_SLOW, Patience
 from tasks.clean.pii import scrub
 from tasks.clean.rules import judge
-from tasks.clean.sieve import sift
+from tasks.formats.documents import LANGUAGE, MESSAGES, PARTS
 
 REPEATED = "repeated_id"
 """Reason of a document whose id came before in the same part: the same raw text from the same source."""

@@ -21,12 +21,12 @@ import polars as pl
 
 from conf.schema.clean import DedupConf
 from tasks.clean.buckets import join
+from tasks.clean.choose_representatives import Survivors, choose
 from tasks.clean.columns import ID, Partitions, Rows, find, to_hex
-from tasks.clean.documents import PARTS, TableWriter
-from tasks.clean.forest import blocks
-from tasks.clean.intake import EARLIER, FRESH, KEPT, RANK, RANKS, Documents, Previous, take_in
 from tasks.clean.likeness import Texts
-from tasks.clean.survivors import Survivors, choose
+from tasks.clean.load_signatures import EARLIER, FRESH, KEPT, RANK, RANKS, Documents, Previous, take_in
+from tasks.clean.union_find import blocks
+from tasks.formats.documents import PARTS, TableWriter
 
 ACCEPTED = pl.Schema({"id": pl.String, "shard": pl.String})
 """The state for the next intake: the documents that were kept, and the shard that holds each."""

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
-from tasks.clean.intake import band_key
 from tasks.clean.likeness import Likeness
+from tasks.clean.load_signatures import band_key
 from tasks.text.words import Hashes
 
 Numbers = NDArray[np.uint32]

@@ -20,8 +20,8 @@ import numpy as np
 import polars as pl
 
 from conf.schema.clean import DecontaminateConf
-from tasks.clean.documents import read_batches
-from tasks.clean.sieve import divide, sift
+from tasks.clean.filtering import divide, sift
+from tasks.formats.documents import read_batches
 from tasks.text.words import Hashes, Mask, Offsets, Runs, bare, ngrams, repeats, word_hashes
 
 TRAINING = ("train", "valid")

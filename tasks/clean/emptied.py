@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from conf.schema.rules import RulesConf
-from tasks.core.figures import plural
-from tasks.core.funnel import DROPPING, parts_of, total
-from tasks.core.plan import first_pending
+from tasks.core.number_format import plural
+from tasks.core.plan.planner import first_pending
+from tasks.corpus.funnel import DROPPING, parts_of, total
 
 OPTIONS = {
     "licence": "data.licences",

@@ -10,11 +10,11 @@ from typing import Any
 import polars as pl
 
 from conf.schema.clean import EvalsetConf
-from tasks.clean.documents import DOCUMENTS, TableWriter, read_batches, row_bytes
 from tasks.clean.emptied import why_none
 from tasks.core.errors import DataError
-from tasks.core.figures import count
-from tasks.core.warned import told
+from tasks.core.number_format import count
+from tasks.core.run_warnings import told
+from tasks.formats.documents import DOCUMENTS, TableWriter, read_batches, row_bytes
 
 
 def freeze(tests: Iterable[Path], out: Path, conf: EvalsetConf, way: Mapping[str, Any] | None = None) -> dict[str, Any]:

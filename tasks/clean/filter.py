@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from tasks.clean.documents import PARTS
-from tasks.clean.sieve import divide, sift
+from tasks.clean.filtering import divide, sift
+from tasks.formats.documents import PARTS
 
 
 def apply_drops(docs: Callable[[str], Path], drops: Path, out: Callable[[str], Path], rejects: Path) -> dict[str, Any]:

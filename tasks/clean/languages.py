@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from conf.schema.language import LanguageConf
-from tasks.clean.documents import LANGUAGE
+from tasks.formats.documents import LANGUAGE
 
 UNDETERMINED = "und"
 """Language of a text in which the model finds nothing, with confidence 0."""

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
 from tasks.clean.columns import ID, Column, Partitions, find, from_hex
-from tasks.clean.documents import PARTS, read_batches
-from tasks.clean.forest import blocks
-from tasks.clean.intake import COMPARED, REPEATED, Documents
+from tasks.clean.load_signatures import COMPARED, REPEATED, Documents
 from tasks.clean.signatures import shingles
+from tasks.clean.union_find import blocks
 from tasks.core.errors import DataError
+from tasks.formats.documents import PARTS, read_batches
 
 Numbers = NDArray[np.uint32]
 Texts = Mapping[str, Callable[[str], Path]]

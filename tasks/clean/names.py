@@ -16,7 +16,7 @@ import polars as pl
 
 from conf.schema.clean import NameKind, NamesConf
 from tasks.clean.pii import KINDS
-from tasks.clean.recogniser import LABELS
+from tasks.clean.spacy_models import LABELS
 
 PLACEHOLDERS: dict[NameKind, str] = {"person": "<PERSON>", "place": "<PLACE>"}
 ENTITIES: dict[NameKind, str] = {"person": "PERSON", "place": "LOCATION"}

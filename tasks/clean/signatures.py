@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
-from tasks.clean.documents import PARTS, TableWriter, read_batches
+from tasks.formats.documents import PARTS, TableWriter, read_batches
 from tasks.text.words import Runs, bare, collapse, mix, ngrams, word_hashes
 
 _BLOCK = 1 << 15

@@ -15,8 +15,8 @@ import polars as pl
 
 from conf.schema.clean import AdmitConf, SplitConf
 from tasks.clean.admit import Admission, without_text
-from tasks.clean.documents import DOCUMENTS, PARTS, REJECTS, TableWriter, read_batches, row_bytes
-from tasks.clean.sieve import Passage, divide
+from tasks.clean.filtering import Passage, divide
+from tasks.formats.documents import DOCUMENTS, PARTS, REJECTS, TableWriter, read_batches, row_bytes
 
 
 def part_of(text: str, conf: SplitConf) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf, EvalsetConf
 from tasks.clean.emptied import held_out
-from tasks.clean.recogniser import recogniser
+from tasks.clean.spacy_models import recogniser
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, step
 from tasks.core.workdir import Workdir

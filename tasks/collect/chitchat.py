@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.collect import packages
-from tasks.collect.documents import Documents
+from tasks.collect.document_writer import Documents
 from tasks.core.errors import DataError
 
 DISTRIBUTION = "chitchat-dataset"

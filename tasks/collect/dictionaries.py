@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tasks.collect import endings, formats
-from tasks.collect.formats import Row
+from tasks.collect import endings, text_formats
+from tasks.collect.text_formats import Row
 from tasks.core.errors import DataError
 
 DIGITS = {
@@ -73,7 +73,7 @@ def rows(file: IO[bytes], wanted: Iterable[Entry], encoding: str, limit: int) ->
     for entry in wanted:
         where = f"byte {entry.start}"
         if entry.size > limit:
-            yield Row(where, None, f"holds {formats.beyond(limit)}", option=formats.SIZE)
+            yield Row(where, None, f"holds {text_formats.beyond(limit)}", option=text_formats.SIZE)
             continue
         _, raw = next(pieces(file, [entry]))
         if len(raw) < entry.size:
@@ -82,4 +82,4 @@ def rows(file: IO[bytes], wanted: Iterable[Entry], encoding: str, limit: int) ->
             try:
                 yield Row(where, {"text": raw.decode(encoding), "title": entry.headword}, given=True)
             except UnicodeDecodeError as error:
-                yield Row(where, None, formats.not_decoded(error), option=formats.ENCODING)
+                yield Row(where, None, text_formats.not_decoded(error), option=text_formats.ENCODING)

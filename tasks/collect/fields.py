@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.collect.documents import unfit
+from tasks.collect.document_writer import unfit
 from tasks.collect.rows import as_one_text, value_of
 from tasks.text import roles
 

@@ -12,22 +12,22 @@ from conf.schema.data import AUTO, HttpSource, HubSource, ReadSource, WarcSource
 from tasks.collect import (
     bucket,
     charsets,
+    columnar,
     dictionaries,
     endings,
-    formats,
     http,
     hub,
     mail,
     places,
     rows,
-    tables,
+    text_formats,
     unpack,
     warc,
     web,
 )
 from tasks.collect.charsets import Charset
-from tasks.collect.documents import Documents
-from tasks.collect.formats import Row
+from tasks.collect.document_writer import Documents
+from tasks.collect.text_formats import Row
 from tasks.collect.unpack import Budget
 from tasks.core.errors import DataError
 
@@ -177,7 +177,7 @@ def _rows(
     wanted = [name for name in (conf.messages or conf.text, conf.label, conf.title) if name]
     if form in endings.TABLES:
         with _seekable(file, compression, name, scratch, budget) as path:
-            yield from tables.rows(path, form, name, wanted, limit, budget)
+            yield from columnar.rows(path, form, name, wanted, limit, budget)
         return
     if form == endings.WEB_ARCHIVE:
         chosen = conf.records if isinstance(conf, WarcSource) else WebRecords()
@@ -193,20 +193,20 @@ def _rows(
         return
     with unpack.opened(file, compression, name, budget) as plain:
         if form == ".jsonl":
-            yield from formats.json_lines(plain, name, encoding, limit)
+            yield from text_formats.json_lines(plain, name, encoding, limit)
         elif form in endings.JSON:
-            yield from formats.json_values(plain, name, encoding, limit)
+            yield from text_formats.json_values(plain, name, encoding, limit)
         elif form in endings.SEPARATED:
             sign = endings.SEPARATED[form]
-            yield from formats.separated(plain, name, encoding, limit, wanted, sign, conf.quoting)
+            yield from text_formats.separated(plain, name, encoding, limit, wanted, sign, conf.quoting)
         elif form == ".eml":
             yield from mail.one(plain, limit, pages)
         elif form == ".mbox":
             yield from mail.many(plain, limit, pages)
         elif form in endings.PAGES:
-            yield from (web.main_text(row, pages) for row in formats.whole(plain, name, encoding, limit))
+            yield from (web.main_text(row, pages) for row in text_formats.whole(plain, name, encoding, limit))
         else:
-            yield from formats.whole(plain, name, encoding, limit)
+            yield from text_formats.whole(plain, name, encoding, limit)
 
 
 @contextmanager

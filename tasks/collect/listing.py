@@ -15,7 +15,7 @@ from conf.schema.data import (
     SqlSource,
 )
 from tasks.collect import chitchat, http, hub, packages, places, sql
-from tasks.collect.documents import named
+from tasks.collect.document_writer import named
 from tasks.core.errors import DataError
 
 Entry = dict[str, Any]

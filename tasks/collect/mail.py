@@ -9,9 +9,9 @@ from email import message_from_bytes, policy
 from email.header import decode_header
 from email.message import Message
 
-from tasks.collect import charsets, formats, web
+from tasks.collect import charsets, text_formats, web
 from tasks.collect.apart import TooSlow
-from tasks.collect.formats import Row
+from tasks.collect.text_formats import Row
 
 FROM, TIME, YEAR = b"From ", re.compile(rb"\d:\d{2}"), re.compile(rb"\d{4}\s*$")
 """What is in the line before each message of an mbox file (RFC 4155); a line of a text that begins so has no time."""
@@ -23,7 +23,7 @@ def one(file: io.BufferedReader, limit: int, pages: web.Limits) -> Iterator[Row]
     """The message in a file, as a row of its text and its title; one beyond the limit is a row with a reason."""
     raw = file.read(limit + 1)
     if len(raw) > limit:
-        yield Row("file", None, f"holds {formats.beyond(limit)}", option=formats.SIZE)
+        yield Row("file", None, f"holds {text_formats.beyond(limit)}", option=text_formats.SIZE)
     else:
         yield read(raw, "file", pages)
 
@@ -33,7 +33,7 @@ def many(file: io.BufferedReader, limit: int, pages: web.Limits) -> Iterator[Row
     for number, raw in enumerate(messages(file, limit), 1):
         where = f"message {number}"
         if len(raw) > limit:
-            yield Row(where, None, f"holds {formats.beyond(limit)}", option=formats.SIZE)
+            yield Row(where, None, f"holds {text_formats.beyond(limit)}", option=text_formats.SIZE)
         else:
             yield read(QUOTED.sub(rb"\1", raw), where, pages)
 

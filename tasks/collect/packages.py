@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.collect.documents import Documents
+from tasks.collect.document_writer import Documents
 from tasks.core.errors import DataError
 
 PROSE = (".md", ".rst", ".txt")

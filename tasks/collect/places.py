@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.collect import bucket, dictionaries, endings
 from tasks.core.errors import ConfigError, DataError
-from tasks.core.figures import plural
+from tasks.core.number_format import plural
 
 Entry = dict[str, Any]
 

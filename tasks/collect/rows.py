@@ -11,10 +11,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from conf.schema.data import ReadSource, RowSource
-from tasks.collect import formats
+from tasks.collect import text_formats
 from tasks.collect.chitchat import as_text
-from tasks.collect.documents import Documents
-from tasks.collect.formats import Row, kind_of
+from tasks.collect.document_writer import Documents
+from tasks.collect.text_formats import Row, kind_of
 from tasks.text import roles
 
 
@@ -33,11 +33,11 @@ def add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents) 
         text = as_text(messages) if messages else _text(row, conf, documents.source)
         label = _label(row.values, conf.label) or _folder(entry, conf)
     except ValueError as error:
-        documents.set_aside(entry["uri"], row.position, str(error), option=formats.COLUMN)
+        documents.set_aside(entry["uri"], row.position, str(error), option=text_formats.COLUMN)
         return
     if len(text) > (limit := conf.max_document_mb * 1_000_000):
-        reason = f"holds {formats.beyond(limit)}"
-        documents.set_aside(entry["uri"], row.position, reason, option=formats.SIZE)
+        reason = f"holds {text_formats.beyond(limit)}"
+        documents.set_aside(entry["uri"], row.position, reason, option=text_formats.SIZE)
         return
     if row.attachments:
         documents.counts["attachments"] = documents.counts.get("attachments", 0) + row.attachments
@@ -78,7 +78,7 @@ def _text(row: Row, conf: RowSource, source: str) -> str:
     try:
         value = value_of(values, field)
     except KeyError:
-        there = formats.listed(values) or "none"
+        there = text_formats.listed(values) or "none"
         talk = next((name for name, value in values.items() if roles.is_conversation(value)), None)
         option = f"messages={talk}, it is a conversation" if talk else "text=FIELD"
         raise ValueError(f"has no field {field!r}; there are {there}: give data.sources.{source}.{option}") from None

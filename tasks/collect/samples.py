@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from conf.schema.data import AUTO, WebRecords
-from tasks.collect import charsets, dictionaries, endings, formats, mail, places, tables, unpack, warc, web
+from tasks.collect import charsets, columnar, dictionaries, endings, mail, places, text_formats, unpack, warc, web
 from tasks.collect.charsets import UTF8, Charset
-from tasks.collect.formats import Row
+from tasks.collect.text_formats import Row
 from tasks.collect.unpack import Budget
 from tasks.core.errors import DataError
 
@@ -64,7 +64,7 @@ def of(path: Path, name: str, budget: int) -> Sample:
     if form in (*endings.TABLES, endings.WEB_ARCHIVE):
         if compression:
             raise DataError(f"{name}: unpack it first, so that `fromzero init` can look into it")
-        found, there = tables.spread(path, form, name, ROWS)
+        found, there = columnar.spread(path, form, name, ROWS)
         return Sample(found, there, path.stat().st_size * (2 if form == ".parquet" else 1), UTF8)
     with _plain(path, compression, name) as (file, held, size):
         if form in endings.MAIL:
@@ -127,10 +127,10 @@ def _rows(pieces: list[tuple[int, bytes]], name: str, form: str, encoding: str, 
     elif form == ".jsonl":
         wide = encoding.startswith(("utf-16", "utf-32"))  # no line can be found in the middle of such a file
         for start, piece in pieces[:1] if wide else pieces:
-            for row in formats.json_lines(_buffered(piece), name, encoding, LIMIT):
+            for row in text_formats.json_lines(_buffered(piece), name, encoding, LIMIT):
                 yield row if not start else _later(row, start)
     elif form in endings.JSON:
-        cut = islice(formats.json_values(_buffered(pieces[0][1]), name, encoding, LIMIT), None if whole else ROWS)
+        cut = islice(text_formats.json_values(_buffered(pieces[0][1]), name, encoding, LIMIT), None if whole else ROWS)
         yield from cut
     else:
         yield from _separated(pieces, name, encoding, endings.SEPARATED[form])
@@ -144,7 +144,7 @@ def _document(raw: bytes, name: str, form: str, encoding: str, whole: bool) -> I
     if not whole:
         yield Row("file", {"text": raw.decode(encoding, errors="replace")}, given=True)
         return
-    for row in formats.whole(_buffered(raw), name, encoding, LIMIT):
+    for row in text_formats.whole(_buffered(raw), name, encoding, LIMIT):
         yield web.main_text(row, PAGES) if form in endings.PAGES else row
 
 
@@ -152,7 +152,7 @@ def _separated(pieces: list[tuple[int, bytes]], name: str, encoding: str, sign: 
     """The records of the first part, strictly read; of later ones those that look like records."""
     first = pieces[0][1]
     header: list[str] = []
-    for row in formats.separated(_buffered(first), name, encoding, LIMIT, [], sign, "auto"):
+    for row in text_formats.separated(_buffered(first), name, encoding, LIMIT, [], sign, "auto"):
         header = header or list(row.values or ())
         yield row
     for start, piece in pieces[1:]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from conf.schema.data import SqlSource
 from tasks.collect import database, rows
-from tasks.collect.documents import Documents
-from tasks.collect.formats import Row, kind_of, require
+from tasks.collect.document_writer import Documents
+from tasks.collect.text_formats import Row, kind_of, require
 from tasks.core.errors import DataError, FromzeroError
 
 if TYPE_CHECKING:

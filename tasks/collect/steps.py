@@ -22,9 +22,9 @@ from tasks.collect.endings import left_out as left_out_files
 from tasks.collect.listing import assignment_of, list_entries, observe_sources
 from tasks.collect.places import links_out, passed_over, path_of
 from tasks.core.errors import FromzeroError
-from tasks.core.figures import plural
+from tasks.core.number_format import plural
+from tasks.core.run_warnings import warning
 from tasks.core.step import NETWORK, Cpu, Stats, step
-from tasks.core.warned import warning
 from tasks.core.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats
     Raises `DataError` for entries that cannot be read, have changed since they were listed, or hold nothing.
     """
     from tasks.collect import chitchat, files, packages, sql
-    from tasks.collect.documents import Documents
+    from tasks.collect.document_writer import Documents
     from tasks.collect.unpack import Budget
 
     budget = Budget(conf.max_file_gb if isinstance(conf, ReadSource) else 0)

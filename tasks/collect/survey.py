@@ -10,10 +10,10 @@ from typing import Any
 from conf.schema.data import AUTO
 from tasks.collect import endings, fields, places, samples
 from tasks.collect.charsets import Charset
-from tasks.collect.documents import unfit
+from tasks.collect.document_writer import unfit
 from tasks.collect.fields import Chosen
-from tasks.collect.formats import Row
 from tasks.collect.samples import Sample
+from tasks.collect.text_formats import Row
 from tasks.core.errors import DataError
 from tasks.text import roles
 from tasks.text.words import beginning

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from conf.schema.data import WebRecords
-from tasks.collect import formats, web
-from tasks.collect.formats import Row
+from tasks.collect import text_formats, web
+from tasks.collect.text_formats import Row
 from tasks.collect.unpack import Budget
 from tasks.core.errors import DataError
 
@@ -122,7 +122,7 @@ def _length(head: bytes) -> int:
 
 def _check_size(size: int, limit: int) -> None:
     if size > limit + HEAD:
-        raise _Damaged(f"holds {formats.beyond(limit)}")
+        raise _Damaged(f"holds {text_formats.beyond(limit)}")
 
 
 def _next(held: mmap.mmap, at: int, packed: bool) -> int | None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from conf.schema.data import AUTO
-from tasks.collect import charsets, formats
+from tasks.collect import charsets, text_formats
 from tasks.collect.apart import Apart, TooSlow
-from tasks.collect.formats import Row
+from tasks.collect.text_formats import Row
 
 CHARSET = re.compile(rb"charset\s*+=\s*+[\"']?\s*+([\w.:-]+)", re.IGNORECASE)
 NOT_OF_PAGES = ("idna", "punycode", "unicode_escape", "raw_unicode_escape")
@@ -76,7 +76,7 @@ def main_text(row: Row, limits: Limits) -> Row:
 def set_aside(row: Row, error: TooSlow | TooLarge) -> Row:
     """A row for a page beyond the limits."""
     slow = isinstance(error, TooSlow)
-    why, option = ("too_slow", formats.PAGE_TIME) if slow else ("too_large", formats.PAGE_SIZE)
+    why, option = ("too_slow", text_formats.PAGE_TIME) if slow else ("too_large", text_formats.PAGE_SIZE)
     return replace(row, values=None, reason=f"its page {error}: raise {option}", option=option, beyond=why)
 
 

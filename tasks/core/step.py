@@ -71,7 +71,7 @@ class Step:
     estimate: Callable[..., dict[str, float]] | None = None
     """`estimate(inputs…, conf)` foretells tokens, FLOPs and the like for the plan."""
     warns: Callable[..., list[dict[str, str]]] | None = None
-    """`warns(inputs…, conf)` is what runs and plans are to warn of beforehand (`tasks.core.warned`)."""
+    """`warns(inputs…, conf)` is what runs and plans are to warn of beforehand (`tasks.core.run_warnings`)."""
 
     @property
     def name(self) -> str:
@@ -200,7 +200,7 @@ def observe(ref: str, look: Callable[[Any, Any], tuple[Any, Any]], conf: Any) ->
 
 def foresee(step: Step, look: Look, *inputs: Any, conf: Any = None) -> None:
     """In `fromzero plan`, and there only: what `look(inputs…, conf)` finds, once all inputs are made, of the call of a
-    step that is to run: words, and warnings as `tasks.core.warned` has them."""
+    step that is to run: words, and warnings as `tasks.core.run_warnings` has them."""
     interpreter().foresee(step, look, inputs, conf)
 
 

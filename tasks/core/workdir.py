@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.core.files import write_atomically
+from tasks.core.small_files import write_atomically
 
 
 class Workdir:

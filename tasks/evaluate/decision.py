@@ -10,7 +10,7 @@ import polars as pl
 from conf.schema.evaluate import GateConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError
-from tasks.core.figures import BASELINES, change, number
+from tasks.core.number_format import BASELINES, change, number
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.evaluate.compare import Comparison, of_baseline, paired_bootstrap

@@ -10,7 +10,7 @@ from tasks.core.step import Cpu, Stats, step
 from tasks.core.workdir import Workdir
 
 if TYPE_CHECKING:
-    from tasks.core.store import Store
+    from tasks.core.store.store import Store
 
 LIBRARIES = ("torch", "transformers", "polars", "numpy", "scikit-learn")
 
@@ -26,17 +26,17 @@ def evaluate_lm(model: Artifact, evalset: Artifact, conf: LmEval, work: Workdir)
 @step(track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
 def evaluate_chat(model: Artifact, evalset: Artifact, conf: ChatEval, work: Workdir) -> Stats:
     """Bits per byte of the answers, and sample answers: → metrics.json, items.parquet, samples.json."""
-    from tasks.evaluate import chat
+    from tasks.evaluate import answers
 
-    return chat.run(model.path, evalset / "test.parquet", conf, work)
+    return answers.run(model.path, evalset / "test.parquet", conf, work)
 
 
 @step(resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
 def score_start(start: Artifact, model: Artifact, evalset: Artifact, conf: ChatEval, work: Workdir) -> Stats:
     """The same figures of what a chat model was fine-tuned from, on the same tokens: → metrics.json, items.parquet."""
-    from tasks.evaluate import chat
+    from tasks.evaluate import answers
 
-    return chat.run_start(start.path, model.path, evalset / "test.parquet", conf, work)
+    return answers.run_start(start.path, model.path, evalset / "test.parquet", conf, work)
 
 
 @step(track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)

@@ -10,7 +10,7 @@ import polars as pl
 from conf.schema.evaluate import GateConf
 from tasks.core.artifact import Manifest
 from tasks.core.errors import ArtifactError
-from tasks.core.store import Store
+from tasks.core.store.store import Store
 from tasks.evaluate.compare import METRICS, paired_bootstrap
 
 METRICS_OF = {"evaluate_lm": ("bits_per_byte",), "evaluate_chat": ("bits_per_byte",)}

@@ -14,8 +14,8 @@ from typing import Any
 
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ArtifactError
-from tasks.core.files import write_atomically
 from tasks.core.inner_path import InnerPath
+from tasks.core.small_files import write_atomically
 
 MARKER = "whole.json"
 

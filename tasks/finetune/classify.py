@@ -18,9 +18,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification, PreTrain
 
 from conf.schema.finetune import ClassifyConf
 from tasks.core.errors import DataError
-from tasks.core.figures import plural, share
+from tasks.core.number_format import plural, share
+from tasks.core.run_warnings import told
 from tasks.core.step import Stats
-from tasks.core.warned import told
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
 from tasks.finetune.augment import copies

@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from conf.schema.finetune import ChatConf, ClassifyConf
-from tasks.core.figures import count, plural, share
-from tasks.core.warned import warning
+from tasks.core.number_format import count, plural, share
+from tasks.core.run_warnings import warning
 from tasks.finetune import windows
 from tasks.text.encode import Encoder
 

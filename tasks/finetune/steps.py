@@ -19,9 +19,9 @@ NEEDS = ("torch", "transformers", "peft", "accelerate", "safetensors", "polars",
 @step(version="2", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
 def finetune_chat(model: Artifact, docs: tuple[Artifact, ...], conf: ChatConf, work: Workdir) -> Stats:
     """Teach the model to answer: pretrained model, conversations → model/ with LoRA merged."""
-    from tasks.finetune import chat
+    from tasks.finetune import chat_training
 
-    return chat.run(model.path, [doc.path for doc in docs], conf, work)
+    return chat_training.run(model.path, [doc.path for doc in docs], conf, work)
 
 
 def foresee_chat(

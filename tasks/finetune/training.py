@@ -18,7 +18,7 @@ from conf.schema.finetune import TuneConf
 from tasks.core.errors import ChildKilled, ConfigError
 from tasks.core.workdir import Workdir
 from tasks.finetune import checkpoints
-from tasks.finetune.progress import Guard, Interrupt, Report, best_step, is_stalled, valid_losses
+from tasks.finetune.trainer_callbacks import Guard, Interrupt, Report, best_step, is_stalled, valid_losses
 from tasks.finetune.windows import IGNORED
 
 Row = Mapping[str, Any]

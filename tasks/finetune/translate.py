@@ -20,7 +20,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, LogitsProcessor
 
 from conf.schema.finetune import TranslateConf, TranslatorConf
 from tasks.core.errors import ConfigError, HostError
-from tasks.core.files import write_atomically
+from tasks.core.small_files import write_atomically
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import classify

@@ -12,7 +12,7 @@ from typing import Any
 from conf.schema.pretrain import PretrainConf
 from tasks.core.artifact import canonical
 from tasks.core.errors import DataError
-from tasks.core.files import write_atomically
+from tasks.core.small_files import write_atomically
 from tasks.core.workdir import Workdir
 
 

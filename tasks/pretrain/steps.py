@@ -11,7 +11,7 @@ from tasks.core.artifact import Artifact
 from tasks.core.errors import ConfigError, HostError
 from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
-from tasks.pretrain.epochs import warn_of_repeats
+from tasks.pretrain.planning.epochs import warn_of_repeats
 
 
 def _folders(tokens: Iterable[Artifact]) -> tuple[dict[str, list[str]], list[str]]:
@@ -31,9 +31,9 @@ def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dic
 
     Raises `ConfigError` for a network that cannot be built, `HostError` for one that cannot be trained on this machine.
     """
-    from tasks.pretrain.estimate import estimate, foretold_seconds, refuse_if_too_large
-    from tasks.pretrain.feasible import refuse_if_impossible, refuse_if_unattended
-    from tasks.pretrain.hardware import first_gpu
+    from tasks.pretrain.planning.estimate import estimate, foretold_seconds, refuse_if_too_large
+    from tasks.pretrain.planning.feasible import refuse_if_impossible, refuse_if_unattended
+    from tasks.pretrain.planning.hardware import first_gpu
 
     refuse_if_impossible(conf.model)
     refuse_if_unattended(conf.model, conf.run.attention)
@@ -52,9 +52,9 @@ def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dic
 
 def check_device(run: PretrainRun) -> None:
     """Raise `HostError` (or `ConfigError`) if this machine lacks what training asks for; a plan may do without."""
-    from tasks.pretrain.demands import refuse_without
-    from tasks.pretrain.hardware import on_cpu, shows_a_gpu
-    from tasks.pretrain.meeting import own_name
+    from tasks.pretrain.cluster.node_address import own_name
+    from tasks.pretrain.planning.hardware import on_cpu, shows_a_gpu
+    from tasks.pretrain.planning.requirements import refuse_without
 
     if run.device == "cuda" and not shows_a_gpu():
         raise HostError(
@@ -74,11 +74,11 @@ def pretrain(
     tokens: tuple[Artifact, ...], tokenizer: Artifact, start: Artifact | None, conf: PretrainConf, work: Workdir
 ) -> Stats:
     """Train one segment.  shards of tokens (and the segment before) → model/ and state/; metrics kept beside."""
-    from tasks.pretrain.beginning import folder_of, refuse_other_tokenizer
-    from tasks.pretrain.estimate import refuse_if_too_large
+    from tasks.pretrain.cluster.torchrun import launch
     from tasks.pretrain.job import Job
-    from tasks.pretrain.journal import samples_file, skipped_file
-    from tasks.pretrain.torchrun import launch
+    from tasks.pretrain.planning.estimate import refuse_if_too_large
+    from tasks.pretrain.trainer.training_log import samples_file, skipped_file
+    from tasks.pretrain.trainer.warm_start import folder_of, refuse_other_tokenizer
 
     train, valid = _folders(tokens)
     begin = folder_of(start) if start else None
@@ -99,10 +99,10 @@ def take_part(say: Callable[[str], None], endpoint: str | None = None) -> None:
 
     Raises `ConfigError` if the store is not a folder.
     """
-    from tasks.core.lease import FileLease
-    from tasks.core.local import LocalBackend
-    from tasks.core.open import open_store
-    from tasks.pretrain.node import serve
+    from tasks.core.store.lease import FileLease
+    from tasks.core.store.local import LocalBackend
+    from tasks.core.store.open import open_store
+    from tasks.pretrain.cluster.node import serve
 
     backend = open_store().backend
     if not isinstance(backend, LocalBackend):

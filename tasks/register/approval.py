@@ -7,10 +7,10 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tasks.core import links, rest, server
 from tasks.core.errors import ConfigError
-from tasks.core.open import home
-from tasks.register.lookup import ModelVersion
+from tasks.core.services import links, prefect_api, servers
+from tasks.core.store.open import home
+from tasks.register.mlflow_reader import ModelVersion
 
 STATE, UNTIL, REASON, RUN = (f"fromzero.approval{part}" for part in ("", ".until", ".reason", ".flow_run"))
 """Tags of a version: waiting, approved or refused; the answer's deadline; its reason; the flow run with the form."""
@@ -23,7 +23,7 @@ SLACK = timedelta(seconds=20)
 def form() -> dict[str, Any]:
     """Prefect's record of the asking flow; raises `ConfigError` where there is none, or no worker to serve it."""
     url = os.environ.get("PREFECT_API_URL")
-    found = rest.ask(url, f"deployments/name/{DEPLOYMENT}") if url else None
+    found = prefect_api.ask(url, f"deployments/name/{DEPLOYMENT}") if url else None
     if url is None or found is None or not _served(url, found.get("work_pool_name")):
         raise ConfigError(
             "release.approval=human asks by a form in Prefect's pages, and there is nobody to serve it: `fromzero up` "
@@ -34,7 +34,7 @@ def form() -> dict[str, Any]:
 
 
 def _served(url: str, pool: str | None) -> bool:
-    workers = rest.ask(url, f"work_pools/{pool}/workers/filter", {}) if pool else None
+    workers = prefect_api.ask(url, f"work_pools/{pool}/workers/filter", {}) if pool else None
     return pool is None or any(worker["status"] == "ONLINE" for worker in workers or ())
 
 
@@ -44,10 +44,10 @@ def ask(version: ModelVersion, hours: float, rows: list[tuple[str, str]]) -> dic
     until = datetime.now(UTC) + timedelta(hours=hours)
     given = {"name": version.name, "version": version.version, "hours": hours, "rows": rows}
     given["store"] = json.loads(os.environ.get("FROMZERO_STORE", "null"))
-    asked = rest.ask(url, f"deployments/{deployment}/create_flow_run", {"parameters": given})
+    asked = prefect_api.ask(url, f"deployments/{deployment}/create_flow_run", {"parameters": given})
     late = {"type": "SCHEDULED", "state_details": {"scheduled_time": (until + SLACK).isoformat()}}
     late_given = {**given, "asked": asked["id"]}
-    rest.ask(url, f"deployments/{deployment}/create_flow_run", {"parameters": late_given, "state": late})
+    prefect_api.ask(url, f"deployments/{deployment}/create_flow_run", {"parameters": late_given, "state": late})
     return {STATE: "waiting", UNTIL: until.isoformat(timespec="seconds"), RUN: asked["id"]}
 
 
@@ -75,18 +75,18 @@ def _lost(version: ModelVersion) -> bool:
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         return False
-    run = rest.ask(url, f"flow_runs/{version.tags.get(RUN)}")
+    run = prefect_api.ask(url, f"flow_runs/{version.tags.get(RUN)}")
     return run is None or run["state_type"] not in ("SCHEDULED", "PENDING", "RUNNING", "PAUSED")
 
 
 def end_form(version: ModelVersion, why: str) -> None:
     """Nobody is asked any more: the form is taken away, where its server runs."""
-    found = server.running(home())
+    found = servers.running(home())
     url = os.environ.get("PREFECT_API_URL") or (found["url"] if found else None)
     run = version.tags.get(RUN)
     if url is None or run is None:
         return
-    asking = rest.ask(url, f"flow_runs/{run}")
+    asking = prefect_api.ask(url, f"flow_runs/{run}")
     if asking is not None and asking["state_type"] in ("PAUSED", "FAILED"):
         ended = {"type": "COMPLETED", "name": "Answered", "message": why}
-        rest.ask(url, f"flow_runs/{run}/set_state", {"state": ended, "force": True})
+        prefect_api.ask(url, f"flow_runs/{run}/set_state", {"state": ended, "force": True})

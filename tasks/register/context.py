@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.core.tracking import tracking_uri
+from tasks.core.tracking.tracking import tracking_uri
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from tasks.core.errors import ConfigError
 from tasks.register import registry
 from tasks.register.generate import weights_folder
-from tasks.register.lookup import ModelVersion
+from tasks.register.mlflow_reader import ModelVersion
 
 TOP_K = 50
 

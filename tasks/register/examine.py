@@ -9,7 +9,7 @@ from tasks.core.checks import OK, WARN, Check
 from tasks.core.errors import FromzeroError
 from tasks.register import journal, registry
 from tasks.register.journal import Champion, Refs
-from tasks.register.lookup import ModelVersion
+from tasks.register.mlflow_reader import ModelVersion
 
 
 class Journals(Refs, Protocol):

@@ -11,7 +11,7 @@ from pathlib import Path
 from tasks.core.errors import ArtifactError, ConfigError
 from tasks.register import registry
 from tasks.register.integrity import changed, inside
-from tasks.register.lookup import ModelVersion, folder_at, sizes_in
+from tasks.register.mlflow_reader import ModelVersion, folder_at, sizes_in
 
 
 def generate(
@@ -89,7 +89,7 @@ def package_folder(uri: str, version: ModelVersion) -> Iterator[Path]:
         return
     from mlflow.artifacts import download_artifacts
 
-    from tasks.register.writing import mlflow_at
+    from tasks.register.mlflow_writer import mlflow_at
 
     with mlflow_at(uri), tempfile.TemporaryDirectory(prefix="fromzero-model-") as temporary:
         source = f"models:/{version.name}/{version.version}"

@@ -11,7 +11,7 @@ from tasks.core.errors import ArtifactError
 from tasks.core.hashes import Hashes
 from tasks.core.inner_path import InnerPath
 from tasks.register.context import run_context
-from tasks.register.lookup import ModelVersion
+from tasks.register.mlflow_reader import ModelVersion
 
 FILES = "fromzero.files"
 """The tag that names each file with its size and hash."""

@@ -13,8 +13,8 @@ from tasks.register import approval, journal, registry, weights
 from tasks.register.examine import identity, what_was_done
 from tasks.register.generate import weights_folder
 from tasks.register.journal import Champion, Entry, Refs
-from tasks.register.lookup import ModelVersion
-from tasks.register.writing import client_for, held
+from tasks.register.mlflow_reader import ModelVersion
+from tasks.register.mlflow_writer import client_for, held
 
 history = journal.history
 

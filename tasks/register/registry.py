@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.core.errors import ArtifactError, ConfigError
 from tasks.register.integrity import changed, registered_files
-from tasks.register.lookup import ModelVersion, folder_at, source
+from tasks.register.mlflow_reader import ModelVersion, folder_at, source
 
 CHAMPION = "champion"
 PREVIOUS = "previous"

@@ -70,13 +70,14 @@ def register_model(
 
     Weights that are registered and whole keep their version; then only tags and card are brought up to date.
     """
-    from tasks.core.database import prepare
-    from tasks.core.open import open_store
-    from tasks.register import card, packing, registry
+    from tasks.core.store.open import open_store
+    from tasks.core.tracking.mlflow_db import prepare
+    from tasks.register import card, registry
+    from tasks.register import package as packing
     from tasks.register.context import run_context
     from tasks.register.integrity import LOAD_FROM
+    from tasks.register.mlflow_writer import client_for, held
     from tasks.register.sources import count_sources
-    from tasks.register.writing import client_for, held
 
     run, store = run_context(), open_store()
     uri = prepare(run.home)  # the database may be gone, or MLflow would make one in the folder where this stands
@@ -127,7 +128,7 @@ def promote_model(
 
     With `hours` a person is asked first, and has so long to answer. Raises `Refused` with a table of the reasons.
     """
-    from tasks.core.open import open_store
+    from tasks.core.store.open import open_store
     from tasks.register import promotion
 
     moved = promotion.promote_accepted(open_store(), _uri(), registered, incumbent, decision, hours)
@@ -166,7 +167,7 @@ def champion_of(name: str, model: Any) -> dict[str, Any] | None:
 
     None also where the champion's weights cannot be had any more: promoting says so.
     """
-    from tasks.core.open import open_store
+    from tasks.core.store.open import open_store
     from tasks.register import registry, weights
 
     uri, digest = _uri(), getattr(model, "digest", None)
@@ -179,7 +180,7 @@ def champion_of(name: str, model: Any) -> dict[str, Any] | None:
 
 def weights_of(champion: dict[str, Any]) -> Artifact:
     """The model directory of an observed champion, to be measured like any other."""
-    from tasks.core.open import open_store
+    from tasks.core.store.open import open_store
     from tasks.register import registry, weights
     from tasks.register.context import run_context
 
@@ -192,7 +193,7 @@ def starting_point(ref: str) -> Artifact:
 
     With all that its training left behind if the store still has it, else a registered model's weights alone.
     """
-    from tasks.core.open import open_store
+    from tasks.core.store.open import open_store
     from tasks.register import registry, weights
     from tasks.register.context import run_context
 
@@ -325,7 +326,7 @@ def measured(ref: str) -> dict[str, Any]:
 
 def _uri() -> str:
     """Where MLflow is; a home that was moved is put right first."""
-    from tasks.core.database import prepare
+    from tasks.core.tracking.mlflow_db import prepare
     from tasks.register.context import run_context
 
     run = run_context()

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact, Manifest
 from tasks.core.errors import ArtifactError
-from tasks.core.files import clear
+from tasks.core.small_files import clear
 from tasks.register import registry
 from tasks.register.generate import weights_folder
 from tasks.register.integrity import changed, inside
-from tasks.register.lookup import ModelVersion, sizes_in
+from tasks.register.mlflow_reader import ModelVersion, sizes_in
 
 
 class Looks(Protocol):

@@ -12,7 +12,8 @@ from tasks.core.artifact import Artifact
 from tasks.core.errors import DataError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.validate import distribution, drift, expectations, in_full, languages, pages, quarantine, tables, verdict
+from tasks.validate import data_docs, distribution, drift, expectations, in_full, quarantine, suite_tables, verdict
+from tasks.validate import row_languages as languages
 from tasks.validate.outcomes import Outcome
 
 TITLE = "Validation of the collected documents"
@@ -49,20 +50,20 @@ class Corpus:
         self.previous, self.max_rows = previous, max_rows
         suite = [ExpectationConf.model_validate(wanted) for wanted in rules["suite"]]
         self.wanted = [*suite, *(drift.expected(DriftConf(**rules["drift"])) if previous else ())]
-        self.statistics = tables.statistics_of(profiles)
+        self.statistics = suite_tables.statistics_of(profiles)
         kinds = dict(self.statistics.select("shard", "kind").iter_rows())
         marked = any(wanted.column == languages.COLUMN for wanted in suite)
         self.in_full = {}
         for docs in full:
             shard = docs.shard or docs.key
-            rows = tables.rows_of(docs / "docs.parquet", shard, kinds[shard], marked)
+            rows = suite_tables.rows_of(docs / "docs.parquet", shard, kinds[shard], marked)
             self.in_full[shard] = in_full.check(suite, shard, kinds[shard], rows)
 
     def look(self, without: Sequence[str] = ()) -> Look:
         """Check the shards but some."""
-        statistics, sample, corpus = tables.of_profiles(self.left(without), self.max_rows)
+        statistics, sample, corpus = suite_tables.of_profiles(self.left(without), self.max_rows)
         corpus = drift.measured(corpus, self.distribution(without), self.previous)
-        found = {"statistics": statistics, "sample": sample, "corpus": tables.one_row(corpus)}
+        found = {"statistics": statistics, "sample": sample, "corpus": suite_tables.one_row(corpus)}
         outcomes, results = expectations.run(self.wanted, found)
         rows = [outcome for shard, some in self.in_full.items() if shard not in without for outcome in some]
         return Look([*outcomes, *rows], results, corpus, languages.by_source(sample))
@@ -102,7 +103,7 @@ def judge(
         last = corpus.look(tuple(aside))
     outcomes = [quarantine.released(outcome, conf) for outcome in last.outcomes]
     before = {f"before_{name}": result for name, result in first.results.items()} if aside else {}
-    index = pages.write(work.aux / "data_docs", TITLE, outcomes, {**last.results, **before}, aside, last.languages)
+    index = data_docs.write(work.aux / "data_docs", TITLE, outcomes, {**last.results, **before}, aside, last.languages)
     critical = [outcome for outcome in outcomes if outcome.stops]
     if critical:
         raise DataError(verdict.refusal(TITLE, critical, index, too_many or GO_ON))

@@ -11,11 +11,11 @@ from typing import Any
 
 from conf.schema.validate import LossesConf
 from tasks.core.errors import DataError
-from tasks.core.figures import count, plural, share
-from tasks.core.funnel import by_source
-from tasks.core.plan import first_pending
+from tasks.core.number_format import count, plural, share
+from tasks.core.plan.planner import first_pending
+from tasks.core.run_warnings import told, warning
 from tasks.core.step import Stats
-from tasks.core.warned import told, warning
+from tasks.corpus.funnel import by_source
 
 REASONS, SOURCES = 3, 8
 """Reasons of a loss that are named, and lossy sources of a stage."""

@@ -9,8 +9,8 @@ from conf.schema.validate import ContractConf, LossesConf, ProfileConf, Validate
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, step
 from tasks.core.workdir import Workdir
+from tasks.validate.corpus_rules import in_full, judged, rules_of
 from tasks.validate.losses import losses_of
-from tasks.validate.rules import in_full, judged, rules_of
 
 __all__ = [
     "check_documents",
@@ -34,15 +34,15 @@ def profile_shard(docs: Artifact, origin: Mapping[str, str], conf: ProfileConf, 
 
     docs.parquet → profile.parquet (one row of statistics), sample.parquet (rows with their language), distribution.npy.
     """
-    from tasks.validate import distribution, languages, statistics, tables
+    from tasks.validate import distribution, row_languages, statistics, suite_tables
 
     path = docs / "docs.parquet"
-    sampled = languages.marked(statistics.sample(path, conf.sample_rows))
+    sampled = row_languages.marked(statistics.sample(path, conf.sample_rows))
     measured = statistics.profile(path, docs.shard or docs.key, origin["source"], origin["kind"])
-    measured = measured.hstack(languages.statistics(sampled))
+    measured = measured.hstack(row_languages.statistics(sampled))
     measured.write_parquet(work / "profile.parquet", compression="zstd")
     sampled.write_parquet(work / "sample.parquet", compression="zstd")
-    texts = (batch["text"] for batch in tables.batches(path, ["text"]))
+    texts = (batch["text"] for batch in suite_tables.batches(path, ["text"]))
     distribution.write(work / distribution.FILE, distribution.count(texts))
     return dict(measured.row(0, named=True))
 
@@ -79,14 +79,14 @@ def check_losses(lost: Mapping[str, Any], conf: LossesConf, work: Workdir) -> St
 @step(blocks=True, resources=Cpu(1, memory_gb=1.5), libraries=GX, data=("conf/suites/contract_documents.yaml",))
 def check_documents(docs: tuple[Artifact, ...], conf: ContractConf, work: Workdir) -> Stats:
     """Check the contract of the cleaned documents.  train/ and valid/docs.parquet of all shards → verdict.json."""
-    from tasks.validate import contract, suites, tables, verdict
+    from tasks.validate import contract, suite_tables, suites, verdict
 
     found = [(shard.shard or shard.key, part, shard / part / "docs.parquet") for shard in docs for part in PARTS]
     table = contract.documents(found)
     return verdict.judge(
         "Contract of the cleaned documents",
         suites.read(suites.FOLDER / "contract_documents.yaml", conf.documents),
-        {"statistics": table, "corpus": tables.sums(table, ("rows",))},
+        {"statistics": table, "corpus": suite_tables.sums(table, ("rows",))},
         work,
         "To go on: see what the cleaning steps dropped (`fromzero show`), and loosen their rules or add data; "
         "data.contract.documents sets other limits",
@@ -98,15 +98,15 @@ def check_documents(docs: tuple[Artifact, ...], conf: ContractConf, work: Workdi
 )
 def check_tokens(tokens: tuple[Artifact, ...], tokenizer: Artifact, conf: ContractConf, work: Workdir) -> Stats:
     """Check the contract of the token files.  train/ and valid/ of all shards and passes → verdict.json."""
-    from tasks.validate import contract, suites, tables, verdict
+    from tasks.validate import contract, suite_tables, suites, verdict
 
     names = [" ".join(filter(None, [shard.shard or shard.key, shard.part_name])) for shard in tokens]
     found = [(name, part, shard / part) for name, shard in zip(names, tokens, strict=True) for part in PARTS]
-    table = contract.tokens(found, tables.vocabulary_of(tokenizer / "tokenizer.json"))
+    table = contract.tokens(found, suite_tables.vocabulary_of(tokenizer / "tokenizer.json"))
     return verdict.judge(
         "Contract of the tokens",
         suites.read(suites.FOLDER / "contract_tokens.yaml", conf.tokens),
-        {"statistics": table, "corpus": tables.sums(table, ("documents", "tokens"))},
+        {"statistics": table, "corpus": suite_tables.sums(table, ("documents", "tokens"))},
         work,
         "To go on: tokenize again (`fromzero run --refresh tokenize_shard`); if it fails again, the tokenizer and the "
         "tokens do not belong together",

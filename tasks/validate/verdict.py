@@ -11,7 +11,7 @@ from conf.schema.validate import ExpectationConf
 from tasks.core.errors import DataError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.validate import expectations, pages
+from tasks.validate import data_docs, expectations
 from tasks.validate.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def judge(
     and, from `go_on`, what can be done.
     """
     outcomes, results = expectations.run(suite, tables)
-    index = pages.write(work.aux / "data_docs", title, outcomes, results)
+    index = data_docs.write(work.aux / "data_docs", title, outcomes, results)
     critical = [outcome for outcome in outcomes if outcome.stops]
     if critical:
         raise DataError(refusal(title, critical, index, go_on))

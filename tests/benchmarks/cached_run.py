@@ -16,7 +16,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.core.server import Membership, environment
+from tasks.core.services.servers import Membership, environment
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
@@ -37,7 +37,7 @@ def main(home: Path) -> None:
     member = Membership(home)
     environ = {**os.environ, **environment(home), "FROMZERO_HOME": str(home), **member.environ()}
     environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
-    ours = [sys.executable, "-m", "flows.cli", "run", "tests/tiny.yaml", "--json"]
+    ours = [sys.executable, "-m", "flows.cli.main", "run", "tests/tiny.yaml", "--json"]
     steps = json.loads(timed(ours, environ)[1])["steps"]
     peer = [sys.executable, str(Path(__file__).with_name("plain_prefect.py")), str(len(steps)), str(home / "plain")]
     timed(peer, environ)

@@ -11,7 +11,7 @@ from pathlib import Path
 import lxml.html
 import polars as pl
 
-from tasks.clean.documents import DOCUMENTS, TableWriter
+from tasks.formats.documents import DOCUMENTS, TableWriter
 
 PACKAGES = (
     "dict-foldoc", "dict-jargon", "fortunes", "linux-doc-6.1", "python3.11-doc", "perl-doc", "postgresql-doc-15",

@@ -21,8 +21,8 @@ from typing import Any
 
 import polars as pl
 
-from tasks.clean.documents import DOCUMENTS, PARTS, TableWriter
-from tasks.pretrain.torchrun import MALLOC
+from tasks.formats.documents import DOCUMENTS, PARTS, TableWriter
+from tasks.pretrain.cluster.torchrun import MALLOC
 from tests.benchmarks import corpus
 
 RESULTS = Path(__file__).parent / "results"

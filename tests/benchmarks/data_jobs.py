@@ -18,10 +18,10 @@ from conf.schema.data import FilesSource
 from conf.schema.rules import RulesConf
 from conf.schema.tokenize import TokenizerConf
 from tasks.clean import clean, clusters, filter, signatures
-from tasks.clean.documents import read_batches
 from tasks.collect import files, listing
-from tasks.collect.documents import Documents
-from tasks.pretrain.batches import Order, open_sources
+from tasks.collect.document_writer import Documents
+from tasks.formats.documents import read_batches
+from tasks.pretrain.data.batches import Order, open_sources
 from tasks.tokenize import shards, train
 from tests.benchmarks.measuring import measured, merges, recall
 

@@ -31,9 +31,9 @@ from tasks.clean.boilerplate import count, find
 from tasks.clean.clean import Cleaner
 from tasks.clean.clusters import cluster_shards
 from tasks.clean.decontaminate import decontaminate
-from tasks.clean.documents import DOCUMENTS, PARTS
 from tasks.clean.pii import scrub
 from tasks.clean.signatures import sign
+from tasks.formats.documents import DOCUMENTS, PARTS
 from tests.benchmarks import corpus
 
 RESULTS = Path(__file__).parent / "results"

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from tasks.pretrain.hardware import shows_a_gpu
+from tasks.pretrain.planning.hardware import shows_a_gpu
 from tests.benchmarks import pretrain_text
 from tests.benchmarks.pretrain_gpu_items import SIZES, TEXT, write_random
 from tests.tasks.pretrain.conftest import write_shards
@@ -102,7 +102,7 @@ def device_name(dry: bool) -> str:
     """The device in words."""
     if dry:
         return "cpu, dry run"
-    from tasks.pretrain.hardware import first_gpu
+    from tasks.pretrain.planning.hardware import first_gpu
 
     found = first_gpu()
     return found.name if found else "a GPU without nvidia-smi"

@@ -99,9 +99,9 @@ def text_of(folder: Path) -> tuple[dict[str, list[str]], list[str]]:
 
 def curve(folder: Path, dry: bool) -> None:
     """gpt2_124m on real text, as the step trains it."""
-    from tasks.pages.plots import curve as draw
-    from tasks.pages.plots import read_rows
-    from tasks.pretrain.torchrun import launch
+    from tasks.pretrain.cluster.torchrun import launch
+    from tasks.views.prefect.plots import curve as draw
+    from tasks.views.prefect.plots import read_rows
 
     if dry:
         segment: dict[str, Any] = {"seq_len": DRY_LEN, "batch_tokens": 128, "tokens": 10 * 128}

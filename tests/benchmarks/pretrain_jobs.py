@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from conf.compose import compose
-from tasks.pretrain.device import settle
 from tasks.pretrain.job import Job
-from tasks.pretrain.loop import Loop
-from tasks.pretrain.stop import Stop
+from tasks.pretrain.network.device import settle
+from tasks.pretrain.trainer.loop import Loop
+from tasks.pretrain.trainer.signals import Stop
 from tests.benchmarks import pretrain_text
 from tests.benchmarks.measuring import Steps
 from tests.trainer_process import Body, rows, wait_for

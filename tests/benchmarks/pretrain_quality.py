@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from conf.compose import compose
-from tasks.pages.plots import LINES, drawn
 from tasks.pretrain.job import Job
+from tasks.views.prefect.plots import LINES, drawn
 from tests.benchmarks import pretrain_text
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,8 +47,8 @@ def job_of(folder: Path, name: str, seed: int, steps: int = STEPS) -> Job:
 
 def ours(job: Job) -> Curve:
     """(tokens, held-out loss) at each look, trained here."""
-    from tasks.pages.plots import read_rows
-    from tasks.pretrain.torchrun import launch
+    from tasks.pretrain.cluster.torchrun import launch
+    from tasks.views.prefect.plots import read_rows
 
     launch(job)
     return [(row["tokens"], row["valid_loss"]) for row in read_rows(job.work.metrics_file) if "valid_loss" in row]
@@ -60,10 +60,10 @@ def trainer(job: Job, rate: float) -> Curve:
     import torch
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    from tasks.pretrain import model
-    from tasks.pretrain.device import has_bf16
-    from tasks.pretrain.packing import IGNORE
-    from tasks.pretrain.setup import EVERYTHING, open_training
+    from tasks.pretrain.data.packing import IGNORE
+    from tasks.pretrain.network import model
+    from tasks.pretrain.network.device import has_bf16
+    from tasks.pretrain.trainer.setup import EVERYTHING, open_training
 
     segment, bf16 = job.conf.segment, has_bf16(torch.device("cpu"))
     torch.set_num_threads(job.conf.run.threads)
@@ -97,12 +97,12 @@ def trainer(job: Job, rate: float) -> Curve:
 
 
 def _looking(job: Job, network: Any, bf16: bool) -> Callable[[], float]:
-    """The held-out loss of a network, in nats per token, as `tasks.pretrain.trainer` computes it."""
+    """The held-out loss of a network, in nats per token, as `tasks.pretrain.trainer.trainer` computes it."""
     import torch
 
-    from tasks.pretrain.model import Trainee
-    from tasks.pretrain.packing import IGNORE
-    from tasks.pretrain.setup import choose_valid
+    from tasks.pretrain.data.packing import IGNORE
+    from tasks.pretrain.network.model import Trainee
+    from tasks.pretrain.trainer.setup import choose_valid
 
     sources, picks = choose_valid(job)
     rows, size = sources[0].batch([block for _, block in picks]), job.conf.run.micro_batch
@@ -142,7 +142,7 @@ def child(folder: Path, kept: Path, seed: int, rate: str) -> None:
 
 def draw(curves: dict[str, list[Curve]], path: Path) -> None:
     """All curves, those of one way to train in one style."""
-    from tasks.core.look import SERIES
+    from tasks.views.palette import SERIES
 
     title = f"The demo's network, {len(SEEDS)} seeds each"
     with drawn(path, 6.4, 3.8, xlabel="million tokens", ylabel="held-out loss (nats per token)", title=title) as axes:

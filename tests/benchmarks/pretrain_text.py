@@ -15,7 +15,7 @@ from conf.schema.pretrain import PretrainConf
 from conf.schema.recipe import Recipe
 from tasks.clean import clean, clusters, filter, signatures, split
 from tasks.collect import chitchat, packages
-from tasks.collect.documents import Documents
+from tasks.collect.document_writer import Documents
 from tasks.collect.listing import list_entries
 from tasks.pretrain.job import Job
 from tasks.tokenize import shards, train

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.pretrain.device import settle
-from tasks.pretrain.setup import choose_valid, make_trainer
+from tasks.pretrain.network.device import settle
+from tasks.pretrain.trainer.setup import choose_valid, make_trainer
 from tests.benchmarks.pretrain_quality import _looking, draw, trainer
 from tests.tasks.pretrain.conftest import job_of, write_shards
 

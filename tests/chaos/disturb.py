@@ -109,12 +109,12 @@ class Disturbance:
 
     def _kill_one(self, run: Started) -> None:
         """SIGKILL to a child of a step, or to the run, at a random moment while a child works."""
-        while not (children := self.house.processes("tasks.core.launch")):
+        while not (children := self.house.processes("tasks.core.engine.child_process")):
             if run.process.poll() is not None:
                 return
             time.sleep(0.01)
         time.sleep(self.chance.uniform(0, self.pause))
-        children = self.house.processes("tasks.core.launch") or children
+        children = self.house.processes("tasks.core.engine.child_process") or children
         victim = run.process.pid if self.chance.random() < 0.25 else self.chance.choice(children)
         name = "the run" if victim == run.process.pid else _step_of(victim)
         if name is None or run.process.poll() is not None:
@@ -128,7 +128,9 @@ class Disturbance:
     def _ended(self, run: Started, before: Made) -> Made:
         """Look at what a run has left: nothing that was finished before has been begun or made again."""
         run.process.wait()
-        assert eventually(lambda: not self.house.processes("tasks.core.launch")), "a child outlived its run"
+        assert eventually(lambda: not self.house.processes("tasks.core.engine.child_process")), (
+            "a child outlived its run"
+        )
         now = made(self.house)
         assert {key: now.get(key) for key in before} == before, "a finished artifact was made again"
         finished = {label for label, _ in before.values()}

@@ -25,7 +25,7 @@ def start(home: Path) -> subprocess.Popen[bytes]:
     """One `fromzero run demo` on a home."""
     log = (home / "out.json").open("wb")
     environ = {**os.environ, "FROMZERO_HOME": str(home)}
-    command = [sys.executable, "-m", "flows.cli", "run", "demo", "--json"]
+    command = [sys.executable, "-m", "flows.cli.main", "run", "demo", "--json"]
     return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=subprocess.DEVNULL)
 
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tasks.core.server import Membership
+from tasks.core.services.servers import Membership
 from tests import one_secret
 from tests.chaos.disturb import LAST, SHARDS, Disturbance, elsewhere, many, tokens
 

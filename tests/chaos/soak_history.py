@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.core import alive, rest, server
-from tasks.core.settle import ENDED
+from tasks.core import liveness
+from tasks.core.services import prefect_api, servers
+from tasks.core.services.final_states import ENDED
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"shard-{number:02d}=text" for number in range(25)]
@@ -46,7 +47,7 @@ class Seen:
 
     def new(self) -> tuple[str, Counter[str]]:
         """State of the newest run, and how many task runs are in which state: what a server started now would read."""
-        while server.running(self.home) is not None:
+        while servers.running(self.home) is not None:
             time.sleep(0.05)
         with closing(sqlite3.connect(self.home / "prefect/prefect.db")) as base:
             found = base.execute("SELECT id, state_name FROM flow_run").fetchall()
@@ -57,7 +58,7 @@ class Seen:
 
     def known(self) -> None:
         """Those so far are looked at."""
-        while server.running(self.home) is not None:
+        while servers.running(self.home) is not None:
             time.sleep(0.05)
         with closing(sqlite3.connect(self.home / "prefect/prefect.db")) as base:
             self.runs |= {run for (run,) in base.execute("SELECT id FROM flow_run")}
@@ -76,8 +77,8 @@ def interrupt(home: Path, run: subprocess.Popen[bytes]) -> None:
 
 def cancel(home: Path, run: subprocess.Popen[bytes]) -> None:
     """As by the button in Prefect."""
-    (about,) = alive.living(home)
-    if why := rest.cancel(about["server"], about["run"], "the soak"):
+    (about,) = liveness.living(home)
+    if why := prefect_api.cancel(about["server"], about["run"], "the soak"):
         raise SystemExit(f"not to be cancelled: {why}")
 
 
@@ -136,12 +137,12 @@ def toys(seen: Seen, number: int) -> list[str]:
 
 def asked(home: Path) -> list[str]:
     """What is wrong with all of a home's history, asked of a server that is started now."""
-    member, wrong = server.Membership(home), list[str]()
+    member, wrong = servers.Membership(home), list[str]()
     try:
         for path in ("flow_runs", "task_runs"):
-            total = int(rest.ask(member.url(), f"{path}/count", {}))
+            total = int(prefect_api.ask(member.url(), f"{path}/count", {}))
             chosen = {path: {"state": {"type": {"any_": list(ENDED)}}}}
-            ended = int(rest.ask(member.url(), f"{path}/count", chosen))
+            ended = int(prefect_api.ask(member.url(), f"{path}/count", chosen))
             print(f"asked of a server started now: {ended} of {total} {path} have ended", flush=True)
             wrong += [] if ended == total else [f"{total - ended} of {total} {path} have not ended"]
     finally:
@@ -153,7 +154,10 @@ def rerun(home: Path, recipe: str) -> tuple[int, float]:
     """One run of a recipe; its number of steps and seconds."""
     began = time.monotonic()
     ran = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", recipe, "--json"], cwd=ROOT, env=environ(home), capture_output=True
+        [sys.executable, "-m", "flows.cli.main", "run", recipe, "--json"],
+        cwd=ROOT,
+        env=environ(home),
+        capture_output=True,
     )
     found: dict[str, Any] = json.loads(ran.stdout)
     return len(found["steps"]), time.monotonic() - began

@@ -52,7 +52,7 @@ def write(folder: Path, shard: int, count: int) -> None:
     """One shard of documents: a text each, as it is or with up to three words put in the place of others."""
     import polars as pl
 
-    from tasks.clean.documents import DOCUMENTS, GROUP, TableWriter
+    from tasks.formats.documents import DOCUMENTS, GROUP, TableWriter
 
     known = json.loads((folder.parent / "texts.json").read_text())
     chance = random.Random(shard)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from conf.compose import compose
 from flows.data import prepare
-from tasks.core.local import LocalBackend
 from tasks.core.step import interpreted_by
-from tasks.core.store import Store
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Store
 from tests.chaos.disturb import SHARDS, Disturbance, lose, many, tokens
 from tests.in_process import InProcess
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.core import alive, server
+from tasks.core import liveness
+from tasks.core.services import servers
 from tests.toy_process import ROOT, Toy, eventually
 
 TEXTS = ("a=hello", "b=world")
@@ -25,7 +26,7 @@ LASTING = {"Completed", "Cached", "Failed", "Cancelled", "Crashed"}
 
 def states(home: Path) -> dict[str, Counter[str]]:
     """How many task runs are in which state, by the state of their run, after the server has stopped."""
-    assert eventually(lambda: server.running(home) is None)
+    assert eventually(lambda: servers.running(home) is None)
     query = "SELECT flow_run.state_name, task_run.state_name FROM task_run JOIN flow_run ON flow_run_id = flow_run.id"
     found: dict[str, Counter[str]] = {}
     with closing(sqlite3.connect(home / "prefect/prefect.db")) as base:
@@ -36,13 +37,13 @@ def states(home: Path) -> dict[str, Counter[str]]:
 
 def keeper(home: Path) -> psutil.Process | None:
     """The process that keeps the servers."""
-    found = server.running(home)
+    found = servers.running(home)
     return psutil.Process(found["pid"]) if found else None
 
 
 def guard(home: Path) -> psutil.Process | None:
     """The process between the keeper and Prefect's server."""
-    found = server.running(home)
+    found = servers.running(home)
     pid = found["services"]["prefect"]["pid"] if found else None
     return psutil.Process(pid) if pid else None
 
@@ -61,12 +62,12 @@ def training(home: Path) -> bool:
 
 def begun(home: Path) -> bool:
     """The run has been announced."""
-    return bool(alive.living(home))
+    return bool(liveness.living(home))
 
 
 def starting(home: Path) -> bool:
     """A keeper is there, whatever its server does."""
-    return server.running(home) is not None
+    return servers.running(home) is not None
 
 
 def killed(home: Path, victim: Callable[[Path], psutil.Process | None]) -> bool:
@@ -92,7 +93,7 @@ def test_a_helper_that_is_killed_is_started_again_and_the_run_goes_on(
     found = toy.wait()
     assert found["state"] == "completed", found["error"]
     assert states(home) == {"Completed": Counter({"Completed": STEPS})}
-    assert alive.dead(home) == alive.living(home) == []
+    assert liveness.dead(home) == liveness.living(home) == []
     assert eventually(lambda: not helpers(home)), helpers(home)
 
 
@@ -105,7 +106,7 @@ def test_a_run_goes_on_when_the_one_whose_server_it_has_joined_is_killed(
     first = Toy(home, "", "a=first", word="first", TOY_STAY_AT="2")
     first.until(lambda: training(home))
     second = Toy(home, "", *TEXTS, pause=0.1)
-    second.until(lambda: len(alive.living(home)) == 2)
+    second.until(lambda: len(liveness.living(home)) == 2)
     first.kill()
     for victim in victims:
         second.until(partial(killed, home, victim))
@@ -118,7 +119,7 @@ def test_a_run_goes_on_when_the_one_whose_server_it_has_joined_is_killed(
     history = states(home)
     assert history.pop("Completed") == Counter({"Completed": STEPS + 1, "Cached": 3})
     assert history.keys() == {"Crashed"} and history["Crashed"].keys() <= {"Completed", "Crashed"}, history
-    assert alive.dead(home) == alive.living(home) == []
+    assert liveness.dead(home) == liveness.living(home) == []
     alone = Toy(home.with_name("another"), prefect_url, *TEXTS).wait()
     assert [o["digest"] for o in found["outcomes"]] == [o["digest"] for o in alone["outcomes"]]
 
@@ -129,7 +130,11 @@ def helpers(home: Path) -> list[str]:
     for process in psutil.process_iter(["cmdline", "status"]):
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             words = process.info["cmdline"] or []
-            if process.info["status"] != psutil.STATUS_ZOMBIE and "tasks.core.keeper" in words and str(home) in words:
+            if (
+                process.info["status"] != psutil.STATUS_ZOMBIE
+                and "tasks.core.services.supervisor" in words
+                and str(home) in words
+            ):
                 found.append(" ".join(words))
     return found
 
@@ -168,7 +173,7 @@ def test_what_a_full_disk_kept_from_prefect_is_told_by_the_next_run(small: Path)
     assert Toy(small, "", *TEXTS, word="two").wait()["state"] == "completed"
     states(small)
     lasting(small)
-    assert alive.dead(small) == []
+    assert liveness.dead(small) == []
 
 
 def test_what_a_limit_of_file_sizes_kept_from_prefect_is_told_by_the_next_run(home: Path) -> None:
@@ -184,8 +189,8 @@ sys.exit(main("two", "0", "a=hello", "b=world"))
 """
     environ = {**os.environ, "FROMZERO_HOME": str(home), "PREFECT_API_URL": ""}
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environ, capture_output=True, timeout=900)
-    assert eventually(lambda: server.running(home) is None)
+    assert eventually(lambda: servers.running(home) is None)
     assert Toy(home, "", *TEXTS, word="three").wait()["state"] == "completed"
     states(home)
     lasting(home)
-    assert alive.dead(home) == []
+    assert liveness.dead(home) == []

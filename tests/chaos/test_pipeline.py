@@ -19,7 +19,7 @@ import pytest
 from tests.pipeline_process import House, copied, empty, eventually, finished
 from tests.s3_server import S3Server
 
-WORKER = ("tasks.pretrain.worker", "tasks.pretrain.elastic")
+WORKER = ("tasks.pretrain.trainer.worker", "tasks.pretrain.cluster.elastic")
 """Words of a training process's command line: one that it has, one that its launcher has besides."""
 STEPS = 60
 """Optimizer steps of the recipe's pretraining."""
@@ -87,7 +87,7 @@ def test_a_killed_fine_tuning_goes_on_and_makes_the_same_model(house: House, dra
     run = house.begin("--until", "finetune_chat")
     goal = draw.randint(3, 12)
     run.until(lambda: house.trained("finetune_chat") >= 1)
-    children = house.processes("tasks.core.launch")
+    children = house.processes("tasks.core.engine.child_process")
     run.until(lambda: house.trained("finetune_chat") >= goal)
     for child in children:
         kill(child)

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from tasks.core import alive, rest
+from tasks.core import liveness
+from tasks.core.services import prefect_api
 from tests import one_secret
 from tests.chaos.disturb import many
 from tests.integration.test_walk import Up
@@ -24,7 +25,7 @@ from tests.pipeline_process import eventually
 TRAINS = """
 import sys, time
 from pathlib import Path
-from tasks.core.tracking import Tracking
+from tasks.core.tracking.tracking import Tracking
 home = Path(sys.argv[1])
 tracking = Tracking(home, "one", "one")
 scratch = home / "scratch"
@@ -59,18 +60,18 @@ def deployed(up: Up) -> str:
     file = up.house.folder / "night.yaml"
     file.write_text(json.dumps({"recipe": str(up.house.recipe), "until": "fetch_shard", "when_running": "skip"}))
     up.house.say("deploy", str(file))
-    (found,) = rest.ask(up.api, "deployments/filter", {"deployments": {"name": {"any_": ["night"]}}})
+    (found,) = prefect_api.ask(up.api, "deployments/filter", {"deployments": {"name": {"any_": ["night"]}}})
     return str(found["id"])
 
 
 def asked(up: Up, deployment: str) -> str:
     """A run of the deployment, as its schedule asks for it."""
-    return str(rest.ask(up.api, f"deployments/{deployment}/create_flow_run", {})["id"])
+    return str(prefect_api.ask(up.api, f"deployments/{deployment}/create_flow_run", {})["id"])
 
 
 def state(up: Up, run: str) -> str:
     """What Prefect's page says of a run."""
-    return str(rest.ask(up.api, f"flow_runs/{run}")["state_name"])
+    return str(prefect_api.ask(up.api, f"flow_runs/{run}")["state_name"])
 
 
 def trained(up: Up) -> tuple[subprocess.Popen[str], list[str]]:
@@ -87,15 +88,15 @@ def test_after_a_power_cut_up_ends_what_died_and_the_next_run_of_the_deployment_
     house, deployment = up.house, deployed(up)
     process, tracked = trained(up)
     run = asked(up, deployment)
-    assert eventually(lambda: [about["run"] for about in alive.living(house.home)] == [run]), state(up, run)
+    assert eventually(lambda: [about["run"] for about in liveness.living(house.home)] == [run]), state(up, run)
     mine: dict[str, Any] = {"flow_runs": {"id": {"any_": [run]}}}
-    assert eventually(lambda: rest.ask(up.api, "task_runs/filter", mine)), "a step is under way"
+    assert eventually(lambda: prefect_api.ask(up.api, "task_runs/filter", mine)), "a step is under way"
     cut(up)
     process.wait()
 
     house.say("up", *up.words)
     assert eventually(lambda: state(up, run) == "Crashed"), state(up, run)
-    tasks = rest.ask(up.api, "task_runs/filter", mine)
+    tasks = prefect_api.ask(up.api, "task_runs/filter", mine)
     assert {task["state_name"] for task in tasks} <= {"Completed", "Crashed"}
     one_secret.show_mlflow(monkeypatch)
     client = MlflowClient(f"http://127.0.0.1:{up.ports['mlflow_port']}")
@@ -105,4 +106,4 @@ def test_after_a_power_cut_up_ends_what_died_and_the_next_run_of_the_deployment_
     ended = ("Completed", "Failed", "Crashed", "Cancelled")
     assert eventually(lambda: state(up, following) in ended), state(up, following)
     assert state(up, following) == "Completed", "the dead run's place is free"
-    assert alive.dead(house.home) == []
+    assert liveness.dead(house.home) == []

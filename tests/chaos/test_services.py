@@ -19,8 +19,9 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from tasks.core import alive, rest, server
-from tasks.core.database import EXPERIMENT
+from tasks.core import liveness
+from tasks.core.services import prefect_api, servers
+from tasks.core.tracking.mlflow_db import EXPERIMENT
 from tests import one_secret
 from tests.chaos.disturb import many
 from tests.chaos.test_helpers import states
@@ -61,11 +62,11 @@ class Deployed:
         file.write_text(json.dumps({"recipe": str(up.house.recipe), "until": "pretrain"}))
         up.house.say("deploy", str(file))
         chosen = {"deployments": {"name": {"any_": ["button"]}}}
-        (self.id,) = [found["id"] for found in rest.ask(up.api, "deployments/filter", chosen)]
+        (self.id,) = [found["id"] for found in prefect_api.ask(up.api, "deployments/filter", chosen)]
 
     def run(self, **about: Any) -> str:
         """Ask for a run; its id."""
-        return str(rest.ask(self.up.api, f"deployments/{self.id}/create_flow_run", about)["id"])
+        return str(prefect_api.ask(self.up.api, f"deployments/{self.id}/create_flow_run", about)["id"])
 
     def until(self, run: str) -> Callable[[Callable[[], Any]], None]:
         """Waits for something to become true while a run is under way."""
@@ -77,7 +78,7 @@ class Deployed:
 
     def state(self, run: str) -> str:
         """What Prefect's page says of a run."""
-        (found,) = rest.ask(self.up.api, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+        (found,) = prefect_api.ask(self.up.api, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
         return str(found["state_name"])
 
 
@@ -94,7 +95,7 @@ def test_a_killed_run_on_the_worker_is_crashed_in_prefect_and_the_next_one_goes_
     house.forget("pretrain")
     run = deployed.run()
     trainer = pretraining(house, draw, deployed.until(run))
-    (living,) = alive.living(house.home)
+    (living,) = liveness.living(house.home)
     assert living["run"] == run
     os.kill(living["pid"], signal.SIGKILL)
     let_go(trainer)
@@ -107,12 +108,12 @@ def test_a_killed_run_on_the_worker_is_crashed_in_prefect_and_the_next_one_goes_
     assert deployed.state(again) == "Completed"
     assert "resuming from the checkpoint of step" in logged(house, "pretrain")
     assert house.digest("pretrain") == digest
-    assert alive.dead(house.home) == [], "nothing is said to be dead for ever"
+    assert liveness.dead(house.home) == [], "nothing is said to be dead for ever"
 
 
 def keeper(house: House) -> int:
     """The process id of the keeper that lives; 0 if none does."""
-    found = server.running(house.home)
+    found = servers.running(house.home)
     return int(found["pid"]) if found else 0
 
 
@@ -126,15 +127,15 @@ def test_a_killed_keeper_is_started_again_by_the_run_under_way_else_status_misse
     taken = deployed.run(state={"type": "PENDING", "name": "Pending"})
     first = keeper(house)
     os.kill(first, signal.SIGKILL)
-    assert eventually(lambda: keeper(house) not in (0, first) and server.answers(up.api))
+    assert eventually(lambda: keeper(house) not in (0, first) and servers.answers(up.api))
     let_go(trainer)
     assert eventually(lambda: deployed.state(run) == "Completed"), deployed.state(run)
     assert eventually(lambda: deployed.state(taken) == "Crashed"), "the worker that had taken it is gone"
-    assert eventually(lambda: not alive.living(house.home))
+    assert eventually(lambda: not liveness.living(house.home))
     assert eventually(lambda: {about["state"] for about in up.status()["services"].values()} == {"healthy"})
 
     os.kill(keeper(house), signal.SIGKILL)
-    assert eventually(lambda: house.processes("tasks.core.services") == []), "a service outlived its keeper"
+    assert eventually(lambda: house.processes("tasks.core.services.supervised") == []), "a service outlived its keeper"
     assert eventually(lambda: all(closed(port) for port in up.ports.values()))
     said = house.say("status", code=1).out
     assert "DOWN, though they were asked for: `fromzero up` starts them" in said
@@ -160,7 +161,7 @@ def nothing_left(up: Up) -> None:
     """No process of the home, no port, no wish and no record of a keeper."""
     assert eventually(lambda: up.house.processes() == []), up.house.processes()
     assert all(closed(port) for port in up.ports.values())
-    left = [name for name in ("up.json", "server.json") if (server.folder(up.house.home) / name).exists()]
+    left = [name for name in ("up.json", "server.json") if (servers.folder(up.house.home) / name).exists()]
     assert left == []
 
 
@@ -169,7 +170,7 @@ def test_down_after_keeper_and_guards_were_killed_ends_what_they_left_and_up_may
 ) -> None:
     house = light.house
     house.say("up", *light.words)
-    services = server.running(house.home)["services"]  # type: ignore[index]
+    services = servers.running(house.home)["services"]  # type: ignore[index]
     os.kill(keeper(house), signal.SIGSTOP)  # else it starts again what it sees die
     for about in services.values():
         os.kill(about["pid"], signal.SIGKILL)
@@ -193,7 +194,7 @@ def test_down_at_once_after_the_keeper_was_killed_lets_the_run_under_way_save_an
     house.say("up", *light.words)
     toy = Toy(house.home, "", "a=hello", TOY_STAY_AT="3")
     toy.until(lambda: list((house.home / "store/_work/train").glob("*/scratch/progress")))
-    (about,) = alive.living(house.home)
+    (about,) = liveness.living(house.home)
     os.kill(keeper(house), signal.SIGKILL)
     said = house.say("down").out
     assert f"{about['name']}: asked to save and stop" in said and "down: nothing is left running" in said
@@ -206,7 +207,7 @@ TRACKED = """
 import sys, time
 from pathlib import Path
 from tasks.core.workdir import Workdir
-from tasks.core.tracking import Tracking
+from tasks.core.tracking.tracking import Tracking
 home, points = Path(sys.argv[1]), int(sys.argv[2])
 work = Workdir(home / "tracked")
 work.make()

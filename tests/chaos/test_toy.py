@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import alive, rest
+from tasks.core import liveness
 from tasks.core.artifact import Manifest
-from tasks.core.bench import COUNT_EVERY
-from tasks.core.open import open_store
-from tasks.core.store import Store
+from tasks.core.engine.workspace import COUNT_EVERY
+from tasks.core.services import prefect_api
+from tasks.core.store.open import open_store
+from tasks.core.store.store import Store
 from tasks.core.workdir import Workdir
 from tests.toy_process import ROOT, Toy, eventually, living
 
@@ -65,12 +66,12 @@ def test_a_killed_run_leaves_no_child_and_the_next_run_goes_on(home: Path, prefe
     toy.kill()
     assert eventually(lambda: not living(str(home))), "the trainer outlived its run"
     assert progress(home) == 3
-    (gone,) = alive.dead(home)
+    (gone,) = liveness.dead(home)
     found = Toy(home, prefect_url, *TEXTS).wait()
-    assert rest.ask(prefect_url, f"flow_runs/{gone['run']}")["state_name"] == "Crashed", "nothing stays Running"
-    tasks = rest.ask(prefect_url, "task_runs/filter", {"flow_runs": {"id": {"any_": [gone["run"]]}}})
+    assert prefect_api.ask(prefect_url, f"flow_runs/{gone['run']}")["state_name"] == "Crashed", "nothing stays Running"
+    tasks = prefect_api.ask(prefect_url, "task_runs/filter", {"flow_runs": {"id": {"any_": [gone["run"]]}}})
     assert {task["state_name"] for task in tasks} <= {"Completed", "Crashed"}
-    assert alive.dead(home) == []
+    assert liveness.dead(home) == []
     assert found["states"]["make[a]"] == found["states"]["join"] == "cached"
     assert found["states"]["train"] == "completed"
     assert not (home / "store/_work/train").exists() or not list((home / "store/_work/train").iterdir())
@@ -123,16 +124,16 @@ def test_an_interrupt_stops_everything_within_seconds_and_exits_130(
     toy = Toy(home, prefect_url, *TEXTS, pause=0.3, TOY_STAY_AT="3")
     toy.until(toy.started(step))
     time.sleep(0.5)
-    (about,) = alive.living(home)
+    (about,) = liveness.living(home)
     toy.process.send_signal(signal.SIGINT)
     assert toy.process.wait(600) == 130, toy.log.read_text()[-2000:]
     assert eventually(lambda: not living(str(home)))
-    shown = rest.ask(prefect_url, f"flow_runs/{about['run']}")["state"]
+    shown = prefect_api.ask(prefect_url, f"flow_runs/{about['run']}")["state"]
     assert shown["type"] == "CANCELLED" and shown["message"].endswith("run again to go on")
     mine = {"flow_runs": {"id": {"any_": [about["run"]]}}}
 
     def states() -> set[tuple[str, str]]:
-        found = [run["state"] for run in rest.ask(prefect_url, "task_runs/filter", mine)]
+        found = [run["state"] for run in prefect_api.ask(prefect_url, "task_runs/filter", mine)]
         return {(state["type"], state["message"] or "") for state in found} - {("COMPLETED", "")}
 
     wanted = {("CANCELLED", shown["message"])}
@@ -148,25 +149,27 @@ def test_a_run_notices_that_it_was_cancelled_in_prefect(home: Path, prefect_url:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     toy.until(lambda: progress(home) >= 2)
 
-    (about,) = alive.living(home)
+    (about,) = liveness.living(home)
     run = about["run"]
     cancelling = {"type": "CANCELLING", "name": "Cancelling"}
-    rest.ask(prefect_url, f"flow_runs/{run}/set_state", {"state": cancelling, "force": True})
+    prefect_api.ask(prefect_url, f"flow_runs/{run}/set_state", {"state": cancelling, "force": True})
     assert toy.process.wait(600) == 130
     assert eventually(lambda: not living(str(home)))
-    assert rest.ask(prefect_url, f"flow_runs/{run}")["state_type"] == "CANCELLED"
+    assert prefect_api.ask(prefect_url, f"flow_runs/{run}")["state_type"] == "CANCELLED"
 
 
 CANCELLED = """
 import os, sys
-from tasks.core import alive, interrupts, rest
-from tasks.core.open import home
+from tasks.core import liveness
+from tasks.core.engine import interrupts
+from tasks.core.services import prefect_api
+from tasks.core.store.open import home
 from tests import toy, toy_run
 interrupts.CANCEL_EVERY = 600.0
 made = toy.wiring
 def wiring(*given):
-    (about,) = alive.living(home())
-    assert rest.cancel(os.environ["PREFECT_API_URL"], about["run"], "the test") is None
+    (about,) = liveness.living(home())
+    assert prefect_api.cancel(os.environ["PREFECT_API_URL"], about["run"], "the test") is None
     made(*given)
 toy.wiring = wiring
 sys.exit(toy_run.main("one", "0", *sys.argv[1:]))
@@ -188,9 +191,9 @@ def test_a_run_that_ends_before_it_notices_its_cancellation_is_in_prefect_what_i
     assert found.get("state") == ended, ran.stderr[-3000:]
     assert found["error"] == ("" if ended else "DataError: the text is BAD")
     newest = {"sort": "START_TIME_DESC", "limit": 1, "flows": {"name": {"any_": ["toy"]}}}
-    (shown,) = rest.ask(prefect_url, "flow_runs/filter", newest)
+    (shown,) = prefect_api.ask(prefect_url, "flow_runs/filter", newest)
     assert (shown["state_name"], shown["state"]["message"]) == state
-    assert alive.dead(home) == []
+    assert liveness.dead(home) == []
 
 
 LOSING = """

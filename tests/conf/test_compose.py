@@ -18,7 +18,7 @@ from conf.schema.data import SourceConf
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.recipe import Recipe
 from conf.schema.rules import languages, published
-from flows.cli import main
+from flows.cli.main import main
 from tasks.core.errors import ConfigError
 
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((FOLDER / group).glob("*.yaml"))]
@@ -263,7 +263,7 @@ def test_every_field_of_every_model_says_what_it_is() -> None:
 
 def test_planning_imports_nothing_heavy_and_starts_nothing(tmp_path: Path) -> None:
     script = (
-        "import sys; from flows import running; from conf.compose import compose; running.plan(compose('demo'));"
+        "import sys; from flows.runs import running; from conf.compose import compose; running.plan(compose('demo'));"
         "heavy = {'torch', 'prefect', 'mlflow', 'polars', 'pandas', 'great_expectations', 'transformers', 'boto3'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -18,10 +18,10 @@ from conf.compose import compose
 from flows.data import prepare
 from tasks.core.artifact import Artifact
 from tasks.core.errors import DataError, HostError
-from tasks.core.local import LocalBackend
-from tasks.core.plan import Planner
+from tasks.core.plan.planner import Planner
 from tasks.core.step import interpreted_by
-from tasks.core.store import Store
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Store
 from tasks.formats.tokens import TokenShard
 from tests.in_process import InProcess
 from tests.pipeline_process import WORDS

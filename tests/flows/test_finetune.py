@@ -12,10 +12,10 @@ from conf.schema.finetune import AugmentConf, BackTranslationConf, ClassifyConf,
 from flows.finetune import tune
 from tasks.core.artifact import Artifact, Manifest
 from tasks.core.errors import ConfigError
-from tasks.core.local import LocalBackend
-from tasks.core.plan import Pending, Planner
+from tasks.core.plan.planner import Pending, Planner
 from tasks.core.step import interpreted_by
-from tasks.core.store import Store
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Store
 from tasks.core.workdir import Workdir
 from tests.in_process import InProcess
 from tests.tasks.finetune.translator import write_translator

@@ -17,9 +17,9 @@ from conf.schema.clean import SplitConf
 from flows.data import prepare
 from tasks.clean.split import part_of
 from tasks.collect.chitchat import as_text
-from tasks.core.local import LocalBackend
 from tasks.core.step import interpreted_by
-from tasks.core.store import Store
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Store
 from tests.in_process import InProcess
 from tests.pipeline_process import WORDS
 

@@ -11,10 +11,10 @@ import pytest
 from conf.compose import compose
 from conf.schema.recipe import Recipe
 from flows.data import prepare
-from tasks.core.local import LocalBackend
-from tasks.core.plan import Reached
+from tasks.core.plan.planner import Reached
 from tasks.core.step import Call, interpreted_by
-from tasks.core.store import Store
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Store
 from tasks.validate import suites
 from tests.in_process import InProcess
 from tests.tasks.validate.conftest import SUITE

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import rest
+from tasks.core.services import prefect_api
 from tests.pipeline_process import (
     ROOT,
     WITHOUT_TUNING,
@@ -88,7 +88,7 @@ def test_a_second_run_is_cached_throughout_in_json_and_in_prefect(house: House, 
     of_run = {"flow_runs": {"id": {"any_": [again.json["run"]]}}}
 
     def states() -> list[str]:
-        runs = rest.ask(prefect_url, "task_runs/filter", of_run)
+        runs = prefect_api.ask(prefect_url, "task_runs/filter", of_run)
         return [run["state"]["name"] for run in runs if run["state"]]
 
     wanted = ["Cached"] * len(again.json["steps"])
@@ -147,10 +147,10 @@ def test_a_file_that_moves_changes_nothing(house: House, tmp_path: Path) -> None
 
 def test_changed_training_code_is_adopted_or_rerun_only_when_somebody_says_so(house: House, tmp_path: Path) -> None:
     changed = replace(house, tree=copy_tree(tmp_path / "tree"))
-    loop = changed.tree / "tasks/pretrain/loop.py"
+    loop = changed.tree / "tasks/pretrain/trainer/loop.py"
     loop.write_text(loop.read_text().replace("= job.conf.segment.steps\n", "= job.conf.segment.steps + 0\n"))
     reason = changed.plan().to("hit")["pretrain"]["reason"]
-    assert "tasks.pretrain.loop" in reason and "adopt or rerun" in reason
+    assert "tasks.pretrain.trainer.loop" in reason and "adopt or rerun" in reason
     refused = changed.run(code=2)
     assert "--on-code-change" in refused.err and "pretrain" in refused.err
     assert changed.plan("--on-code-change", "rerun").to("run").keys() == {"pretrain"}
@@ -238,7 +238,7 @@ def test_a_worse_model_is_refused_and_a_better_one_promoted_and_hands_move_the_c
     worse = house.run("pretrain.segments.main.tokens=8192", "pretrain.seed=7", *WITHOUT_TUNING, code=4)
     assert {step["state"] for step in worse.json["steps"] if step["step"] == "promote_model"} == {"refused"}
     assert worse.json["state"] == "refused"
-    run = rest.ask(prefect_url, "flow_runs/filter", {"flow_runs": {"id": {"any_": [worse.json["run"]]}}})[0]
+    run = prefect_api.ask(prefect_url, "flow_runs/filter", {"flow_runs": {"id": {"any_": [worse.json["run"]]}}})[0]
     assert (run["state"]["type"], run["state"]["name"]) == ("COMPLETED", "Refused")
     assert champion(house) == first
     assert "gate" in house.say("promote", "tiny-base", "2", code=4).err
@@ -264,7 +264,7 @@ def test_of_several_models_the_one_that_loses_to_its_baseline_is_refused_and_the
     assert [step["state"] for step in found["steps"] if step["step"] == "promote_model"].count("refused") == 1
     promoted = {model["name"]: "champion" in model["aliases"] for model in found["models"]}
     assert promoted == {"new-base": True, "new-chat": True, "new-classifier": False}
-    (run,) = rest.ask(prefect_url, "flow_runs/filter", {"flow_runs": {"id": {"any_": [found["run"]]}}})
+    (run,) = prefect_api.ask(prefect_url, "flow_runs/filter", {"flow_runs": {"id": {"any_": [found["run"]]}}})
     assert (run["state"]["type"], run["state"]["name"]) == ("COMPLETED", "Refused")
     assert run["state"]["message"].startswith("new-classifier version 1 is not promoted: it does not beat ")
     asked = json.loads(house.say("classify", "new-classifier@1", "add a node to the graph", "", "--json").out)

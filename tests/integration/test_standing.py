@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import interpreter, rest
+from tasks.core import interpreter
+from tasks.core.services import prefect_api
 from tests import one_secret
 from tests.integration.test_walk import Up
 from tests.pipeline_process import ROOT, House, Started, copied, eventually, finished, write_texts
@@ -48,7 +49,7 @@ class Standing(House):
 
     def start(self, verb: str, *words: str, env: dict[str, str] | None = None, **options: object) -> Started:
         log = self.folder.parent / f"stderr-{len(list(self.folder.parent.iterdir()))}"
-        command = [sys.executable, "-P", "-m", "flows.cli", verb, *words]
+        command = [sys.executable, "-P", "-m", "flows.cli.main", verb, *words]
         return Started(command, self.folder, self.env(**(env or {})), log)
 
 
@@ -61,7 +62,9 @@ def listing(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("words", [("-m", "tasks.core.launch"), ("-c", "import tasks.core.launch, json, click")])
+@pytest.mark.parametrize(
+    "words", [("-m", "tasks.core.engine.child_process"), ("-c", "import tasks.core.engine.child_process, json, click")]
+)
 def test_a_python_of_ours_imports_nothing_from_the_folder_where_it_is_started(
     tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +94,7 @@ def test_the_command_does_not_heed_an_empty_entry_of_pythonpath(tmp_path: Path) 
         (tmp_path / f"{name}.py").write_text(HOSTILE)
     script = tmp_path / "bin" / "fromzero"
     script.parent.mkdir()
-    script.write_text("from flows.cli import main\nmain()\n")
+    script.write_text("from flows.cli.main import main\nmain()\n")
     environ = {**os.environ, "PYTHONPATH": f"{os.pathsep}{ROOT}"}
     done = subprocess.run(
         [sys.executable, script, "plan", "--help"], cwd=tmp_path, env=environ, capture_output=True, text=True
@@ -137,11 +140,11 @@ def test_a_deployment_that_was_made_there_runs_on_the_worker(up: Up) -> None:
     before = listing(folder)
     up.house.say("deploy", "button.yaml")
     chosen = {"deployments": {"name": {"any_": ["button"]}}}
-    (deployment,) = rest.ask(up.api, "deployments/filter", chosen)
-    run = rest.ask(up.api, f"deployments/{deployment['id']}/create_flow_run", {})["id"]
+    (deployment,) = prefect_api.ask(up.api, "deployments/filter", chosen)
+    run = prefect_api.ask(up.api, f"deployments/{deployment['id']}/create_flow_run", {})["id"]
 
     def state() -> str:
-        return str(rest.ask(up.api, f"flow_runs/{run}")["state_name"])
+        return str(prefect_api.ask(up.api, f"flow_runs/{run}")["state_name"])
 
     assert eventually(lambda: state() in ("Completed", "Failed", "Crashed")), state()
     assert state() == "Completed", (up.house.home / "logs/services/worker.log").read_text()[-3000:]

@@ -19,7 +19,7 @@ def in_a_terminal(house: House, *words: str, columns: int, **env: str) -> tuple[
     """A command in a pseudo-terminal: its exit code and everything that it wrote there."""
     parent, child = pty.openpty()
     size = {"COLUMNS": str(columns), "LINES": "40", "TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "flows.cli", *words]
+    command = [sys.executable, "-m", "flows.cli.main", *words]
     process = subprocess.Popen(
         command, cwd=house.tree, env=house.env(**size, **env), stdin=child, stdout=child, stderr=child, close_fds=True
     )
@@ -66,7 +66,7 @@ def test_whatever_a_run_dropped_is_counted_by_reason_and_can_be_read(whole: Hous
 
 
 def test_a_chat_takes_a_turn_for_each_line_that_is_piped_in(whole: House) -> None:
-    command = [sys.executable, "-m", "flows.cli", "chat", "tiny-chat@champion", "-n", "4", "-t", "0"]
+    command = [sys.executable, "-m", "flows.cli.main", "chat", "tiny-chat@champion", "-n", "4", "-t", "0"]
     ran = subprocess.run(
         command, input="Hello!\n/reset\nHello!\n/quit\nnever asked\n", cwd=whole.tree, env=whole.env(),
         capture_output=True, text=True, timeout=900,

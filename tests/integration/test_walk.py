@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tasks.core import access, rest
+from tasks.core.services import access, prefect_api
 from tests import one_secret
 from tests.browser import opened
 from tests.pipeline_process import WITHOUT_TUNING, House, copied, eventually, finished, write_texts
@@ -64,7 +64,7 @@ class Up:
         body = {"flow_runs": chosen, "flows": {"name": {"any_": ["tiny"]}}, "sort": "START_TIME_ASC"}
         deadline = time.monotonic() + LIMIT
         while time.monotonic() < deadline:
-            for run in rest.ask(self.api, "flow_runs/filter", body):
+            for run in prefect_api.ask(self.api, "flow_runs/filter", body):
                 if run["id"] not in known:
                     return dict(run)
             time.sleep(0.5)
@@ -137,8 +137,8 @@ def test_a_day_of_a_team_from_up_to_down(up: Up, tmp_path: Path) -> None:
 def approve(up: Up, run: dict[str, Any]) -> None:
     """Say yes in the form, after a look at the run's own page and at the model's."""
     waiting = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
-    assert eventually(lambda: rest.ask(up.api, "flow_runs/filter", waiting) != []), "the worker asks"
-    asking = rest.ask(up.api, "flow_runs/filter", waiting)
+    assert eventually(lambda: prefect_api.ask(up.api, "flow_runs/filter", waiting) != []), "the worker asks"
+    asking = prefect_api.ask(up.api, "flow_runs/filter", waiting)
     pages = up.api.removesuffix("/api")
     with opened() as page:
         page.goto(access.link(up.house.home, pages, access.Person("Grace", "promoter")))
@@ -151,7 +151,7 @@ def approve(up: Up, run: dict[str, Any]) -> None:
         for _ in range(5):  # a busy server may refuse the form once, as it may to a person
             page.goto(f"{pages}/runs/flow-run/{asking[0]['id']}")
             page.get_by_text(asking[0]["name"]).first.wait_for()
-            if rest.ask(up.api, "flow_runs/filter", waiting) == []:
+            if prefect_api.ask(up.api, "flow_runs/filter", waiting) == []:
                 return
             page.get_by_role("button", name="Resume").first.click()
             form = page.get_by_role("dialog")
@@ -159,7 +159,7 @@ def approve(up: Up, run: dict[str, Any]) -> None:
             form.locator("textarea").nth(0).fill("its samples read well")
             form.locator("textarea").nth(1).fill("Ada")
             form.get_by_role("button", name="Submit").click()
-            if eventually(lambda: rest.ask(up.api, "flow_runs/filter", waiting) == [], 60):
+            if eventually(lambda: prefect_api.ask(up.api, "flow_runs/filter", waiting) == [], 60):
                 return
         raise AssertionError(page.inner_text("body"))
 

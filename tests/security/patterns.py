@@ -41,7 +41,7 @@ MADE: dict[tuple[str, str], Callable[[Mapping[str, Any]], Sequence[Any]]] = {
     ],
     ("tasks/clean/rules.py", """f"(?i)(?:{'|'.join(patterns)})" """): lambda names: [r"(?i)(?:\bthe\b|的)"],
     ("tasks/clean/lines.py", "phrases"): lambda names: ["lorem ipsum|a\\{"],
-    ("tasks/collect/formats.py", "re.escape(delimiter) + '(?! )'"): lambda names: [",(?! )", "\t(?! )"],
+    ("tasks/collect/text_formats.py", "re.escape(delimiter) + '(?! )'"): lambda names: [",(?! )", "\t(?! )"],
     ("tasks/collect/places.py", r"_joined(runs, r'(?:(?!\.)[^/]+/)*')"): lambda names: [
         names["translate"](glob) for glob in ("**/*.txt", "*a*b*c*d*", "**/a/**/b/**/*", "a?[!b]*")
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from conf.schema.validate import ExpectationConf
-from tasks.validate import expectations, pages
+from tasks.validate import data_docs, expectations
 
 EVIL = (
     '<meta http-equiv="refresh" content="0; url=https://evil.example/">',
@@ -45,7 +45,7 @@ def test_no_value_of_data_is_markup_in_data_docs(tmp_path: Path) -> None:
         }.items()
     ]
     outcomes, results = expectations.run(wanted, {"sample": rows})
-    pages.write(tmp_path, EVIL[0], outcomes, results, {EVIL[1]: EVIL}, {EVIL[0]: EVIL[1]})
+    data_docs.write(tmp_path, EVIL[0], outcomes, results, {EVIL[1]: EVIL}, {EVIL[0]: EVIL[1]})
     for page in tmp_path.iterdir():
         found = Elements(page.read_text())
         for tag, attributes in found.tags:

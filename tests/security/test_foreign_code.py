@@ -20,7 +20,7 @@ LOADERS = ("from_pretrained", "pipeline")
 """Functions of transformers that take code of a model when they are let, or ask for it on a terminal."""
 
 
-WIRING = ("flows/", "tasks/core/engine.py")
+WIRING = ("flows/", "tasks/core/engine/prefect_engine.py")
 """Where `pipeline` is a flow of ours."""
 
 
@@ -85,7 +85,7 @@ def registered(folder: Path) -> Any:
 
 
 def chat(folder: Path) -> Any:
-    from tasks.finetune.chat import adapt
+    from tasks.finetune.chat_training import adapt
 
     return adapt(folder, None, ChatConf())  # type: ignore[arg-type]
 
@@ -97,7 +97,7 @@ def classifier(folder: Path) -> Any:
 
 
 def beginning(folder: Path) -> Any:
-    from tasks.pretrain.beginning import refuse_other_network
+    from tasks.pretrain.trainer.warm_start import refuse_other_network
 
     (folder.parent / "start").mkdir()
     folder.rename(folder.parent / "start" / "model")

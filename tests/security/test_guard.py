@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from conf.schema.services import ServicesConf
-from flows import service
-from tasks.core import access, guard, rest, server
-from tasks.core.access import Person
+from flows.deploy import up_down
 from tasks.core.errors import ConfigError, HostError, Transient
-from tasks.core.guard import Guard
-from tasks.core.keeper import asked_for
+from tasks.core.services import access, guard, prefect_api, servers
+from tasks.core.services.access import Person
+from tasks.core.services.guard import Guard
+from tasks.core.services.supervisor import asked_for
 
 HOST = "127.0.0.1:4200"
 ADA, GRACE = Person("Ada", "reader"), Person("Grace", "promoter")
@@ -287,14 +287,14 @@ def test_login_prints_links_for_a_person_and_variables_for_a_program_and_nothing
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(HostError, match="`fromzero up` first"):
-        service.login(home, None, None, env=False)
-    monkeypatch.setattr(server, "wanted", lambda home: ServicesConf())
-    monkeypatch.setattr(server, "pages", lambda home: {"prefect": "http://p", "mlflow": "http://m"})
-    links = service.login(home, "Ada", None, env=False)
+        up_down.login(home, None, None, env=False)
+    monkeypatch.setattr(servers, "wanted", lambda home: ServicesConf())
+    monkeypatch.setattr(servers, "pages", lambda home: {"prefect": "http://p", "mlflow": "http://m"})
+    links = up_down.login(home, "Ada", None, env=False)
     tokens = [line.partition("once=")[2] for line in links]
     assert [line.split("/login")[0].split() for line in links] == [["prefect", "http://p"], ["mlflow", "http://m"]]
     assert [access.redeem(home, token) for token in tokens] == [ADA, ADA]
-    said = service.login(home, None, None, env=True)
+    said = up_down.login(home, None, None, env=True)
     names = ["PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI"]
     assert [line.split("=")[0] for line in said] == [
         f"export {name}" for name in [*names, "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"]
@@ -305,8 +305,8 @@ def test_login_prints_links_for_a_person_and_variables_for_a_program_and_nothing
 
 def test_a_link_to_servers_of_an_earlier_version_is_the_plain_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for found, starts in (({"asks": True}, "http://p/login?once="), ({}, "http://p"), (None, "http://p")):
-        monkeypatch.setattr(server, "running", lambda home, found=found: found)
-        link = service.link(home, "http://p")
+        monkeypatch.setattr(servers, "running", lambda home, found=found: found)
+        link = up_down.link(home, "http://p")
         assert link.startswith(starts) and ("once=" in link) == bool(found)
 
 
@@ -325,7 +325,7 @@ def test_our_own_server_is_asked_with_our_password_and_another_with_the_users(
     monkeypatch.setattr(urllib.request, "urlopen", opened)
     for url in ("http://127.0.0.1:4200/api", "http://127.0.0.1:4201/api", "http://127.0.0.1:4200.evil.example/api"):
         with pytest.raises(Transient):
-            rest.ask(url, "flows/filter", {})
+            prefect_api.ask(url, "flows/filter", {})
     mine = f"Basic {base64.b64encode(b'me:mine').decode()}"
     assert [headers["Authorization"] for headers in asked] == [access.authorization(home), mine, mine]
 

@@ -17,11 +17,11 @@ import pytest
 from conf.schema.engine import EngineConf
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.bench import Bench
+from tasks.core.engine.child_process import Slots
+from tasks.core.engine.workspace import Bench
 from tasks.core.errors import ArtifactError, Refused
-from tasks.core.launch import Slots
-from tasks.core.local import LocalBackend
-from tasks.core.store import Miss, Store
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Miss, Store
 from tasks.core.workdir import Workdir
 from tasks.register import promotion, registry
 from tasks.register.steps import (
@@ -76,7 +76,7 @@ def file_of(store: Store, manifest: Manifest, path: str) -> Path:
 
 @pytest.mark.parametrize("path", ["content/model/model.safetensors", "content/model/config.json"])
 def test_one_flipped_byte_makes_a_hit_a_miss_in_a_run_and_is_made_again(kept: Store, tmp_path: Path, path: str) -> None:
-    from tasks.core.engine import Engine
+    from tasks.core.engine.prefect_engine import Engine
 
     manifest = made(kept, tmp_path / "first")
     engine = Engine(kept, tmp_path / "home", EngineConf(), SimpleNamespace(line=print))  # type: ignore[arg-type]

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from conf.schema.data import CollectConf
-from flows.cli import main
-from flows.terminal import _Console
+from flows.cli.main import main
 from tasks.collect.steps import left_out, observe_sources
 from tasks.core.errors import DataError, FromzeroError, printable
+from tasks.views.terminal.live import _Console
 from tests.tasks.collect.conftest import Fetched
 
 EVIL = "a\x1b[2J\x1b]0;owned\x07\x9b31m\u202etxt.exe\u2066\r"

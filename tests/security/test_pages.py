@@ -18,12 +18,12 @@ import pytest
 from click.testing import CliRunner
 
 from conf.schema.services import ServicesConf
-from flows import cli
-from flows.running import settle
-from tasks.core import access, server
-from tasks.core.access import Person
+from flows.cli import main
+from flows.runs.running import settle
 from tasks.core.errors import HostError
-from tasks.core.keeper import Keeper
+from tasks.core.services import access, servers
+from tasks.core.services.access import Person
+from tasks.core.services.supervisor import Keeper
 from tests.browser import opened
 from tests.ports import free_ports
 from tests.toy_process import eventually
@@ -75,7 +75,7 @@ def mlflow(prefect_home: Path, prefect_url: str) -> Iterator[str]:
     service = Keeper(prefect_home, int(urlsplit(prefect_url).port or 0))._mlflow(conf)
     service.look()
     pages = f"http://127.0.0.1:{port}"
-    assert eventually(lambda: server.healthy(f"{pages}/health"), 180), service.log.read_text()[-2000:]
+    assert eventually(lambda: servers.healthy(f"{pages}/health"), 180), service.log.read_text()[-2000:]
     yield pages
     service.stop()
 
@@ -167,10 +167,10 @@ def test_strangers_of_the_same_machine_get_nothing_from_either_server(
 def test_a_given_server_that_does_not_let_a_run_in_is_named_before_anything_is_done(
     prefect_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.check_given(prefect_url)
+    servers.check_given(prefect_url)
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "owner:guessed")
     with pytest.raises(HostError, match=r"answers 401 .*fromzero login --env"):
-        server.check_given(prefect_url)
+        servers.check_given(prefect_url)
 
 
 def test_a_reader_reads_and_a_promoter_moves_an_alias(
@@ -211,7 +211,7 @@ def test_a_home_is_its_owners_alone_and_so_is_what_the_command_writes(tmp_path: 
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
     before = os.umask(0o022)
     try:
-        CliRunner().invoke(cli.main, ["init", str(tmp_path / "nothing")])
+        CliRunner().invoke(main.main, ["init", str(tmp_path / "nothing")])
         (tmp_path / "file").touch()
     finally:
         os.umask(before)

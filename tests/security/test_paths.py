@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from tasks.core.artifact import FileEntry, Manifest
 from tasks.core.errors import ArtifactError, FromzeroError
 from tasks.core.inner_path import InnerPath
-from tasks.core.lease import FileLease
-from tasks.core.local import LocalBackend
-from tasks.core.s3 import S3Backend
-from tasks.core.store import Miss, Store
-from tasks.register.lookup import ModelVersion
+from tasks.core.store.lease import FileLease
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.s3 import S3Backend
+from tasks.core.store.store import Miss, Store
+from tasks.register.mlflow_reader import ModelVersion
 
 KEY = "a" * 64
 OUTSIDE = [
@@ -180,7 +180,7 @@ def test_an_index_that_is_none_is_one_clear_error(tmp_path: Path, index: str) ->
 def test_objects_whose_names_lead_out_are_no_part_of_the_store_and_collecting_garbage_removes_nothing_here(
     tmp_path: Path,
 ) -> None:
-    from tasks.core import browse
+    from tasks.core.store import garbage
 
     (tmp_path / "home" / "cache").mkdir(parents=True)
     (tmp_path / "home" / "precious").write_text("mine")
@@ -188,7 +188,7 @@ def test_objects_whose_names_lead_out_are_no_part_of_the_store_and_collecting_ga
     backend = on_bucket(tmp_path / "home", dict.fromkeys(names, b"x"))
     assert backend.names("") == {} and backend.ages("") == {}
     with unchanged(tmp_path, tmp_path / "home" / "locks"):
-        list(browse.garbage(Store(backend), (), 0, 0.0, dry_run=False))
+        list(garbage.garbage(Store(backend), (), 0, 0.0, dry_run=False))
 
 
 @QUICK
@@ -215,7 +215,7 @@ def test_no_name_leads_a_backend_out_of_its_folder(tmp_path: Path, name: str) ->
 @given(HOSTILE)
 @example("../../precious")
 def test_a_jobs_inputs_name_files_inside_their_artifacts(path: str) -> None:
-    from tasks.core.launch import _decode
+    from tasks.core.engine.child_process import _decode
 
     ref = {"step": "clean", "key": KEY, "digest": "d", "part": None, "shard": None}
     with pytest.raises(ArtifactError):
@@ -244,7 +244,7 @@ def test_checkpoints_are_read_from_their_own_folders_only(tmp_path: Path, path: 
     from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 
     from tasks.finetune import checkpoints
-    from tasks.pretrain.checkpoint import RestrictedReader
+    from tasks.pretrain.trainer.checkpoint import RestrictedReader
 
     stored = Metadata({}, storage_data={MetadataIndex("weights"): _StorageInfo(path, 0, 8)})
     (tmp_path / ".metadata").write_bytes(pickle.dumps(stored))
@@ -288,7 +288,7 @@ def test_a_hubs_listing_names_files_inside_of_the_dataset(tmp_path: Path, path: 
 
 
 def test_what_mlflow_has_not_taken_is_kept_under_the_runs_id_only(tmp_path: Path) -> None:
-    from tasks.core.tracking import Tracked, Tracking
+    from tasks.core.tracking.tracking import Tracked, Tracking
 
     tracking = Tracking(tmp_path / "home", "run", "demo", every=0.05)
     (tmp_path / "scratch").mkdir()

@@ -123,12 +123,12 @@ def test_the_options_of_a_recipe_still_name_each_other(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_not_there_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.core import rest
-    from tasks.register.lookup import Server
+    from tasks.core.services import prefect_api
+    from tasks.register.mlflow_reader import Server
 
     url = f"http://me:{PASSWORD}@127.0.0.1:9"
     with pytest.raises((HostError, Transient)) as of_prefect:
-        rest.ask(f"{url}/api", "flow_runs/filter", {})
+        prefect_api.ask(f"{url}/api", "flow_runs/filter", {})
     with pytest.raises((HostError, Transient)) as of_mlflow:
         Server(url).names()
     for refused in (of_prefect, of_mlflow):
@@ -219,7 +219,7 @@ def test_a_run_with_secrets_of_each_kind_writes_and_prints_none(
     environ = {**os.environ, "FROMZERO_HOME": str(home), "PREFECT_API_URL": prefect_url, "WEB_URLS": " ".join(whole)}
 
     def fromzero(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "flows.cli", *words]
+        command = [sys.executable, "-m", "flows.cli.main", *words]
         done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
         assert not [secret for secret in SECRETS if secret in done.stdout + done.stderr], done.stdout + done.stderr
         return done
@@ -245,8 +245,8 @@ def nothing(url: str, conf: None, work: Any) -> dict[str, Any]:
 
 
 def test_what_a_steps_child_prints_and_how_it_fails_is_kept_without_secrets(tmp_path: Path) -> None:
-    from tasks.core.launch import run_child
-    from tasks.core.lease import FileLease
+    from tasks.core.engine.child_process import run_child
+    from tasks.core.store.lease import FileLease
 
     url = f"https://me:{PASSWORD}@host.example/?token={TOKEN}"
     job, lines = tmp_path / "job.json", list[str]()

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.collect import documents, samples, unpack
-from tasks.collect.documents import Documents
-from tasks.collect.formats import Row
+from tasks.collect import document_writer, samples, unpack
+from tasks.collect.document_writer import Documents
 from tasks.collect.survey import survey
+from tasks.collect.text_formats import Row
 from tasks.core.errors import DataError
 from tests.tasks.collect.conftest import Fetched
 
@@ -337,7 +337,7 @@ def test_xz_that_takes_much_memory_is_refused(tmp_path: Path) -> None:
 
 
 def test_notes_on_rows_that_are_set_aside_are_short_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "NOTES", 10_000)
+    monkeypatch.setattr(document_writer, "NOTES", 10_000)
     with Documents(tmp_path / "docs.parquet", tmp_path / "unreadable.jsonl", "own") as made:
         for number in range(100):
             made.set_aside("a", number, "x" * MB)

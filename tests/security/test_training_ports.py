@@ -19,13 +19,13 @@ import psutil
 import pytest
 
 from tasks.core.errors import FromzeroError, HostError, StepError
-from tasks.core.files import write_atomically
-from tasks.pretrain import meeting
+from tasks.core.small_files import write_atomically
+from tasks.pretrain.cluster import node_address
 from tasks.pretrain.job import Job
 from tests.ports import free_ports
 from tests.preloaded import Preloaded
+from tests.tasks.pretrain.cluster.test_node import QUICK, node
 from tests.tasks.pretrain.conftest import GPT2, job_of, write_shards
-from tests.tasks.pretrain.test_node import QUICK, node
 from tests.trainer_process import Body, wait_for
 
 LOOPBACK = {"127.0.0.1", "::1"}
@@ -89,7 +89,7 @@ def test_training_by_several_machines_listens_on_the_address_that_was_named_and_
 ) -> None:
     import torch.distributed as dist
 
-    from tasks.pretrain.shared_store import SharedStore, identity
+    from tasks.pretrain.cluster.shared_store import SharedStore, identity
 
     (port,) = free_ports(1)
     job = make("nodes/a", nodes=2, rendezvous=f"127.0.0.1:{port}")
@@ -118,7 +118,7 @@ def test_training_by_several_machines_listens_on_the_address_that_was_named_and_
 def test_a_first_machine_that_is_a_stranger_is_told_nothing(tmp_path: Path) -> None:
     import torch.distributed as dist
 
-    from tasks.pretrain.shared_store import SharedStore, StoreServer, identity
+    from tasks.pretrain.cluster.shared_store import SharedStore, StoreServer, identity
 
     (port,) = free_ports(1)
     for name, seed in (("ours", b"o" * 32), ("theirs", b"t" * 32)):
@@ -136,15 +136,15 @@ def test_a_meeting_that_no_process_of_this_home_has_called_is_not_gone_to(make: 
     folder = job.work.root.parent
     forged = b'{"endpoint": "203.0.113.9:29400", "id": "1", "job": "/tmp/job.json"}'
     write_atomically(job.meeting_file, forged)
-    assert meeting.newest(folder) is None
-    ours = meeting.Meeting("1", "127.0.0.1:29400", "j").sealed
+    assert node_address.newest(folder) is None
+    ours = node_address.Meeting("1", "127.0.0.1:29400", "j").sealed
     write_atomically(job.meeting_file, ours)
-    assert meeting.newest(folder) is not None
+    assert node_address.newest(folder) is not None
     write_atomically(job.meeting_file, ours.replace(b"127.0.0.1", b"127.0.0.9"))
-    assert meeting.newest(folder) is None
+    assert node_address.newest(folder) is None
     for nonsense in (b"[]", b"{}", b"\xff", b'{"id": 1, "seal": "x"}', ours.replace(b'"seal":"', '"seal":"ä'.encode())):
         write_atomically(job.meeting_file, nonsense)
-        assert meeting.newest(folder) is None
+        assert node_address.newest(folder) is None
 
 
 def test_the_state_of_a_rendezvous_that_holds_code_is_not_unpickled(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_the_state_of_a_rendezvous_that_holds_code_is_not_unpickled(tmp_path: Pa
 
     import torch.distributed as dist
 
-    from tasks.pretrain.rendezvous import Backend
+    from tasks.pretrain.cluster.rendezvous import Backend
 
     store, mark = dist.HashStore(), tmp_path / "ran"
     backend = Backend(store, "run")
@@ -166,7 +166,7 @@ def test_the_state_of_a_rendezvous_that_holds_code_is_not_unpickled(tmp_path: Pa
 GROUP = """
 import pickle, sys
 from pathlib import Path
-from tasks.pretrain.device import settle
+from tasks.pretrain.network.device import settle
 from tasks.pretrain.job import Job
 settle(Job.read(Path(sys.argv[1])).conf.run)
 from torch.distributed import all_gather_object, distributed_c10d
@@ -198,7 +198,7 @@ def test_no_name_that_is_let_through_calls_another() -> None:
     """What unpickling may call are classes, and the one function of torch that turns a name into a layout."""
     from importlib import import_module
 
-    from tasks.pretrain.unpickling import OBJECTS, STATE, Reader
+    from tasks.pretrain.cluster.unpickling import OBJECTS, STATE, Reader
 
     functions = set()
     for module, name in OBJECTS | STATE:
@@ -211,7 +211,7 @@ def test_no_name_that_is_let_through_calls_another() -> None:
 
 
 def test_a_secret_that_others_can_read_is_refused(home: Path) -> None:
-    from tasks.core import secret
+    from tasks.core.services import secret
 
     first = secret.key(home, "a")
     assert secret.key(home, "a") == first != secret.key(home, "b")

@@ -13,10 +13,10 @@ import numpy
 import polars as pl
 import pytest
 
-from tasks.clean.documents import DOCUMENTS
 from tasks.core.artifact import Artifact, FileEntry, digest_of, hash_file
 from tasks.core.step import Step
 from tasks.core.workdir import Workdir
+from tasks.formats.documents import DOCUMENTS
 
 Documents = Callable[..., pl.DataFrame]
 Publish = Callable[..., Artifact]

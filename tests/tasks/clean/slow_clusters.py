@@ -18,9 +18,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
-from tasks.clean import crowd, survivors
+from tasks.clean import choose_representatives, crowd
 from tasks.clean.clusters import ACCEPTED, DROPS, SIZES
-from tasks.clean.documents import PARTS
+from tasks.formats.documents import PARTS
 from tasks.text.words import mix
 from tests.tasks.clean.test_signatures import jaccard
 
@@ -171,7 +171,7 @@ def _survivors(documents: pl.DataFrame, cluster: Indices, previous: State, conf:
     order = np.lexsort((np.arange(len(cluster)), rank, ~earlier)).tolist()
     for members in np.unique(cluster).tolist():
         open_ = [one for one in order if cluster[one] == members and one not in best]
-        for _ in range(survivors.LEADERS):
+        for _ in range(choose_representatives.LEADERS):
             if all(earlier[one] for one in open_):
                 break
             leader = best[open_[0]] = open_[0]

@@ -4,7 +4,7 @@ import polars as pl
 
 from conf.schema.clean import DedupConf
 from tasks.clean.buckets import join
-from tasks.clean.intake import REPEATED, take_in
+from tasks.clean.load_signatures import REPEATED, take_in
 from tasks.clean.signatures import schema
 
 CONF = DedupConf(bands=2, rows=2, threshold=0.7)

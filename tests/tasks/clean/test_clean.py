@@ -6,7 +6,7 @@ from conf.schema.clean import CleanConf
 from conf.schema.language import LanguageConf
 from conf.schema.rules import RulesConf
 from tasks.clean.clean import REPEATED, Cleaner, clean_parts
-from tasks.clean.documents import DOCUMENTS, LANGUAGE, PARTS
+from tasks.formats.documents import DOCUMENTS, LANGUAGE, PARTS
 
 OFF = RulesConf(**dict.fromkeys(RulesConf.model_fields))
 LAX = CleanConf(rules=OFF)

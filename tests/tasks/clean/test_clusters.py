@@ -13,17 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tasks.clean.buckets
-import tasks.clean.crowd
-import tasks.clean.forest
-import tasks.clean.intake
-import tasks.clean.likeness
-import tasks.clean.survivors
 from conf.schema.clean import DedupConf
+from tasks.clean import buckets, choose_representatives, clusters, crowd, likeness, load_signatures, union_find
 from tasks.clean.clusters import DROPS, SIZES, cluster_shards
-from tasks.clean.documents import PARTS
 from tasks.clean.signatures import schema, sign
 from tasks.core.errors import DataError
+from tasks.formats.documents import PARTS
 from tests.tasks.clean.slow_clusters import Outcome, State, find_duplicates
 from tests.tasks.clean.test_signatures import changed, jaccard
 
@@ -181,11 +176,11 @@ def small_blocks() -> Iterator[None]:
     """Files, blocks and chunks of a few rows, so that a few documents fill many."""
     with pytest.MonkeyPatch.context() as patch:
         for module, name, rows in (
-            (tasks.clean.intake, "_ROWS", 3), (tasks.clean.intake, "_KEYS", 4), (tasks.clean.intake, "_BATCH", 2),
-            (tasks.clean.forest, "BLOCK", 3), (tasks.clean.buckets, "_CHUNK", 2),
-            (tasks.clean.clusters, "_GROUP", 5), (tasks.clean.survivors, "LEADERS", 2),
-            (tasks.clean.crowd, "_BLOCK", 3), (tasks.clean.crowd, "SHARING", 2),
-            (tasks.clean.likeness, "_CHUNK", 2), (tasks.clean.likeness, "_VALUES", 100),
+            (load_signatures, "_ROWS", 3), (load_signatures, "_KEYS", 4), (load_signatures, "_BATCH", 2),
+            (union_find, "BLOCK", 3), (buckets, "_CHUNK", 2),
+            (clusters, "_GROUP", 5), (choose_representatives, "LEADERS", 2),
+            (crowd, "_BLOCK", 3), (crowd, "SHARING", 2),
+            (likeness, "_CHUNK", 2), (likeness, "_VALUES", 100),
         ):  # fmt: skip
             patch.setattr(module, name, rows)
         yield
@@ -346,8 +341,8 @@ def revisions(count: int, step: int, length: int = 120) -> list[str]:
 def test_of_a_chain_no_document_goes_for_one_that_is_not_like_it(
     monkeypatch: pytest.MonkeyPatch, count: int, step: int, leaders: int
 ) -> None:
-    monkeypatch.setattr(tasks.clean.survivors, "LEADERS", leaders)
-    monkeypatch.setattr(tasks.clean.crowd, "_BLOCK", 16)
+    monkeypatch.setattr(choose_representatives, "LEADERS", leaders)
+    monkeypatch.setattr(crowd, "_BLOCK", 16)
     texts = {f"{n * 7919 % 10_000:04d}": text for n, text in enumerate(revisions(count, step))}
     outcome = decide([(id_, "train", text) for id_, text in texts.items()], shards=3)
     near = [jaccard(texts[one], texts[other]) for one, other in outcome.drops.select("id", "kept_id").rows()]

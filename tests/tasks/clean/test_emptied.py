@@ -10,7 +10,7 @@ from conf.schema.clean import EvalsetConf
 from tasks.clean.emptied import OPTIONS, held_out, why_none
 from tasks.clean.evalset import freeze
 from tasks.core.errors import DataError
-from tasks.core.plan import Pending
+from tasks.core.plan.planner import Pending
 
 
 def shard(step: str, into: int, out: int, **reasons: int) -> Any:

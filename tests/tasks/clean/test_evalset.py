@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.schema.clean import EvalsetConf
-from tasks.clean.documents import DOCUMENTS
 from tasks.clean.evalset import freeze, strike
 from tasks.core.errors import DataError
+from tasks.formats.documents import DOCUMENTS
 
 
 def frozen(folder: Path, frames: list[pl.DataFrame], conf: EvalsetConf) -> tuple[pl.DataFrame, bytes]:

@@ -3,8 +3,8 @@ from pathlib import Path
 import polars as pl
 
 from tasks.clean.clusters import DROPS
-from tasks.clean.documents import PARTS
 from tasks.clean.filter import apply_drops
+from tasks.formats.documents import PARTS
 
 
 def test_listed_documents_go_and_say_for_which_one(tmp_path: Path, documents) -> None:

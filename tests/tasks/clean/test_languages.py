@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conf.schema.language import LANGUAGES, LanguageConf
-from tasks.clean.documents import LANGUAGE
 from tasks.clean.languages import identify, judge_language, load
+from tasks.formats.documents import LANGUAGE
 
 SENTENCES = {
     "en": "The library reads a table of numbers and gives back the mean of each column.",

@@ -8,11 +8,11 @@ import pytest
 
 from conf.schema.clean import DedupConf
 from tasks.clean import likeness
-from tasks.clean.documents import PARTS
-from tasks.clean.forest import Forest
-from tasks.clean.intake import COMPARED, take_in
 from tasks.clean.likeness import Doubt, Sets, mark
+from tasks.clean.load_signatures import COMPARED, take_in
 from tasks.clean.signatures import sign
+from tasks.clean.union_find import Forest
+from tasks.formats.documents import PARTS
 from tests.tasks.clean.test_signatures import jaccard
 
 

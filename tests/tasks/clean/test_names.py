@@ -13,8 +13,8 @@ from conf.schema.clean import CleanConf, NamesConf
 from conf.schema.rules import RulesConf
 from tasks.clean import names
 from tasks.clean.clean import Cleaner, clean_parts
-from tasks.clean.documents import PARTS
 from tasks.clean.names import scrub_names
+from tasks.formats.documents import PARTS
 
 OFF = RulesConf(**dict.fromkeys(RulesConf.model_fields))
 

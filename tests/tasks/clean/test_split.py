@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from conf.schema.clean import AdmitConf, SplitConf
-from tasks.clean.documents import PARTS
 from tasks.clean.split import part_of, split
+from tasks.formats.documents import PARTS
 
 
 def divided(folder: Path, licences: tuple[str, ...] | None = None) -> dict[str, Any]:

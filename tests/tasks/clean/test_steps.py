@@ -11,10 +11,10 @@ import pytest
 
 from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf, EvalsetConf, SplitConf
 from tasks.clean import steps
-from tasks.clean.documents import DOCUMENTS
 from tasks.core.artifact import Artifact
 from tasks.core.step import Step
 from tasks.core.workdir import Workdir
+from tasks.formats.documents import DOCUMENTS
 
 SPLIT = AdmitConf(split=SplitConf(test=0.1, valid=0.05))
 

@@ -9,8 +9,8 @@ import pytest
 
 from conf.schema.data import FilesSource
 from tasks.collect import rows
-from tasks.collect.documents import Documents
-from tasks.collect.formats import Row
+from tasks.collect.document_writer import Documents
+from tasks.collect.text_formats import Row
 from tasks.core.errors import DataError
 
 ENTRY = {"uri": "/data/a.jsonl", "name": "a.jsonl"}

@@ -107,7 +107,7 @@ def test_appended_rows_come_into_new_shards_and_a_changed_one_is_noticed_in_its_
 
 
 def test_a_range_that_changes_after_it_was_listed_is_refused(tmp_path: Path) -> None:
-    from tasks.collect.documents import Documents
+    from tasks.collect.document_writer import Documents
 
     conf = SqlSource.model_validate(table(tmp_path / "a.db", numbered(range(3))))
     (entry,) = sql.entries("own", conf, ())

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tasks.core.artifact import FileEntry, Manifest, hash_file
-from tasks.core.local import LocalBackend
-from tasks.core.store import Backend, Store
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Backend, Store
 from tasks.core.workdir import Workdir
 
 MB = 1 << 20
@@ -107,7 +107,7 @@ class S3Place(Place):
 @lru_cache(maxsize=64)
 def s3_backend(place: S3Place) -> Any:
     """One backend for each place and process."""
-    from tasks.core.s3 import S3Backend
+    from tasks.core.store.s3 import S3Backend
 
     return S3Backend(
         place.bucket,

@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 
 from tasks.core.artifact import Manifest
-from tasks.core.local import LocalBackend
-from tasks.core.store import Store
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Store
 from tasks.core.workdir import Workdir
 
 A, B, C, D, E = (digit * 32 for digit in "abcde")

@@ -11,10 +11,10 @@ import pytest
 
 from conf.schema.store import LocalStoreConf, S3StoreConf, StoreConf
 from tasks.core.errors import Conflict, HostError
-from tasks.core.open import open_store
-from tasks.core.plan import Planner
+from tasks.core.plan.planner import Planner
 from tasks.core.step import interpreted_by
-from tasks.core.store import Store
+from tasks.core.store.open import open_store
+from tasks.core.store.store import Store
 from tests import toy
 from tests.s3_server import S3Server
 from tests.toy_process import Toy

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from tasks.core import waiting
-from tasks.core.local import LocalBackend
-from tasks.core.store import Store
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Store
 from tasks.core.waiting import announced
-from tasks.register.writing import held
+from tasks.register.mlflow_writer import held
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_a_registry_that_another_run_writes_to_is_named_while_it_is_waited_for(
 ) -> None:
     store, said, heard = Store(LocalBackend(tmp_path)), list[str](), threading.Event()
     monkeypatch.setattr(waiting, "to_stderr", lambda text: (said.append(text), heard.set()))
-    monkeypatch.setattr("tasks.register.writing.announced", lambda what: announced(what, waiting.to_stderr))
+    monkeypatch.setattr("tasks.register.mlflow_writer.announced", lambda what: announced(what, waiting.to_stderr))
     other = store.lock("register/tea")
     threading.Thread(target=lambda: (heard.wait(30), other.release())).start()
     with held(store, "register/tea", f"sqlite:///{tmp_path}/none.db"):

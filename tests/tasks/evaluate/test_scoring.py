@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.schema.evaluate import EvaluateRun, WindowConf
-from flows.progress import Said
 from tasks.core.errors import ConfigError
 from tasks.evaluate import scoring
+from tasks.views.terminal.progress_bars import Said
 
 CPU = EvaluateRun(device="cpu", threads=1)
 

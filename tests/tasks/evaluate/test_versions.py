@@ -10,9 +10,9 @@ import pytest
 
 from tasks.core.artifact import Manifest, sha256
 from tasks.core.errors import ArtifactError
-from tasks.core.lease import FileLease
-from tasks.core.local import LocalBackend
-from tasks.core.store import Store
+from tasks.core.store.lease import FileLease
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Store
 from tasks.evaluate.steps import compare_versions
 
 Measured = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conf.schema.finetune import ChatConf, ClassifyConf
-from tasks.finetune import chat, classify, export, foreseen, windows
+from tasks.finetune import chat_training, classify, export, foreseen, windows
 from tasks.text.encode import Encoder
 from tests.tasks.tiny_model import table
 
@@ -32,10 +32,10 @@ def test_the_share_that_carries_a_loss_is_foreseen_about(tmp_path: Path, model_d
     path, conf = documents(tmp_path / "docs.parquet", talks(answer)), ChatConf(max_length=48)
     text, warnings = foreseen.chat([path], model_dir / "tokenizer.json", 1024, conf)
     taken = windows.conversations([path], None)
-    found = chat.examples(taken.table, export.load_tokenizer(model_dir), 48)
+    found = chat_training.examples(taken.table, export.load_tokenizer(model_dir), 48)
     share = float(re.match(r"about ([\d.]+) % of the answers' tokens will carry a loss", text)[1])  # type: ignore[index]
     assert share == pytest.approx(100 * (1 - found.left_out), abs=5)
-    assert bool(warnings) == (found.left_out > windows.WARN) == bool(chat.said(taken, found, 48)["warnings"])
+    assert bool(warnings) == (found.left_out > windows.WARN) == bool(chat_training.said(taken, found, 48)["warnings"])
 
 
 def test_what_a_classifier_will_not_read_is_foreseen_and_the_advice_helps(tmp_path: Path, model_dir: Path) -> None:

@@ -86,7 +86,7 @@ def test_sigterm_saves_a_checkpoint_and_the_next_run_ends_with_the_same_bytes(
     name, expected, _ = undisturbed
     seldom = CONFS[name].model_copy(update={"run": RUN.model_copy(update={"checkpoint_every": 1000})})
     with monkeypatch.context() as patched:
-        patched.setattr("tasks.finetune.progress.Report.on_step_begin", terminate_at_step_6)
+        patched.setattr("tasks.finetune.trainer_callbacks.Report.on_step_begin", terminate_at_step_6)
         with pytest.raises(ChildKilled, match="interrupted at step 7"):
             run(name, seldom.model_dump_json(), model_dir, docs_dir, tmp_path)
     assert whole_checkpoints(tmp_path) == [7] and Workdir(tmp_path).progress == 7

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from conf.schema.finetune import ChatConf, ClassifyConf, FinetuneRun, LoraSpec, TuneConf
 from tasks.core.errors import ConfigError
 from tasks.core.workdir import Workdir
-from tasks.finetune import chat, classify, export
+from tasks.finetune import chat_training, classify, export
 from tasks.finetune.training import order, settle, train
 from tests.tasks.tiny_model import chat_rows, table
 
@@ -53,18 +53,20 @@ def test_the_loss_on_held_out_answers_is_per_token_whatever_the_batch_size(
 ) -> None:
     tokenizer, cpu = export.load_tokenizer(model_dir), FinetuneRun(device="cpu", threads=1)
     held = [{"role": "user", "content": "say"}], [{"role": "assistant", "content": "axis shape stride " * 5}]
-    rows = chat.examples(table(chat_rows(20, 0)), tokenizer, 64).rows
-    valid = chat.examples(table([*chat_rows(9, 5), {"text": "t", "messages": held[0] + held[1]}]), tokenizer, 64).rows
+    rows = chat_training.examples(table(chat_rows(20, 0)), tokenizer, 64).rows
+    valid = chat_training.examples(
+        table([*chat_rows(9, 5), {"text": "t", "messages": held[0] + held[1]}]), tokenizer, 64
+    ).rows
     # a rate of next to nothing, so that what is measured is the model that is there
     conf = ChatConf(batch_size=batch_size, learning_rate=1e-12, eval_every=1, lora=LoraSpec(rank=1), run=cpu)
     work = Workdir(tmp_path)
     work.make()
-    network = chat.adapt(model_dir, tokenizer, conf)
+    network = chat_training.adapt(model_dir, tokenizer, conf)
     with torch.no_grad():
         logits = [network(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1].double() for row in valid]
     labels = [torch.tensor(row["labels"][1:]) for row in valid]
-    wanted = torch.nn.functional.cross_entropy(torch.cat(logits), torch.cat(labels), ignore_index=chat.IGNORED)
-    outcome = train(network, rows[:batch_size], valid, chat.collate_with(0), conf, work)
+    wanted = torch.nn.functional.cross_entropy(torch.cat(logits), torch.cat(labels), ignore_index=chat_training.IGNORED)
+    outcome = train(network, rows[:batch_size], valid, chat_training.collate_with(0), conf, work)
     assert outcome.valid_loss == pytest.approx(float(wanted), rel=1e-5)
 
 

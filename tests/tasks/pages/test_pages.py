@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.artifact import Artifact
-from tasks.core.bench import Outcome
-from tasks.core.look import most_frequent
-from tasks.core.pages import Made, Run
-from tasks.core.warned import of, warning
-from tasks.pages import data, models, plots, run
-from tasks.pages.book import Book, key
-from tasks.pages.markdown import Markup, bar, code, plain, table
+from tasks.core.engine.reporting import Made, Run
+from tasks.core.engine.workspace import Outcome
+from tasks.core.run_warnings import of, warning
+from tasks.views.palette import most_frequent
+from tasks.views.prefect import data_pages, model_pages, plots, run_page
+from tasks.views.prefect.markdown import Markup, bar, code, plain, table
+from tasks.views.prefect.pages import Book, key
 
 STAGES = ("collect", "clean", "deduplicate", "hold out", "decontaminate")
 RUN = Run(Path("/home"), "demo", "abcdef0123", "demo-2026", ("1", "parent"))
@@ -49,12 +49,12 @@ def rows(markdown: str) -> list[list[str]]:
 
 
 def test_the_funnel_names_the_evaluation_documents_that_took_most_out() -> None:
-    said = data.way([*chain(), outcome("decontaminate_shard", "web-001", parts={}, evaluation_items={"b": 6})])
+    said = data_pages.way([*chain(), outcome("decontaminate_shard", "web-001", parts={}, evaluation_items={"b": 6})])
     assert [row for row in rows(said) if row[0] in ("`b`", "`set 'a'`")] == [["`b`", "7"], ["`set 'a'`", "4"]]
 
 
 def test_the_funnel_counts_what_each_stage_lets_through_drops_and_holds_out() -> None:
-    head, *cells = rows(data.way(chain()))
+    head, *cells = rows(data_pages.way(chain()))
     found = {row[0]: dict(zip(head, row, strict=False)) for row in reversed(cells)}
     names = ("documents in", "out", "dropped", "held out")
     assert {stage: tuple(found[stage][name] for name in names) for stage in list(found)[::-1] if stage in STAGES} == {
@@ -65,14 +65,14 @@ def test_the_funnel_counts_what_each_stage_lets_through_drops_and_holds_out() ->
         "decontaminate": ("60", "55", "5", "0"),
     }
     said = "**Of 103 documents 55 are left; 38 were dropped, 10 held out for evaluation.**"
-    assert said in data.way(chain())
+    assert said in data_pages.way(chain())
     assert found["test (held out)"]["documents in"] == "10"
-    again = data.way([*chain(), outcome("cluster", recomputed={"dropped": 2, "accepted": 1})])
-    assert "would drop 2 documents" in again and "(--refresh cluster)" not in data.way(chain())
+    again = data_pages.way([*chain(), outcome("cluster", recomputed={"dropped": 2, "accepted": 1})])
+    assert "would drop 2 documents" in again and "(--refresh cluster)" not in data_pages.way(chain())
 
 
 def test_the_funnel_lists_reasons_from_the_most_frequent() -> None:
-    reasons = [cells for cells in rows(data.way(chain())) if cells[1].startswith("`")]
+    reasons = [cells for cells in rows(data_pages.way(chain())) if cells[1].startswith("`")]
     assert [(cells[1], cells[2]) for cells in reasons] == [
         ("`short`", "20"),
         ("`near_duplicate`", "10"),
@@ -82,7 +82,7 @@ def test_the_funnel_lists_reasons_from_the_most_frequent() -> None:
 
 
 def test_sources_are_added_up_over_their_shards_and_columns_of_nothing_are_left_out() -> None:
-    page = data.sources(chain()[:2], {"web": "files"}, [{"source": "web", "licence": "MIT", "documents": 100}])
+    page = data_pages.sources(chain()[:2], {"web": "files"}, [{"source": "web", "licence": "MIT", "documents": 100}])
     head, first, *_ = rows(page)
     assert dict(zip(head, first, strict=True)) == {
         "source": "web", "kind": "files", "shards": "2", "entries": "3", "documents": "100", "text": "1.0 kB",
@@ -121,7 +121,7 @@ def test_warnings_stand_on_the_page_of_the_run_and_of_the_step_and_nothing_in_th
     made = Made("tidy", "tidy", {}, None, warnings=of(steps))
     page = book.page(RUN, made)
     assert page is not None and "## Warnings" in page.markdown and "&lt;b&gt;web" in page.markdown
-    assert "Warnings" not in run.summary(RUN, "completed", [outcome("gate")])
+    assert "Warnings" not in run_page.summary(RUN, "completed", [outcome("gate")])
 
 
 def test_a_refused_gate_says_so_first_with_its_interval() -> None:
@@ -162,7 +162,7 @@ def test_an_evaluation_stands_beside_its_baselines_with_intervals(tmp_path: Path
     (tmp_path / "content" / "samples.json").write_text(json.dumps(samples))
     about = {"ref": f"evaluate_classifier/{'k' * 64}", "digest": "d" * 64, "mlflow_run": "child"}
     made = Made("evaluate_classifier", "evaluate_classifier", {"metrics": metrics}, tmp_path, (), about)
-    page = models.evaluation(RUN, made)
+    page = model_pages.evaluation(RUN, made)
     assert ["accuracy", "**the model**", "0.500", "[0.400, 0.600]"] in rows(page)
     assert ["", "naive Bayes", "0.700", ""] in rows(page)
     assert "<img" not in page and "![](" not in page
@@ -184,7 +184,7 @@ def test_pictures_are_drawn_of_what_is_there_and_carried_in_the_page(tmp_path: P
     plots.draw("evaluate_classifier", tmp_path)
     names = {path.stem for path in (tmp_path / "aux" / "plots").glob("*.png")}
     assert names == {"training_curve", "accuracy", "confusion", "calibration"}
-    page = models.training(RUN, Made("pretrain", "pretrain", {"metrics": {"valid_loss": 4.0}}, tmp_path))
+    page = model_pages.training(RUN, Made("pretrain", "pretrain", {"metrics": {"valid_loss": 4.0}}, tmp_path))
     assert page.count("data:image/png;base64,") >= 1
     assert "**valid loss 4.000**" in page and "## Samples" not in page
 
@@ -195,7 +195,7 @@ def test_a_training_shows_what_it_wrote_at_first_half_way_and_at_last(tmp_path: 
         {"step": n, "samples": [{"prompt": "The", "text": f"<b>{n}"}, {"prompt": "", "text": "x"}]} for n in range(9)
     ]
     (tmp_path / "aux" / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrote))
-    page = models.training(RUN, Made("pretrain", "pretrain", {}, tmp_path))
+    page = model_pages.training(RUN, Made("pretrain", "pretrain", {}, tmp_path))
     said = [line for line in page.splitlines() if line.startswith("- step ")]
     assert [line.split()[2] for line in said] == ["0", "0", "4", "4", "8", "8"] and "<b>" not in page
     assert said[-1] == "- step 8 **(beginning of a document)** → x", "in a list, whose lines wrap"
@@ -213,7 +213,7 @@ def test_the_picture_of_a_confusion_matrix_is_bounded_and_shows_the_most_frequen
 
 def test_the_summary_of_a_failed_run_shows_what_failed_and_what_was_reused() -> None:
     outcomes = [*chain("cached"), Outcome("pretrain", None, "failed", message="the disk is full")]
-    page = run.summary(RUN, "failed", outcomes)
+    page = run_page.summary(RUN, "failed", outcomes)
     assert page.startswith("# demo-2026: failed\n\n**0 made, 5 reused, 1 failed.**\n\n**pretrain failed**")
     assert "the disk is full" in page
     assert ["fetch_shard", "2 cached", "", "`fetch_shard/kkkkkkkkkkkk`"] in rows(page)
@@ -221,7 +221,7 @@ def test_the_summary_of_a_failed_run_shows_what_failed_and_what_was_reused() -> 
 
 def test_the_summary_leads_to_models_mlflow_and_prefect() -> None:
     promoted = outcome("promote_model", name="demo-base", version=3, kind="base", primary=True, aliases=["champion"])
-    page = run.summary(RUN, "completed", [promoted])
+    page = run_page.summary(RUN, "completed", [promoted])
     assert "/#/models/demo-base/versions/3" in page
     assert "base (primary)" in page
     assert "/runs/flow-run/abcdef0123" in page and "/#/experiments/1/runs/parent" in page
@@ -237,7 +237,7 @@ def test_what_stands_in_a_cell_neither_ends_it_nor_is_taken_for_markup() -> None
 
 def test_a_message_cannot_end_the_block_that_it_stands_in() -> None:
     message = "torn:\n```\n# Not a heading\n````"
-    page = run.summary(RUN, "failed", [Outcome("pretrain", None, "failed", message=message)])
+    page = run_page.summary(RUN, "failed", [Outcome("pretrain", None, "failed", message=message)])
     assert f"\n`````\n{message}\n`````\n" in page
 
 
@@ -252,8 +252,8 @@ def test_the_page_of_validation_leads_to_the_data_docs_and_says_what_was_set_asi
     aside = {"web-001": {"documents": 40, "failed": ["rows: <0>"]}}
     for stats in ({}, {"quarantined": aside}):
         made = Made("validate_corpus", "validate_corpus", stats, tmp_path)
-        page = data.validation(made)
+        page = data_pages.validation(made)
         assert f"({tmp_path.as_uri()}/aux/data_docs/index.html)" in page
         assert ("1 shard with 40 documents set aside by validation: web-001." in page) == bool(stats)
     assert ["web-001", "40", "`rows: <0>`"] in rows(page)
-    assert "1 shard with 40 documents" in data.way([*chain(), outcome("validate_corpus", **stats)])
+    assert "1 shard with 40 documents" in data_pages.way([*chain(), outcome("validate_corpus", **stats)])

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.pretrain.cluster.torchrun import environment
 from tasks.pretrain.job import Job
-from tasks.pretrain.torchrun import environment
 from tests.ports import free_ports
 
 
@@ -48,8 +48,8 @@ class StopAt:
 def _train(path: str, stop: int | None) -> None:
     from torch import distributed
 
-    from tasks.pretrain.device import settle
-    from tasks.pretrain.loop import Loop
+    from tasks.pretrain.network.device import settle
+    from tasks.pretrain.trainer.loop import Loop
 
     job = Job.read(Path(path))
     loop = Loop(job, settle(job.conf.run))
@@ -96,7 +96,7 @@ def _load() -> None:
     import transformers.models.llama.modeling_llama
     import transformers.models.qwen3.modeling_qwen3  # noqa: F401
 
-    import tasks.pretrain.loop  # noqa: F401
+    import tasks.pretrain.trainer.loop  # noqa: F401
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from conf.schema.model import ModelConf
-from tasks.pretrain.device import settle
 from tasks.pretrain.job import Job
-from tasks.pretrain.setup import choose_valid, make_trainer
+from tasks.pretrain.network.device import settle
+from tasks.pretrain.trainer.setup import choose_valid, make_trainer
 
 MakeJob = Callable[..., Job]
 MODEL = ModelConf(

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-import tasks.core.store
+import tasks.core.store.store
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact, FileEntry, Manifest, digest_of, hash_file, sha256
-from tasks.core.database import tracking_uri
 from tasks.core.errors import Conflict
+from tasks.core.tracking.mlflow_db import tracking_uri
 from tasks.core.workdir import Workdir
 from tests.mlflow_server import MlflowServer, prepared_home
 from tests.tasks.tiny_model import write_model
@@ -25,7 +25,7 @@ METRICS = {"bits_per_byte": 2.5, "bits_per_byte_lo": 2.4, "bits_per_byte_hi": 2.
 
 
 MADE_FROM = {"code": {"version": "1"}, "conf": {"tokens": 5}, "inputs": ["d"], "format": 1}
-MADE_BY = {"code": {"tasks.pretrain.loop": "c"}}
+MADE_BY = {"code": {"tasks.pretrain.trainer.loop": "c"}}
 
 
 class FakeStore:
@@ -100,7 +100,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
     store = FakeStore(tmp_path / "refs")
-    monkeypatch.setattr(tasks.core.store, "open_store", lambda: store, raising=False)
+    monkeypatch.setattr(tasks.core.store.store, "open_store", lambda: store, raising=False)
     return store
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from conf.schema.release import RegisterConf
-from tasks.core import rest
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ConfigError, Refused
+from tasks.core.services import prefect_api
 from tasks.core.workdir import Workdir
 from tasks.register import approval, journal, registry
+from tasks.register.mlflow_writer import client_for
 from tasks.register.promotion import promote
 from tasks.register.steps import answer, find_promoted, promote_model, register_model, rollback
-from tasks.register.writing import client_for
 from tests.tasks.register.conftest import FakeStore, Publish
 from tests.tasks.register.test_steps import decide
 
@@ -24,11 +24,13 @@ from tests.tasks.register.test_steps import decide
 @pytest.fixture(scope="session")
 def asking(prefect_url: str) -> str:
     """The API of a server that knows the flow which asks, and a worker that serves it."""
-    rest.ask(prefect_url, "work_pools/", {"name": "asking", "type": "process"})
-    rest.ask(prefect_url, "work_pools/asking/workers/heartbeat", {"name": "worker", "heartbeat_interval_seconds": 600})
-    flow = rest.ask(prefect_url, "flows/", {"name": "approval"})
+    prefect_api.ask(prefect_url, "work_pools/", {"name": "asking", "type": "process"})
+    prefect_api.ask(
+        prefect_url, "work_pools/asking/workers/heartbeat", {"name": "worker", "heartbeat_interval_seconds": 600}
+    )
+    flow = prefect_api.ask(prefect_url, "flows/", {"name": "approval"})
     made = {"name": "approval", "flow_id": flow["id"], "enforce_parameter_schema": False, "work_pool_name": "asking"}
-    rest.ask(prefect_url, "deployments/", made)
+    prefect_api.ask(prefect_url, "deployments/", made)
     return prefect_url
 
 
@@ -119,7 +121,9 @@ def test_a_form_that_was_lost_is_asked_anew(
 ) -> None:
     first = ask(registered, decision, work)
     run = first["form"].rpartition("/")[2]
-    rest.ask(asking, f"flow_runs/{run}/set_state", {"state": {"type": "CRASHED", "name": "Crashed"}, "force": True})
+    prefect_api.ask(
+        asking, f"flow_runs/{run}/set_state", {"state": {"type": "CRASHED", "name": "Crashed"}, "force": True}
+    )
     assert find_promoted(registered, None, decision, 1.0) is None
     assert ask(registered, decision, work)["form"] != first["form"]
 
@@ -138,11 +142,15 @@ def test_the_question_carries_the_gates_table_and_a_second_run_for_the_deadline(
     registered: dict[str, Any], decision: Artifact, work: Workdir, asking: str
 ) -> None:
     found = ask(registered, decision, work, hours=2.0)
-    run = rest.ask(asking, f"flow_runs/{found['form'].rpartition('/')[2]}")
+    run = prefect_api.ask(asking, f"flow_runs/{found['form'].rpartition('/')[2]}")
     rows = dict(run["parameters"]["rows"])
     assert rows["candidate"] == "tiny-base version 1" and rows["interval"] == "-0.2 to -0.05"
     of_form = {"flow_runs": {"deployment_id": {"any_": [run["deployment_id"]]}}}  # schedules of other tests are many
-    late = [one for one in rest.ask(asking, "flow_runs/filter", of_form) if one["parameters"].get("asked") == run["id"]]
+    late = [
+        one
+        for one in prefect_api.ask(asking, "flow_runs/filter", of_form)
+        if one["parameters"].get("asked") == run["id"]
+    ]
     start = datetime.fromisoformat(late[0]["next_scheduled_start_time"])
     assert start - approval.SLACK == pytest.approx(datetime.fromisoformat(found["until"]), abs=timedelta(seconds=1))
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from tasks.core.database import EXPERIMENT
 from tasks.core.errors import ArtifactError, ConfigError, FromzeroError, Refused
+from tasks.core.tracking.mlflow_db import EXPERIMENT
 from tasks.register import examine, journal, promotion, registry, weights
-from tasks.register.writing import mlflow_at
+from tasks.register.mlflow_writer import mlflow_at
 from tests.mlflow_server import MlflowServer
 from tests.tasks.register.conftest import FakeStore, Publish
 

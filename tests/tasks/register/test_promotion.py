@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks.core.errors import ArtifactError, ConfigError, Refused
-from tasks.register import promotion, registry, writing
+from tasks.register import mlflow_writer, promotion, registry
 from tests.tasks.register.conftest import FakeStore, Publish
 
 NAME = "tiny"
@@ -169,7 +169,7 @@ def test_a_crash_between_journal_and_alias_is_settled_at_the_next_look(
 ) -> None:  # fmt: skip
     first, second = add_version("a"), add_version("b")
     accept(first)
-    client = writing.client_for(uri)
+    client = mlflow_writer.client_for(uri)
     real = client.set_registered_model_alias
 
     def die(name: str, alias: str, version: str) -> None:

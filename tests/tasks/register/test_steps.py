@@ -16,10 +16,10 @@ from mlflow import MlflowClient
 
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.database import prepare, tracking_uri
 from tasks.core.errors import ConfigError, Refused
-from tasks.core.store import Miss
-from tasks.core.tracking import Tracking
+from tasks.core.store.store import Miss
+from tasks.core.tracking.mlflow_db import prepare, tracking_uri
+from tasks.core.tracking.tracking import Tracking
 from tasks.core.workdir import Workdir
 from tasks.register import registry
 from tasks.register.generate import classify, generate

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from tasks.core.artifact import Manifest
-from tasks.core.local import LocalBackend
-from tasks.core.store import Store
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Store
 from tasks.core.workdir import Workdir
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\"'&"

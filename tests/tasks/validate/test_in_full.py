@@ -10,7 +10,7 @@ import pytest
 
 from conf.schema.validate import ExpectationConf
 from tasks.core.errors import StepError
-from tasks.validate import in_full, tables
+from tasks.validate import in_full, suite_tables
 from tests.tasks.validate.conftest import docs_in, table_of
 
 SUITE = [
@@ -35,7 +35,7 @@ SUITE = [
 def checked(folder: Path, texts: list[str | None], **wanted: Any) -> list[tuple[Any, ...]]:
     suite = [ExpectationConf.model_validate({"table": "sample"} | one | wanted) for one in SUITE]
     docs = docs_in(folder, "own-000", table_of(texts)) / "docs.parquet"
-    found = in_full.check(suite, "own-000", "files", tables.rows_of(docs, "own-000", "files"))
+    found = in_full.check(suite, "own-000", "files", suite_tables.rows_of(docs, "own-000", "files"))
     return [
         (one.expectation.removeprefix("expect_column_values_to_"), one.success, one.observed, one.blamed)
         for one in found
@@ -44,7 +44,7 @@ def checked(folder: Path, texts: list[str | None], **wanted: Any) -> list[tuple[
 
 @pytest.mark.parametrize("rows", [1, 3, 2000])
 def test_every_row_counts_whatever_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(tables, "BATCH_ROWS", rows)
+    monkeypatch.setattr(suite_tables, "BATCH_ROWS", rows)
     texts = [f"good {n}" for n in range(9)]
     bad = "2 of 12 rows ('bad 1', 'bad 2')"
     assert checked(tmp_path, [*texts, "bad 1", None, "bad 2"]) == [

@@ -15,7 +15,7 @@ from conf.schema.rules import RulesConf
 from conf.schema.validate import LossesConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ConfigError, DataError
-from tasks.core.plan import Pending
+from tasks.core.plan.planner import Pending
 from tasks.validate.losses import OPTIONS, judge, losses_of
 
 

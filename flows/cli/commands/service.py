@@ -1,0 +1,182 @@
+"""The servers, the worker and the schedules of a home."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from flows.cli.commands.options import AS_JSON
+from flows.cli.printing import say
+
+
+@click.command()
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE …]")
+def up(overrides: tuple[str, ...]) -> None:
+    """Start servers, pages, worker and schedules.
+
+    Prefect's and MLflow's servers, a worker, and the deployments in conf/deployments: they run until `down`, and are
+    started again when they die. Nothing happens to what is up already.
+
+    \b
+    fromzero up
+    fromzero up prefect_port=4300 mlflow_port=5100
+    """
+    from conf.compose import FOLDER, read_model
+    from conf.schema.services import ServicesConf
+    from flows.deploy import up_down
+    from tasks.core.services import servers
+
+    conf = read_model(ServicesConf, FOLDER / "services.yaml", overrides)
+    home = _home()
+    found = up_down.up(home, conf, click.echo)
+    for name, pages in found.items():
+        click.echo(f"{name:<8} {up_down.link(home, pages)}")
+    if servers.asks(home):
+        click.echo("a link lets a browser in once; `fromzero status` prints more, `fromzero login NAME` for others")
+    else:
+        click.echo(up_down.ASKS_NOBODY)
+    click.echo(f"up; logs in {home / 'logs' / 'services'}; `fromzero status` looks, `fromzero down` stops everything")
+
+
+@click.command()
+@click.option("--finish", is_flag=True, help="Let runs end as they would, instead of saving and stopping now.")
+def down(finish: bool) -> None:
+    """Stop what `up` started; nothing is left.
+
+    Runs under way save and stop first: the same command, or the schedule's next time, goes on where they were.
+
+    \b
+    fromzero down
+    fromzero down --finish
+    """
+    from flows.deploy import up_down
+
+    up_down.down(_home(), finish, say)
+
+
+@click.command()
+@AS_JSON
+def status(as_json: bool) -> None:
+    """How servers, schedules, runs and disk are.
+
+    Exits 1 if something that should run does not.
+
+    \b
+    fromzero status
+    fromzero status --json
+    """
+    from flows.deploy import up_down
+    from tasks.core.services import servers
+    from tasks.views.terminal.live import console, status_lines
+
+    found = up_down.status(_home())
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        for name, about in found["services"].items():
+            if about["state"] == "healthy" and name in up_down.PAGES:
+                about["url"] = up_down.link(_home(), about["url"])
+        for line in status_lines(found):
+            console().print(line, markup=False)
+        if found["services"] and not servers.asks(_home()):
+            click.echo(up_down.ASKS_NOBODY)
+    sick = found["up"] and any(about["state"] == "down" for about in found["services"].values())
+    sys.exit(1 if sick or (found["up"] and not found["services"]) else 0)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--role", type=click.Choice(["reader", "promoter", "owner"]), help="What they may do; reader if not said."
+)
+@click.option("--env", is_flag=True, help="Print name and password for programs, as a shell takes them.")
+def login(name: str | None, role: str | None, env: bool) -> None:
+    """Let somebody see the pages of `up`.
+
+    Prints links that let a browser in once each, good for twelve hours; without NAME for you. A reader looks, a
+    promoter also answers the approval form and moves aliases, an owner does everything, and runs code as you.
+
+    \b
+    fromzero login
+    fromzero login ada --role promoter
+    eval "$(fromzero login --env)"
+    """
+    from flows.deploy import up_down
+
+    for line in up_down.login(_home(), name, role, env):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--prune", is_flag=True, help="Take deployments out of force whose file is not among these any more.")
+@AS_JSON
+def deploy(files: tuple[Path, ...], dry_run: bool, prune: bool, as_json: bool) -> None:
+    """Put schedules in force; says what changes.
+
+    FILES are deployments, one YAML each; by default those in conf/deployments. Files that are as they were change
+    nothing.
+
+    \b
+    fromzero deploy
+    fromzero deploy weekly.yaml --dry-run
+    """
+    from conf.compose import FOLDER, read_model
+    from conf.schema.services import ServicesConf
+    from tasks.core.errors import HostError
+    from tasks.core.services import servers
+
+    home = _home()
+    found, url = servers.running(home), os.environ.get("PREFECT_API_URL")
+    if not url:
+        if found is None or servers.wanted(home) is None:
+            raise HostError("there is no server to deploy to: `fromzero up` first, or set PREFECT_API_URL to one")
+        os.environ.update(servers.environment(home))
+        url = found["url"]
+    if servers.serves(home, url):
+        os.environ.update(servers.client(home, url))
+    from flows.runs import standing
+
+    standing.prefect_by_environment()
+    from flows.deploy import deployments
+
+    conf = servers.wanted(home) or read_model(ServicesConf, FOLDER / "services.yaml")
+    changes = deployments.compare(list(files) or deployments.shipped(), conf.pool, prune)
+    if as_json:
+        click.echo(json.dumps({"deployments": [change.plain() for change in changes]}))
+    else:
+        for change in changes:
+            say(change.shown())
+    if not dry_run:
+        deployments.carry_out(changes, conf)
+
+
+@click.command("train-node")
+@click.argument("rendezvous", required=False, metavar="[HOST:PORT]")
+def train_node(rendezvous: str | None) -> None:
+    """Lend this machine to pretraining that another one runs.
+
+    For recipes with pretrain.run.nodes above 1: one machine runs the recipe, each of the others this command, with the
+    same FROMZERO_HOME on a file system that all share. It takes part in one training after another until it is ended;
+    training saves first. HOST:PORT, the recipe's pretrain.run.rendezvous, keeps it to one of several.
+
+    \b
+    fromzero train-node
+    fromzero train-node node-1:29400
+    """
+    from tasks.pretrain import steps as pretrain
+
+    _home()
+    pretrain.take_part(say, rendezvous)
+
+
+def _home() -> Path:
+    from tasks.core.store.open import home
+
+    os.environ["FROMZERO_HOME"] = str(home())
+    return home()

@@ -1,0 +1,205 @@
+"""Planning and running a recipe: the server, the interpreter, the record."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conf.schema.recipe import Recipe
+from flows.pipeline import pipeline
+from flows.runs import record, standing
+from tasks.core import hashes
+from tasks.core.errors import HostError
+from tasks.core.plan.costs import Prices
+from tasks.core.plan.planner import Planner, Reached
+from tasks.core.services import servers
+from tasks.core.step import interpreted_by
+from tasks.core.store.open import home, open_store
+from tasks.core.store.store import Store
+from tasks.core.tracking import mlflow_db
+from tasks.pretrain import steps as pretrain
+from tasks.register import steps as register
+from tasks.views.prefect.pages import Book
+from tasks.views.terminal.live import Terminal
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from tasks.core.engine.prefect_engine import Engine
+
+
+def hand_down(recipe: Recipe) -> Path:
+    """Let every process of this command find the same home and store."""
+    folder, store = home(), recipe.store
+    if store.kind == "local" and store.path:  # the others stand elsewhere
+        store = store.model_copy(update={"path": str(Path(store.path).absolute())})
+    os.environ["FROMZERO_HOME"] = str(folder)
+    os.environ["FROMZERO_STORE"] = store.model_dump_json()
+    return folder
+
+
+def settle(folder: Path) -> None:
+    """Make the home, its owner's alone; raises `HostError` if it cannot be written."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+        if about.st_uid == os.geteuid() and about.st_mode & 0o077:
+            folder.chmod(0o700)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise HostError(
+            f"{folder} cannot be written ({error.strerror}): set FROMZERO_HOME to a folder that can"
+        ) from error
+
+
+def prepare() -> None:
+    """Create or migrate Prefect's and MLflow's databases."""
+    from tasks.core.tracking import tracking
+
+    settle(home())
+    servers.migrate(home())
+    tracking.prepare(home())
+
+
+def plan(recipe: Recipe, refresh: tuple[str, ...] = (), until: str | None = None, *, looks_in: bool = False) -> Planner:
+    """What a run would do, and, if it `looks_in`, what of its data will be cut or left out; starts nothing and needs no
+    server."""
+    prices = Prices.of(recipe.engine)
+    planner = Planner(open_store(recipe.store), refresh, until, recipe.engine.on_code_change, prices, looks_in)
+    try:
+        with interpreted_by(planner), hashes.left_alone():
+            pipeline(recipe)
+    except Reached:
+        return planner
+    planner.check_names()
+    return planner
+
+
+def run(
+    recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...] = (), until: str | None = None
+) -> tuple[str, dict[str, Any], list[Any]]:
+    """Carry the recipe out; returns how it ended, the record of the run, and its outcomes.
+
+    It ended completed, refused, waiting (for a person's approval) or reached (the step of `until`).
+    """
+    folder = hand_down(recipe)
+    settle(folder)
+    mlflow_db.check(folder)
+    given = os.environ.get("PREFECT_API_URL")
+    if given:
+        servers.check_given(given)
+        if servers.serves(folder, given):
+            os.environ.update(servers.client(folder, given))
+    own = None if given else servers.Membership(folder)
+    try:
+        os.environ.update(servers.environment(folder))
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        planned = announced_plan(recipe, terminal, refresh, until)
+        if own is not None:
+            os.environ.update(own.environ())
+        with terminal:
+            return _carry_out(recipe, terminal, planned, lambda engine: _execute(engine, recipe))
+    finally:
+        if own is not None:
+            for name in servers.client(folder, ""):
+                os.environ.pop(name, None)
+            own.leave()
+
+
+def _execute(engine: Engine, recipe: Recipe) -> str:
+    from tasks.core.engine.prefect_run import execute
+
+    return execute(engine, recipe.name, lambda: pipeline(recipe), labels_of(recipe))
+
+
+def run_inside(
+    recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...] = (), until: str | None = None
+) -> State[Any]:
+    """Carry the recipe out in the Prefect flow that is running; the state in which that flow is to end."""
+    from tasks.core.engine.prefect_run import carry as carry_inside
+
+    folder = hand_down(recipe)
+    settle(folder)
+    planned = announced_plan(recipe, terminal, refresh, until)
+    ended: list[State[Any]] = []
+
+    def carry(engine: Engine) -> str:
+        ended.append(carry_inside(engine, recipe.name, lambda: pipeline(recipe)))
+        return str(ended[0].data)
+
+    own = servers.Membership(folder) if servers.serves(folder, os.environ.get("PREFECT_API_URL")) else None
+    try:
+        _carry_out(recipe, terminal, planned, carry)
+    finally:
+        if own is not None:
+            own.leave()
+    return ended[0]
+
+
+def announced_plan(recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...], until: str | None) -> Planner:
+    """The plan, its counts said; raises `HostError` if it trains on a GPU that is not here or cannot make anything."""
+    planned = plan(recipe, refresh, until)
+    if why := planned.unwritable():
+        raise HostError(why)
+    if any(row.step == "pretrain" and row.action != "hit" for row in planned.rows):
+        pretrain.check_device(recipe.pretrain.run)
+    counts = {action: sum(row.action == action for row in planned.rows) for action in ("hit", "run", "wait")}
+    terminal.say(f"{recipe.name}: {counts['hit']} hits, {counts['run']} to run, {counts['wait']} wait on those")
+    terminal.expect((planned.steps[row.step].stage, row.step) for row in planned.rows)
+    return planned
+
+
+def _carry_out(
+    recipe: Recipe, terminal: Terminal, planned: Planner, act: Callable[[Engine], str]
+) -> tuple[str, dict[str, Any], list[Any]]:
+    """Let an engine act, and keep the record of what it did, however that ends."""
+    engine_class = _imported_engine()
+    store = open_store(recipe.store)
+    engine = engine_class(
+        store, home(), recipe.engine, terminal, planned.refresh, planned.until, book_of(recipe, store)
+    )  # fmt: skip
+    if recipe.release.approval == "human" and any(row.step == "promote_model" for row in planned.rows):
+        register.check_form()
+    started, state = time.time(), "failed"
+    try:
+        state = act(engine)
+    except BaseException as error:
+        state = "failed" if isinstance(error, Exception) else "interrupted"
+        kept = record.record_of(recipe, engine, planned, state, started) | {"error": record.said(error)}
+        record.keep(engine, terminal, kept, reported=isinstance(error, Exception))
+        error.record = kept  # type: ignore[attr-defined]
+        terminal.failures(engine.outcomes, home() / "logs" / engine.run_id, error)
+        raise
+    kept = record.record_of(recipe, engine, planned, state, started)
+    record.keep(engine, terminal, kept, reported=any(step["state"] != "cached" for step in kept["steps"]))
+    return state, kept, engine.outcomes
+
+
+def book_of(recipe: Recipe, store: Store) -> Book:
+    """What makes the pages of a recipe's runs."""
+    return Book(store, {name: source.kind for name, source in recipe.data.sources.items()})
+
+
+def labels_of(recipe: Recipe) -> tuple[str, ...]:
+    """Tags of the recipe's flow runs: recipe, engine, models, and which of them is the primary one."""
+    models = [conf for conf in (recipe.release.base, recipe.release.chat, recipe.release.classifier) if conf]
+    primary = [f"primary:{conf.name}" for conf in models if conf.primary]
+    return (recipe.name, f"engine:{recipe.engine.kind}", *(f"model:{conf.name}" for conf in models), *primary)
+
+
+def _imported_engine() -> type[Engine]:
+    """Prefect takes over a second to import, a quarter less without the collector looking at every new class."""
+    gc.disable()
+    try:
+        standing.prefect_by_environment()
+        from tasks.core.engine.prefect_engine import Engine
+    finally:
+        gc.enable()
+        gc.freeze()
+    return Engine

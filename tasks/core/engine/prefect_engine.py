@@ -1,0 +1,348 @@
+"""The interpreter that carries steps out: a Prefect flow whose tasks are the steps. Only this room knows Prefect.
+
+`Engine` makes tasks of calls; prefect_run has the run around them, prefect_store what Prefect needs of the store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import wait
+from contextlib import suppress
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+from prefect import Task
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectConcurrentFuture
+from prefect.logging import get_run_logger
+from prefect.runtime import task_run
+from prefect.states import Cancelled, Completed
+from prefect.transactions import get_transaction
+
+from conf.schema.engine import EngineConf
+from tasks.core import run_warnings
+from tasks.core.artifact import Artifact, Manifest, sha256
+from tasks.core.engine import child_process
+from tasks.core.engine.prefect_store import ByKey, Locks, Records
+from tasks.core.engine.publishing import Gallery
+from tasks.core.engine.reporting import Page, Pages, Run
+from tasks.core.engine.step_runner import Bodies, git_state, now
+from tasks.core.engine.workspace import Bench, Job, Outcome, Report
+from tasks.core.errors import Conflict, FromzeroError, StepError, Transient, from_exception
+from tasks.core.liveness import Announced
+from tasks.core.plan.keys import adopt, artifacts_in, code_changes, made_from
+from tasks.core.plan.planner import Interpretation
+from tasks.core.services import final_states
+from tasks.core.step import Call, Step
+from tasks.core.store.lease import Lease, stopping
+from tasks.core.store.store import Miss, Store
+from tasks.core.tracking.tracking import Tracking
+
+WAKE_EVERY = 0.5
+"""Seconds between looks for Ctrl-C: importing polars (MLflow does) makes waits without a limit deaf to it."""
+
+
+for _client in (PrefectHttpxAsyncClient, PrefectHttpxSyncClient):
+    # a new client fails at once where one that was connected before tries again: but our servers are started again
+    _client._has_connected = property(lambda self: True, lambda self, value: None)  # type: ignore[assignment]
+
+
+class Engine(Interpretation):
+    """Carries steps out as Prefect tasks: cached by key, under a lease, their bodies in child processes."""
+
+    def __init__(
+        self, store: Store, home: Path, conf: EngineConf, report: Report,
+        refresh: tuple[str, ...] = (), until: str | None = None, pages: Pages | None = None,
+    ) -> None:  # fmt: skip
+        """`conf` says how; `report` is told what happens; `pages` makes what people read in Prefect and MLflow."""
+        super().__init__(store, refresh, until)
+        self.home, self.conf, self.report, self.gallery = home, conf, report, Gallery(pages, _publish)
+        self.outcomes: list[Outcome] = []
+        self.recipe, self.run_id, self.run_name = "", "", ""
+        self.bench = Bench(store, report, child_process.Slots(conf.cpus or os.cpu_count() or 1))
+        self.locks = Locks(self)
+        self.records = Records()
+        self.records._engine = self
+        self.git = git_state()
+        self.tracking: Tracking | None = None
+        """MLflow's side of the run, from its first tracked step on."""
+        self.bodies = Bodies(self)
+        self._tasks: dict[tuple[str, bool], Task[..., Any]] = {}
+        self._jobs: dict[str, Job] = {}
+        self._submitted: list[tuple[str, str, PrefectConcurrentFuture[Any]]] = []
+        """Name and task key of every call, and its future."""
+        self._futures: dict[str, tuple[int, PrefectConcurrentFuture[Any]]] = {}
+        """By key: how many calls came before, and the future."""
+        self._check: tuple[int, list[PrefectConcurrentFuture[Any]]] = (0, [])
+        """The last step that blocks what comes after it."""
+        self._whole: dict[str, Manifest] = {}
+        self._effects: list[Job] = []
+        self.announced: Announced | None = None
+        """That this run lives, from its start on."""
+        self.status = "FAILED"
+        """How MLflow is to call the run's end."""
+
+    # calls
+
+    def carry_out(self, calls: list[Call]) -> list[Any]:
+        """Submit independent calls, wait for all of them; raises the first failure after the others have ended."""
+        self.steps |= {call.step.name: call.step for call in calls}
+        jobs = [self._prepare(call) for call in calls]
+        futures = [self._submit(job) for job in jobs]
+        for future in futures:
+            while not future.wrapped_future.done():
+                future.wait(WAKE_EVERY)
+            future.wait()
+        results = [self._conclude(job, future) for job, future in zip(jobs, futures, strict=True)]
+        if jobs[0].call.step.blocks:
+            self._check = (len(self._futures), futures)
+        failed = [job for job in jobs if job.error is not None]
+        if failed:
+            raise _together(failed)
+        self.gallery.show_stages(self.run, jobs[0].call.step, self.outcomes)
+        return results
+
+    def _prepare(self, call: Call) -> Job:
+        parts = call.known or made_from(call)
+        key = sha256(parts)
+        outcome = Outcome(call.step.name, call.shard, key=None if call.step.effect else key, warnings=call.warnings())
+        for one in run_warnings.of([outcome]):
+            self.report.line(call.label, f"warning: {one.said}")
+        job = Job(call, key, parts, outcome)
+        self.outcomes.append(outcome)
+        if not call.step.effect and (call.step.version or self.refreshed(call.step)):
+            found = self.look(call.step.name, key)
+            if isinstance(found, Manifest):
+                again = self.refreshed(call.step) or self.decide(call, key, code_changes(self.store, call.step, found))
+                job.over = found if again else None
+        return job
+
+    def decide(self, call: Call, key: str, changed: list[str]) -> bool:
+        """True if an expensive artifact is to be made again because its code changed."""
+        if not changed:
+            return False
+        choice: str = self.conf.on_code_change
+        if choice == "ask":
+            choice = self.report.ask(
+                f"{call.label}: its artifact was made by other code ({', '.join(changed)}). "
+                "adopt keeps it, rerun makes it again"
+            )
+        if choice == "adopt":
+            adopt(self.store, call.step, key, {"run": self.run_id, "at": now()})
+        return choice == "rerun"
+
+    def _submit(self, job: Job) -> PrefectConcurrentFuture[Any]:
+        name, step = job.call.label, job.call.step
+        self._jobs[name] = job
+        again = job.over is not None
+        if (step.name, again) not in self._tasks:
+            self._tasks[step.name, again] = self._task(step, again)
+        chosen = self._tasks[step.name, again]
+        future = chosen.submit(name, job.path, wait_for=self._parents(job))
+        assert isinstance(future, PrefectConcurrentFuture)
+        self._submitted.append((name, chosen.task_key, future))
+        self._futures[job.key] = (len(self._futures), future)
+        return future
+
+    def _parents(self, job: Job) -> list[PrefectConcurrentFuture[Any]]:
+        """What Prefect's graph shows a call to come from: the makers of its inputs, and the last check if it is new."""
+        keys = [artifact.key for artifact in artifacts_in(job.call.inputs)]
+        keys += [known.key for known in self._effects if any(known.result is item for item in job.call.inputs)]
+        found = {key: self._futures[key] for key in keys if key in self._futures}
+        since, checks = self._check
+        return [future for _, future in found.values()] + (
+            checks if all(order < since for order, _ in found.values()) else []
+        )
+
+    def _task(self, step: Step, again: bool) -> Task[..., Any]:
+        body = self._effect if step.effect else self._make
+        policy: CachePolicy = (
+            NO_CACHE if step.effect else ByKey(isolation_level="SERIALIZABLE", lock_manager=self.locks)
+        )
+
+        def run(label: str, key: str) -> Any:
+            try:
+                return self._attempt(self._jobs[label], body)
+            except Transient as error:
+                if not stopping.is_set():
+                    raise
+                transaction = get_transaction()
+                assert transaction is not None
+                transaction.write_on_commit = False  # there is no result
+                said = str(error)
+                return Cancelled(message=said if said.startswith("interrupted") else final_states.GO_ON)
+
+        made: Task[..., Any] = Task(
+            run,
+            name=step.name,
+            task_run_name="{label}",
+            cache_policy=policy,
+            refresh_cache=again,
+            persist_result=not step.effect,
+            result_serializer="json",
+            cache_result_in_memory=False,
+            retries=1000,
+            retry_condition_fn=lambda task, run, state: self._may_retry(self._jobs[run.name]),
+        )
+        if not step.effect:
+            made.result_storage = self.records
+        return made
+
+    def _conclude(self, job: Job, future: PrefectConcurrentFuture[Any]) -> Any:
+        """Fill in the outcome and give the flow what the call stands for."""
+        state, outcome = future.state, job.outcome
+        if state.is_completed() and job.error is None:
+            if outcome.state == "skipped":
+                outcome.state = "cached"
+            if not job.call.step.effect:
+                job.manifest = job.manifest or self._whole[job.path]
+                outcome.digest, outcome.stats = job.manifest.digest, job.manifest.stats
+                job.result = Artifact.of(job.manifest)
+            elif isinstance(job.result, dict):
+                outcome.stats = job.result
+                self._effects.append(job)
+        else:
+            job.error = job.error or StepError(f"{job.call.label}: {state.message or state.name}")
+            outcome.state, outcome.message = "failed", str(job.error)
+        self.report.ended(outcome)
+        return job.result
+
+    def task_runs(self) -> list[final_states.TaskRun]:
+        """Every task run that has begun, and its final state; waits for those that stop just now."""
+        begun = [call for call in self._submitted if not call[2].wrapped_future.cancel()]
+        wait([future.wrapped_future for _, _, future in begun], child_process.GRACE)
+        return [
+            final_states.TaskRun(str(future.task_run_id), name, task, _final(future)) for name, task, future in begun
+        ]
+
+    def look(self, step: str, key: str) -> Manifest | Miss:
+        """The artifact, if it is whole to the last byte."""
+        return self.store.check(step, key)
+
+    def whole(self, path: str) -> Manifest | Miss:
+        """Look at the artifact at STEP/KEY, remembering it for the flow."""
+        step, _, key = path.partition("/")
+        found = self.look(step, key)
+        if isinstance(found, Manifest):
+            self._whole[path] = found
+        return found
+
+    def failed(self, path: str, error: Exception) -> FromzeroError:
+        """Keep why the attempt at STEP/KEY failed, sorted into our tree."""
+        known = from_exception(error)
+        for job in list(self._jobs.values()):
+            if job.path == path:
+                job.error = known
+        return known
+
+    # attempts
+
+    def _make(self, job: Job) -> Any:
+        return self.bodies.make(job, str(task_run.id), get_run_logger().info)
+
+    def _effect(self, job: Job) -> State[Any]:
+        name, message = self.bodies.effect(job, str(task_run.id), get_run_logger().info)
+        return Completed(name=name, message=message)
+
+    def _attempt(self, job: Job, body: Callable[[Job], Any]) -> Any:
+        """One attempt in the task's thread: its error is kept, sorted into our tree."""
+        if stopping.wait(job.pause()):
+            raise Transient("the run is stopping")
+        job.error = None
+        job.outcome.attempts += 1
+        try:
+            return body(job)
+        except Exception as error:
+            job.error = from_exception(error)
+            if job.error is error:
+                raise
+            raise job.error from error
+
+    def _may_retry(self, job: Job) -> bool:
+        """Infrastructure errors only, as often as the step allows since its last newer checkpoint."""
+        if not isinstance(job.error, Transient) or stopping.is_set():
+            return False
+        job.failures += 1
+        again = job.failures <= job.call.step.retry.times
+        if again:
+            self.report.line(job.call.label, f"attempt {job.outcome.attempts} failed, trying again: {job.error}")
+            job.error = None
+        return again
+
+    # memory
+
+    def _remember(self, ref: str, etag: str | None, value: dict[str, Any]) -> None:
+        if value != self.store.get_ref(ref)[0]:
+            with (
+                suppress(Conflict),
+                self.store.if_writable(f"_refs/{ref}"),
+            ):  # the run that was faster has written the same, or what comes after
+                self.store.set_ref(ref, value, etag)
+
+    def observe(self, ref: str, look: Callable[[Any, Any], tuple[Any, Any]], conf: Any) -> Any:
+        """Look at the world and keep the new memory; looks again if another run was faster."""
+        while True:
+            memory, etag = self.store.get_ref(ref)
+            value, new = look(conf, memory)
+            try:
+                if new != memory:
+                    with self.store.if_writable(f"_refs/{ref}"):
+                        self.store.set_ref(ref, new, etag)
+                return value
+            except Conflict:
+                continue
+
+    def lease(self, path: str) -> Lease | None:
+        """The lease of an artifact that Prefect's task holds."""
+        return self.locks.leases.get(path)
+
+    def progress(self, job: Job) -> Callable[[float, str], None]:
+        """Shows in Prefect how far the present task run is: an artifact of its own under a key that stays."""
+        key = re.sub(r"[^a-z0-9]+", "-", f"{self.recipe}-{job.call.step.name}-progress".lower()).strip("-")
+        context, made = copy_context(), list[UUID]()
+
+        def show(percent: float, text: str) -> None:
+            if made:
+                context.run(update_progress_artifact, made[0], percent, text)
+            else:
+                made.append(cast("UUID", context.run(create_progress_artifact, percent, key, text)))
+
+        return show
+
+    @property
+    def run(self) -> Run:
+        """The run as pages know it."""
+        ids = self.tracking.ids() if self.tracking is not None else None
+        return Run(self.home, self.recipe, self.run_id, self.run_name, ids)
+
+
+def _together(failed: list[Job]) -> FromzeroError:
+    """The first failure; where several calls failed, its message names all of them."""
+    first = failed[0].error
+    assert first is not None
+    if len(failed) == 1:
+        return first
+    lines = [f"{len(failed)} steps failed", *(f"{job.call.label}: {job.error}" for job in failed)]
+    return type(first)("\n  ".join(lines))
+
+
+def _final(future: PrefectConcurrentFuture[Any]) -> dict[str, Any]:
+    """The state in which a task run has ended, as JSON; of one that does not end, that nobody waits for it."""
+    inner = future.wrapped_future
+    if not inner.done():
+        return final_states.GONE
+    state = inner.result() if inner.exception() is None else None
+    if not isinstance(state, State) or not state.is_final():
+        return final_states.GONE
+    return {"type": state.type.value, "name": state.name, "message": state.message}
+
+
+def _publish(page: Page) -> None:
+    create_markdown_artifact(key=page.key, markdown=page.markdown, description=page.title)

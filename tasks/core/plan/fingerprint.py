@@ -1,0 +1,360 @@
+"""What code a step reaches, in a form that comments, docstrings, layout and the places of files do not change.
+
+The unit is a definition: a function, a class, a value of a module. Reached are a step's function, what it names, what
+that names, and so on, through lazy imports and strings that name a module (`python -m`); and of each module that is
+imported on the way what it does when it is imported. A definition's digest holds its syntax tree and, for each name
+that it has from elsewhere, what stands behind it; so a file may be moved, split or renamed, and nothing changes.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import ConfigError, HostError, missing_part
+from tasks.core.interpreter import ROOT
+from tasks.core.step import Step
+
+PLUMBING = ("tasks.core", "tasks.corpus", "tasks.views")
+"""Packages that move and show artifacts and never shape them."""
+
+ON_IMPORT = "(on import)"
+"""Stands for what a module does when it is imported, beside binding names."""
+
+EVERYTHING = "*"
+"""Stands for all names of a module."""
+
+IMPORTS = (ast.Import, ast.ImportFrom)
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a step's output depends on besides inputs and options."""
+
+    digest: str
+    """Of all of it, without the names of modules and folders."""
+    parts: dict[str, str]
+    """For a person: {module, data file or library: digest or version}."""
+
+
+@cache
+def fingerprint(step: Step) -> Code:
+    """The code that a step reaches, with its data files and the versions of its libraries."""
+    reach = _Reach()
+    reach.name(step.function.__module__, step.function.__name__)
+    data = {path: _data_digest(step.name, path) for path in step.data}
+    libraries = {library: library_version(step.name, library) for library in step.libraries}
+    files = sorted([Path(path).name, digest] for path, digest in data.items())
+    whole = [sorted({_definition_digest(*found) for found in reach.found}), files, libraries]
+    return Code(_digest(whole), dict(sorted({**reach.by_module(), **data, **libraries}.items())))
+
+
+def code_of(step: Step) -> dict[str, str]:
+    """The parts of a step's fingerprint by the names of modules, data files and libraries."""
+    return fingerprint(step).parts
+
+
+@cache
+def library_version(step: str, library: str) -> str:
+    """The installed version without the build's local part (2.13.0, not 2.13.0+cpu)."""
+    try:
+        return version(library).partition("+")[0]
+    except PackageNotFoundError:
+        raise HostError(f"{step}: {missing_part(library)}") from None
+
+
+def _data_digest(step: str, path: str) -> str:
+    try:
+        return hashlib.sha256((ROOT / path).read_bytes()).hexdigest()[:16]
+    except FileNotFoundError:
+        raise ConfigError(f"{step} declares the data file {path}, which is not there") from None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def normal(node: Any, resolve: Callable[[ast.AST], Any] = lambda node: None) -> Any:
+    """A syntax tree as nested lists: empty fields, positions, docstrings, hints for tools and the project's own imports
+    left out, and each node that `resolve` has something else for as that."""
+    if isinstance(node, ast.AST):
+        known = resolve(node)
+        if known is not None:
+            return known
+        found: list[Any] = [type(node).__name__]
+        for name in node._fields:
+            if name not in ("ctx", "type_comment", "kind"):
+                value = normal(getattr(node, name, None), resolve)
+                if value is not None and value != []:
+                    found.append([name, value])
+        return found
+    if isinstance(node, list):
+        return [normal(item, resolve) for item in node if not _is_docstring(item) and not _imports_ours(item)]
+    return node if node is None or isinstance(node, (str, bool)) else [type(node).__name__, repr(node)]
+
+
+def _is_docstring(node: Any) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _is_project(module: str | None) -> bool:
+    return (module or "").split(".")[0] in ("tasks", "flows", "conf")
+
+
+def _imports_ours(node: Any) -> bool:
+    if isinstance(node, ast.Import):
+        return all(_is_project(alias.name) for alias in node.names)
+    return isinstance(node, ast.ImportFrom) and (node.level > 0 or _is_project(node.module))
+
+
+@cache
+def _source(module: str) -> Path | None:
+    path = ROOT / module.replace(".", "/")
+    if path.with_suffix(".py").is_file():
+        return path.with_suffix(".py")
+    return path / "__init__.py" if (path / "__init__.py").is_file() else None
+
+
+@cache
+def _ours(module: str) -> bool:
+    """A module of the project that may shape what is made."""
+    if not _is_project(module) or _source(module) is None:
+        return False
+    return not any(module == plumbing or module.startswith(f"{plumbing}.") for plumbing in PLUMBING)
+
+
+@cache
+def _named(text: str) -> bool:
+    """A string that names a module of the project."""
+    return text.startswith("tasks.") and text[-1] != "." and _source(text) is not None
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = _source(module)
+    assert path is not None
+    return ast.parse(path.read_bytes(), filename=str(path))
+
+
+@cache
+def _definitions(module: str) -> dict[str, list[ast.stmt]]:
+    """The statements that bind each name of a module, but imports, and under `ON_IMPORT` those that do more."""
+    found: dict[str, list[ast.stmt]] = {}
+    for statement in _tree(module).body:
+        if isinstance(statement, IMPORTS) or _is_docstring(statement) or _for_types_only(statement):
+            continue
+        bound = list(dict.fromkeys(_bound(statement)))
+        for name in bound if bound and not _acts(module, statement) else [*bound, ON_IMPORT]:
+            found.setdefault(name, []).append(statement)
+    return found
+
+
+def _acts(module: str, statement: ast.stmt) -> bool:
+    """It may do more than bind names: a block, or a definition that a decorator of the project's own may register."""
+    decorators = getattr(_undecorated(statement), "decorator_list", [])
+    roots = {re.split(r"[.(]", ast.unparse(decorator))[0] for decorator in decorators}
+    blocks = (ast.If, ast.For, ast.While, ast.With, ast.Try)
+    return isinstance(statement, blocks) or bool(roots - _imported(module).foreign.keys())
+
+
+def _for_types_only(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield statement.name
+    else:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id
+
+
+class _Bindings:
+    """What the imports among some statements of a module bind."""
+
+    def __init__(self, module: str, statements: Iterable[ast.AST]) -> None:
+        self.modules: dict[str, str] = {}
+        self.names: dict[str, tuple[str, str]] = {}
+        self.foreign: dict[str, str] = {}
+        for node in statements:
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    self._module(alias)
+            elif isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    self._name(alias.asname or alias.name, _absolute(module, node), alias.name)
+
+    def _module(self, alias: ast.alias) -> None:
+        bound = alias.asname or alias.name.split(".")[0]
+        if not _is_project(alias.name):
+            self.foreign[bound] = alias.name if alias.asname else bound
+        elif alias.asname:
+            self.modules[bound] = alias.name
+        else:
+            raise ConfigError(f"`import {alias.name}`: write `from … import …`, or its code cannot be told apart")
+
+    def _name(self, bound: str, source: str, name: str) -> None:
+        if not _is_project(source):
+            self.foreign[bound] = f"{source}.{name}"
+        elif _source(f"{source}.{name}") is not None:
+            self.modules[bound] = f"{source}.{name}"
+        else:
+            self.names[bound] = (source, name)
+
+
+@cache
+def _imported(module: str) -> _Bindings:
+    return _Bindings(module, (statement for statement in _tree(module).body if isinstance(statement, IMPORTS)))
+
+
+class _Definition:
+    """What one name of a module means."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.trees = [_undecorated(statement) for statement in _definitions(module).get(name, [])]
+        nodes = [node for tree in self.trees for node in ast.walk(tree)]
+        outer, inner = _imported(module), _Bindings(module, nodes)
+        self.modules = outer.modules | inner.modules
+        own = {bound: (module, bound) for bound in _definitions(module) if bound != name}
+        names, foreign = own | outer.names | inner.names, outer.foreign | inner.foreign
+        used = {node.id for node in nodes if isinstance(node, ast.Name)}
+        self.names = {bound: at for bound, at in names.items() if bound in used - self.modules.keys()}
+        """Names of the project that stand in it, with where they are from."""
+        self.foreign = {bound: of for bound, of in foreign.items() if bound in used - self.names.keys()}
+        """The same of libraries."""
+        self.imports = [*inner.modules.values(), *(of for of, _ in inner.names.values())]
+        before_dots = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+        through = (self.target(node) for node in nodes if not (isinstance(node, ast.Name) and id(node) in before_dots))
+        self.reached = {*self.names.values(), *filter(None, through)}
+
+    def target(self, node: ast.AST) -> tuple[str, str] | None:
+        """The (module, name) that a node names through a module; the name * is all of it."""
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in self.modules:
+            return self.modules[node.value.id], node.attr
+        if isinstance(node, ast.Name) and node.id in self.modules:
+            return self.modules[node.id], EVERYTHING
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _named(node.value):
+            return node.value, EVERYTHING
+        return None
+
+    def resolved(self, node: ast.AST) -> Any:
+        """What stands behind a name from another module in place of the name of that module."""
+        target = self.target(node)
+        if target is None:
+            return None
+        return ["Of", target[1], _meaning(*target) if _ours(target[0]) else None]
+
+    def bare(self, node: ast.AST) -> Any:
+        """The place of a name from another module."""
+        target = self.target(node)
+        return None if target is None else ["Of", target[1]]
+
+
+_definition = cache(_Definition)
+
+
+@cache
+def _meaning(module: str, name: str) -> str:
+    """The digest of a definition alone, wherever it was imported from."""
+    module, name = _origin(module, name)
+    found = [_definition(module, each) for each in (_definitions(module) if name == EVERYTHING else [name])]
+    return _digest([[normal(tree, definition.bare) for tree in definition.trees] for definition in found])
+
+
+@cache
+def _origin(module: str, name: str) -> tuple[str, str]:
+    """Where a name that a module may have imported is defined; everything of a module if it is one itself."""
+    if name in (EVERYTHING, ON_IMPORT) or not _ours(module):
+        return module, name
+    if name in _definitions(module):
+        return module, name
+    if _source(f"{module}.{name}") is not None:
+        return f"{module}.{name}", EVERYTHING
+    imported = _imported(module)
+    if name in imported.modules:
+        return imported.modules[name], EVERYTHING
+    return _origin(*imported.names[name]) if name in imported.names else (module, EVERYTHING)
+
+
+@cache
+def _definition_digest(module: str, name: str) -> str:
+    """Of what a name means: its syntax tree, and for each name that it has from elsewhere what stands behind it."""
+    found = _definition(module, name)
+    known = sorted([bound, _meaning(*at)] for bound, at in found.names.items() if _ours(at[0]))
+    return _digest([[normal(tree, found.resolved) for tree in found.trees], known, sorted(found.foreign.items())])
+
+
+class _Reach:
+    """The closure of names and imports from one function."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[str, str]] = set()
+        self.found: set[tuple[str, str]] = set()
+        self.modules: set[str] = set()
+
+    def by_module(self) -> dict[str, str]:
+        """One digest for each module of which something is reached."""
+        found: dict[str, list[str]] = {}
+        for module, name in sorted(self.found):
+            found.setdefault(module, []).append(_meaning(module, name))
+        return {module: _digest(digests) for module, digests in found.items()}
+
+    def name(self, module: str, name: str) -> None:
+        module, name = _origin(module, name)
+        self.module(module)
+        if not _ours(module) or (module, name) in self.seen:
+            return
+        self.seen.add((module, name))
+        if name == EVERYTHING:
+            for each in _definitions(module):
+                self.name(module, each)
+        elif name in _definitions(module):
+            self.found.add((module, name))
+            definition = _definition(module, name)
+            for target in definition.reached:
+                self.name(*target)
+            for imported in definition.imports:
+                self.module(imported)
+
+    def module(self, module: str) -> None:
+        """A module is imported, with the packages around it and all that it imports itself."""
+        if module in self.modules or not _ours(module):
+            return
+        self.modules.add(module)
+        imported = _imported(module)
+        self.module(module.rpartition(".")[0])
+        for other in (*imported.modules.values(), *(of for of, _ in imported.names.values())):
+            self.module(other)
+        self.name(module, ON_IMPORT)
+
+
+def _undecorated(statement: ast.stmt) -> ast.stmt:
+    """A step's declaration says how it is run; what of it shapes the output is counted elsewhere."""
+    if isinstance(statement, ast.FunctionDef) and statement.decorator_list:
+        kept = [d for d in statement.decorator_list if not _declares_step(d)]
+        fields = {name: getattr(statement, name) for name in statement._fields}
+        return ast.FunctionDef(**{**fields, "decorator_list": kept})
+    return statement
+
+
+def _declares_step(decorator: ast.expr) -> bool:
+    target = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return isinstance(target, ast.Name) and target.id in ("step", "effect")
+
+
+def _absolute(module: str, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    source = _source(module)
+    is_package = source is not None and source.name == "__init__.py"
+    parents = module.split(".")[: None if is_package and node.level == 1 else -(node.level - int(is_package))]
+    return ".".join([*parents, *([node.module] if node.module else [])])

@@ -1,0 +1,29 @@
+"""Where everything of a user lives, and the store that a configuration names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from conf.schema.store import StoreConf
+from tasks.core.store.store import Store
+
+
+def home() -> Path:
+    """Where everything of this user's lives: FROMZERO_HOME, by default .fromzero/ in the working directory."""
+    return Path(os.environ.get("FROMZERO_HOME") or ".fromzero").absolute()
+
+
+def open_store(conf: StoreConf | None = None) -> Store:
+    """The store that `conf` names; without it the one that the environment hands down, by default HOME/store."""
+    if conf is None:
+        from pydantic import TypeAdapter
+
+        conf = TypeAdapter(StoreConf).validate_json(os.environ.get("FROMZERO_STORE", '{"kind": "local"}'))
+    if conf.kind == "s3":
+        from tasks.core.store.s3 import S3Backend
+
+        return Store(S3Backend.from_conf(conf, home()))
+    from tasks.core.store.local import LocalBackend
+
+    return Store(LocalBackend(Path(conf.path).absolute() if conf.path else home() / "store", home()))

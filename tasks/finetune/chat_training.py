@@ -1,0 +1,221 @@
+"""Fine-tuning on conversations: low-rank adapters, loss on the assistant's answers only."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
+
+from conf.schema.finetune import ChatConf
+from tasks.core.errors import ConfigError, DataError
+from tasks.core.run_warnings import told
+from tasks.core.step import Stats
+from tasks.core.workdir import Workdir
+from tasks.finetune import export, windows
+from tasks.finetune.training import Collate, Row, settle, train
+from tasks.finetune.windows import IGNORED, Taken, conversations
+from tasks.models.model_folder import refuse_foreign
+from tasks.text.encode import Encoder, Refused
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What is trained on, and what of the conversations carries no loss."""
+
+    rows: list[Row]
+    split: int
+    """Conversations that became more than one example."""
+    cut: int
+    """Answers that are longer than an example."""
+    written: int
+    """Tokens of all answers, their ends included."""
+    answer_tokens: int
+    """Those of them that carry a loss."""
+
+    @property
+    def left_out(self) -> float:
+        """The share of the answers' tokens that carries no loss."""
+        return 1 - self.answer_tokens / self.written if self.written else 0.0
+
+
+def check_template(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Raise `ConfigError` unless the tokenizer has a chat template that marks the answers."""
+    template = tokenizer.chat_template
+    if not template:
+        raise ConfigError("the tokenizer has no chat template: train it with one, or give it a chat_template.jinja")
+    if not re.search(r"\{%-?\s*generation\s*-?%\}", template):
+        raise ConfigError(
+            "the tokenizer's chat template does not mark the answers: put what the assistant writes, its closing "
+            "token included, between {% generation %} and {% endgeneration %}"
+        )
+
+
+def render(tokenizer: PreTrainedTokenizerFast, messages: Sequence[dict[str, str]]) -> tuple[list[int], list[int]]:
+    """Token ids of a conversation, and for each whether the assistant writes it (1) or reads it (0)."""
+    (out,) = Encoder(tokenizer).conversations([messages])
+    return out.ids, [int(flag) for flag in out.written]
+
+
+def examples(table: pl.DataFrame, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Examples:
+    """Rows {"input_ids", "labels"} of at most `max_length` tokens from a documents table; long conversations are split.
+
+    Labels are the ids of the answers' tokens and -100 elsewhere. Raises `DataError` naming a conversation that the
+    template refuses.
+    """
+    check_template(tokenizer)
+    try:
+        found = windows.split(Encoder(tokenizer), table["messages"].to_list(), max_length)
+    except Refused as error:
+        raise DataError(f"conversation {table['id'][error.number]}: the chat template refuses it: {error}") from error
+    rows: list[Row] = [{"input_ids": one.ids, "labels": one.labels} for one in found.examples]
+    return Examples(rows, found.split, found.cut, found.written, found.trained)
+
+
+def longest(table: pl.DataFrame, tokenizer: PreTrainedTokenizerFast, context: int | None) -> int:
+    """Tokens of the longest conversation, or the context where that is shorter: `max_length: auto`."""
+    try:
+        found = Encoder(tokenizer).conversations(table["messages"].to_list())
+    except Refused as error:
+        raise DataError(f"conversation {table['id'][error.number]}: the chat template refuses it: {error}") from error
+    most = max(len(one.ids) for one in found)
+    return most if context is None else min(most, context)
+
+
+def stop_id(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The special token that ends an answer, as the template writes it; raises `ConfigError` if there is none."""
+    ids, mask = render(tokenizer, [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}])
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    written = [token for token, flag in zip(ids, mask, strict=True) if flag and token in special]
+    if not written:
+        raise ConfigError("the chat template ends no answer with a special token: put one before {% endgeneration %}")
+    return written[-1]
+
+
+def collate_with(pad: int) -> Collate:
+    """Batches padded on the right. They need no attention mask: under a causal one no token looks to its right."""
+
+    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        width = max(len(row["input_ids"]) for row in rows)
+        filled = {"input_ids": pad, "labels": IGNORED}
+        return {
+            name: torch.tensor([[*row[name], *[filler] * (width - len(row[name]))] for row in rows])
+            for name, filler in filled.items()
+        }
+
+    return collate
+
+
+def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Stats:
+    """Fine-tune the causal model in `model` on the train parts of `docs`; write model/ with the merged weights."""
+    if isinstance(conf.max_length, int):
+        export.check_context(model, conf.max_length)
+    settle(conf)
+    tokenizer = export.load_tokenizer(model)
+    check_template(tokenizer)
+    taken = {
+        part: conversations([doc / part / "docs.parquet" for doc in docs], most)
+        for part, most in (("train", conf.max_conversations), ("valid", conf.max_valid))
+    }
+    for part, found in taken.items():
+        if found.table.is_empty():
+            raise DataError(_none(part, found))
+    length = conf.max_length
+    if not isinstance(length, int):
+        length = longest(taken["train"].table, tokenizer, export.context_of(model))
+    kept = {part: examples(found.table, tokenizer, length) for part, found in taken.items()}
+    for part, made in kept.items():
+        if not made.rows:
+            raise DataError(f"the chat template marks nothing as an answer in the conversations of the {part} part")
+    about = said(taken["train"], kept["train"], length)
+    collate = collate_with(export.pad_id(tokenizer))
+    valid = kept["valid"].rows[: conf.max_valid]
+    outcome = train(adapted := adapt(model, tokenizer, conf), kept["train"].rows, valid, collate, conf, work)
+    set_peft_model_state_dict(adapted, load_file(outcome.chosen / "adapter_model.safetensors"))
+    merged = adapted.merge_and_unload().cpu()
+    end = stop_id(tokenizer)
+    stops = sorted({end, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])})
+    merged.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        eos_token_id=stops, pad_token_id=export.pad_id(tokenizer)
+    )
+    export.save(merged, model, work / "model", {"kind": "chat", "max_length": length, "stop_id": end})
+    return {**about, "steps": outcome.steps, "metrics": {"valid_loss": outcome.valid_loss}}
+
+
+def _none(part: str, found: Taken) -> str:
+    """Why a part has nothing to train on."""
+    if not found.found:
+        return (
+            f"the {part} part holds no conversation: name their column in a source's `messages`, or set "
+            "finetune.chat to null"
+        )
+    return (
+        f"the {part} part holds no conversation with an answer: in all its {found.found} the assistant says nothing "
+        "(`roles` of a source says what other names mean)"
+    )
+
+
+def said(taken: Taken, found: Examples, length: int) -> Stats:
+    """What is trained on and what is left out, printed and as statistics, with a warning where that is much."""
+    text = (
+        f"{1 - found.left_out:.1%} of {found.written:,} answer tokens carry a loss: {taken.table.height} conversations "
+        f"as {len(found.rows)} examples of up to {length} tokens, {found.split} split at turns, {found.cut} answers cut"
+    )
+    besides = [(taken.without_answer, "without an answer"), (taken.beyond, "beyond finetune.chat.max_conversations")]
+    text += "".join(f"; {count} conversations {why} left out" for count, why in besides if count)
+    print(text, flush=True)
+    warnings = []
+    if found.left_out > windows.WARN:
+        what = (
+            f"{found.left_out:.1%} of the answers' tokens carry no loss: {found.cut} answers are longer than an example"
+        )
+        warnings.append(told(what, f"finetune.chat.max_length={length}"))
+    if taken.without_answer > windows.WARN * taken.found:
+        what = f"{taken.without_answer} of {taken.found} conversations have no answer of the assistant and are left out"
+        warnings.append(told(what, "roles of the source"))
+    return {
+        "answers": text,
+        "conversations": taken.table.height,
+        "conversations_without_answer": taken.without_answer,
+        "conversations_beyond": taken.beyond,
+        "conversations_split": found.split,
+        "examples": len(found.rows),
+        "max_length": length,
+        "answer_tokens": found.answer_tokens,
+        "answer_tokens_left_out": found.written - found.answer_tokens,
+        "answer_tokens_left_out_share": round(found.left_out, 6),
+        "answers_cut": found.cut,
+        "warnings": warnings,
+    }
+
+
+def adapt(model: Path, tokenizer: PreTrainedTokenizerFast, conf: ChatConf) -> PeftModel:
+    """The pretrained model with fresh adapters on its linear layers, and trainable rows for the special tokens."""
+    refuse_foreign(model)
+    base = AutoModelForCausalLM.from_pretrained(
+        model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
+    tokens: dict[str, Any] = {}
+    if conf.lora.train_special_tokens:
+        rows = sorted(set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder))
+        names = ["embed_tokens"] if base.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
+        tokens["trainable_token_indices"] = dict.fromkeys(names, rows)
+    spec = LoraConfig(
+        r=conf.lora.rank,
+        lora_alpha=conf.lora.alpha,
+        lora_dropout=conf.lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+        **tokens,
+    )
+    with warnings.catch_warnings():  # peft asks for what transformers now calls otherwise
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(base, spec)

@@ -1,0 +1,63 @@
+"""What a run says of itself: rows of metrics, of which the file is the truth, and lines of progress."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks.core.artifact import canonical
+from tasks.core.small_files import write_atomically
+from tasks.core.workdir import Workdir
+
+
+def last_step(path: Path) -> int:
+    """The greatest step in a metrics file, 0 without one; a torn last line does not count."""
+    if not path.exists():
+        return 0
+    whole = path.read_bytes().rpartition(b"\n")[0]
+    return max((int(json.loads(line)["step"]) for line in whole.splitlines()), default=0)
+
+
+def skipped_file(work: Workdir) -> Path:
+    """Where skipped updates are listed, one JSON object a line."""
+    return work.scratch / "skipped.jsonl"
+
+
+def samples_file(work: Workdir) -> Path:
+    """Where what the network wrote is listed, one JSON object a line."""
+    return work.scratch / "samples.jsonl"
+
+
+class Journal:
+    """Rows of metrics and lines of progress; a step that is in the file already is not written again."""
+
+    def __init__(self, work: Workdir, writes: bool) -> None:
+        self.work, self.writes = work, writes
+        self.last = last_step(work.metrics_file) if writes else 0
+        self.listed = {path: last_step(path) for path in (skipped_file(work), samples_file(work)) if writes}
+
+    def row(self, step: int, values: dict[str, float]) -> None:
+        """Append one row unless the file has come that far."""
+        if self.writes and step > self.last:
+            self.work.log_metrics(values, step)
+            self.last = step
+
+    def skipped(self, step: int, about: dict[str, Any]) -> None:
+        """Append one row about a skipped update unless the file has come that far."""
+        self._list(skipped_file(self.work), step, about)
+
+    def sampled(self, step: int, samples: list[dict[str, str]]) -> None:
+        """Append one row of what the network wrote unless the file has come that far."""
+        self._list(samples_file(self.work), step, {"samples": samples})
+
+    def _list(self, path: Path, step: int, about: dict[str, Any]) -> None:
+        if self.writes and step > self.listed[path]:
+            whole = path.read_bytes().rpartition(b"\n") if path.exists() else (b"", b"", b"")
+            write_atomically(path, whole[0] + whole[1] + canonical({"step": step, **about}) + b"\n")
+            self.listed[path] = step
+
+    def say(self, line: str) -> None:
+        """Print one line, on the first process only."""
+        if self.writes:
+            print(line, flush=True)

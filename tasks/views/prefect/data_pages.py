@@ -1,0 +1,269 @@
+"""Pages about data: what the sources hold, what validation found, what each stage let through, the tokenizer."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.core.engine.reporting import Made
+from tasks.core.engine.workspace import Outcome
+from tasks.core.number_format import count, plural, share, size
+from tasks.corpus.funnel import (
+    ASIDE,
+    again,
+    anew,
+    funnel,
+    overlapping,
+    parts_of,
+    sentence,
+    set_aside,
+    source_of,
+    total,
+    unmatched,
+    without,
+)
+from tasks.views.prefect.markdown import bar, code, file_link, join, said, table
+
+MOST = 100
+"""Losses that are shown."""
+
+
+def of_step(outcomes: Iterable[Outcome], step: str) -> list[Outcome]:
+    """The outcomes of a step that have statistics, by shard; the last of each."""
+    found = {outcome.shard: outcome for outcome in outcomes if outcome.step == step and outcome.stats}
+    return [found[shard] for shard in sorted(found, key=str)]
+
+
+def sources(fetched: Sequence[Outcome], kinds: Mapping[str, str], licences: Sequence[Mapping[str, Any]]) -> str:
+    """What was collected, by source; and its licences, if they have been counted."""
+    rows: list[dict[str, Any]] = []
+    for name in sorted({source_of(outcome.shard) for outcome in fetched}):
+        own = [outcome.stats for outcome in fetched if source_of(outcome.shard) == name]
+        rare = {field: total(own, field) for field in ("labelled", "conversations", *ASIDE)}
+        rows.append(
+            {
+                "source": name,
+                "kind": kinds.get(name, ""),
+                "shards": len(own),
+                "entries": total(own, "entries"),
+                "documents": total(own, "rows"),
+                "text": size(total(own, "bytes")),
+                **{field: count for field, count in rare.items() if count},
+            }
+        )
+    documents, volume = (total([outcome.stats for outcome in fetched], field) for field in ("rows", "bytes"))
+    most = max((row["documents"] for row in licences), default=0)
+    shown = [{**row, "": bar(row["documents"], most)} for row in licences]
+    return join(
+        "# Sources",
+        f"**{plural(documents, 'document')}, {size(volume)} of text** from {plural(len(rows), 'source')}. "
+        "Empty, repeated and unreadable rows are not among the documents.",
+        table(rows),
+        "## Licences" if shown else None,
+        table(shown),
+    )
+
+
+def count_licences(files: Iterable[Path]) -> list[dict[str, Any]]:
+    """Documents by source and licence, the most frequent first, read from docs.parquet files."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(file, columns=["source", "licence"]) for file in files]
+    if not tables:
+        return []
+    counted = pa.concat_tables(tables).group_by(["source", "licence"]).aggregate([("licence", "count")])
+    rows = [
+        {"source": row["source"], "licence": row["licence"] or "unknown", "documents": row["licence_count"]}
+        for row in counted.to_pylist()
+    ]
+    return sorted(rows, key=lambda row: (-row["documents"], row["source"], row["licence"]))
+
+
+def way(outcomes: Sequence[Outcome]) -> str:
+    """The funnel: documents into and out of each stage that lets some out, and what became of the others."""
+
+    def stats_of(step: str) -> list[dict[str, Any]]:
+        return [outcome.stats for outcome in of_step(outcomes, step)]
+
+    stages = funnel(stats_of)
+    rows = [
+        {
+            "stage": stage.name,
+            "documents in": stage.documents_in,
+            "out": stage.documents_out,
+            "text": size(stage.bytes_out),
+            "of all": share(stage.documents_out, stages[0].documents_in),
+            "dropped": stage.dropped,
+            "held out": stage.held_out,
+        }
+        for stage in stages
+    ]
+    reasons = [
+        {"stage": stage.name, "reason": code(name), "documents": n, "of those in": share(n, stage.documents_in)}
+        for stage in stages
+        for name, n in stage.reasons.items()
+    ]
+    unknown = ", ".join(map(code, unmatched(stats_of("split_shard"))))
+    removed = overlapping(stats_of("decontaminate_shard"))
+    overlaps = [{"evaluation document": code(item), "training documents": n} for item, n in removed]
+    return join(
+        "# Funnel",
+        f"**{sentence(stages)}**",
+        without(set_aside(stats_of("validate_corpus"))) or None,
+        anew(stats_of("cluster")) or None,
+        f"No document has these licences of `data.licences`: {unknown}." if unknown else None,
+        table(rows),
+        "## Why documents were dropped" if reasons else "Nothing was dropped.",
+        table(sorted(reasons, key=lambda row: -int(str(row["documents"])))),
+        "What was dropped is kept: `fromzero rejects last --reason REASON` shows it." if reasons else None,
+        "## Evaluation documents that took most out of training" if overlaps else None,
+        table(overlaps),
+        "## What training and evaluation get",
+        table(_by_part(stats_of("decontaminate_shard"), stats_of("filter_shard"))),
+    )
+
+
+def _by_part(left: Sequence[dict[str, Any]], filtered: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for part, name, stats in (
+        ("train", "train", left),
+        ("valid", "valid", left),
+        ("test", "test (held out)", filtered),
+    ):
+        documents, volume = (total(parts_of(stats, part), field) for field in ("documents_out", "bytes_out"))
+        rows.append({"part": name, "documents": documents, "text": size(volume)})
+    return rows
+
+
+def validation(made: Made) -> str:
+    """The verdict of a suite of expectations: what failed first, a link to the Data Docs."""
+    assert made.folder is not None
+    outcomes = json.loads((made.folder / "content" / "verdict.json").read_bytes())["outcomes"]
+    failed = [outcome for outcome in outcomes if not outcome["success"]]
+    met = len(outcomes) - len(failed)
+    rows = [_expectation(outcome) for outcome in sorted(outcomes, key=lambda o: (o["success"], o["severity"]))]
+    aside = set_aside([made.stats])
+    away = [
+        {"shard": shard, "documents": one["documents"], "why": code("; ".join(one["failed"]))}
+        for shard, one in aside.items()
+    ]
+    corpus = [{"": name.replace("_", " "), "value": value} for name, value in made.stats.get("corpus", {}).items()]
+    return join(
+        f"# {made.step.replace('_', ' ').capitalize()}",
+        f"**{'Passed' if not failed else 'Passed with warnings'}: {met} of {len(outcomes)} expectations are met.**",
+        f"**{without(aside)}** What follows is about the other shards." if aside else None,
+        table(away),
+        f"Data Docs: {file_link(made.folder / 'aux' / made.stats.get('data_docs', 'data_docs/index.html'))}",
+        table(rows),
+        "## The corpus" if corpus else None,
+        table(corpus),
+    )
+
+
+def losses(made: Made) -> str:
+    """What each stage dropped of each source, the greatest share first."""
+    assert made.folder is not None
+    found = json.loads((made.folder / "content" / "losses.json").read_bytes())
+    found.sort(key=lambda one: -one["dropped"] / max(one["documents"], 1))
+    rows = [
+        {
+            "stage": one["stage"],
+            "source": one["source"],
+            "documents in": one["documents"],
+            "dropped": one["dropped"],
+            "": share(one["dropped"], one["documents"]),
+            "reasons": ", ".join(f"{name} {share(n, one['documents'])}" for name, n in one["reasons"].items()),
+            "allowed": one["allowed"] or None,
+        }
+        for one in found
+        if one["dropped"] or one["allowed"]
+    ]
+    many = len({one.text for one in made.warnings})
+    return join(
+        "# Losses",
+        f"**{plural(many, 'warning')}: a stage drops much of a source.**" if many else "**No source loses much.**",
+        table(rows[:MOST]),
+        f"The {MOST} greatest of {count(len(rows))}." if len(rows) > MOST else None,
+        "`data.losses` sets the limits, and what may be dropped for which reason.",
+    )
+
+
+def _expectation(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    wanted = ", ".join(f"{name.replace('_value', '')} {said(value)}" for name, value in outcome["expected"].items())
+    return {
+        "": "✓ met" if outcome["success"] else f"✗ {outcome['severity']}",
+        "expectation": outcome["expectation"].removeprefix("expect_").removeprefix("column_").replace("_", " "),
+        "of": code(f"{outcome['table']}.{outcome['column']}" if outcome["column"] else outcome["table"]),
+        "kinds": ", ".join(outcome.get("kinds", ())) or "all",
+        "expected": wanted,
+        "observed": outcome["observed"],
+        "shards": "" if outcome["success"] else ", ".join(outcome["shards"][:5]),
+    }
+
+
+def tokenizer(trained: Outcome, tokenized: Sequence[Outcome]) -> str:
+    """Vocabulary, fertility by source and language, and what the tokens amount to."""
+    fertility = []
+    for name, found in trained.stats.get("sources", {}).items():
+        fertility.append({"source": name, **_fertility(found)})
+        spoken = trained.stats.get("languages", {}).get(name, {})
+        fertility.extend({"source": f"{name}, {language}", **_fertility(row)} for language, row in spoken.items())
+    rows = []
+    for name in sorted({source_of(outcome.shard) for outcome in tokenized}):
+        own = [o.stats["parts"] for o in tokenized if source_of(o.shard) == name]
+        sums = {f: sum(part[f] for parts in own for part in parts.values()) for f in ("documents", "bytes", "tokens")}
+        rows.append({"source": name, "documents": sums["documents"], "text": size(sums["bytes"])})
+        rows[-1]["tokens"] = sums["tokens"]
+        rows[-1]["bytes per token"] = sums["bytes"] / sums["tokens"] if sums["tokens"] else None
+    tokens = sum(row["tokens"] for row in rows)
+    return join(
+        "# Tokenizer",
+        f"**A vocabulary of {count(trained.stats.get('vocab_size'))}; {count(tokens)} tokens.**",
+        "## Fertility" if fertility else None,
+        "On a sample of each source. Fewer tokens for a word, and more bytes to a token, are better."
+        if fertility
+        else None,
+        table(fertility),
+        "## Tokens" if rows else None,
+        table([{**row, "": bar(row["tokens"], tokens)} for row in rows]),
+    )
+
+
+def upsampling(repeated: Sequence[Outcome]) -> str:
+    """How many training documents are seen how often, and by source what that adds."""
+    stats = [outcome.stats for outcome in repeated]
+    seen: Counter[int] = Counter()
+    for one in stats:
+        seen.update({int(times): documents for times, documents in one["times"].items()})
+    seen[1] = total([one["once"] for one in stats], "documents") - seen.total()
+    rows = []
+    for name in sorted({source_of(outcome.shard) for outcome in repeated}):
+        own = [outcome.stats for outcome in repeated if source_of(outcome.shard) == name]
+        added, whole = total(own, "tokens"), total([one["once"] for one in own], "tokens")
+        rows.append({"source": name, "documents seen again": total(own, "repeated"), "tokens": whole})
+        rows[-1] |= {"added": added, "text": size(total(own, "bytes")), "of its tokens": share(added, whole)}
+    return join(
+        "# Upsampling",
+        f"**{again(stats)}**",
+        "The number of documents is that of one reading of all sources; those held out are seen once.",
+        table([{"seen": f"{times} ×", "documents": seen[times]} for times in sorted(seen)]),
+        "## What it adds",
+        table(rows),
+        "Which ones these are: `fromzero show repeat_shard/KEY`.",
+    )
+
+
+def _fertility(found: Mapping[str, Any]) -> dict[str, float | None]:
+    per_token = found.get("bytes_per_token")
+    beside = {"GPT-2's per word": found["gpt2"]["tokens_per_word"]} if "gpt2" in found else {}
+    return {
+        "tokens per word": found.get("tokens_per_word"),
+        **beside,
+        "tokens per byte": 1 / per_token if per_token else None,
+        "bytes per token": per_token,
+        "reads back": found.get("exact"),
+    }

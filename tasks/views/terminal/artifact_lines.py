@@ -1,0 +1,48 @@
+"""An artifact as lines in a terminal: statistics, files, the first rows of its tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.core.artifact import Manifest
+from tasks.core.errors import ArtifactError
+from tasks.core.store.store import Store
+
+
+def show(store: Store, found: Manifest, rows: int, part: str | None, rejects: bool) -> Iterator[str]:
+    """Statistics, files and the first rows of an artifact's tables; of what it dropped with `rejects`."""
+    yield f"{found.step}/{found.key}" + (f"  shard {found.shard}" if found.shard else "")
+    yield f"digest {found.digest}, made {found.made_by.get('finished')} in {found.made_by.get('seconds')} s"
+    yield f"stats {json.dumps(found.stats, ensure_ascii=False, indent=1)}"
+    root = store.local(found)
+    prefix = f"content/{part}/" if part else "content/"
+    files = [file for file in found.files if file.path.startswith("aux/" if rejects else prefix)]
+    if part and not files:
+        parts = sorted({file.path.split("/")[1] for file in found.files if file.path.count("/") > 1})
+        raise ArtifactError(f"{found.step}/{found.key[:12]} has no part {part!r}; it has: {', '.join(parts) or 'none'}")
+    for file in files:
+        yield f"\n{file.path}  {file.size:,} bytes"
+        yield from _rows(root / file.path, rows)
+
+
+def _rows(path: Path, rows: int) -> Iterator[str]:
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as parquet
+
+        table = parquet.ParquetFile(path)
+        yield f"  {table.metadata.num_rows:,} rows: {', '.join(table.schema_arrow.names)}"
+        for batch in table.iter_batches(batch_size=max(rows, 1)):
+            for row in batch.to_pylist()[:rows]:
+                yield "  " + json.dumps({name: _short(value) for name, value in row.items()}, ensure_ascii=False)
+            return
+    elif path.suffix in (".json", ".jsonl", ".txt", ".md"):
+        with path.open(errors="replace") as file:
+            for _, line in zip(range(max(rows, 1) * 4), file, strict=False):
+                yield f"  {_short(line.rstrip())}"
+
+
+def _short(value: Any, limit: int = 160) -> Any:
+    return f"{value[:limit]}… ({len(value):,} characters)" if isinstance(value, str) and len(value) > limit else value

@@ -1,0 +1,43 @@
+"""The bench: what an attempt takes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.core.engine import child_process
+from tasks.core.engine.workspace import Bench, Job, Outcome
+from tasks.core.step import Call, Cpu
+from tasks.core.store.lease import FileLease
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.store import Store
+from tasks.core.workdir import Workdir
+from tests import toy
+from tests.toy_run import Quiet
+
+
+def test_the_wait_for_cores_is_no_time_of_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it count in the next run: only the attempt's own time is noted in the scratch."""
+    slots = child_process.Slots(1)
+    bench, work = Bench(Store(LocalBackend(tmp_path / "store")), Quiet(), slots), Workdir(tmp_path / "work")
+    job = Job(Call(toy.train, (), toy.ToyConf()), "k", {}, Outcome("train", None, attempts=1))
+    began: list[float] = []
+
+    def child(*_: Any) -> dict[str, Any]:
+        began.append(time.monotonic())
+        return {}
+
+    monkeypatch.setattr(child_process, "run_child", child)
+    work.make()
+    arguments = (job, work, FileLease(0), tmp_path / "log", {}, print)
+    runner = threading.Thread(target=bench.run, args=arguments)
+    with slots.take(Cpu(1)):
+        runner.start()
+        time.sleep(1.0)
+        assert not began
+    runner.join()
+    assert began and job.outcome.seconds < 0.5 and work.spent == (job.outcome.seconds, 1)
