@@ -17,7 +17,7 @@ import yaml
 from conf.compose import compose, read_model
 from conf.paths import has_option
 from conf.schema.deployment import DeploymentConf
-from flows.cli import main
+from flows.cli.main import main
 from tests.test_layout import ROOT, label
 from tests.test_messages import COMMAND, FLAG, options
 
@@ -95,13 +95,13 @@ TESTS = {
     "tests/security/test_supply.py": {
         "test_an_audit_without_a_network_says_so_and_makes_licences_and_a_bill_of_materials": ["make audit"],
     },
-    "tests/tasks/core/test_plan.py": {"test_refresh_runs_a_step_that_hits": ["fromzero run --refresh"]},
-    "tests/tasks/pretrain/test_spread.py": {
+    "tests/tasks/core/plan/test_planner.py": {"test_refresh_runs_a_step_that_hits": ["fromzero run --refresh"]},
+    "tests/tasks/pretrain/network/test_parallelize.py": {
         "test_losses_gradients_and_weights_are_those_of_one_process_however_many_there_are_and_were": [
             "fromzero run pretrain.run.tensor_parallel pretrain.run.processes",
         ],
     },
-    "tests/tasks/report/test_page.py": {
+    "tests/tasks/views/report/test_page.py": {
         "test_the_report_of_a_real_run_is_written_by_the_run_and_by_the_command": ["fromzero report"],
     },
     "tests/test_infra.py": {
@@ -117,19 +117,19 @@ TESTS = {
 RUN_BY = {key: (file, name) for file, tests in TESTS.items() for name, keys in tests.items() for key in keys}
 
 NOT_RUN = {
-    "FROMZERO_STORE fromzero verify": "needs a bucket; the store on S3 is tested in tests/tasks/core/test_s3.py",
+    "FROMZERO_STORE fromzero verify": "needs a bucket; the store on S3 is tested in tests/tasks/core/store/test_s3.py",
     "fromzero run llama_8b": "needs GPUs of 80 GB on two machines",
     "fromzero run gpt2_124m": "needs a GPU and a corpus of its size",
     "fromzero run bert_base": "needs a GPU",
     "fromzero run t5_small": "needs a GPU",
-    "fromzero run model=bert_mini": "trains for minutes; tests/tasks/pretrain/test_denoising.py trains smaller ones",
-    "fromzero run model=t5_mini": "trains for minutes; tests/tasks/pretrain/test_denoising.py trains smaller ones",
+    "fromzero run model=bert_mini": "trains for minutes, smaller ones are in tests/tasks/pretrain/network/test_denoising.py",
+    "fromzero run model=t5_mini": "trains for minutes, smaller ones are in tests/tasks/pretrain/network/test_denoising.py",
     "fromzero run data.clean.names.kinds": "takes a model of spaCy from the network; tests/tasks/clean/test_names.py "
                                            "has one of its own",
     "fromzero run pretrain.segments.more": "trains for minutes; tests/tasks/pretrain/test_steps.py has such a chain",
     "fromzero run pretrain.segments.anneal": "trains for minutes; tests/tasks/pretrain/test_steps.py has such a chain",
     "fromzero run depth": "trains for an hour; tests/conf/test_scaling.py has what the depth sets",
-    "fromzero train-node": "waits for other machines; tests/tasks/pretrain/test_node.py trains with several",
+    "fromzero train-node": "waits for other machines; tests/tasks/pretrain/cluster/test_node.py trains with several",
     "export": "is the shell's own; URLs in variables are tested in tests/security/test_secrets.py",
     "kubectl": "needs a cluster; what the file says is tested in tests/test_infra.py",
     "make demo": "takes minutes; continuous integration runs it before the suite",
@@ -213,7 +213,7 @@ def invoke(desk: Path, *words: str) -> str:
     ours = ("FROMZERO_STORE", "PREFECT_API_URL", "MLFLOW_TRACKING_URI")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     ran = subprocess.run(
-        [sys.executable, "-P", "-m", "flows.cli", *words],
+        [sys.executable, "-P", "-m", "flows.cli.main", *words],
         cwd=desk, env={**environment, "FROMZERO_HOME": str(desk / "home")}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert ran.returncode == 0, f"fromzero {shlex.join(words)}: {ran.stdout}{ran.stderr}"

@@ -19,7 +19,9 @@ import polars as pl
 
 from tests.test_layout import ROOT, files, label
 
-ROOMS = tuple(f"tasks/{room}" for room in ("clean", "collect", "corpus", "formats", "text", "tokenize", "validate", "views"))
+ROOMS = tuple(
+    f"tasks/{room}" for room in ("clean", "collect", "corpus", "formats", "text", "tokenize", "validate", "views")
+)
 """Where documents are read, or shown."""
 PYTHON = ("compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn")
 """Functions of re that take a pattern first."""
