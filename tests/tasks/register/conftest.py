@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import tasks.core.store.store
+import tasks.core.store.open
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact, FileEntry, Manifest, digest_of, hash_file, sha256
 from tasks.core.errors import Conflict
@@ -100,7 +100,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
     store = FakeStore(tmp_path / "refs")
-    monkeypatch.setattr(tasks.core.store.store, "open_store", lambda: store, raising=False)
+    monkeypatch.setattr(tasks.core.store.open, "open_store", lambda: store)
     return store
 
 
