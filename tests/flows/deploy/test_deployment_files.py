@@ -62,7 +62,7 @@ def test_what_prefect_has_is_read_as_files_say_it(tmp_path: Path, monkeypatch: p
         ],
     }  # fmt: skip
     monkeypatch.setenv("PREFECT_API_URL", "http://here/api")
-    monkeypatch.setattr(deployment_files.rest, "ask", lambda url, path, body: answers[path])
+    monkeypatch.setattr(deployment_files.prefect_api, "ask", lambda url, path, body: answers[path])
     (change,) = compare([path], "pool", prune=True)
     assert change.plain() == {"name": "demo/often", "action": "change", "changes": ["recipe.name: other → demo"]}
     assert change.shown() == "~ demo/often: changes\n    recipe.name: other → demo"
