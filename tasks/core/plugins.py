@@ -1,0 +1,52 @@
+"""What is added by a module in its folder, or by an entry point of another distribution: kinds of sources, of models.
+
+A kind is known by the name of its module; the option `kind` has that name too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from tasks.core.errors import ConfigError, HostError, nearest
+
+
+@cache
+def names(package: str, group: str) -> dict[str, str]:
+    """{kind: dotted name of its module}, in order of kinds; imports none of them.
+
+    Those in the package's own folder (a module, or a folder with __init__.py), and what installed distributions declare
+    as entry points of `group`. Raises `HostError` for a name that is there twice.
+    """
+    found = {name: f"{package}.{name}" for name in sorted(_own(package))}
+    for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
+        if entry.name in found and found[entry.name] != entry.value:
+            raise HostError(
+                f"{entry.value} and {found[entry.name]} are both called {entry.name} ({group}): uninstall one of them"
+            )
+        found[entry.name] = entry.value
+    return dict(sorted(found.items()))
+
+
+def module(package: str, group: str, kind: str) -> ModuleType:
+    """The module of one kind; raises `ConfigError` for one that is not known."""
+    known = names(package, group)
+    if kind not in known:
+        raise ConfigError(f"there is no kind {kind!r}{nearest(kind, known)}")
+    return import_module(known[kind])
+
+
+def _own(package: str) -> Iterator[str]:
+    spec = find_spec(package)
+    assert spec is not None and spec.submodule_search_locations is not None
+    for folder in map(Path, spec.submodule_search_locations):
+        for path in folder.iterdir():
+            if path.suffix == ".py" and path.stem != "__init__":
+                yield path.stem
+            elif (path / "__init__.py").is_file():
+                yield path.name
