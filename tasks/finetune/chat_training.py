@@ -21,6 +21,7 @@ from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export, windows
+from tasks.finetune.preview import WARN
 from tasks.finetune.training import Collate, Row, settle, train
 from tasks.finetune.windows import IGNORED, Taken, conversations
 from tasks.models.model_folder import refuse_foreign
@@ -173,12 +174,12 @@ def said(taken: Taken, found: Examples, length: int) -> Stats:
     text += "".join(f"; {count} conversations {why} left out" for count, why in besides if count)
     print(text, flush=True)
     warnings = []
-    if found.left_out > windows.WARN:
+    if found.left_out > WARN:
         what = (
             f"{found.left_out:.1%} of the answers' tokens carry no loss: {found.cut} answers are longer than an example"
         )
         warnings.append(told(what, f"finetune.chat.max_length={length}"))
-    if taken.without_answer > windows.WARN * taken.found:
+    if taken.without_answer > WARN * taken.found:
         what = f"{taken.without_answer} of {taken.found} conversations have no answer of the assistant and are left out"
         warnings.append(told(what, "roles of the source"))
     return {

@@ -24,13 +24,12 @@ from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
 from tasks.finetune.augment import copies
+from tasks.finetune.label_preview import WHOLE
 from tasks.finetune.training import Collate, Loss, Row, settle, train
 from tasks.models.model_folder import refuse_foreign
 from tasks.models.pooled_classifier import PooledClassifier, PooledClassifierConfig
 from tasks.text.encode import Encoder
 
-WHOLE = 95
-"""Of 100 training texts so many are not cut, where max_length is auto and nothing else forbids it."""
 CUT = 0.1
 """Over this share of texts that are cut is a warning."""
 

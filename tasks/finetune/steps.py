@@ -28,10 +28,10 @@ def foresee_chat(
     docs: tuple[Artifact, ...], tokenizer: Artifact, context: int | None, conf: ChatConf
 ) -> tuple[str, list[dict[str, str]]]:
     """What of the conversations will be split, cut or left out, about; `context`: tokens that the model looks at."""
-    from tasks.finetune import foreseen
+    from tasks.finetune import chat_preview
 
     paths = [doc / "train/docs.parquet" for doc in docs]
-    return foreseen.chat(paths, tokenizer / "tokenizer.json", context, conf)
+    return chat_preview.chat(paths, tokenizer / "tokenizer.json", context, conf)
 
 
 @step(version="2", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
@@ -54,9 +54,11 @@ def foresee_classifier(
     docs: tuple[Artifact, ...], tokenizer: Artifact, context: int | None, conf: ClassifyConf
 ) -> tuple[str, list[dict[str, str]]]:
     """What of the labelled texts will be cut off, about; `context`: tokens that the model looks at."""
-    from tasks.finetune import foreseen
+    from tasks.finetune import label_preview
 
-    return foreseen.classify([doc / "train/docs.parquet" for doc in docs], tokenizer / "tokenizer.json", context, conf)
+    return label_preview.classify(
+        [doc / "train/docs.parquet" for doc in docs], tokenizer / "tokenizer.json", context, conf
+    )
 
 
 @step(version="1", resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)

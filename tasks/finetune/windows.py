@@ -22,8 +22,6 @@ CONTEXT = 0.25
 """Share of an example that earlier turns may take."""
 IGNORED = -100
 """The label of a token that the loss leaves out (torch's ignore_index)."""
-WARN = 0.1
-"""Share of the answers' tokens, or of the conversations, that may be left out without a warning."""
 
 Exchange = list[Message]
 """What is said up to an answer, and the answer."""

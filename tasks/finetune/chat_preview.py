@@ -1,32 +1,23 @@
-"""What fine-tuning will cut or leave out, as far as a plan can tell: by the tokens of what is said, template aside.
-
-A plan has a second for it: no torch, and of many conversations `MOST`, which in the order of ids are drawn at random.
-"""
+"""What fine-tuning will cut or leave out of conversations, as far as a plan can tell: the template aside, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
-
-from conf.schema.finetune import ChatConf, ClassifyConf
+from conf.schema.finetune import ChatConf
 from tasks.core.number_format import count, plural, share
 from tasks.core.run_warnings import warning
 from tasks.finetune import windows
+from tasks.finetune.preview import MOST, WARN
 from tasks.text.encode import Encoder
-
-MOST = 2_000
-"""Conversations, or labelled documents, that are looked at."""
-WHOLE = 95
-"""Percent of the texts that max_length=auto leaves whole, as training has it."""
 
 
 def chat(
     docs: Sequence[Path], tokenizer: Path, context: int | None, conf: ChatConf
 ) -> tuple[str, list[dict[str, str]]]:
     """What of the conversations will be split, cut or left out, in words, and a warning of each share over
-    `windows.WARN`; `context`: tokens that the model looks at, None if that is not known."""
+    `WARN`; `context`: tokens that the model looks at, None if that is not known."""
     taken = windows.conversations(docs, conf.max_conversations)
     if not taken.found:
         return "there is no conversation to train on", []
@@ -38,7 +29,7 @@ def chat(
     warnings = [
         warning(f"{share(number, taken.found)} of {plural(taken.found, 'conversation')} are {why} and left out", option)
         for number, why, option in besides[:1]
-        if number > windows.WARN * taken.found
+        if number > WARN * taken.found
     ]
     if taken.table.is_empty():
         return "; ".join(said), warnings
@@ -64,32 +55,7 @@ def chat(
         f"{plural(len(talks), 'conversation')} {count(long)} longer than {count(length)} tokens are split at turns, "
         f"{count(cut)} longer answers cut",
     )
-    if lost > windows.WARN * written:
+    if lost > WARN * written:
         what = f"about {share(lost, written)} of the answers' tokens will carry no loss: {count(cut)} answers are "
         warnings.append(warning(f"{what}longer than an example", f"finetune.chat.max_length={length}"))
     return "; ".join(said), warnings
-
-
-def classify(
-    docs: Sequence[Path], tokenizer: Path, context: int | None, conf: ClassifyConf
-) -> tuple[str, list[dict[str, str]]]:
-    """What of the labelled texts will be cut off, in words, and a warning of a share over `windows.WARN`."""
-    rows = pl.concat([pl.scan_parquet(path).select("id", "text", "label") for path in docs])
-    table = rows.filter(pl.col("label").is_not_null()).sort("id").collect()
-    if table.is_empty():
-        return "there is no labelled document to train on", []
-    sizes = [len(ids) for ids in Encoder.of_file(tokenizer).texts(table["text"].head(MOST).to_list())]
-    whole = sorted(sizes)[min(len(sizes) * WHOLE // 100, len(sizes) - 1)]
-    auto = min(max(whole, 8), conf.length_limit, context or conf.length_limit)
-    length = conf.max_length if isinstance(conf.max_length, int) else auto
-    cut, lost = sum(size > length for size in sizes), sum(max(0, size - length) for size in sizes)
-    of = "" if table.height <= MOST else f" (of {count(MOST)} looked at)"
-    said = (
-        f"about {share(sum(sizes) - lost, sum(sizes))} of the texts' tokens will be read{of}: of "
-        f"{plural(len(sizes), 'labelled document')} {count(cut)} longer than {count(length)} tokens are cut off"
-    )
-    if lost <= windows.WARN * sum(sizes):
-        return said, []
-    what = f"about {share(lost, sum(sizes))} of the texts' tokens will be cut off, beyond {count(length)} of a text"
-    option = "finetune.classify.max_length" if isinstance(conf.max_length, int) else "finetune.classify.length_limit"
-    return said, [warning(what, option)]

@@ -1,0 +1,42 @@
+"""What fine-tuning will cut off labelled texts, as far as a plan can tell: a plan has a second for it, and no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from conf.schema.finetune import ClassifyConf
+from tasks.core.number_format import count, plural, share
+from tasks.core.run_warnings import warning
+from tasks.finetune.preview import MOST, WARN
+from tasks.text.encode import Encoder
+
+WHOLE = 95
+"""Percent of the texts that max_length=auto leaves whole, as training has it."""
+
+
+def classify(
+    docs: Sequence[Path], tokenizer: Path, context: int | None, conf: ClassifyConf
+) -> tuple[str, list[dict[str, str]]]:
+    """What of the labelled texts will be cut off, in words, and a warning of a share over `WARN`."""
+    rows = pl.concat([pl.scan_parquet(path).select("id", "text", "label") for path in docs])
+    table = rows.filter(pl.col("label").is_not_null()).sort("id").collect()
+    if table.is_empty():
+        return "there is no labelled document to train on", []
+    sizes = [len(ids) for ids in Encoder.of_file(tokenizer).texts(table["text"].head(MOST).to_list())]
+    whole = sorted(sizes)[min(len(sizes) * WHOLE // 100, len(sizes) - 1)]
+    auto = min(max(whole, 8), conf.length_limit, context or conf.length_limit)
+    length = conf.max_length if isinstance(conf.max_length, int) else auto
+    cut, lost = sum(size > length for size in sizes), sum(max(0, size - length) for size in sizes)
+    of = "" if table.height <= MOST else f" (of {count(MOST)} looked at)"
+    said = (
+        f"about {share(sum(sizes) - lost, sum(sizes))} of the texts' tokens will be read{of}: of "
+        f"{plural(len(sizes), 'labelled document')} {count(cut)} longer than {count(length)} tokens are cut off"
+    )
+    if lost <= WARN * sum(sizes):
+        return said, []
+    what = f"about {share(lost, sum(sizes))} of the texts' tokens will be cut off, beyond {count(length)} of a text"
+    option = "finetune.classify.max_length" if isinstance(conf.max_length, int) else "finetune.classify.length_limit"
+    return said, [warning(what, option)]

@@ -1,0 +1,8 @@
+"""How much a preview of fine-tuning looks at, and from which share on what is left out is a warning."""
+
+from __future__ import annotations
+
+MOST = 2_000
+"""Conversations, or labelled documents, that a preview looks at; in the order of ids they are drawn at random."""
+WARN = 0.1
+"""Share of the tokens, or of the conversations, that may be left out without a warning."""
