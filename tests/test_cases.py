@@ -319,7 +319,7 @@ def test_the_bits_per_byte_of_texts_with_markers_are_those_of_plain_torch(begin,
 
     from conf.schema.evaluate import EvaluateRun, LmEval
     from tasks.core.workdir import Workdir
-    from tasks.evaluate import lm
+    from tasks.models.causal_lm import bits_per_byte
     from tasks.register import pyfunc
 
     cases.markers(tmp_path / "in")
@@ -359,7 +359,7 @@ def test_the_bits_per_byte_of_texts_with_markers_are_those_of_plain_torch(begin,
     work = Workdir(tmp_path / "work")
     work.make()
     conf = LmEval(window=512, stride=256, prompts=(), run=EvaluateRun(device="cpu", threads=1))
-    measured = lm.run(model_dir, evalset, conf, work)["metrics"]["bits_per_byte"]
+    measured = bits_per_byte.run(model_dir, evalset, conf, work)["metrics"]["bits_per_byte"]
     assert measured == pytest.approx(bits(ids), rel=1e-4)
     forged = [Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids for text in texts]
     assert abs(bits(forged) / measured - 1) > 0.01, "read as the control token it is another figure"

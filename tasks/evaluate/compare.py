@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from tasks.core.errors import ArtifactError
-from tasks.evaluate import quality
 from tasks.evaluate.bootstrap import Floats, interval, resampled_sums
+from tasks.models.text_classification import quality
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from conf.schema.evaluate import EvaluateRun, WindowConf
 from tasks.core.errors import ConfigError
-from tasks.models.model_folder import refuse_foreign
+from tasks.formats.model_folder import refuse_foreign
 
 SAY_EVERY = 3.0
 """Seconds between two lines of progress."""

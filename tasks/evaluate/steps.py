@@ -18,15 +18,15 @@ LIBRARIES = ("torch", "transformers", "polars", "numpy", "scikit-learn")
 @step(track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
 def evaluate_lm(model: Artifact, evalset: Artifact, conf: LmEval, work: Workdir) -> Stats:
     """Bits per byte, perplexity and samples of a language model: → metrics.json, items.parquet, samples.json."""
-    from tasks.evaluate import lm
+    from tasks.models.causal_lm import bits_per_byte
 
-    return lm.run(model.path, evalset / "test.parquet", conf, work)
+    return bits_per_byte.run(model.path, evalset / "test.parquet", conf, work)
 
 
 @step(track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
 def evaluate_chat(model: Artifact, evalset: Artifact, conf: ChatEval, work: Workdir) -> Stats:
     """Bits per byte of the answers, and sample answers: → metrics.json, items.parquet, samples.json."""
-    from tasks.evaluate import answers
+    from tasks.models.chat import answers
 
     return answers.run(model.path, evalset / "test.parquet", conf, work)
 
@@ -34,7 +34,7 @@ def evaluate_chat(model: Artifact, evalset: Artifact, conf: ChatEval, work: Work
 @step(resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
 def score_start(start: Artifact, model: Artifact, evalset: Artifact, conf: ChatEval, work: Workdir) -> Stats:
     """The same figures of what a chat model was fine-tuned from, on the same tokens: → metrics.json, items.parquet."""
-    from tasks.evaluate import answers
+    from tasks.models.chat import answers
 
     return answers.run_start(start.path, model.path, evalset / "test.parquet", conf, work)
 
@@ -44,10 +44,10 @@ def evaluate_classifier(
     model: Artifact, evalset: Artifact, docs: tuple[Artifact, ...], conf: ClassifierEval, work: Workdir
 ) -> Stats:
     """Accuracy and the rest, beside the baselines trained on `docs`: → metrics.json, items.parquet, confusion.json."""
-    from tasks.evaluate import classifier
+    from tasks.models.text_classification import classifier_evaluation
 
     train = [doc / "train" / "docs.parquet" for doc in docs]
-    return classifier.run(model.path, evalset / "test.parquet", train, conf, work)
+    return classifier_evaluation.run(model.path, evalset / "test.parquet", train, conf, work)
 
 
 @step(libraries=("polars", "numpy"))

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tasks.core.artifact import canonical
 from tasks.core.errors import ConfigError
-from tasks.models.model_folder import refuse_foreign
+from tasks.formats.model_folder import refuse_foreign
 
 TOKENIZER_FILES = (
     "tokenizer.json",

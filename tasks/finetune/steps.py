@@ -6,7 +6,7 @@ from conf.schema.finetune import ChatConf, ClassifyConf, TranslateConf
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
-from tasks.finetune.translators import Identity, observe_translators
+from tasks.models.text_classification.translators import Identity, observe_translators
 
 __all__ = [
     "finetune_chat", "finetune_classifier", "foresee_chat", "foresee_classifier", "observe_translators",
@@ -19,7 +19,7 @@ NEEDS = ("torch", "transformers", "peft", "accelerate", "safetensors", "polars",
 @step(version="2", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
 def finetune_chat(model: Artifact, docs: tuple[Artifact, ...], conf: ChatConf, work: Workdir) -> Stats:
     """Teach the model to answer: pretrained model, conversations → model/ with LoRA merged."""
-    from tasks.finetune import chat_training
+    from tasks.models.chat import chat_training
 
     return chat_training.run(model.path, [doc.path for doc in docs], conf, work)
 
@@ -28,7 +28,7 @@ def foresee_chat(
     docs: tuple[Artifact, ...], tokenizer: Artifact, context: int | None, conf: ChatConf
 ) -> tuple[str, list[dict[str, str]]]:
     """What of the conversations will be split, cut or left out, about; `context`: tokens that the model looks at."""
-    from tasks.finetune import chat_preview
+    from tasks.models.chat import chat_preview
 
     paths = [doc / "train/docs.parquet" for doc in docs]
     return chat_preview.chat(paths, tokenizer / "tokenizer.json", context, conf)
@@ -44,17 +44,17 @@ def finetune_classifier(
     """
     import polars as pl
 
-    from tasks.finetune import classify
+    from tasks.models.text_classification import classifier_training
 
     translated = pl.concat([pl.read_parquet(made.path / "copies.parquet") for made in copies]) if copies else None
-    return classify.run(model.path, [doc.path for doc in docs], conf, work, translated)
+    return classifier_training.run(model.path, [doc.path for doc in docs], conf, work, translated)
 
 
 def foresee_classifier(
     docs: tuple[Artifact, ...], tokenizer: Artifact, context: int | None, conf: ClassifyConf
 ) -> tuple[str, list[dict[str, str]]]:
     """What of the labelled texts will be cut off, about; `context`: tokens that the model looks at."""
-    from tasks.finetune import label_preview
+    from tasks.models.text_classification import label_preview
 
     return label_preview.classify(
         [doc / "train/docs.parquet" for doc in docs], tokenizer / "tokenizer.json", context, conf
@@ -70,6 +70,6 @@ def translate_examples(
     `models` is what `observe_translators` found. Raises `ConfigError` for a model that cannot be used, `DataError` for
     one that has changed since.
     """
-    from tasks.finetune import translate
+    from tasks.models.text_classification import translate
 
     return translate.run([doc.path for doc in docs], models, conf, work)

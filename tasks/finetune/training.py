@@ -19,7 +19,7 @@ from tasks.core.errors import ChildKilled, ConfigError
 from tasks.core.workdir import Workdir
 from tasks.finetune import checkpoints
 from tasks.finetune.trainer_callbacks import Guard, Interrupt, Report, best_step, is_stalled, valid_losses
-from tasks.finetune.windows import IGNORED
+from tasks.models.chat.windows import IGNORED
 
 Row = Mapping[str, Any]
 """One example: "input_ids" (a list of token ids) and "labels"."""

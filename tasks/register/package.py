@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ArtifactError
 from tasks.core.tracking.mlflow_sync import experiment_of, living
-from tasks.models import model_folder
+from tasks.formats import model_folder
 from tasks.register.context import run_context
 from tasks.register.integrity import CARD, FILES, LOAD_FROM
 from tasks.register.mlflow_writer import client_for
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CODE = Path(__file__).with_name("pyfunc.py")
 IMPORTED = {
-    "from tasks.models.model_folder import refuse_foreign\n": Path(model_folder.__file__),
+    "from tasks.formats.model_folder import refuse_foreign\n": Path(model_folder.__file__),
     "from tasks.text.encode import Encoder\n": Path(encode.__file__),
 }
 """The files of this project that the code of a registered model imports, by the line that does."""

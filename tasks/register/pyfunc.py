@@ -18,7 +18,7 @@ from typing import Any
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
-from tasks.models.model_folder import refuse_foreign
+from tasks.formats.model_folder import refuse_foreign
 from tasks.text.encode import Encoder
 
 

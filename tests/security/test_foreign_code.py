@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conf.schema.finetune import ChatConf, ClassifyConf
-from tasks.models.model_folder import ForeignModel, refuse_foreign
+from tasks.formats.model_folder import ForeignModel, refuse_foreign
 
 ROOT = Path(__file__).parents[2]
 LOADERS = ("from_pretrained", "pipeline")
@@ -85,13 +85,13 @@ def registered(folder: Path) -> Any:
 
 
 def chat(folder: Path) -> Any:
-    from tasks.finetune.chat_training import adapt
+    from tasks.models.chat.chat_training import adapt
 
     return adapt(folder, None, ChatConf())  # type: ignore[arg-type]
 
 
 def classifier(folder: Path) -> Any:
-    from tasks.finetune.classify import build
+    from tasks.models.text_classification.classifier_training import build
 
     return build(folder, ["a", "b"], 0, ClassifyConf())
 
@@ -134,8 +134,8 @@ def test_an_adapter_that_names_its_base_is_refused(tiny: Path, tmp_path: Path) -
 
 
 def test_the_one_network_of_our_own_is_no_foreign_code(tiny_classifier: Path) -> None:
-    from tasks.models.model_folder import OWN_HEAD
-    from tasks.models.pooled_classifier import PooledClassifierConfig
+    from tasks.formats.model_folder import OWN_HEAD
+    from tasks.models.text_classification.pooled_classifier import PooledClassifierConfig
 
     assert PooledClassifierConfig.model_type == OWN_HEAD
     assert "auto_map" in json.loads((tiny_classifier / "config.json").read_text())

@@ -258,7 +258,7 @@ def test_checkpoints_are_read_from_their_own_folders_only(tmp_path: Path, path: 
 @given(HOSTILE.filter(lambda path: "\0" not in path))
 @example("../../precious.safetensors")
 def test_an_index_of_weights_names_files_beside_it(tmp_path: Path, path: str) -> None:
-    from tasks.models.model_folder import ForeignModel, refuse_foreign
+    from tasks.formats.model_folder import ForeignModel, refuse_foreign
 
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": path}}))
     with pytest.raises(ForeignModel, match="is no file beside it"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError, ConfigError
-from tasks.models.model_folder import refuse_foreign
+from tasks.formats.model_folder import refuse_foreign
 from tasks.pretrain.network import model
 
 ASIDE = frozenset(

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from conf.schema.finetune import ChatConf, ClassifyConf
-from tasks.finetune import chat_preview, chat_training, export, label_preview, windows
+from tasks.finetune import export
 from tasks.finetune.preview import WARN
+from tasks.models.chat import chat_preview, chat_training, windows
+from tasks.models.text_classification import label_preview
 from tasks.text.encode import Encoder
 from tests.tasks.tiny_model import table
 

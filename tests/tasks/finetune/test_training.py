@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from conf.schema.finetune import ChatConf, ClassifyConf, FinetuneRun, LoraSpec, TuneConf
 from tasks.core.errors import ConfigError
 from tasks.core.workdir import Workdir
-from tasks.finetune import chat_training, classify, export
+from tasks.finetune import export
 from tasks.finetune.training import order, settle, train
+from tasks.models.chat import chat_training
+from tasks.models.text_classification import classifier_training
 from tests.tasks.tiny_model import chat_rows, table
 
 
@@ -81,9 +83,12 @@ def test_the_loss_of_a_classifier_is_the_same_whatever_the_batch_size(
     work = Workdir(tmp_path)
     work.make()
     torch.manual_seed(0)
-    network, loss = classify.build(model_dir, ["a", "b"], 0, conf), classify.weighted_loss([16, 4], conf)
-    batch = classify.collate_with(0)(rows)
+    network, loss = (
+        classifier_training.build(model_dir, ["a", "b"], 0, conf),
+        classifier_training.weighted_loss([16, 4], conf),
+    )
+    batch = classifier_training.collate_with(0)(rows)
     with torch.no_grad():
         wanted = loss({"logits": network(input_ids=batch["input_ids"]).logits}, batch["labels"])
-    outcome = train(network, rows[:batch_size], rows, classify.collate_with(0), conf, work, loss)
+    outcome = train(network, rows[:batch_size], rows, classifier_training.collate_with(0), conf, work, loss)
     assert outcome.valid_loss == pytest.approx(float(wanted), rel=1e-5)

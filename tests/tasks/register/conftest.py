@@ -123,7 +123,7 @@ def tiny_classifier(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     import torch
 
     from conf.schema.finetune import ClassifyConf
-    from tasks.finetune.classify import build
+    from tasks.models.text_classification.classifier_training import build
 
     folder = tmp_path_factory.mktemp("classifier") / "model"
     shutil.copytree(tiny, folder)

@@ -145,8 +145,8 @@ def test_a_registered_classifier_says_what_was_measured_of_it_to_whoever_asks(
 ) -> None:
     from transformers import AutoModelForSequenceClassification
 
-    from tasks.evaluate.classifier import probabilities
     from tasks.evaluate.scoring import load_tokenizer
+    from tasks.models.text_classification.classifier_evaluation import probabilities
 
     conf = RegisterConf(name="tiny-labels", kind="classifier")
     model = publish("finetune_classifier", "model", tiny_classifier)

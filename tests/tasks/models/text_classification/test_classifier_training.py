@@ -16,8 +16,9 @@ from transformers import AutoModelForSequenceClassification
 from conf.schema.finetune import AugmentConf, ClassifyConf, FinetuneRun
 from tasks.core.errors import DataError
 from tasks.core.workdir import Workdir
-from tasks.finetune import classify, export
-from tasks.models.pooled_classifier import POOLING
+from tasks.finetune import export
+from tasks.models.text_classification import classifier_training
+from tasks.models.text_classification.pooled_classifier import POOLING
 from tests.tasks.tiny_model import labelled_rows, table
 
 CONF = ClassifyConf(
@@ -34,7 +35,7 @@ CONF = ClassifyConf(
 
 def hide(text: str, labels: list[str], *words: str) -> str:
     conf = ClassifyConf(masked_words=words, mask_labels=True)
-    return re.sub(classify.mask_pattern(labels, conf), conf.mask, text)
+    return re.sub(classifier_training.mask_pattern(labels, conf), conf.mask, text)
 
 
 @pytest.mark.parametrize(
@@ -57,14 +58,14 @@ def test_no_label_stands_between_separators_after_masking(label: str, gap: str) 
 
 
 def test_with_nothing_to_hide_the_text_stays_as_it_is() -> None:
-    pattern = classify.mask_pattern(["numpy", "business", "tech"], ClassifyConf())
+    pattern = classifier_training.mask_pattern(["numpy", "business", "tech"], ClassifyConf())
     assert re.sub(pattern, "LIB", "numpy in business and tech is here") == "numpy in business and tech is here"
 
 
 def test_a_text_stands_behind_the_token_that_documents_begin_with(model_dir: Path) -> None:
     tokenizer = export.load_tokenizer(model_dir)
     tokenizer.bos_token = "<|endoftext|>"
-    encode = classify.encoder(tokenizer, "(?!)", CONF)
+    encode = classifier_training.encoder(tokenizer, "(?!)", CONF)
     long, empty = encode(["array " * 100, ""])
     assert (len(long) > 100, long[0], empty) == (True, 0, [0])
 
@@ -82,21 +83,21 @@ def test_a_text_stands_behind_the_token_that_documents_begin_with(model_dir: Pat
 def test_the_length_comes_from_the_texts_and_is_bounded_by_context_and_cost(
     lengths: list[int], context: int | None, limit: int, wanted: int
 ) -> None:
-    assert classify.longest(lengths, context, ClassifyConf(length_limit=limit)) == wanted
-    assert classify.longest(lengths, context, ClassifyConf(max_length=17)) == 17
+    assert classifier_training.longest(lengths, context, ClassifyConf(length_limit=limit)) == wanted
+    assert classifier_training.longest(lengths, context, ClassifyConf(max_length=17)) == 17
 
 
 def test_equal_texts_with_two_labels_are_counted_once_each() -> None:
     rows = [("same", "a"), ("same ", "b"), ("same", "c"), ("twice", "a"), ("twice", "a"), ("alone", "b")]
-    assert classify.contradictions(table([{"text": text, "label": label} for text, label in rows])) == 1
-    assert classify.contradictions(table([{"text": text, "label": label} for text, label in rows[3:]])) == 0
+    assert classifier_training.contradictions(table([{"text": text, "label": label} for text, label in rows])) == 1
+    assert classifier_training.contradictions(table([{"text": text, "label": label} for text, label in rows[3:]])) == 0
 
 
 def test_at_most_so_many_documents_of_a_label_are_taken_in_order_of_id(tmp_path: Path) -> None:
     path = tmp_path / "docs.parquet"
     everything = table(labelled_rows(60, 0))
     everything.write_parquet(path)
-    found = classify.labelled([path], 5)
+    found = classifier_training.labelled([path], 5)
     assert found["label"].value_counts()["count"].to_list() == [5, 5, 5]
     ids = everything.filter(label="numpy")["id"].sort().to_list()
     assert found.filter(label="numpy")["id"].to_list() == ids[:5]
@@ -104,16 +105,16 @@ def test_at_most_so_many_documents_of_a_label_are_taken_in_order_of_id(tmp_path:
 
 def test_rare_labels_are_left_out_and_counted() -> None:
     rows = [{"text": f"{n}", "label": label} for n, label in enumerate("aaabbbc")]
-    assert classify.classes(table(rows), 3) == (["a", "b"], {"c": 1})
+    assert classifier_training.classes(table(rows), 3) == (["a", "b"], {"c": 1})
 
 
 def test_one_class_alone_is_an_error_in_the_data() -> None:
     with pytest.raises(DataError, match="min_per_class"):
-        classify.classes(table([{"text": f"{n}", "label": "a"} for n in range(9)]), 2)
+        classifier_training.classes(table([{"text": f"{n}", "label": "a"} for n in range(9)]), 2)
 
 
 def test_balanced_weights_make_every_class_count_the_same() -> None:
-    loss = classify.weighted_loss([90, 10], ClassifyConf())
+    loss = classifier_training.weighted_loss([90, 10], ClassifyConf())
     logits = torch.zeros(100, 2, requires_grad=True)
     labels = torch.tensor([0] * 90 + [1] * 10)
     loss({"logits": logits}, labels, None).backward()
@@ -125,27 +126,31 @@ def test_balanced_weights_make_every_class_count_the_same() -> None:
 def test_balanced_classes_have_one_size_and_every_example_comes_about_as_often(labels: list[int], seed: int) -> None:
     sizes = Counter(labels)
     for balance, wanted in (("undersample", min(sizes.values())), ("oversample", max(sizes.values()))):
-        chosen = classify.balanced(labels, ClassifyConf(balance=balance, seed=seed))
-        assert chosen == classify.balanced(labels, ClassifyConf(balance=balance, seed=seed)) == sorted(chosen)
+        chosen = classifier_training.balanced(labels, ClassifyConf(balance=balance, seed=seed))
+        assert (
+            chosen == classifier_training.balanced(labels, ClassifyConf(balance=balance, seed=seed)) == sorted(chosen)
+        )
         assert Counter(labels[n] for n in chosen) == dict.fromkeys(sizes, wanted)
         times = Counter(chosen)
         for label in sizes:
             own = [times[n] for n, one in enumerate(labels) if one == label]
             assert max(own) - min(own) <= 1
     for balance in ("weights", "none"):
-        assert classify.balanced(labels, ClassifyConf(balance=balance)) == list(range(len(labels)))
+        assert classifier_training.balanced(labels, ClassifyConf(balance=balance)) == list(range(len(labels)))
 
 
 def test_another_seed_draws_other_examples() -> None:
     labels = [0] * 40 + [1] * 10
-    drawn = {tuple(classify.balanced(labels, ClassifyConf(balance="undersample", seed=seed))) for seed in range(5)}
+    drawn = {
+        tuple(classifier_training.balanced(labels, ClassifyConf(balance="undersample", seed=seed))) for seed in range(5)
+    }
     assert len(drawn) == 5
 
 
 def test_without_balance_all_classes_weigh_the_same() -> None:
     logits = {"logits": torch.tensor([[2.0, 0.0], [0.0, 2.0]])}
     for balance in ("none", "oversample"):
-        loss = classify.weighted_loss([90, 10], ClassifyConf(balance=balance))
+        loss = classifier_training.weighted_loss([90, 10], ClassifyConf(balance=balance))
         assert loss(logits, torch.tensor([1, 1])) == loss({"logits": -logits["logits"]}, torch.tensor([0, 0]).flip(0))
 
 
@@ -154,10 +159,14 @@ def test_without_balance_all_classes_weigh_the_same() -> None:
 def test_padding_changes_nothing_and_the_stored_head_says_the_same(
     model_dir: Path, tmp_path: Path, pooling: str, ngrams: int
 ) -> None:
-    model = classify.build(model_dir, ["a", "b"], 0, ClassifyConf(pooling=pooling, ngrams=ngrams, buckets=50))
+    model = classifier_training.build(
+        model_dir, ["a", "b"], 0, ClassifyConf(pooling=pooling, ngrams=ngrams, buckets=50)
+    )
     for weights in model.wide.parameters() if model.wide else ():
         torch.nn.init.normal_(weights)
-    batch = classify.collate_with(0)([{"input_ids": [5, 6, 7], "labels": 0}, {"input_ids": [5] * 9, "labels": 1}])
+    batch = classifier_training.collate_with(0)(
+        [{"input_ids": [5, 6, 7], "labels": 0}, {"input_ids": [5] * 9, "labels": 1}]
+    )
     model.save_pretrained(tmp_path)
     stored = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     with torch.no_grad():
@@ -172,7 +181,7 @@ def test_padding_changes_nothing_and_the_stored_head_says_the_same(
 def test_of_a_causal_model_the_mean_reads_every_token_and_one_token_is_read_alone(
     model_dir: Path, pooling: str, changed: bool
 ) -> None:
-    model = classify.build(model_dir, ["a", "b"], 0, ClassifyConf(pooling=pooling, ngrams=0)).eval()
+    model = classifier_training.build(model_dir, ["a", "b"], 0, ClassifyConf(pooling=pooling, ngrams=0)).eval()
     with torch.no_grad():
         states = model.body(torch.tensor([[5, 6, 7]])).last_hidden_state
         states[0, 1] += 1.0
@@ -186,8 +195,11 @@ def test_an_encoder_keeps_the_head_that_it_brings_along(model_dir: Path, tmp_pat
 
     small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     BertForMaskedLM(BertConfig(vocab_size=30, **small)).save_pretrained(tmp_path)
-    assert type(classify.build(tmp_path, ["a", "b"], 0, ClassifyConf())).__name__ == "BertForSequenceClassification"
-    pooled = classify.build(tmp_path, ["a", "b"], 0, ClassifyConf(pooling="mean"))
+    assert (
+        type(classifier_training.build(tmp_path, ["a", "b"], 0, ClassifyConf())).__name__
+        == "BertForSequenceClassification"
+    )
+    pooled = classifier_training.build(tmp_path, ["a", "b"], 0, ClassifyConf(pooling="mean"))
     assert pooled(torch.tensor([[5, 6, 7]])).logits.shape == (1, 2)
 
 
@@ -196,7 +208,7 @@ def test_two_copies_of_a_model_in_two_folders_give_equal_bytes(model_dir: Path, 
     for name in ("one", "other"):
         shutil.copytree(model_dir, tmp_path / name / "base")
         torch.manual_seed(0)
-        model = classify.build(tmp_path / name / "base", ["a", "b"], 0, ClassifyConf())
+        model = classifier_training.build(tmp_path / name / "base", ["a", "b"], 0, ClassifyConf())
         model.save_pretrained(tmp_path / name / "model")
         files = sorted((tmp_path / name / "model").iterdir())
         written.append([(file.name, file.read_bytes()) for file in files])
@@ -207,15 +219,15 @@ def test_two_copies_of_a_model_in_two_folders_give_equal_bytes(model_dir: Path, 
 def tuned(model_dir: Path, docs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workdir, Any]:
     work = Workdir(tmp_path_factory.mktemp("classify"))
     work.make()
-    return work, classify.run(model_dir, [docs_dir], CONF, work)
+    return work, classifier_training.run(model_dir, [docs_dir], CONF, work)
 
 
 def test_the_classifier_learns_words_that_give_the_label_away(tuned: tuple[Workdir, Any], docs_dir: Path) -> None:
     folder = tuned[0].content / "model"
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    valid = classify.labelled([docs_dir / "valid" / "docs.parquet"], None)
+    valid = classifier_training.labelled([docs_dir / "valid" / "docs.parquet"], None)
     task = json.loads((folder / "task.json").read_text())
-    encode = classify.encoder(export.load_tokenizer(folder), task["mask_pattern"], CONF)
+    encode = classifier_training.encoder(export.load_tokenizer(folder), task["mask_pattern"], CONF)
     read = [ids[: task["max_length"]] for ids in encode(valid["text"].to_list())]
     with torch.no_grad():
         guesses = [int(model(input_ids=torch.tensor([ids])).logits.argmax()) for ids in read]
@@ -230,7 +242,7 @@ def test_balanced_and_changed_copies_are_trained_on_and_counted(
     work, augment = Workdir(tmp_path), AugmentConf(copies=2, swap=0.2)
     work.make()
     conf = CONF.model_copy(update={"epochs": 1, "balance": "oversample", "augment": augment})
-    stats = classify.run(model_dir, [docs_dir], conf, work)
+    stats = classifier_training.run(model_dir, [docs_dir], conf, work)
     assert stats["classes"] == tuned[1]["classes"] and stats["documents"] == sum(stats["classes"].values())
     assert stats["examples"] == dict.fromkeys(stats["classes"], 3 * max(stats["classes"].values()))
     assert stats["steps"] == -(-sum(stats["examples"].values()) // conf.batch_size)
@@ -248,5 +260,5 @@ def test_training_stops_early_when_the_valid_loss_gets_worse_and_keeps_the_best(
     work = Workdir(tmp_path)
     work.make()
     wild = CONF.model_copy(update={"learning_rate": 0.05, "epochs": 60, "patience": 2})
-    stats = classify.run(model_dir, [docs_dir], wild, work)
+    stats = classifier_training.run(model_dir, [docs_dir], wild, work)
     assert stats["best_step"] == stats["steps"] - 2 * wild.eval_every < 480

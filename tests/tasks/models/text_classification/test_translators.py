@@ -11,7 +11,7 @@ import pytest
 
 from conf.schema.finetune import BackTranslationConf, TranslatorConf
 from tasks.core.errors import ConfigError, DataError, HostError
-from tasks.finetune import translators
+from tasks.models.text_classification import translators
 from tests.tasks.finetune.translator import write_translator
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

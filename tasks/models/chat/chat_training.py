@@ -20,11 +20,12 @@ from tasks.core.errors import ConfigError, DataError
 from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.finetune import export, windows
+from tasks.finetune import export
 from tasks.finetune.preview import WARN
 from tasks.finetune.training import Collate, Row, settle, train
-from tasks.finetune.windows import IGNORED, Taken, conversations
-from tasks.models.model_folder import refuse_foreign
+from tasks.formats.model_folder import refuse_foreign
+from tasks.models.chat import windows
+from tasks.models.chat.windows import IGNORED, Taken, conversations
 from tasks.text.encode import Encoder, Refused
 
 

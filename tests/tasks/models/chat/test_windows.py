@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tasks.finetune import windows
-from tasks.finetune.windows import IGNORED, Split
+from tasks.models.chat import windows
+from tasks.models.chat.windows import IGNORED, Split
 from tasks.text.encode import Encoder, Message
 from tests.tasks.tiny_model import write_model
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, roc_auc_score
 
 from conf.schema.evaluate import ClassifierEval
-from tasks.evaluate import quality
+from tasks.models.text_classification import quality
 
 
 def draw(seed: int, items: int = 60, classes: int = 3, coarse: bool = False) -> tuple[np.ndarray, np.ndarray]:

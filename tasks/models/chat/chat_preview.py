@@ -1,4 +1,4 @@
-"""What fine-tuning will cut or leave out of conversations, as far as a plan can tell: the template aside, without torch."""
+"""What fine-tuning will cut or leave out of conversations, as far as a plan can tell: without template and torch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from conf.schema.finetune import ChatConf
 from tasks.core.number_format import count, plural, share
 from tasks.core.run_warnings import warning
-from tasks.finetune import windows
 from tasks.finetune.preview import MOST, WARN
+from tasks.models.chat import windows
 from tasks.text.encode import Encoder
 
 

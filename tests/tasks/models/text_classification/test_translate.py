@@ -18,7 +18,7 @@ from tasks.core.artifact import hash_file
 from tasks.core.errors import ConfigError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.finetune import augment, classify, translate, translators
+from tasks.models.text_classification import augment, classifier_training, translate, translators
 from tests.tasks.finetune.translator import write_translator
 from tests.tasks.tiny_model import WORDS, write_docs
 
@@ -61,7 +61,7 @@ def translated(conf: TranslateConf, docs: Path, folder: Path) -> tuple[Stats, pl
 
 
 def originals(docs: Path) -> dict[str, str]:
-    return dict(classify.labelled([docs / "train" / "docs.parquet"], None).select("id", "text").iter_rows())
+    return dict(classifier_training.labelled([docs / "train" / "docs.parquet"], None).select("id", "text").iter_rows())
 
 
 def test_examples_come_back_with_their_words_in_order_and_names_hidden_before_and_after(
@@ -101,7 +101,7 @@ def test_a_share_of_the_copies_is_translated_and_the_others_are_changed_word_by_
 ) -> None:
     conf = conf_of(models, copies=2, share=0.3, temperature=1)
     stats, found, _ = translated(conf, docs_dir, tmp_path)
-    chosen = classify.examples([docs_dir], conf.classify)
+    chosen = classifier_training.examples([docs_dir], conf.classify)
     assert 0.15 < stats["copies"] / (2 * chosen.table.height) < 0.45
     assert conf.classify.augment
     table = chosen.hidden(conf.classify)
@@ -120,7 +120,7 @@ def test_a_copy_of_which_nothing_is_left_is_counted_and_not_trained_on(
     stats, found, _ = translated(conf, docs_dir, tmp_path)
     assert stats["empty"] == stats["copies"] == found.height and set(found["text"]) == {""}
     assert conf.classify.augment
-    hidden = classify.examples([docs_dir], conf.classify).hidden(conf.classify)
+    hidden = classifier_training.examples([docs_dir], conf.classify).hidden(conf.classify)
     assert augment.copies(hidden, conf.classify.augment, 0, found).height == 0
 
 

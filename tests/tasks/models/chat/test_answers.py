@@ -9,7 +9,8 @@ import torch
 from conf.schema.evaluate import ChatEval, EvaluateRun
 from tasks.core.errors import ArtifactError, DataError
 from tasks.core.workdir import Workdir
-from tasks.evaluate import answers, scoring
+from tasks.evaluate import scoring
+from tasks.models.chat import answers
 from tests.tasks.tiny_model import labelled_rows, table
 
 CPU = EvaluateRun(device="cpu", threads=1)

@@ -16,10 +16,13 @@ from conf.schema.evaluate import ClassifierEval
 from tasks.core.errors import DataError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.evaluate import baseline, output, quality, scoring
+from tasks.evaluate import output, scoring
 from tasks.evaluate.bootstrap import Floats
-from tasks.models import pooled_classifier as pooled_classifier  # transformers learns to load it
-from tasks.models.model_folder import refuse_foreign
+from tasks.formats.model_folder import refuse_foreign
+from tasks.models.text_classification import (
+    baselines,
+    quality,
+)
 from tasks.text.encode import Encoder
 
 OF_BASELINES = ("accuracy", "macro_f1", "roc_auc", "accuracy_lo", "accuracy_hi")
@@ -101,8 +104,8 @@ def _baselines(
     seen, classes = training_documents(train, task), len(task["labels"])
     labels = seen["number"].to_list()
     return {
-        "majority": baseline.majority(labels, classes, table.height),
-        "naive_bayes": baseline.naive_bayes(
+        "majority": baselines.majority(labels, classes, table.height),
+        "naive_bayes": baselines.naive_bayes(
             seen["text"].to_list(), labels, table["text"].to_list(), classes, conf.smoothing, conf.vocabulary
         ),
     }

@@ -23,11 +23,11 @@ from tasks.core.errors import ConfigError, HostError
 from tasks.core.small_files import write_atomically
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.finetune import classify
-from tasks.finetune.augment import numbered
 from tasks.finetune.training import settle
-from tasks.finetune.translators import Identity, located, naming
-from tasks.models.model_folder import refuse_foreign
+from tasks.formats.model_folder import refuse_foreign
+from tasks.models.text_classification import classifier_training
+from tasks.models.text_classification.augment import numbered
+from tasks.models.text_classification.translators import Identity, located, naming
 from tasks.text.encode import Encoder
 
 Draws = Sequence[str]
@@ -41,7 +41,7 @@ def run(docs: Sequence[Path], models: dict[str, Identity], conf: TranslateConf, 
     `work.scratch`.
     """
     on_gpu = settle(conf.classify)
-    chosen = classify.examples(docs, conf.classify)
+    chosen = classifier_training.examples(docs, conf.classify)
     rows = _drawn(chosen.hidden(conf.classify), conf)
     seeds = [f"{conf.classify.seed}/{id_}/{number}" for id_, number in rows.select("id", "number").iter_rows()]
     texts, cut = rows["text"].to_list(), {}

@@ -23,11 +23,11 @@ from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
-from tasks.finetune.augment import copies
-from tasks.finetune.label_preview import WHOLE
 from tasks.finetune.training import Collate, Loss, Row, settle, train
-from tasks.models.model_folder import refuse_foreign
-from tasks.models.pooled_classifier import PooledClassifier, PooledClassifierConfig
+from tasks.formats.model_folder import refuse_foreign
+from tasks.models.text_classification.augment import copies
+from tasks.models.text_classification.label_preview import WHOLE
+from tasks.models.text_classification.pooled_classifier import PooledClassifier, PooledClassifierConfig
 from tasks.text.encode import Encoder
 
 CUT = 0.1

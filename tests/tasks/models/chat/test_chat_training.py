@@ -13,7 +13,8 @@ from conf.schema.finetune import ChatConf, FinetuneRun, LoraSpec
 from tasks import tokenize
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.workdir import Workdir
-from tasks.finetune import chat_training, export, training, windows
+from tasks.finetune import export, training
+from tasks.models.chat import chat_training, windows
 from tests.tasks.tiny_model import TEMPLATE, chat_rows, labelled_rows, table
 
 CONF = ChatConf(

@@ -14,8 +14,8 @@ from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.evaluate import output, scoring
 from tasks.evaluate.bootstrap import with_interval
-from tasks.evaluate.lm import bits_per_byte, perplexity
 from tasks.evaluate.sampling import samples
+from tasks.models.causal_lm.bits_per_byte import bits_per_byte, perplexity
 from tasks.text.encode import Encoder
 
 
