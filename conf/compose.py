@@ -13,16 +13,18 @@ from pydantic import BaseModel, ValidationError
 from conf import scaling
 from conf.paths import check_path, has_option
 from conf.schema.model import ModelConf, NativeConf
+from conf.schema.models import MODELS
 from conf.schema.recipe import Recipe
 from tasks.core.errors import ConfigError, nearest
 
 M = TypeVar("M", bound=BaseModel)
 FOLDER = Path(__file__).parent
-GROUPS = ("data", "tokenizer", "model", "pretrain", "finetune", "evaluate", "release", "engine", "store")
+GROUPS = ("data", "tokenizer", "model", "pretrain", "models", "engine", "store")
 SOURCES = ("files", "http", "hub", "warc", "sql", "python_packages", "chitchat")
 KINDS = {
     "data.sources": SOURCES,
     "data.decontaminate.against": SOURCES,
+    "models": tuple(MODELS),
     "model": ("transformers", "native"),
     "store": ("local", "s3"),
     "schedule": ("cron", "interval", "rrule"),
@@ -292,7 +294,7 @@ def _without_tags(loc: tuple[Any, ...]) -> Iterator[Any]:
     """A place in a model without the kinds of unions; a field may have the name of a kind, such as cron."""
     before = None
     for part in loc:
-        if part in TAGS and before not in (None, "sources", "against", *TAGS):
+        if part in TAGS and before not in (None, "sources", "against", "models", *TAGS):
             before = part
             continue
         before = part

@@ -10,6 +10,34 @@ from pydantic import BaseModel
 from conf.schema.recipe import Recipe
 from tasks.core.errors import ConfigError, nearest
 
+RENAMED = {
+    "finetune.chat.lora": "models.chat.method",
+    "finetune.chat": "models.chat.train",
+    "finetune.classify": "models.classifier.train",
+    "evaluate.gates.lm": "models.base.gate",
+    "evaluate.gates.chat": "models.chat.gate",
+    "evaluate.gates.classifier": "models.classifier.gate",
+    "evaluate.lm": "models.base.evaluate",
+    "evaluate.chat": "models.chat.evaluate",
+    "evaluate.classifier": "models.classifier.evaluate",
+    "release.base": "models.base.register",
+    "release.chat": "models.chat.register",
+    "release.classifier": "models.classifier.register",
+    "release.approval_hours": "approval.hours",
+    "release.approval": "approval.by",
+    "finetune": "models",
+    "evaluate": "models",
+    "release": "models",
+}
+"""Options, or groups of them, that had another name, and the one that they have now; the longest first."""
+
+
+def refuse_renamed(path: str) -> None:
+    """Raise `ConfigError` for an option's former path, with the present one."""
+    for old, new in RENAMED.items():
+        if f"{path}.".startswith(f"{old}."):
+            raise ConfigError(f"{path} is now {new}{path[len(old) :]}: write that")
+
 
 def has_option(path: str, root: type[BaseModel] = Recipe) -> bool:
     """Whether an override of this path (a.b.NAME.c) sets something."""
@@ -23,6 +51,8 @@ def has_option(path: str, root: type[BaseModel] = Recipe) -> bool:
 def check_path(names: list[str], where: str, root: type[BaseModel] = Recipe) -> None:
     """Raise `ConfigError` with the nearest names if no model has the option."""
     models: list[Any] = [root]
+    if root is Recipe:
+        refuse_renamed(".".join(names))
     for depth, name in enumerate(names):
         classes = [m for m in models if isinstance(m, type) and issubclass(m, BaseModel)]
         if not classes:

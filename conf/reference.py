@@ -18,7 +18,7 @@ HEAD = """# Options
 
 ```bash
 fromzero plan demo tokenizer.vocab_size=8192 data.dedup.threshold=0.9   # KEY=VALUE, any number of them
-fromzero plan demo finetune=none release=base                           # a group of options, by its name
+fromzero plan demo models=base                                          # a group of options, by its name
 ```
 
 Written by `make options` from the models in `conf/schema/`: do not change it by hand. A recipe file says the same as
@@ -33,10 +33,11 @@ Row = tuple[str, str, str, str]
 """An option: its path as the command line takes it, then type, default and text as Markdown."""
 
 
-def options(path: str, annotation: Any, given: Any, seen: dict[tuple[Any, ...], str]) -> Iterator[Row]:
+def options(path: str, annotation: Any, given: Any, seen: dict[tuple[Any, ...], str], of: str = "") -> Iterator[Row]:
     """The options below a path, what several kinds of a union share once; `given`: the default of all of them.
 
-    Larger models that were listed before, under the path that `seen` has, are not listed again.
+    Larger models that were listed before, under the path that `seen` has, are not listed again. `of` says of which
+    kinds they are.
     """
     models = models_in(annotation)
     if (first := seen.setdefault(tuple(models), path)) != path and sum(len(model.model_fields) for model in models) > 6:
@@ -52,7 +53,7 @@ def options(path: str, annotation: Any, given: Any, seen: dict[tuple[Any, ...], 
         value = getattr(given, name, PydanticUndefined) if isinstance(given, BaseModel) else field.default
         inner, parts = models_in(field.annotation), (field.annotation, *get_args(field.annotation))
         kinds = [get_args(model.model_fields["kind"].annotation)[0] for model in some if len(models) > 1]
-        only = f"Of {', '.join(kinds)}: " if len(some) < len(models) else ""
+        only = f"Of {', '.join(kinds)}: " if len(some) < len(models) else of
         if not own:
             yield (
                 full,
@@ -69,7 +70,7 @@ def options(path: str, annotation: Any, given: Any, seen: dict[tuple[Any, ...], 
             )
         if inner:
             below = {dict: ".NAME", tuple: "[]"}.get(get_origin(parts[0]) or parts[0], "")
-            yield from options(full + below, field.annotation, value, seen)
+            yield from options(full + below, field.annotation, value, seen, only)
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

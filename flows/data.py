@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from conf.schema.data import CollectConf
@@ -11,7 +11,8 @@ from tasks.clean import steps as clean
 from tasks.collect import steps as collect
 from tasks.core.step import observe
 from tasks.corpus import takedown
-from tasks.tokenize import steps as tokenize
+from tasks.corpus.funnel import source_of
+from tasks.tokenize import steps as tokens_of
 from tasks.validate import steps as validate
 
 
@@ -22,14 +23,27 @@ class Data:
     documents: tuple[Any, ...]
     """One artifact per shard, with the parts train and valid."""
     evalset: Any
-    tokenizer: Any
-    tokens: tuple[Any, ...]
+    """The frozen held-out documents."""
+    recipe: str
+    """The recipe's name."""
+    clusters: Any
+    """Which documents are alike, a part for each shard."""
+    tokenizer: Any = None
+    """None where nothing is pretrained."""
+    tokens: tuple[Any, ...] = ()
     """One artifact per shard, and one per shard and pass of what is seen more than once; with the parts train and
     valid."""
+    context: int | None = None
+    """Tokens that what is pretrained looks at; None if that is not known."""
+
+    def of(self, sources: tuple[str, ...]) -> Data:
+        """The documents of some sources; of all if none is named."""
+        kept = tuple(shard for shard in self.documents if not sources or source_of(shard.shard) in sources)
+        return replace(self, documents=kept)
 
 
 def prepare(recipe: Recipe) -> Data:
-    """observe → fetch → validate → split → clean → dedup → decontaminate → contract → tokenize (→ repeat)."""
+    """observe → fetch → validate → split → clean → dedup → decontaminate → contract."""
     name, data = recipe.name, recipe.data
     finder = clean.recogniser(data.clean.names)
     shards = observe(f"shards/{name}", sources, data)
@@ -65,16 +79,24 @@ def prepare(recipe: Recipe) -> Data:
     documents = tuple(clean.decontaminate_shard.map(filtered, against, boilerplate, conf=data.decontaminate))
     validate.check_losses(validate.losses_of(fetched, split, cleaned, filtered, documents), conf=data.losses)
     validate.check_documents(documents, conf=data.contract)
+    return Data(documents, evalset, name, clusters)
 
+
+def tokenize(recipe: Recipe, prepared: Data) -> Data:
+    """train the tokenizer → tokenize (→ repeat) → contract."""
+    name, data, documents = recipe.name, recipe.data, prepared.documents
     train = tuple(shard.part("train") for shard in documents)
-    tokenizer = tokenize.train_tokenizer.pinned(f"tokenizer/{name}", train, conf=recipe.tokenizer)
-    tokens = tuple(tokenize.tokenize_shard.map(list(documents), tokenizer, conf=recipe.tokenizer))
+    tokenizer = tokens_of.train_tokenizer.pinned(f"tokenizer/{name}", train, conf=recipe.tokenizer)
+    tokens = tuple(tokens_of.tokenize_shard.map(list(documents), tokenizer, conf=recipe.tokenizer))
     if data.upsample:
-        once, sizes = [shard.part("train") for shard in tokens], [clusters.part(shard) for shard in names]
-        repeats = tokenize.repeat_shard.map(once, list(train), sizes, conf=data.upsample)
+        once, sizes = (
+            [shard.part("train") for shard in tokens],
+            [prepared.clusters.part(shard.shard) for shard in documents],
+        )
+        repeats = tokens_of.repeat_shard.map(once, list(train), sizes, conf=data.upsample)
         tokens += tuple(shard.part(name) for name in data.upsample.passes for shard in repeats)
     validate.check_tokens(tokens, tokenizer, conf=data.contract)
-    return Data(documents, evalset, tokenizer, tokens)
+    return replace(prepared, tokenizer=tokenizer, tokens=tokens, context=recipe.model.positions)
 
 
 def sources(conf: CollectConf, memory: Any) -> tuple[Any, Any]:

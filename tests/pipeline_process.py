@@ -24,9 +24,7 @@ from tests.toy_process import eventually as eventually
 ROOT = Path(__file__).parents[1]
 NOWHERE = "http://127.0.0.1:9/api"
 """An API address where nobody listens."""
-WITHOUT_TUNING = (
-    "finetune.chat=null", "finetune.classify=null", "release.chat=null", "release.classifier=null",
-)  # fmt: skip
+WITHOUT_TUNING = ("models.chat=null", "models.classifier=null")
 RECIPE = """
 extends: demo
 name: tiny
@@ -49,23 +47,28 @@ pretrain:
   segments:
     main: {{tokens: 122880, batch_tokens: 2048, seq_len: 64}}
   run: {{threads: 1, checkpoint_steps: 3, log_every: 1}}
-finetune:
-  chat: {{max_conversations: 3, batch_size: 2, max_length: 64, run: {{threads: 1, checkpoint_every: 2, log_every: 1}}}}
-  classify:
-    max_per_class: 80
-    min_per_class: 10
-    length_limit: 64
-    epochs: 1
-    batch_size: 4
-    run: {{threads: 1, checkpoint_every: 4, log_every: 1}}
-evaluate:
-  lm: {{run: {{threads: 1}}, resamples: 200}}
-  chat: {{run: {{threads: 1}}, resamples: 200}}
-  classifier: {{run: {{threads: 1}}, resamples: 200}}
-  gates:
-    lm: {{min_items: 10, floors: []}}
-    chat: {{min_items: 2, floors: []}}
-    classifier: {{min_items: 10, floors: []}}
+models:
+  base:
+    evaluate: {{run: {{threads: 1}}, resamples: 200}}
+    gate: {{min_items: 10, floors: []}}
+  chat:
+    train:
+      max_conversations: 3
+      batch_size: 2
+      max_length: 64
+      run: {{threads: 1, checkpoint_every: 2, log_every: 1}}
+    evaluate: {{run: {{threads: 1}}, resamples: 200}}
+    gate: {{min_items: 2, floors: []}}
+  classifier:
+    train:
+      max_per_class: 80
+      min_per_class: 10
+      length_limit: 64
+      epochs: 1
+      batch_size: 4
+      run: {{threads: 1, checkpoint_every: 4, log_every: 1}}
+    evaluate: {{run: {{threads: 1}}, resamples: 200}}
+    gate: {{min_items: 10, floors: []}}
 """
 """The demo's chain, all stages, on little text with a very small model, which need not beat any baseline."""
 

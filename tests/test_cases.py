@@ -198,7 +198,7 @@ def test_conversations_of_from_and_value_are_understood_by_their_columns(begin, 
 def test_labels_of_rows_that_are_sorted_by_class_are_found(begin, tmp_path: Path, kind: str) -> None:
     cases.sorted_labels(tmp_path / "in", kind)
     begun = begin(tmp_path / "in")
-    assert [source.label for source in begun.sources] == ["label"] and begun.recipe.finetune.classify
+    assert [source.label for source in begun.sources] == ["label"] and "classifier" in begun.recipe.models
     labels = documents(begun.until("fetch_shard"), "fetch_shard")["label"]
     assert dict(labels.value_counts().iter_rows()) == {"calm": 300, "rough": 300, "odd": 300}
 
@@ -317,10 +317,10 @@ def test_the_bits_per_byte_of_texts_with_markers_are_those_of_plain_torch(begin,
     from tokenizers import Tokenizer
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from conf.schema.evaluate import EvaluateRun, LmEval
+    from conf.schema.evaluate import EvaluateRun
     from tasks.core.workdir import Workdir
-    from tasks.models.causal_lm import bits_per_byte
-    from tasks.register import pyfunc
+    from tasks.models.causal_lm import bits_per_byte, continuing
+    from tasks.models.causal_lm.lm_options import LmEval
 
     cases.markers(tmp_path / "in")
     store = begin(tmp_path / "in", "tokenizer.vocab_size=600").until("tokenize_shard")
@@ -363,8 +363,8 @@ def test_the_bits_per_byte_of_texts_with_markers_are_those_of_plain_torch(begin,
     assert measured == pytest.approx(bits(ids), rel=1e-4)
     forged = [Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids for text in texts]
     assert abs(bits(forged) / measured - 1) > 0.01, "read as the control token it is another figure"
-    encoder = pyfunc.load(model_dir, "base")[1]
-    assert [row[-len(one) :] for row, one in zip(pyfunc.prompted(encoder, texts, False), ids, strict=True)] == ids
+    encoder = continuing.load(model_dir)[1]
+    assert [row[-len(one) :] for row, one in zip(continuing.prompted(encoder, texts), ids, strict=True)] == ids
     trained = documents(store, "decontaminate_shard")["text"].to_list()
     index = np.load(tokens / "train/index.npy")
     pretrained = {tuple(read[first : last - 1].tolist()) for first, last in itertools.pairwise(index)}

@@ -62,7 +62,7 @@ TESTS = {
         "test_generate_continues_a_prompt_and_says_which_models_there_are": ["fromzero generate"],
         "test_lineage_leads_from_the_champion_to_every_source": ["fromzero lineage"],
         "test_of_several_models_the_one_that_loses_to_its_baseline_is_refused_and_the_others_are_promoted": [
-            "fromzero classify",
+            "fromzero predict",
         ],
         "test_show_prints_rows_and_what_was_dropped": ["fromzero show"],
     },
@@ -84,7 +84,7 @@ TESTS = {
     },
     "tests/integration/test_walk.py": {
         "test_a_day_of_a_team_from_up_to_down": [
-            "fromzero deploy", "fromzero down", "fromzero run release.approval=human", "fromzero up",
+            "fromzero deploy", "fromzero down", "fromzero run approval.by=human", "fromzero up",
         ],
     },
     "tests/security/test_guard.py": {

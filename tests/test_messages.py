@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import conf.schema
 from conf.compose import compose
 from conf.paths import has_option
 from conf.schema.base import Conf, RunConf
@@ -21,6 +20,7 @@ from tasks.core.errors import FromzeroError
 from tasks.core.step import Step
 from tasks.pretrain.planning.requirements import refuse_without
 from tests.test_layout import STAGES, files, label
+from tests.test_layout import module as module_of
 
 FILES = [path for folder in ("conf", "flows", "tasks") for path in files(folder)]
 DOTTED = re.compile(r"(?<![\w./@{}'-])[a-z]\w*(?:\.(?:[A-Za-z_]\w*|\{\})(?![\w{]))+")
@@ -28,6 +28,13 @@ COMMAND = re.compile(r"(?:`|\(|#\s+|^\s+|\n\s+)fromzero ([a-z][\w-]*)([^`)\n]*)"
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 QUOTED = re.compile(r"`([^`]*)`|^\w+ --.*")
 """A command: in backticks, or, of another program, a text of its own."""
+
+
+def is_of_options(path: Path) -> bool:
+    """Whether a file holds models of options: their own messages get the path from conf/compose.py."""
+    return path.parent.name == "schema" or path.stem.endswith("_options") or path.stem == "kind"
+
+
 CODE = re.compile(r"^(import|from \w+ import|<)", re.MULTILINE)
 ENDINGS = ("json", "jsonl", "yaml", "bin", "npy", "py", "md", "html", "toml")
 ADVISED = re.compile(
@@ -38,8 +45,9 @@ ADVISED = re.compile(
 def models() -> dict[str, type[Conf] | type[RunConf]]:
     """Every model of options, by name."""
     found = {}
-    for path in files("conf/schema"):
-        module = importlib.import_module(f"{conf.schema.__name__}.{path.stem}".removesuffix(".__init__"))
+    options = [path for path in files("conf/schema", "tasks/models") if is_of_options(path)]
+    for path in options:
+        module = importlib.import_module(module_of(path))
         for name, value in vars(module).items():
             if inspect.isclass(value) and issubclass(value, (Conf, RunConf)):
                 found[name] = value
@@ -90,7 +98,7 @@ def test_every_option_that_a_message_names_is_one_under_its_full_path(path: Path
             assert has_option(option), f"{label(path)}: no override sets {option}: {text!r}"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.parts[-2] != "schema"], ids=label)
+@pytest.mark.parametrize("path", [path for path in FILES if not is_of_options(path)], ids=label)
 def test_what_a_message_says_to_set_can_be_typed_as_it_stands(path: Path) -> None:
     # The models' own messages are given the path by conf/compose.py.
     for text, _ in texts(path):
@@ -113,7 +121,8 @@ def test_every_command_that_a_message_names_is_one_with_these_flags(path: Path) 
 
 
 def test_every_step_that_a_message_says_to_make_again_is_one() -> None:
-    found = [importlib.import_module(f"tasks.{stage}.steps") for stage in STAGES]
+    doors = [module_of(path) for path in files("tasks") if path.stem == "steps"]
+    found = [importlib.import_module(door) for door in doors]
     steps = {value.name for module in found for value in vars(module).values() if isinstance(value, Step)}
     for path in FILES:
         for text, _ in texts(path):
@@ -141,9 +150,9 @@ def on_a_cpu(*overrides: str) -> None:
         (composed, ["data.sources.packages.distributions=torch"], ["data.sources.packages.distributions=[torch]"]),
         (composed, ["data.sources.packages.distributions=torch,numpy"],
          ["data.sources.packages.distributions=[torch,numpy]"]),
-        (composed, ["tokenizer=wordpiece_4k"], ["release.base=null release.chat=null"]),
-        (composed, ["model.architecture=bert", "release=none", "finetune=none"], ["tokenizer.mask_token='[MASK]'"]),
-        (composed, ["model.architecture=t5", "release=none", "finetune=none"], ["tokenizer.sentinels=14"]),
+        (composed, ["tokenizer=wordpiece_4k"], ["models.base.register=null models.chat.register=null"]),
+        (composed, ["model.architecture=bert", "models=none"], ["tokenizer.mask_token='[MASK]'"]),
+        (composed, ["model.architecture=t5", "models=none"], ["tokenizer.sentinels=14"]),
         (composed, ["tokenizer.kind=unigram", "tokenizer.run.engine=gigatoken"], ["tokenizer.run.engine=auto"]),
         (composed, ["pretrain.run.attention=varlen", "pretrain.run.precision=fp32"], ["pretrain.run.attention=auto"]),
         (composed, ["pretrain.run.parallel=ddp", "pretrain.run.processes=2", "pretrain.run.tensor_parallel=2"],

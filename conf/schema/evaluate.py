@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ from conf.schema.base import Conf, RunConf
 class EvaluateRun(RunConf):
     """How evaluation is run; none of it enters the key."""
 
+    model: str = "NAME"
+    """The model\'s name in the recipe, for messages; the recipe fills it in."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to score: auto takes a GPU if there is one."""
     threads: int = Field(2, ge=1)
@@ -29,6 +31,9 @@ class MeasureConf(Conf):
     """Probability that an interval covers."""
     seed: int = Field(0, ge=0)
     """Seed of the bootstrap."""
+    sources: tuple[str, ...] = ()
+    """The sources whose held-out documents it is measured on; none: those of data.sources of the model."""
+    later: ClassVar[frozenset[str]] = frozenset({"sources"})
     run: EvaluateRun = EvaluateRun()
     """How it is run."""
 
@@ -61,40 +66,11 @@ class SampleSpec(Conf):
     """One drawn continuation for each, beside the greedy one."""
 
 
-class LmEval(WindowConf):
-    """Held-out bits per byte of a language model."""
-
-    prompts: tuple[str, ...] = ("Return the", "This function", "The")
-    """Beginnings to continue."""
-    samples: SampleSpec = SampleSpec()
-    """How they are continued."""
-
-
-class ChatEval(WindowConf):
-    """Held-out bits per byte of the answers in conversations."""
-
-    prompts: tuple[str, ...] = ("Hello! How are you?", "What do you like to do on weekends?", "Tell me about yourself.")
-    """Messages to answer."""
-    samples: SampleSpec = SampleSpec()
-    """How they are answered."""
-
-
-class ClassifierEval(MeasureConf):
-    """A classifier on held-out documents, beside two baselines."""
-
-    bins: int = Field(10, ge=2)
-    """Bins of equal width, by confidence, of the expected calibration error."""
-    smoothing: float = Field(0.1, gt=0)
-    """Additive smoothing of the naive Bayes baseline's word counts."""
-    vocabulary: int = Field(50_000, ge=100)
-    """Words that naive Bayes counts: the most frequent ones."""
-
-
 class GateConf(Conf):
     """When a candidate may take the incumbent's place."""
 
-    metric: Literal["bits_per_byte", "nats", "accuracy", "macro_f1"] = "bits_per_byte"
-    """What is compared, on the same items: bits per byte and nats (mean loss) are better low, the others high."""
+    metric: str = "bits_per_byte"
+    """What is compared, on the same items: a metric of the model's kind."""
     rule: Literal["superior", "non_inferior"] = "superior"
     """superior: the interval of the gain lies above 0; non_inferior: it lies above -margin, or reaches it."""
     margin: float = Field(0.0, ge=0)
@@ -110,54 +86,3 @@ class GateConf(Conf):
     floors: tuple[str, ...] = ()
     """Baselines that a candidate has to beat, a first model too: the interval of its gain over each, on the same items,
     lies above 0. [] asks for none."""
-
-
-class LmGate(GateConf):
-    """The gate of a language model."""
-
-    metric: Literal["bits_per_byte", "nats"] = "bits_per_byte"
-    """What is compared, on the same items: bits per byte or nats (mean loss of a document), both better low."""
-    floors: tuple[Literal["gzip"], ...] = ("gzip",)
-    """What it has to beat, or []: gzip -9 of the same text."""
-
-
-class ChatGate(GateConf):
-    """The gate of a chat model."""
-
-    metric: Literal["bits_per_byte", "nats"] = "bits_per_byte"
-    """What is compared, on the same items: bits per byte or nats (mean loss of a conversation), both better low."""
-    floors: tuple[Literal["untuned"], ...] = ("untuned",)
-    """What it has to beat, or []: the model that it was fine-tuned from, on the same answers."""
-
-
-class ClassifierGate(GateConf):
-    """The gate of a classifier."""
-
-    metric: Literal["nats", "accuracy", "macro_f1"] = "accuracy"
-    """What is compared, on the same items: nats (mean loss) are better low, the others high."""
-    floors: tuple[Literal["majority", "naive_bayes"], ...] = ("majority", "naive_bayes")
-    """What it has to beat, or []: the most frequent class, and naive Bayes trained on the same documents."""
-
-
-class GatesConf(Conf):
-    """A gate for each kind of model."""
-
-    lm: LmGate = LmGate()
-    """The pretrained language model."""
-    chat: ChatGate = ChatGate()
-    """The chat model, on its answers."""
-    classifier: ClassifierGate = ClassifierGate()
-    """The classifier."""
-
-
-class EvaluateConf(Conf):
-    """The three evaluations and their gates."""
-
-    lm: LmEval = LmEval()
-    """The pretrained language model."""
-    chat: ChatEval = ChatEval()
-    """The chat model."""
-    classifier: ClassifierEval = ClassifierEval()
-    """The classifier."""
-    gates: GatesConf = GatesConf()
-    """What a candidate has to show."""

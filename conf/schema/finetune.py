@@ -1,11 +1,10 @@
-"""Options of fine-tuning: chat (LoRA, loss on the answers) and classification (a head on the pretrained body)."""
+"""Options that all kinds of fine-tuning share."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from conf.schema.base import Conf, RunConf
 
@@ -13,6 +12,8 @@ from conf.schema.base import Conf, RunConf
 class FinetuneRun(RunConf):
     """How fine-tuning is run; none of it enters the key."""
 
+    model: str = "NAME"
+    """The model\'s name in the recipe, for messages; the recipe fills it in."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train: auto takes a GPU if there is one."""
     threads: int = Field(2, ge=1)
@@ -24,7 +25,7 @@ class FinetuneRun(RunConf):
 
 
 class TuneConf(Conf):
-    """What both kinds of fine-tuning share."""
+    """What all kinds of fine-tuning share."""
 
     epochs: int = Field(1, ge=1)
     """Passes over the examples, at most."""
@@ -46,197 +47,3 @@ class TuneConf(Conf):
     """Seed of the order of examples and of the new weights."""
     run: FinetuneRun = FinetuneRun()
     """How it is run."""
-
-
-class LoraSpec(Conf):
-    """Low-rank adapters (Hu et al. 2021), merged into the weights at the end."""
-
-    rank: int = Field(16, ge=1)
-    """Rank of the update of each linear layer."""
-    alpha: int = Field(32, ge=1)
-    """Scale of the update; the factor is alpha / rank."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout on the adapters' input."""
-    train_special_tokens: bool = True
-    """Also train the embeddings of the special tokens, which pretraining has not met."""
-
-
-class ChatConf(TuneConf):
-    """Fine-tuning on conversations."""
-
-    max_length: Annotated[int, Field(ge=8)] | Literal["auto"] = "auto"
-    """Longest example in tokens, at most the model's context; a longer conversation is split at turns into several, in
-    which each answer carries its loss once. auto: as long as the longest conversation, or the context."""
-    max_conversations: int | None = Field(None, ge=1)
-    """How many conversations to train on, in order of id; None for all."""
-    lora: LoraSpec = LoraSpec()
-    """The adapters."""
-
-
-class TranslatorConf(Conf):
-    """A sequence-to-sequence model of transformers, with weights in safetensors."""
-
-    model: str = Field(min_length=1)
-    """A local folder as /path or ./path (from the folder of the command), or OWNER/NAME on the Hugging Face hub."""
-    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
-    """The commit on the hub, all 40 digits; a local folder has none, it is known by its files."""
-    prefix: str = ""
-    """What stands before each text, as "translate English to German: " for T5."""
-    source_language: str | None = None
-    """The texts' language as the tokenizer of a model for many languages names it (eng_Latn for NLLB)."""
-    target_language: str | None = None
-    """The translations' language, likewise."""
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the model is a folder of this machine."""
-        return self.model.startswith("/")
-
-    def for_key(self) -> dict[str, Any]:
-        """All but where the model lies: which one it is comes in as an observation."""
-        return {name: value for name, value in super().for_key().items() if name not in ("model", "revision")}
-
-    @field_validator("model")
-    @classmethod
-    def _absolute(cls, model: str) -> str:
-        # a step may run in another folder than the one from which the command names the model
-        return str(Path(model).expanduser().absolute()) if model.startswith(("/", ".", "~")) else model
-
-    @model_validator(mode="after")
-    def _is_pinned(self) -> TranslatorConf:
-        if self.is_local and self.revision:
-            raise ValueError("a local folder has no revision: leave it out, the folder is known by its files")
-        if not self.is_local and not self.revision:
-            raise ValueError(
-                f"{self.model} is a name on the hub, where branches move: say which commit by revision=…, 40 hex "
-                "digits, or name a local folder as ./path"
-            )
-        return self
-
-
-class BackTranslationConf(Conf):
-    """Copies made by translation and back (Sennrich et al. 2016; as augmentation: Xie et al. 2019)."""
-
-    there: TranslatorConf
-    """From the language of the examples."""
-    back: TranslatorConf
-    """Back to it."""
-    share: float = Field(1.0, gt=0, le=1)
-    """How likely a copy is translated; the others are changed by synonyms, swaps and deletions."""
-    temperature: float = Field(0.8, ge=0, le=2)
-    """Tokens are drawn from the model's probabilities at this temperature; 0 takes the likeliest translation."""
-    beams: int = Field(1, ge=1)
-    """Beams of the search for the likeliest translation, at temperature 0."""
-    max_tokens: int = Field(256, ge=8)
-    """Most tokens of a text that are translated, and of its translation; the rest is cut off."""
-    batch: int = Field(32, ge=1)
-    """Texts translated at once. Sums round differently in other batches, which may change a drawn token."""
-
-    @model_validator(mode="after")
-    def _draws_or_searches(self) -> BackTranslationConf:
-        if self.beams > 1 and self.temperature:
-            raise ValueError("beams search for the likeliest translation, nothing is drawn then: set temperature=0 too")
-        return self
-
-
-class AugmentConf(Conf):
-    """Changed copies of a classifier's training examples (EDA: Wei and Zou 2019), drawn by the seed of fine-tuning.
-
-    Names are hidden before and after. The valid and test parts stay as they are.
-    """
-
-    copies: int = Field(1, ge=1)
-    """Copies of each example, beside the example itself."""
-    synonyms: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
-    """Other words for a word, both in lower case, as {large: [big, great]}."""
-    replace: float = Field(0.1, ge=0, le=1)
-    """How likely a word that has synonyms is exchanged for one of them."""
-    swap: float = Field(0.1, ge=0, le=1)
-    """Swaps of two words, as a share of the words."""
-    delete: float = Field(0.1, ge=0, lt=1)
-    """How likely a word is left out."""
-    translate: BackTranslationConf | None = None
-    """Copies made by translation and back in place of such changes; None for none."""
-
-    def for_key(self) -> dict[str, Any]:
-        """All but how copies are translated: the translated ones are an input of fine-tuning."""
-        return {name: value for name, value in super().for_key().items() if name != "translate"}
-
-    @model_validator(mode="after")
-    def _copies_differ(self) -> AugmentConf:
-        if self.translate and not self.translate.temperature and self.copies > 1:
-            raise ValueError(
-                "the likeliest translation is the same for every copy: set copies=1, or draw, with "
-                "finetune.classify.augment.translate.temperature above 0"
-            )
-        return self
-
-
-class ClassifyConf(TuneConf):
-    """Fine-tuning a classifier of labelled documents."""
-
-    epochs: int = Field(3, ge=1)
-    """Passes over the examples, at most."""
-    learning_rate: float = Field(2e-3, gt=0)
-    """Highest learning rate, reached after warm-up; falls along a cosine to zero."""
-    pooling: Literal["auto", "mean", "mean_max", "first", "last"] = "auto"
-    """What the head reads of the states of a text's tokens: their mean, the mean and the largest value of each
-    dimension, or one token's. auto: the mean of a causal model; the head that an encoder brings along."""
-    ngrams: int = Field(2, ge=0, le=4)
-    """Beside the states the head reads runs of up to so many tokens, by a linear classifier (fastText's); 0: states
-    alone. What single words give away a small network would see late. Not with the head that an encoder brings."""
-    buckets: int = Field(65_536, ge=1)
-    """Runs of each length that are told apart; more share a place by their hash."""
-    max_length: Annotated[int, Field(ge=8)] | Literal["auto"] = "auto"
-    """Longest example in tokens; the rest is cut off. At most the model's context. auto: so long that 95 of 100
-    training texts are whole, if neither the context nor length_limit is shorter."""
-    length_limit: int = Field(512, ge=8)
-    """Most tokens that max_length=auto takes: training takes as much longer as texts are."""
-    max_per_class: int | None = Field(None, ge=1)
-    """Most training examples of one class, in order of id; None for all."""
-    min_per_class: int = Field(20, ge=1)
-    """A label with fewer training documents is left out (and counted)."""
-    balance: Literal["weights", "undersample", "oversample", "none"] = "weights"
-    """What is done about classes of unlike sizes, on the training side only. weights: a class counts in the loss by the
-    inverse of its frequency; undersample: as many examples of each as the smallest has, drawn by the seed; oversample:
-    examples of the smaller ones again, until each has as many as the largest."""
-    augment: AugmentConf | None = None
-    """Changed copies of the training examples, after balancing; None for none."""
-    patience: int = Field(3, ge=1)
-    """Stop after this many evaluations without a better loss; the best weights are kept."""
-    mask_labels: bool = False
-    """Hide the labels' own names in the text, so that the name cannot give the answer away: where labels are names of
-    things that the text is about."""
-    masked_words: tuple[str, ...] = ()
-    """Further words to hide: import names and nicknames."""
-    mask: str = Field("LIB", min_length=1)
-    """What stands in a hidden word's place."""
-
-
-class TranslateConf(Conf):
-    """The step that translates copies: of a classifier's options those that decide on what is translated, and how."""
-
-    classify: ClassifyConf
-    """The classifier's options; `augment.translate` is set."""
-
-    @property
-    def translate(self) -> BackTranslationConf:
-        """How copies are translated."""
-        assert self.classify.augment and self.classify.augment.translate
-        return self.classify.augment.translate
-
-    def for_key(self) -> dict[str, Any]:
-        """Without what only training looks at, so that another learning rate translates nothing again."""
-        names = ("max_per_class", "min_per_class", "balance", "mask_labels", "masked_words", "mask", "seed")
-        whole = self.classify.for_key()
-        copies = self.classify.augment.copies if self.classify.augment else 0
-        return {**{name: whole[name] for name in names}, "copies": copies, "translate": self.translate.for_key()}
-
-
-class FinetuneConf(Conf):
-    """Both kinds of fine-tuning."""
-
-    chat: ChatConf = ChatConf()
-    """Conversations."""
-    classify: ClassifyConf = ClassifyConf()
-    """Labelled documents."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
 
 from conf.schema.base import Conf
 from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf, EvalsetConf, LicencesConf, SplitConf
 from conf.schema.data import CollectConf
 from conf.schema.engine import EngineConf
-from conf.schema.evaluate import EvaluateConf
-from conf.schema.finetune import ChatConf, ClassifyConf
 from conf.schema.model import NativeConf, NetworkConf
+from conf.schema.model_recipe import PRETRAINED, ModelRecipe
+from conf.schema.models import AnyModel, ModelName
 from conf.schema.pretrain import PretrainRecipe
-from conf.schema.release import ReleaseConf
+from conf.schema.release import ApprovalConf
 from conf.schema.store import LocalStoreConf, StoreConf
 from conf.schema.tokenize import TokenizerConf, UpsampleConf
 from conf.schema.validate import ContractConf, LossesConf, ValidateConf
+from tasks.core.errors import nearest
 
 
 class DataConf(CollectConf):
@@ -69,15 +72,6 @@ class DataConf(CollectConf):
         return AdmitConf(licences=self.licences.of(source), split=self.split)
 
 
-class FinetuneRecipe(Conf):
-    """What is made of the pretrained model; None leaves one out."""
-
-    chat: ChatConf | None = None
-    """A chat model, on conversations."""
-    classify: ClassifyConf | None = None
-    """A classifier, on labelled documents."""
-
-
 class Recipe(Conf):
     """Everything that a run does, from sources to promoted models."""
 
@@ -91,23 +85,58 @@ class Recipe(Conf):
     """The architecture that is pretrained."""
     pretrain: PretrainRecipe
     """The chain of pretraining segments."""
-    finetune: FinetuneRecipe = FinetuneRecipe()
-    """What follows pretraining."""
-    evaluate: EvaluateConf = EvaluateConf()
-    """How models are measured and gated."""
-    release: ReleaseConf = ReleaseConf()
-    """The names under which models are registered."""
+    models: dict[ModelName, AnyModel] = Field(default_factory=dict)
+    """The models that are made, measured, registered and promoted, by name; null leaves one out."""
+    approval: ApprovalConf = ApprovalConf()
+    """Who has the last word on what the gates accept."""
     engine: EngineConf = EngineConf()
     """How steps are carried out."""
     store: StoreConf = LocalStoreConf(kind="local")
     """Where artifacts are kept."""
 
+    @field_validator("models", mode="before")
+    @classmethod
+    def _wanted(cls, models: Any) -> Any:
+        return (
+            {name: model for name, model in models.items() if model is not None} if isinstance(models, dict) else models
+        )
+
+    @field_validator("models")
+    @classmethod
+    def _named(cls, models: dict[str, ModelRecipe]) -> dict[str, ModelRecipe]:
+        return {name: model.named(name) for name, model in models.items()}
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether a model starts from what this recipe pretrains; a recipe without models does nothing else."""
+        return not self.models or any(model.start == PRETRAINED for model in self.models.values())
+
+    @property
+    def in_order(self) -> dict[str, ModelRecipe]:
+        """The models, each after the one that it starts from; raises `ValueError` for a start that leads nowhere."""
+        done: dict[str, ModelRecipe] = {}
+
+        def take(name: str, after: tuple[str, ...] = ()) -> None:
+            model = self.models[name]
+            if name in after:
+                circle = " → ".join([*after[after.index(name) :], name])
+                raise ValueError(f"models.{name}.start={model.start}: these start from each other: {circle}")
+            if model.start in self.models:
+                take(model.start, (*after, name))
+            elif model.start != PRETRAINED and not model.is_reference:
+                known = [PRETRAINED, *(other for other in self.models if other != name)]
+                raise ValueError(
+                    f"models.{name}.start={model.start} is none of {', '.join(known)}, models:/NAME@ALIAS and "
+                    f"store:STEP/KEY{nearest(model.start, known)}"
+                )
+            done.setdefault(name, model)
+
+        for name in self.models:
+            take(name)
+        return done
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        if self.release.chat and not self.finetune.chat:
-            raise ValueError("release.chat names a model, but finetune.chat is not set")
-        if self.release.classifier and not self.finetune.classify:
-            raise ValueError("release.classifier names a model, but finetune.classify is not set")
         if self.pretrain.run.nodes > 1 and self.store.kind != "local":
             raise ValueError(
                 f"pretrain.run.nodes={self.pretrain.run.nodes}: several machines train from one folder of checkpoints, "
@@ -120,11 +149,12 @@ class Recipe(Conf):
                         f"pretrain.segments.{name}.seq_len={segment.seq_len} is more than model.max_positions="
                         f"{self.model.max_positions}: raise that, or lower pretrain.segments.{name}.seq_len"
                     )
-        if self.tokenizer.kind == "wordpiece" and (self.release.base or self.release.chat):
+        counted = [name for name, model in self.models.items() if model.reads_bytes and model.register]
+        if self.tokenizer.kind == "wordpiece" and counted:
             raise ValueError(
                 "tokenizer.kind=wordpiece forgets white space and may forget capitals, so the bits per byte that "
-                "promote a base or chat model would count too little: use bpe or unigram, or leave those models out "
-                "(release.base=null release.chat=null)"
+                f"promote {', '.join(counted)} would count too little: use bpe or unigram, or register none of "
+                f"them: set {' '.join(f'models.{name}.register=null' for name in counted)}"
             )
         return self
 
@@ -146,17 +176,50 @@ class Recipe(Conf):
                 f"the tokenizer has {self.tokenizer.sentinels} tokens to hide them behind: set "
                 f"tokenizer.sentinels={wanted} or more, or lower model.noise.share or pretrain.segments.NAME.seq_len"
             )
-        parts = {
-            "release.base": self.release.base,
-            "release.chat": self.release.chat,
-            "finetune.chat": self.finetune.chat,
-            "finetune.classify": self.finetune.classify,
-            "pretrain.run.sample_every": self.pretrain.run.sample_every,
-        }
-        if named := [name for name, part in parts.items() if part]:
+        if self.pretrain.run.sample_every:
             raise ValueError(
-                f"{', '.join(named)}: only a causal model continues text and is fine-tuned or released here; a "
-                f"{architecture} trained on hidden text is pretrained and exported: set "
-                f"{' '.join(f'{name}=null' for name in named)}"
+                f"pretrain.run.sample_every: only a causal model continues text; a {architecture} is trained on hidden "
+                "text: set pretrain.run.sample_every=null"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _models_can_be_made(self) -> Recipe:
+        sort: str | None = "causal" if isinstance(self.model, NativeConf) else self.model.aim
+        unfit: dict[str, str] = {}
+        for name, model in self.in_order.items():
+            if model.is_reference:
+                continue
+            before = self.models.get(model.start)
+            if model.start in unfit:
+                unfit[name] = ""
+            elif (before.gives if before else sort) not in model.takes:
+                what = f"models.{model.start} is of kind {before.kind}" if before else f"what is pretrained is {sort}"
+                unfit[name] = f"{what}, and a model of kind {model.kind} is made from a {' or '.join(model.takes)} one"
+            if unknown := sorted(set(model.data.sources) - self.data.sources.keys()):
+                raise ValueError(
+                    f"models.{name}.data.sources names {', '.join(unknown)}, which is no source here; there are: "
+                    f"{', '.join(self.data.sources)}"
+                )
+        if unfit:
+            first = next(name for name, why in unfit.items() if why)
+            without = " ".join(f"models.{name}=null" for name in unfit)
+            raise ValueError(f"models.{first} cannot be made: {unfit[first]}: set {without}")
+        return self
+
+    @model_validator(mode="after")
+    def _models_have_names_of_their_own(self) -> Recipe:
+        registered = {name: model.register for name, model in self.models.items() if model.register}
+        for name, one in registered.items():
+            for other, two in registered.items():
+                if name < other and one.name == two.name:
+                    raise ValueError(
+                        f"models.{name} and models.{other} are both registered as {one.name}: give another "
+                        f"models.{other}.register.name"
+                    )
+                if name < other and one.primary and two.primary:
+                    raise ValueError(
+                        f"models.{name} and models.{other} are both primary, and a run is about one: set "
+                        f"models.{other}.register.primary=false"
+                    )
         return self

@@ -16,29 +16,28 @@ class CardConf(RunConf):
     """Sample generations shown in the card; 0 for none."""
 
 
-class RegisterConf(Conf):
-    """Under which name a model is registered in MLflow, and as what."""
+class RegisterAs(Conf):
+    """Under which name a model is registered in MLflow."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
     """Name of the registered model: letters, digits, - _ and dots."""
-    kind: Literal["base", "chat", "classifier"]
-    """base continues text, chat answers, classifier gives a label with probabilities."""
     primary: bool = False
     """Whether this is the model that a run is about; one of a recipe's models."""
     card: CardConf = CardConf()
     """What its card shows."""
 
 
-class ReleaseConf(Conf):
-    """The models of a recipe; None leaves one out."""
+class RegisterConf(RegisterAs):
+    """What registering gets."""
 
-    base: RegisterConf | None = None
-    """The pretrained model."""
-    chat: RegisterConf | None = None
-    """The model fine-tuned on conversations."""
-    classifier: RegisterConf | None = None
-    """The model fine-tuned to classify."""
-    approval: Literal["gate", "human"] = "gate"
-    """Who has the last word on what the gate accepts; human asks by a form in Prefect's pages (needs `fromzero up`)."""
-    approval_hours: float = Field(72.0, gt=0, le=24 * 365)
+    kind: str
+    """The kind of the model."""
+
+
+class ApprovalConf(Conf):
+    """Who has the last word on what the gates accept."""
+
+    by: Literal["gate", "human"] = "gate"
+    """The gate, or human: a person, who is asked by a form in Prefect's pages (needs `fromzero up`)."""
+    hours: float = Field(72.0, gt=0, le=24 * 365)
     """Hours that a person has to answer; no answer is a refusal."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.collect.steps import ARCHIVES, path_of
 from tasks.collect.steps import left_out_files as left_out
 from tasks.core.number_format import plural, size
+from tasks.models.kind import Named, Offers, kinds
 
 if TYPE_CHECKING:
     from tasks.collect.steps import Group, Survey
@@ -26,8 +27,6 @@ HELD_OUT, LABELLED, FEWEST = 60, 200, 100
 """Documents, and labelled ones, that tell two models apart; fewer than FEWEST in all prove nothing."""
 DOUBTFUL = 0.2
 """Confidence in an encoding below which it may well be another one."""
-PER_CLASS = 1000
-"""Examples of a class that a classifier is trained on; of fewer it makes more passes."""
 MB = 1_000_000
 
 
@@ -132,8 +131,7 @@ def recipe(survey: Survey, output: Path) -> str:
         "",
         *_model(survey),
         "",
-        *_evaluation(survey),
-        *_tuning(survey),
+        *_models(survey),
     ]
     return "\n".join(lines) + "\n"
 
@@ -246,42 +244,50 @@ def _model(survey: Survey) -> Iterator[str]:
     yield f"      peak_lr: {model.lr:.1e}"
 
 
-def _evaluation(survey: Survey) -> Iterator[str]:
-    yield "# What each new model continues, for you to read: beginnings from your text."
-    yield "evaluate:"
-    for section, chats in (("lm", False), ("chat", True)):
-        groups = [group for group in survey.groups if bool(group.kind[4]) == chats] or survey.groups * (not chats)
-        prompts = list(dict.fromkeys(start for group in groups for start in group.beginnings))[:3]
-        if prompts:
-            yield f"  {section}:"
-            yield "    prompts:"
-            yield from (f"      - {quoted(prompt)}" for prompt in prompts)
+def _models(survey: Survey) -> Iterator[str]:
+    """What can be made of the text and of what its columns offer, kind by kind."""
+    found = [offer for kind in kinds().values() if (offer := kind.suggest(_offers(survey)))]
+    more = [offer.why for offer in found if offer.why]
+    yield "# Prompts are beginnings from your text: what each new model writes after them is for you to read."
+    if more:
+        yield f"# The {', the '.join(more)}: remove these blocks if only the base model is wanted."
+    yield "models:"
+    for offer in found:
+        yield f"  {offer.name}:"
+        yield from _block(offer.options, 4)
 
 
-def _tuning(survey: Survey) -> Iterator[str]:
-    """Fine-tuning for what the columns offer: conversations and labels."""
-    chat = any(group.kind[4] for group in survey.groups)
+def _offers(survey: Survey) -> Offers:
     labels = [count for group in survey.groups for count in group.labels.values()]
-    classes = sum(count >= 40 for count in labels)
-    epochs = min(max(round(10_000 / max(sum(min(count, PER_CLASS) for count in labels), 1)), 3), 10)
-    if not chat and classes < 2:
-        return
-    yield ""
-    more = [
-        *(["conversations give a chat model"] if chat else []),
-        *(["labels give a classifier"] if classes >= 2 else []),
-    ]
-    yield f"# The {', the '.join(more)}: remove these blocks if only the base model is wanted."
-    yield "finetune:"
-    if chat:
-        yield "  chat: {epochs: 1, learning_rate: 0.003}"
-    if classes >= 2:
-        yield f"  classify: {{epochs: {epochs}, length_limit: 192, learning_rate: 0.002, max_per_class: {PER_CLASS}}}"
-    yield "release:"
-    if chat:
-        yield "  chat: {name: '${name}-chat', kind: chat}"
-    if classes >= 2:
-        yield "  classifier: {name: '${name}-classifier', kind: classifier}"
+    texts, talks = (
+        [start for group in survey.groups if bool(group.kind[4]) == chats for start in group.beginnings]
+        for chats in (False, True)
+    )
+    everything = [start for group in survey.groups for start in group.beginnings]
+    return Offers(texts or everything, talks, any(group.kind[4] for group in survey.groups), tuple(labels))
+
+
+def _block(options: Mapping[str, Any], indent: int) -> Iterator[str]:
+    """Options as lines of YAML: what holds no list is written on one line."""
+    for name, value in options.items():
+        start = f"{' ' * indent}{name}:"
+        if isinstance(value, Mapping) and any(isinstance(inner, (list, Mapping)) for inner in value.values()):
+            yield start
+            yield from _block(value, indent + 2)
+        elif isinstance(value, Mapping):
+            yield f"{start} {{{', '.join(f'{key}: {_plain(inner)}' for key, inner in value.items())}}}"
+        elif isinstance(value, list):
+            yield start
+            yield from (f"{' ' * (indent + 2)}- {_plain(item)}" for item in value)
+        else:
+            yield f"{start} {_plain(value)}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Named):
+        return f"'${{name}}-{value}'"
+    simple = isinstance(value, str) and re.fullmatch(r"[a-z][a-z_]*", value)
+    return str(value) if simple or not isinstance(value, str) else quoted(value)
 
 
 def write(text: str, output: Path) -> None:

@@ -23,11 +23,15 @@ READER_GONE = 141
 """What a shell says of a command whose output nobody reads any more, as in `fromzero logs last | head`."""
 HEADINGS = {
     "Every day": ("init", "plan", "run", "runs", "logs", "cancel", "report"),
-    "Models": ("generate", "chat", "classify", "compare", "promote", "rollback"),
+    "Models": ("generate", "chat", "predict", "compare", "promote", "rollback"),
     "Looking": ("show", "rejects", "lineage", "diff", "takedown", "verify", "gc"),
     "Machine": ("doctor", "setup", "up", "status", "login", "down", "deploy", "train-node", "completion"),
 }
 """The commands as --help groups them, each group in the order of use."""
+
+
+RENAMED = {"classify": "predict"}
+"""Commands that had another name, and the one that they have now."""
 
 
 class Group(click.Group):
@@ -41,6 +45,12 @@ class Group(click.Group):
         os.umask(0o077)
         with _one_message():
             return super().invoke(ctx)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """The command that is meant; a former name is refused with the present one."""
+        if args and args[0] in RENAMED:
+            ctx.fail(f"`fromzero {args[0]}` is now `fromzero {RENAMED[args[0]]}`: write that")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands under headings; those without one come last."""

@@ -104,7 +104,7 @@ def prepare(conf: ServicesConf) -> None:
     client.update_work_pool(conf.pool, WorkPoolUpdate(is_paused=False))  # `down` pauses it
     asking = worker_flows.approval.to_deployment(
         "approval",
-        description="Asks a person whether a model that the gate accepted becomes champion (release.approval=human).",
+        description="Asks a person whether a model that the gate accepted becomes champion (approval.by=human).",
         work_pool_name=conf.pool,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )

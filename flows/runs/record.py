@@ -69,8 +69,8 @@ def record_of(recipe: Recipe, engine: Engine, planned: Planner, state: str, star
     metrics: dict[str, Any] = {}
     models: dict[str, dict[str, Any]] = {}
     for outcome in engine.outcomes:
-        if outcome.stats.get("metrics") and outcome.step not in metrics:
-            metrics[outcome.step] = outcome.stats["metrics"]
+        if outcome.stats.get("metrics") and outcome.label not in metrics:
+            metrics[outcome.label] = outcome.stats["metrics"]
         if outcome.step in MODELS and "name" in outcome.stats:
             models.setdefault(outcome.stats["name"], {}).update(outcome.stats)
     record = {
@@ -107,7 +107,7 @@ def _samples(engine: Engine) -> dict[str, Any]:
     for outcome in engine.outcomes:
         manifest = engine.store.look(outcome.step, outcome.key) if outcome.digest and outcome.key else None
         if isinstance(manifest, Manifest) and any(file.path == "content/samples.json" for file in manifest.files):
-            found.setdefault(outcome.step, engine.store.artifact(manifest).read_json("samples.json"))
+            found.setdefault(outcome.label, engine.store.artifact(manifest).read_json("samples.json"))
     return found
 
 

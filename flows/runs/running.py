@@ -164,7 +164,7 @@ def _carry_out(
     engine = engine_class(
         store, home(), recipe.engine, terminal, planned.refresh, planned.until, book_of(recipe, store)
     )  # fmt: skip
-    if recipe.release.approval == "human" and any(row.step == "promote_model" for row in planned.rows):
+    if recipe.approval.by == "human" and any(row.step == "promote_model" for row in planned.rows):
         register.check_form()
     started, state = time.time(), "failed"
     try:
@@ -188,7 +188,7 @@ def book_of(recipe: Recipe, store: Store) -> Book:
 
 def labels_of(recipe: Recipe) -> tuple[str, ...]:
     """Tags of the recipe's flow runs: recipe, engine, models, and which of them is the primary one."""
-    models = [conf for conf in (recipe.release.base, recipe.release.chat, recipe.release.classifier) if conf]
+    models = [conf.register for conf in recipe.models.values() if conf.register]
     primary = [f"primary:{conf.name}" for conf in models if conf.primary]
     return (recipe.name, f"engine:{recipe.engine.kind}", *(f"model:{conf.name}" for conf in models), *primary)
 

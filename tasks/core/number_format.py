@@ -8,13 +8,6 @@ from datetime import UTC, datetime
 NONE = "–"
 BEGINNING = "(beginning of a document)"
 """What a prompt without text is called."""
-BASELINES = {
-    "gzip": "gzip\u00a0-9",
-    "majority": "majority class",
-    "naive_bayes": "naive Bayes",
-    "untuned": "before fine-tuning",
-}
-"""What is simpler than a model and measured on the same items, and how it is called."""
 
 
 def count(value: float | None) -> str:

@@ -17,13 +17,14 @@ from tasks.core.errors import ConfigError, HostError, nearest
 
 
 @cache
-def names(package: str, group: str) -> dict[str, str]:
+def names(package: str, group: str, door: str = "") -> dict[str, str]:
     """{kind: dotted name of its module}, in order of kinds; imports none of them.
 
-    Those in the package's own folder (a module, or a folder with __init__.py), and what installed distributions declare
-    as entry points of `group`. Raises `HostError` for a name that is there twice.
+    Those in the package's own folder (a module, or a folder with __init__.py; with `door` the folders that hold such a
+    module, which is what is meant then), and what installed distributions declare as entry points of `group`. Raises
+    `HostError` for a name that is there twice.
     """
-    found = {name: f"{package}.{name}" for name in sorted(_own(package))}
+    found = {name: f"{package}.{name}.{door}".rstrip(".") for name in sorted(_own(package, door))}
     for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
         if entry.name in found and found[entry.name] != entry.value:
             raise HostError(
@@ -33,20 +34,20 @@ def names(package: str, group: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def module(package: str, group: str, kind: str) -> ModuleType:
+def module(package: str, group: str, kind: str, door: str = "") -> ModuleType:
     """The module of one kind; raises `ConfigError` for one that is not known."""
-    known = names(package, group)
+    known = names(package, group, door)
     if kind not in known:
         raise ConfigError(f"there is no kind {kind!r}{nearest(kind, known)}")
     return import_module(known[kind])
 
 
-def _own(package: str) -> Iterator[str]:
+def _own(package: str, door: str) -> Iterator[str]:
     spec = find_spec(package)
     assert spec is not None and spec.submodule_search_locations is not None
     for folder in map(Path, spec.submodule_search_locations):
         for path in folder.iterdir():
-            if path.suffix == ".py" and path.stem != "__init__":
+            if not door and path.suffix == ".py" and path.stem != "__init__":
                 yield path.stem
-            elif (path / "__init__.py").is_file():
+            elif (path / f"{door or '__init__'}.py").is_file():
                 yield path.name

@@ -48,6 +48,8 @@ class Step:
     """
 
     function: Callable[..., Stats]
+    part_of: str = ""
+    """The stage that it belongs to for people, where that is not its folder of tasks/."""
     resources: Resources = Resources()
     retry: Retry = Retry()
     timeout: float | None = None
@@ -80,17 +82,18 @@ class Step:
 
     @property
     def stage(self) -> str:
-        """The folder of tasks/ that the step belongs to."""
-        return self.function.__module__.split(".")[-2]
+        """The stage that the step belongs to: a folder of tasks/."""
+        return self.part_of or self.function.__module__.split(".")[-2:][0]
 
     @property
     def entry(self) -> str:
         """module:function, as a child process finds it."""
         return f"{self.function.__module__}:{self.function.__name__}"
 
-    def __call__(self, *inputs: Any, conf: Any = None) -> Any:
-        """Run once; returns an artifact (or, in a plan, perhaps what stands in for one)."""
-        return interpreter().call([Call(self, inputs, conf)])[0]
+    def __call__(self, *inputs: Any, conf: Any = None, about: str | None = None) -> Any:
+        """Run once; returns an artifact (or, in a plan, perhaps what stands in for one). `about` is shown with the
+        step's name, where a flow calls the step for several things."""
+        return interpreter().call([Call(self, inputs, conf, about=about)])[0]
 
     def map(self, *inputs: Any, conf: Any = None) -> list[Any]:
         """Run once for each element: lists (of confs too) are zipped, all else goes to every call."""
@@ -135,6 +138,8 @@ class Call:
     conf: Any = None
     known: dict[str, Any] | None = None
     """What the key is made from, where a ref remembers it: the inputs are then not looked at."""
+    about: str | None = None
+    """What tells calls of a step apart for people; it changes nothing."""
 
     @property
     def shard(self) -> str | None:
@@ -144,8 +149,8 @@ class Call:
 
     @property
     def label(self) -> str:
-        """STEP or STEP[SHARD]."""
-        return labelled(self.step.name, self.shard)
+        """STEP, STEP[SHARD] or STEP[ABOUT]."""
+        return labelled(self.step.name, self.shard or self.about)
 
     def warnings(self) -> list[dict[str, str]]:
         """What is to be warned of beforehand."""

@@ -7,49 +7,14 @@ is for both does not blur the difference between them.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from tasks.core.errors import ArtifactError
-from tasks.evaluate.bootstrap import Floats, interval, resampled_sums
-from tasks.models.text_classification import quality
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A measure as a function of sums over items, and whether more of it is better."""
-
-    needs: tuple[str, ...]
-    """The columns of items.parquet that it is made from."""
-    columns: Callable[[pl.DataFrame], Floats]
-    """Items → (items, k)."""
-    value: Callable[[Floats], Floats]
-    """Sums (…, k) → values (…)."""
-    higher_is_better: bool
-
-
-def _ratio(items: pl.DataFrame, over: str, under: pl.Expr) -> Floats:
-    return items.select(pl.col(over).cast(pl.Float64).alias("over"), under.alias("under")).to_numpy()
-
-
-def _classes(items: pl.DataFrame) -> Floats:
-    names = {label: n for n, label in enumerate(sorted({*items["label"], *items["predicted"]}))}
-    truth, predicted = (np.array([names[label] for label in items[side]]) for side in ("label", "predicted"))
-    return quality.macro_f1_columns(truth, predicted, len(names))
-
-
-METRICS: dict[str, Metric] = {
-    "bits_per_byte": Metric(
-        ("nats", "bytes"), lambda i: _ratio(i, "nats", pl.col("bytes") * math.log(2)), quality.mean, False
-    ),
-    "nats": Metric(("nats",), lambda i: _ratio(i, "nats", pl.lit(1.0)), quality.mean, False),
-    "accuracy": Metric(("correct",), lambda i: _ratio(i, "correct", pl.lit(1.0)), quality.mean, True),
-    "macro_f1": Metric(("label", "predicted"), _classes, quality.macro_f1, True),
-}
+from tasks.evaluate.bootstrap import interval, resampled_sums
+from tasks.evaluate.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -82,34 +47,35 @@ def joined(candidate: pl.DataFrame, incumbent: pl.DataFrame) -> tuple[pl.DataFra
 
 
 def paired_bootstrap(
-    candidate: pl.DataFrame, incumbent: pl.DataFrame, metric: str, seed: int, resamples: int, confidence: float
+    candidate: pl.DataFrame, incumbent: pl.DataFrame, metric: Metric, seed: int, resamples: int, confidence: float
 ) -> Comparison:
     """Compare two models on their items (id, and what the metric needs), joined by id.
 
     Both are summed over the same draws. Raises `ArtifactError` if the items differ or lack a column.
     """
-    chosen = METRICS[metric]
     for name, table in (("candidate", candidate), ("incumbent", incumbent)):
-        if missing := set(chosen.needs) - set(table.columns):
-            raise ArtifactError(f"the {name}'s items have no {sorted(missing)}: {metric} cannot be computed from them")
+        if missing := set(metric.needs) - set(table.columns):
+            raise ArtifactError(
+                f"the {name}'s items have no {sorted(missing)}: {metric.name} cannot be computed from them"
+            )
     ours, theirs = joined(candidate, incumbent)
-    both = chosen.columns(pl.concat([ours.select(chosen.needs), theirs.select(chosen.needs)]))
+    both = metric.columns(pl.concat([ours.select(metric.needs), theirs.select(metric.needs)]))
     sides = np.split(both, 2)
-    sign = 1.0 if chosen.higher_is_better else -1.0
+    sign = 1.0 if metric.higher_is_better else -1.0
     sums = [resampled_sums(side, resamples, seed) for side in sides]
-    drawn = sign * (chosen.value(sums[0]) - chosen.value(sums[1]))
-    value, other = (float(chosen.value(side.sum(axis=0))) for side in sides)
+    drawn = sign * (metric.value(sums[0]) - metric.value(sums[1]))
+    value, other = (float(metric.value(side.sum(axis=0))) for side in sides)
     low, high = interval(drawn, confidence)
     p = (int((drawn <= 0).sum()) + 1) / (resamples + 1)
     return Comparison(value, other, sign * (value - other), low, high, p, ours.height)
 
 
-def of_baseline(items: pl.DataFrame, baseline: str, metric: str) -> pl.DataFrame:
+def of_baseline(items: pl.DataFrame, baseline: str, metric: Metric) -> pl.DataFrame:
     """What the baseline makes of the same items: its columns, `BASELINE_COLUMN`, in place of the model's.
 
     Raises `ArtifactError` if the baseline was not measured on them.
     """
     own = {f"{baseline}_{name}": name for name in items.columns if f"{baseline}_{name}" in items.columns}
-    if not set(METRICS[metric].needs) & set(own.values()):
-        raise ArtifactError(f"the evaluation has not measured {baseline}: {metric} cannot be compared with it")
+    if not set(metric.needs) & set(own.values()):
+        raise ArtifactError(f"the evaluation has not measured {baseline}: {metric.name} cannot be compared with it")
     return items.drop(own.values()).rename(own)

@@ -10,11 +10,13 @@ import polars as pl
 from conf.schema.evaluate import GateConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError
-from tasks.core.number_format import BASELINES, change, number
+from tasks.core.number_format import change, number
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.evaluate.compare import Comparison, of_baseline, paired_bootstrap
+from tasks.evaluate.metric import Metric
 from tasks.evaluate.output import write_json
+from tasks.models import kind
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ def run(
     """
     if incumbent is not None and incumbent.step != candidate.step:
         raise ArtifactError(f"{candidate.step} and {incumbent.step} measure different things: nothing to compare")
+    measured = kind.measured_by(candidate.step)
+    if measured is None:
+        raise ArtifactError(f"{candidate.step} measures no kind of models that is known here")
     theirs = None if incumbent is None else pl.read_parquet(incumbent / "items.parquet")
     ours = pl.read_parquet(candidate / "items.parquet")
     for start in baselines:
@@ -46,22 +51,22 @@ def run(
         if set(before["id"]) != set(ours["id"]):
             raise ArtifactError(f"{start.step} and {candidate.step} did not measure the same items")
         ours = ours.join(before, on="id", maintain_order="left")
-    decision = decide(ours, theirs, conf)
+    decision = decide(ours, theirs, conf, measured.metrics()[conf.metric])
     for reason in decision["reasons"]:
         print(reason, flush=True)
     write_json(work / "decision.json", decision)
     return decision
 
 
-def decide(candidate: pl.DataFrame, incumbent: pl.DataFrame | None, conf: GateConf) -> dict[str, Any]:
+def decide(candidate: pl.DataFrame, incumbent: pl.DataFrame | None, conf: GateConf, metric: Metric) -> dict[str, Any]:
     """The gate's decision as JSON: accepted if there are enough items, each floor holds, and the candidate wins against
     the incumbent, or is the first.
 
     Every `difference` and the `interval` beside it are turned alike: more is better for the candidate. `verdict` says
     in a line what decided, `reasons` in sentences what was found.
     """
-    floors = [_floor(candidate, name, conf) for name in conf.floors]
-    against = _first() if incumbent is None else _incumbent(candidate, incumbent, conf)
+    floors = [_floor(candidate, name, conf, metric) for name in conf.floors]
+    against = _first() if incumbent is None else _incumbent(candidate, incumbent, conf, metric)
     found = [_enough(candidate.height, conf), *floors, against]
     accepted = all(one.holds for one in found)
     told = [one.short for one in found if one.short and (accepted or not one.holds)]
@@ -92,9 +97,9 @@ def _first() -> Finding:
     return Finding(True, "is the first", ("There is no incumbent: the candidate is the first.",), {})
 
 
-def _floor(candidate: pl.DataFrame, name: str, conf: GateConf) -> Finding:
-    found = _compared(candidate, of_baseline(candidate, name, conf.metric), conf)
-    holds, called = found.low > 0, BASELINES.get(name, name)
+def _floor(candidate: pl.DataFrame, name: str, conf: GateConf, metric: Metric) -> Finding:
+    found = _compared(candidate, of_baseline(candidate, name, metric), conf, metric)
+    holds, called = found.low > 0, kind.baselines().get(name, name)
     shown = (
         f"{conf.metric.replace('_', ' ')} {number(found.candidate)} against {number(found.incumbent)}, difference "
         f"{change(found.gain)}, {conf.confidence:.0%} interval {change(found.low)} to {change(found.high)}"
@@ -105,8 +110,8 @@ def _floor(candidate: pl.DataFrame, name: str, conf: GateConf) -> Finding:
     return Finding(holds, f"{verb} {called} ({shown})", (f"The candidate {verb} {called}: {shown}.",), figures)
 
 
-def _incumbent(candidate: pl.DataFrame, incumbent: pl.DataFrame, conf: GateConf) -> Finding:
-    found = _compared(candidate, incumbent, conf)
+def _incumbent(candidate: pl.DataFrame, incumbent: pl.DataFrame, conf: GateConf, metric: Metric) -> Finding:
+    found = _compared(candidate, incumbent, conf, metric)
     seen = (
         f"On the same {found.items} items the candidate has {conf.metric} {found.candidate:.4f}, the incumbent "
         f"{found.incumbent:.4f}: a gain of {found.gain:+.4f} ({conf.confidence:.0%} interval {found.low:+.4f} to "
@@ -126,8 +131,8 @@ def _incumbent(candidate: pl.DataFrame, incumbent: pl.DataFrame, conf: GateConf)
     return Finding(holds, short, (seen, f"The interval {verdict}."), figures)
 
 
-def _compared(candidate: pl.DataFrame, other: pl.DataFrame, conf: GateConf) -> Comparison:
-    return paired_bootstrap(candidate, other, conf.metric, conf.seed, conf.resamples, conf.confidence)
+def _compared(candidate: pl.DataFrame, other: pl.DataFrame, conf: GateConf, metric: Metric) -> Comparison:
+    return paired_bootstrap(candidate, other, metric, conf.seed, conf.resamples, conf.confidence)
 
 
 def _difference(found: Comparison) -> dict[str, Any]:

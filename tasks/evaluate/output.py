@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from tasks.core.errors import ArtifactError
 
 
@@ -29,3 +31,9 @@ def rounded(metrics: Mapping[str, float]) -> dict[str, float]:
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON with a line break at its end."""
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def held_out(evalset: Path, sources: tuple[str, ...]) -> pl.LazyFrame:
+    """The frozen held-out documents of some sources; of all if none is named."""
+    table = pl.scan_parquet(evalset)
+    return table.filter(pl.col("source").is_in(sources)) if sources else table

@@ -31,17 +31,17 @@ def settle(run: EvaluateRun) -> torch.device:
     on_gpu = run.device != "cpu" and torch.cuda.is_available()
     if run.device == "cuda" and not on_gpu:
         raise ConfigError(
-            "an evaluation is to run on cuda, and this machine shows no GPU: set evaluate.lm.run.device=cpu, and the "
-            "same of evaluate.chat.run.device and evaluate.classifier.run.device"
+            "an evaluation is to run on cuda, and this machine shows no GPU: set "
+            f"models.{run.model}.evaluate.run.device=cpu"
         )
     torch.set_num_threads(run.threads)
     torch.use_deterministic_algorithms(not on_gpu)
     return torch.device("cuda" if on_gpu else "cpu")
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer in a model's folder, from its files alone."""
-    refuse_foreign(folder)
+def load_tokenizer(folder: Path, own: str = "") -> PreTrainedTokenizerFast:
+    """The tokenizer in a model's folder, from its files alone; `own` as `refuse_foreign` has it."""
+    refuse_foreign(folder, own)
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
@@ -104,8 +104,8 @@ def token_nats(model: PreTrainedModel, texts: Sequence[Sequence[int]], conf: Win
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and conf.window > context:
         raise ConfigError(
-            f"a window of {conf.window} tokens is larger than the model's context, {context}: set evaluate.lm.window="
-            f"{context} or less (of a chat model: evaluate.chat.window={context})"
+            f"a window of {conf.window} tokens is larger than the model's context, {context}: set "
+            f"models.{conf.run.model}.evaluate.window={context} or less"
         )
     nats = [np.zeros(max(len(text) - 1, 0)) for text in texts]
     windows = spans([len(text) for text in texts], conf.window, conf.stride)

@@ -11,11 +11,9 @@ from conf.schema.evaluate import GateConf
 from tasks.core.artifact import Manifest
 from tasks.core.errors import ArtifactError
 from tasks.core.store.store import Store
-from tasks.evaluate.compare import METRICS, paired_bootstrap
+from tasks.evaluate.compare import paired_bootstrap
+from tasks.models import kind
 
-METRICS_OF = {"evaluate_lm": ("bits_per_byte",), "evaluate_chat": ("bits_per_byte",)}
-"""What each evaluation is compared by; of a classifier accuracy and macro F1."""
-CLASSIFIER = ("accuracy", "macro_f1")
 EVALSET = ("freeze_evalset", "strike_evalset")
 FEWEST = GateConf().min_items
 """With fewer items the gate trusts no comparison; nor does this."""
@@ -32,14 +30,17 @@ def compare(
     ours, theirs = _on_one_set(store, new, old)
     tables = [pl.read_parquet(store.artifact(one) / "items.parquet") for one in (ours, theirs)]
     metrics = []
-    for metric in METRICS_OF.get(ours.step, CLASSIFIER):
+    measured = kind.measured_by(ours.step)
+    if measured is None:
+        raise ArtifactError(f"{ours.step} measures no kind of models that is known here")
+    for metric in (measured.metrics()[name] for name in measured.compared):
         found = asdict(paired_bootstrap(tables[0], tables[1], metric, seed, resamples, confidence))
         verdict = "new is better" if found["low"] > 0 else "old is better" if found["high"] < 0 else "not proven"
         verdict = verdict if found["items"] >= FEWEST else "too few items"
         kept = {name: found[name] for name in ("gain", "low", "high", "p", "items")}
         sides = {"old": found["incumbent"], "new": found["candidate"]}
-        better = METRICS[metric].higher_is_better
-        metrics.append({"metric": metric, "higher_is_better": better, **sides, **kept, "verdict": verdict})
+        better = metric.higher_is_better
+        metrics.append({"metric": metric.name, "higher_is_better": better, **sides, **kept, "verdict": verdict})
     about = [{name: one[name] for name in ("name", "version", "digest")} for one in (old, new)]
     return {
         "old": about[0], "new": about[1], "evalset": _input(ours, EVALSET), "confidence": confidence, "metrics": metrics

@@ -42,13 +42,14 @@ def context_of(model: Path) -> int | None:
     return found
 
 
-def check_context(model: Path, max_length: int) -> None:
-    """Raise `ConfigError` if examples of `max_length` tokens do not fit the context of the model in a folder."""
+def check_context(model: Path, max_length: int, name: str = "NAME") -> None:
+    """Raise `ConfigError` if examples of `max_length` tokens do not fit the context of the model in a folder; `name`
+    is that of the model of the recipe."""
     context = context_of(model)
     if context is not None and max_length > context:
         raise ConfigError(
             f"examples of {max_length} tokens are longer than the model's context, {context}: lower "
-            "finetune.chat.max_length or finetune.classify.max_length"
+            f"models.{name}.train.max_length"
         )
 
 

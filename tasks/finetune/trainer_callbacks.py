@@ -94,8 +94,9 @@ class Guard(TrainerCallback):
 class Report(TrainerCallback):
     """Sends losses to the work directory's metrics, no point twice, and prints a line now and then."""
 
-    def __init__(self, work: Workdir, batch_size: int) -> None:
-        self.work, self.batch_size = work, batch_size
+    def __init__(self, work: Workdir, batch_size: int, model: str = "NAME") -> None:
+        """`model` is the name in the recipe."""
+        self.work, self.batch_size, self.model = work, batch_size, model
         self.logged = _last_steps(work.metrics_file)
         self.started, self.first_step = 0.0, 0
 
@@ -107,8 +108,8 @@ class Report(TrainerCallback):
         for name, value in values.items():
             if not math.isfinite(value):
                 raise StepError(
-                    f"{name} is {value} at step {state.global_step}: lower finetune.chat.learning_rate or "
-                    "finetune.chat.max_grad_norm (of a classifier: those of finetune.classify)"
+                    f"{name} is {value} at step {state.global_step}: lower models.{self.model}.train.learning_rate or "
+                    f"models.{self.model}.train.max_grad_norm"
                 )
         if not values:
             return

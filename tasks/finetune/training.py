@@ -18,8 +18,8 @@ from conf.schema.finetune import TuneConf
 from tasks.core.errors import ChildKilled, ConfigError
 from tasks.core.workdir import Workdir
 from tasks.finetune import checkpoints
+from tasks.finetune.preview import IGNORED
 from tasks.finetune.trainer_callbacks import Guard, Interrupt, Report, best_step, is_stalled, valid_losses
-from tasks.models.chat.windows import IGNORED
 
 Row = Mapping[str, Any]
 """One example: "input_ids" (a list of token ids) and "labels"."""
@@ -82,8 +82,8 @@ def settle(conf: TuneConf) -> bool:
     on_gpu = conf.run.device != "cpu" and torch.cuda.is_available()
     if conf.run.device == "cuda" and not on_gpu:
         raise ConfigError(
-            "fine-tuning is to run on cuda, and this machine shows no GPU: set finetune.chat.run.device=cpu (of a "
-            "classifier: finetune.classify.run.device=cpu)"
+            "fine-tuning is to run on cuda, and this machine shows no GPU: set "
+            f"models.{conf.run.model}.train.run.device=cpu"
         )
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -143,7 +143,7 @@ def train(
             train_dataset=examples,
             eval_dataset=valid,
             compute_loss_func=loss,
-            callbacks=[Guard(root, work, interrupt, patience), Report(work, conf.batch_size)],
+            callbacks=[Guard(root, work, interrupt, patience), Report(work, conf.batch_size, conf.run.model)],
         )
         trainer.own = loss
         trainer.remove_callback(PrinterCallback)

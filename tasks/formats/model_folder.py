@@ -9,8 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-OWN_HEAD = "pooled_classifier"
-"""The model_type of the one network of ours that transformers does not have; its code is part of this project."""
 CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "generation_config.json")
 ADAPTER = "adapter_config.json"
 
@@ -19,15 +17,16 @@ class ForeignModel(ValueError):
     """A model's folder that would run code, or read files, of its maker's choice."""
 
 
-def refuse_foreign(folder: Path) -> None:
+def refuse_foreign(folder: Path, own: str = "") -> None:
     """Raise `ForeignModel` if loading what lies in a folder would run code of it, or read weights from outside of it.
 
     transformers would ask whether to run code, look for an adapter's base where the adapter says, and open the files
-    that an index of weights names wherever they are.
+    that an index of weights names wherever they are. `own` is the model_type of a network whose code is part of this
+    project.
     """
     for name in CONFIGS:
         held = _read(folder / name)
-        if "auto_map" in held and not (name == CONFIGS[0] and held.get("model_type") == OWN_HEAD):
+        if "auto_map" in held and not (name == CONFIGS[0] and held.get("model_type") == own != ""):
             raise ForeignModel(
                 f"{folder / name} wants to run code of its own (auto_map), which is never done: use a model of an "
                 "architecture that transformers has"

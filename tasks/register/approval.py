@@ -26,9 +26,9 @@ def form() -> dict[str, Any]:
     found = prefect_api.ask(url, f"deployments/name/{DEPLOYMENT}") if url else None
     if url is None or found is None or not _served(url, found.get("work_pool_name")):
         raise ConfigError(
-            "release.approval=human asks by a form in Prefect's pages, and there is nobody to serve it: `fromzero up` "
+            "approval.by=human asks by a form in Prefect's pages, and there is nobody to serve it: `fromzero up` "
             "first (or PREFECT_API_URL of a server that `fromzero deploy` has prepared and a worker serves), or "
-            "release.approval=gate"
+            "approval.by=gate"
         )
     return dict(found)
 

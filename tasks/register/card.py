@@ -8,18 +8,9 @@ from typing import Any
 
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact
+from tasks.models import kind as kinds
 from tasks.register.context import RunContext
 
-WHAT = {
-    "base": "A language model trained from nothing; it continues text.",
-    "chat": "A language model trained from nothing and fine-tuned on conversations; it answers.",
-    "classifier": "A text classifier, fine-tuned from a language model trained from nothing.",
-}
-LIMITS = {
-    "base": "It states untrue things fluently, knows only its training text, and follows no instructions.",
-    "chat": "Its answers are neither checked nor filtered, and may be untrue, rude or beside the point.",
-    "classifier": "It picks one of the labels that it was trained on, also for a text that fits none of them.",
-}
 TRAINING = ("parameters", "tokens", "steps", "epochs", "seconds", "documents", "best_step", "flops")
 MOST = 5000
 """Characters that MLflow keeps of a version's description."""
@@ -34,14 +25,15 @@ def write_card(
     run: RunContext,
 ) -> str:
     """The card as Markdown; only what is known is in it."""
+    kind = kinds.of(conf.kind)
     sections = [
-        ("", f"# {conf.name}\n\n{WHAT[conf.kind]}"),
-        ("How to load", _loading(conf)),
+        ("", f"# {conf.name}\n\n{kind.what}"),
+        ("How to load", _loading(conf, kind.writes)),
         ("Metrics", _metrics(evaluation.stats.get("metrics", {}))),
         ("Data", _table(sources)),
         ("Training", _training(model.stats)),
         ("Samples", _samples(samples[: conf.card.samples])),
-        ("Limits", f"{LIMITS[conf.kind]} Not for decisions about people."),
+        ("Limits", f"{kind.limits} Not for decisions about people."),
         ("Lineage", _lineage(model, evaluation, run)),
     ]
     return "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections if text) + "\n"
@@ -53,13 +45,13 @@ def description(card: str) -> str:
     return card if len(card) <= MOST else card[: MOST - len(end)] + end
 
 
-def _loading(conf: RegisterConf) -> str:
+def _loading(conf: RegisterConf, writes: bool) -> str:
     alone = """
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 folder = mlflow.artifacts.download_artifacts("models:/NAME@champion") + "/artifacts/model"
 model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)"""
-    shown = "" if conf.kind == "classifier" else alone.replace("NAME", conf.name)  # a head of ours: MLflow has its code
+    shown = alone.replace("NAME", conf.name) if writes else ""  # else its head may be of ours: MLflow has its code
     return f"""```python
 import mlflow
 model = mlflow.pyfunc.load_model("models:/{conf.name}@champion")

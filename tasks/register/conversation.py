@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.core.errors import ConfigError
 from tasks.register import registry
-from tasks.register.generate import weights_folder
+from tasks.register.generate import kind_of, weights_folder
 from tasks.register.mlflow_reader import ModelVersion
 
 TOP_K = 50
@@ -25,13 +25,13 @@ class Conversation:
             raise ConfigError("max_new_tokens must be 1 or more and temperature 0 or more")
         version = registry.resolve(uri, ref)
         _refuse_others(uri, version)
-        from tasks.register import pyfunc
+        from tasks.text.generation import context_length, load
 
         self.name, self.version = version.name, version.version
         self.new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
         with weights_folder(uri, version) as folder:
-            self._model, self._encoder = pyfunc.load(folder, "chat")
-        self._length = pyfunc.context_length(self._model)
+            self._model, self._encoder = load(folder)
+        self._length = context_length(self._model)
         self.turns: list[dict[str, str]] = []
 
     def reset(self) -> None:
@@ -88,20 +88,13 @@ class Conversation:
 
 
 def _refuse_others(uri: str, version: ModelVersion) -> None:
-    kind = version.tags.get("fromzero.kind", "base")
-    if kind == "chat":
+    kind = kind_of(version)
+    if kind.converses:
         return
-    if kind == "classifier":
-        what = "a classifier: it picks labels and holds no conversation; load it with mlflow.pyfunc.load_model"
-    else:
-        what = (
-            "a base model: it continues text and holds no conversation; "
-            f'`fromzero generate {version.name}@{version.version} "…"` lets it write'
-        )
+    verb = "generate" if kind.writes else "predict"
+    what = f'{kind.noun} and holds no conversation; `fromzero {verb} {version.name}@{version.version} "…"` asks it'
     chats = [
-        name
-        for name in registry.names(uri)
-        if any(one.tags.get("fromzero.kind") == "chat" for one in registry.versions(uri, name))
+        name for name in registry.names(uri) if any(kind_of(one).converses for one in registry.versions(uri, name))
     ]
     there = f"; chat models: {', '.join(chats)}" if chats else ""
     raise ConfigError(f"{version.name} is {what}{there}")

@@ -6,9 +6,13 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from tasks.core.errors import ArtifactError, ConfigError
+from tasks.models import kind as kinds
+from tasks.models.kind import Kind
 from tasks.register import registry
 from tasks.register.integrity import changed, inside
 from tasks.register.mlflow_reader import ModelVersion, folder_at, sizes_in
@@ -30,42 +34,44 @@ def generate(
     if max_new_tokens < 1 or temperature < 0:
         raise ConfigError("max_new_tokens must be 1 or more and temperature 0 or more")
     version = registry.resolve(uri, ref)
-    kind = version.tags.get("fromzero.kind", "base")
-    if kind == "classifier":
-        raise ConfigError(f"{version.name} is a classifier and writes no text: `fromzero classify {ref} TEXT` asks it")
-    from tasks.register import pyfunc
-
+    kind = kind_of(version)
+    if not kind.writes:
+        raise ConfigError(f"{version.name} is {kind.noun} and writes no text: `fromzero predict {ref} TEXT` asks it")
+    asking = import_module(kind.answering)
     with weights_folder(uri, version) as folder:
-        model, encoder = pyfunc.load(folder, kind)
-    return pyfunc.complete(
-        model,
-        encoder,
-        prompt,
-        chat=kind == "chat",
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        seed=seed,
-        on_text=on_text,
-    )
+        model, encoder = asking.load(folder)
+    how = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "on_text": on_text}
+    (text,) = asking.answer(model, encoder, [prompt], {}, **how)
+    return str(text)
 
 
-def classify(uri: str, ref: str, texts: Sequence[str]) -> list[dict[str, float]]:
-    """For each text the probabilities of all labels, the likeliest first.
+def predict(uri: str, ref: str, texts: Sequence[str]) -> list[Any]:
+    """What a model answers to each text: a text, or a row of its kind's columns, of which probabilities are sorted, the
+    likeliest first.
 
-    Raises `ConfigError` if there is no such model or it is no classifier.
+    Raises `ConfigError` if there is no such model.
     """
     version = registry.resolve(uri, ref)
-    if (kind := version.tags.get("fromzero.kind", "base")) != "classifier":
-        raise ConfigError(
-            f"{version.name} is a {kind} model and knows no labels: `fromzero generate {ref} PROMPT` asks it"
-        )
-    from tasks.register import pyfunc
-
+    kind = kind_of(version)
+    asking = import_module(kind.answering)
     with weights_folder(uri, version) as folder:
-        model, encoder = pyfunc.load(folder, kind)
-        task = json.loads((folder / "task.json").read_text())
-    found = pyfunc.classify(model, encoder, texts, task)
-    return [dict(sorted(one.items(), key=lambda item: -item[1])) for one in found]
+        model, encoder = asking.load(folder)
+        task = json.loads((folder / "task.json").read_text()) if (folder / "task.json").exists() else {}
+    found = asking.answer(model, encoder, texts, task, **kind.params)
+    ranked = [name for name, what in kind.columns.items() if what == "probabilities"]
+    for row in found if ranked else ():
+        row.update({name: dict(sorted(row[name].items(), key=lambda item: -item[1])) for name in ranked})
+    return list(found)
+
+
+def kind_of(version: ModelVersion) -> Kind:
+    """The kind of a registered version; raises `ConfigError` for one that fromzero did not register."""
+    if "fromzero.kind" not in version.tags:
+        raise ConfigError(
+            f"{version.name} version {version.version} was not registered by fromzero: its tag fromzero.kind, which "
+            "says what kind of model it is, is missing"
+        )
+    return kinds.of(version.tags["fromzero.kind"])
 
 
 @contextmanager

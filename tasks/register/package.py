@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,23 +18,20 @@ from typing import TYPE_CHECKING, Any
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ArtifactError
 from tasks.core.tracking.mlflow_sync import experiment_of, living
-from tasks.formats import model_folder
+from tasks.models import kind as kinds
 from tasks.register.context import run_context
 from tasks.register.integrity import CARD, FILES, LOAD_FROM
 from tasks.register.mlflow_writer import client_for
-from tasks.text import encode
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 CODE = Path(__file__).with_name("pyfunc.py")
-IMPORTED = {
-    "from tasks.formats.model_folder import refuse_foreign\n": Path(model_folder.__file__),
-    "from tasks.text.encode import Encoder\n": Path(encode.__file__),
-}
-"""The files of this project that the code of a registered model imports, by the line that does."""
+HERE = "# here stands, in a registered model, what its kind answers with\n"
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "pandas", "numpy")
 EXAMPLE = ["The function returns"]
+PARAMS = {int: "long", float: "double", str: "string", bool: "boolean"}
+"""Types of parameters as MLflow names them."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ def _save(package: Package, folder: Path, model_id: str, staged: Path) -> None:
     (staged / CARD).write_text(package.card, encoding="utf-8")
     sums = {**package.sums, CARD: hash_file(staged / CARD)}
     code = staged.with_name(CODE.name)
-    code.write_text(standing_alone(), encoding="utf-8")
+    code.write_text(standing_alone(package.kind), encoding="utf-8")
     mlflow.pyfunc.save_model(
         path=str(folder),
         mlflow_model=Model(model_id=model_id),
         python_model=str(code),
         artifacts={"model": str(staged)},
-        model_config={"kind": package.kind, "files": sums},
+        model_config={"kind": package.kind, "files": sums, "params": dict(kinds.of(package.kind).params)},
         signature=_signature(package.kind),
         input_example=EXAMPLE,
         pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
@@ -119,15 +119,28 @@ def _refuse_others(package: Package, files: Mapping[str, tuple[int, str]]) -> No
             )
 
 
-def standing_alone() -> str:
+def standing_alone(kind: str) -> str:
     """The code of a registered model in one file: a model has to load where this project is not installed, or another
     version of it, or where somebody's own module has the name of one of its own."""
     code = CODE.read_text(encoding="utf-8")
-    for line, file in IMPORTED.items():
-        assert code.count(line) == 1
-        code = code.replace(line, file.read_text(encoding="utf-8").replace("from __future__ import annotations\n", ""))
+    assert code.count(HERE) == 1
+    code = code.replace(HERE, _inlined(kinds.of(kind).answering, set()))
     assert "tasks." not in code
     return code
+
+
+def _inlined(module: str, done: set[str]) -> str:
+    """A module's code, with that of each module of ours that it imports in the place of the first import."""
+    done.add(module)
+    lines = []
+    for line in inspect.getsource(import_module(module)).splitlines(keepends=True):
+        if line.startswith("from __future__"):
+            continue
+        if found := re.match(r"from (tasks\.[\w.]+) import ", line):
+            lines.append("" if found[1] in done else _inlined(found[1], done))
+        else:
+            lines.append(line)
+    return "".join(lines)
 
 
 def _link(source: str, target: str) -> Any:
@@ -143,9 +156,8 @@ def _signature(kind: str) -> ModelSignature:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Map
 
-    text = Schema([ColSpec("string")])
-    if kind == "classifier":
-        probabilities = ColSpec(Map(DataType.double), "probabilities")
-        return ModelSignature(text, Schema([ColSpec("string", "label"), probabilities]))
-    params = [ParamSpec("max_new_tokens", "long", 64), ParamSpec("temperature", "double", 0.8)]
-    return ModelSignature(text, Schema([ColSpec("string")]), ParamSchema([*params, ParamSpec("seed", "long", 0)]))
+    asked = kinds.of(kind)
+    types: dict[str, Any] = {"string": "string", "probabilities": Map(DataType.double)}
+    outputs: list[Any] = [ColSpec(types[what], name) for name, what in asked.columns.items()] or [ColSpec("string")]
+    params: Any = [ParamSpec(name, PARAMS[type(value)], value) for name, value in asked.params.items()]
+    return ModelSignature(Schema([ColSpec("string")]), Schema(outputs), *([ParamSchema(params)] if params else []))

@@ -298,11 +298,11 @@ def generate(
     return writing.generate(_uri(), model, prompt, max_new_tokens, temperature, seed, on_text)
 
 
-def classify(model: str, texts: list[str]) -> list[dict[str, float]]:
-    """For each text the probabilities of all labels by the classifier NAME[@ALIAS|@VERSION], the likeliest first."""
+def predict(model: str, texts: list[str]) -> list[Any]:
+    """What NAME[@ALIAS|@VERSION] answers to each text: a text, or a row of its kind's columns."""
     from tasks.register import generate as writing
 
-    return writing.classify(_uri(), model, texts)
+    return writing.predict(_uri(), model, texts)
 
 
 def converse(model: str, max_new_tokens: int, temperature: float, seed: int) -> Conversation:

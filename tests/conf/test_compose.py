@@ -30,10 +30,9 @@ def test_every_shipped_group_loads_through_the_command(group: str, option: str, 
     words = ["plan", "demo", "--json", f"{group}={option}", "--until", "fetch_shard"]
     words += [NEEDED[group, option]] if (group, option) in NEEDED else []
     words += ["model=native"] if (group, option) == ("pretrain", "auto") else []
-    words += ["release.base=null", "release.chat=null"] if option == "wordpiece_4k" else []
-    words += ["release=base"] if (group, option) == ("finetune", "none") else []
+    words += ["models.base.register=null", "models.chat.register=null"] if option == "wordpiece_4k" else []
     hides = {"bert": ["tokenizer.mask_token='[MASK]'"], "t5": ["tokenizer.sentinels=40"]}.get(option.split("_")[0], [])
-    words += ["finetune=none", "release=none", *hides] if hides or option == "wordpiece_30k" else []
+    words += ["models=none", *hides] if hides or option == "wordpiece_30k" else []
     if (group, option) == ("store", "s3"):
         assert compose("demo", ("store=s3", "store.bucket=models")).store.kind == "s3"
         return
@@ -65,7 +64,7 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         ("data.sources.packages.distributions=[~/a]", "put double quotes round what has special characters"),
         ("data.sources={shop: {kind: sql, text: 3}}", "data.sources.shop.text: Input should be a valid str"),
         ("data=text", "data.sources.mine.paths has no default: give data.sources.mine.paths="),
-        ("finetune.chat=null", "release.chat names a model, but finetune.chat is not set"),
+        ("models.base=null", "models.chat.start=base is none of pretrain, classifier, models:/NAME@ALIAS and store:"),
         ("model.architecture=bert", "no token to hide them behind: set \"tokenizer.mask_token='[MASK]'\""),
         ("model.architecture=t5", "and the tokenizer has 0 tokens to hide them behind: set tokenizer.sentinels=14"),
         ("model={architecture: bert, tie_embeddings: false}", "is not for encoders that restore hidden words"),
@@ -74,7 +73,7 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         ("model.kind=nativ", "model.kind: there is no 'nativ'; did you mean native?"),
         ("pretrain=auto", "pretrain.segments.main.tokens=auto follows the depth of a native model: choose one"),
         ("pretrain.optimizer.weight_decay=auto", "pretrain.optimizer.weight_decay=auto follows the depth"),
-        ("tokenizer=wordpiece_4k", "so the bits per byte that promote a base or chat model would count too little"),
+        ("tokenizer=wordpiece_4k", "so the bits per byte that promote base, chat would count too little"),
     ],
 )
 def test_a_wrong_override_is_named_with_its_mend(override: str, message: str, home: Path) -> None:
@@ -180,12 +179,12 @@ def test_samples_as_long_as_a_sequence_are_refused_with_the_options_and_only_whe
 @pytest.mark.parametrize("name", ["text", "depth", "gpt2_124m", "llama_350m", "llama_1b", "llama_8b"])
 def test_models_of_text_are_not_asked_to_go_on_with_docstrings(name: str) -> None:
     found = compose(name, ("data.sources.mine.paths=[README.md]",))
-    assert found.evaluate.lm.prompts == ("The", "It was", "In this")
+    assert found.models["base"].evaluate.prompts == ("The", "It was", "In this")
 
 
 def test_the_windows_of_small_models_of_text_are_as_long_as_what_they_are_trained_on() -> None:
     found = compose("text", ("data.sources.mine.paths=[README.md]",))
-    assert found.evaluate.lm.window == found.pretrain.segments["main"].seq_len
+    assert found.models["base"].evaluate.window == found.pretrain.segments["main"].seq_len
 
 
 def test_a_recipe_file_need_not_call_its_source_as_the_recipe_does_that_it_extends(tmp_path: Path) -> None:
@@ -205,7 +204,7 @@ def test_a_recipe_file_extends_another_and_overrides_come_last(tmp_path: Path) -
     path = tmp_path / "mine.yaml"
     path.write_text("extends: demo\nname: mine\ntokenizer: {vocab_size: 999}\nmodel: demo\n")
     assert compose(str(path)).tokenizer.vocab_size == 999
-    assert compose(str(path)).release.base.name == "mine-base"  # type: ignore[union-attr]
+    assert compose(str(path)).models["base"].register.name == "mine-base"
     assert compose(str(path), ("tokenizer.vocab_size=888",)).tokenizer.vocab_size == 888
     path.write_text("name: mine\ntokenizr: {}\n")
     with pytest.raises(ConfigError, match="no option 'tokenizr'; did you mean tokenizer"):

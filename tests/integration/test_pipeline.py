@@ -259,7 +259,7 @@ def test_of_several_models_the_one_that_loses_to_its_baseline_is_refused_and_the
     house: House, prefect_url: str
 ) -> None:
     names = [f"release.{kind}.name=new-{kind}" for kind in ("base", "chat", "classifier")]
-    found = house.run(*names, "evaluate.gates.classifier.floors=[majority,naive_bayes]", code=4).json
+    found = house.run(*names, "models.classifier.gate.floors=[majority,naive_bayes]", code=4).json
     assert found["state"] == "refused"
     assert [step["state"] for step in found["steps"] if step["step"] == "promote_model"].count("refused") == 1
     promoted = {model["name"]: "champion" in model["aliases"] for model in found["models"]}

@@ -31,11 +31,11 @@ client = mlflow.MlflowClient(sys.argv[1], sys.argv[1])
 print(client.get_model_version_by_alias("tiny-base", "champion").version)
 """
 OPTIONS = (
-    "evaluate.gates.lm.rule=non_inferior", "evaluate.gates.lm.margin=9", *WITHOUT_TUNING,
+    "models.base.gate.rule=non_inferior", "models.base.gate.margin=9", *WITHOUT_TUNING,
 )  # fmt: skip
 """The base model only, and a gate that lets every candidate pass: whether it should is tested elsewhere."""
 DEPLOYMENT = {
-    "overrides": ["release.approval=human", *OPTIONS],
+    "overrides": ["approval.by=human", *OPTIONS],
     "schedule": {"kind": "cron", "cron": "* * * * *"},
     "when_running": "skip",
 }

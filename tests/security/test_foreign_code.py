@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from conf.schema.finetune import ChatConf, ClassifyConf
 from tasks.formats.model_folder import ForeignModel, refuse_foreign
+from tasks.models.chat.chat_options import ChatConf
+from tasks.models.text_classification.classifier_options import ClassifyConf
 
 ROOT = Path(__file__).parents[2]
 LOADERS = ("from_pretrained", "pipeline")
@@ -134,9 +135,11 @@ def test_an_adapter_that_names_its_base_is_refused(tiny: Path, tmp_path: Path) -
 
 
 def test_the_one_network_of_our_own_is_no_foreign_code(tiny_classifier: Path) -> None:
-    from tasks.formats.model_folder import OWN_HEAD
+    from tasks.models.text_classification.labelling import OWN_HEAD
     from tasks.models.text_classification.pooled_classifier import PooledClassifierConfig
 
     assert PooledClassifierConfig.model_type == OWN_HEAD
     assert "auto_map" in json.loads((tiny_classifier / "config.json").read_text())
-    refuse_foreign(tiny_classifier)
+    refuse_foreign(tiny_classifier, OWN_HEAD)
+    with pytest.raises(ForeignModel, match="auto_map"):
+        refuse_foreign(tiny_classifier)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
@@ -86,24 +88,34 @@ def generate(model: str, prompt: str, max_new_tokens: int, temperature: float, s
 @click.argument("model", metavar="NAME[@champion|@VERSION]", shell_complete=model_refs)
 @click.argument("texts", metavar="TEXT…", nargs=-1, required=True)
 @AS_JSON
-def classify(model: str, texts: tuple[str, ...], as_json: bool) -> None:
-    """Ask a classifier for the label of each TEXT.
+def predict(model: str, texts: tuple[str, ...], as_json: bool) -> None:
+    """Ask a model of any kind about each TEXT.
 
-    All its labels with their probabilities, the likeliest first.
+    Of a classifier all its labels with their probabilities, the likeliest first.
 
     \b
-    fromzero classify demo-classifier@champion "Return the shortest path between two nodes."
+    fromzero predict demo-classifier@champion "Return the shortest path between two nodes."
     """
     from tasks.register import steps as register
 
     open_home()
     asked = [text.encode(errors="surrogateescape").decode(errors="replace") for text in texts]
-    found = register.classify(model, asked)
+    found = register.predict(model, asked)
+    rows = [one if isinstance(one, dict) else {"answer": one} for one in found]
     if as_json:
-        click.echo(json.dumps([{"text": text, "labels": labels} for text, labels in zip(asked, found, strict=True)]))
+        click.echo(json.dumps([{"text": text, **row} for text, row in zip(asked, rows, strict=True)]))
         return
-    for labels in found:
-        say("  ".join(f"{label} {share:.3f}" for label, share in list(labels.items())[:LABELS_SHOWN]))
+    for row in rows:
+        say("  ".join(_shown(row)))
+
+
+def _shown(row: dict[str, Any]) -> Iterator[str]:
+    """A row for people: of probabilities the largest, in place of all."""
+    ranked = [value for value in row.values() if isinstance(value, dict)]
+    for shares in ranked:
+        yield from (f"{label} {share:.3f}" for label, share in list(shares.items())[:LABELS_SHOWN])
+    if not ranked:
+        yield from map(str, row.values())
 
 
 @click.command()

@@ -112,7 +112,9 @@ class Engine(Interpretation):
     def _prepare(self, call: Call) -> Job:
         parts = call.known or made_from(call)
         key = sha256(parts)
-        outcome = Outcome(call.step.name, call.shard, key=None if call.step.effect else key, warnings=call.warnings())
+        outcome = Outcome(
+            call.step.name, call.shard or call.about, key=None if call.step.effect else key, warnings=call.warnings()
+        )
         for one in run_warnings.of([outcome]):
             self.report.line(call.label, f"warning: {one.said}")
         job = Job(call, key, parts, outcome)

@@ -57,6 +57,10 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix.rstrip("."): value}
 
 
+SHOWN = 12
+"""So many modules that differ are named; a move changes the names of many."""
+
+
 def differences(then: Manifest, step: Step, new: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:
     """In words, which parts of a key changed since an artifact was made, from what to what; `names` are the inputs'."""
     said, old = [], then.made_from
@@ -86,11 +90,12 @@ def _code_difference(then: Manifest, step: Step) -> str:
 
 def changed_code(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """The modules, data files and libraries whose digests or versions differ."""
-    return [
+    found = [
         f"{name} {old.get(name)} → {new.get(name)}" if "." not in name else name
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
+    return found if len(found) <= SHOWN else [*found[:SHOWN], f"{len(found) - SHOWN} more"]
 
 
 def code_changes(store: Store, step: Step, found: Manifest) -> list[str]:

@@ -93,7 +93,7 @@ class Interpretation(ABC):
 
     def refreshed(self, step: Step) -> bool:
         """`--refresh` names the step, or its stage."""
-        return step.name in self.refresh or step.function.__module__.split(".")[-2] in self.refresh
+        return step.name in self.refresh or step.stage in self.refresh
 
     def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any) -> None:
         """A run says what it finds when it finds it."""
@@ -101,7 +101,7 @@ class Interpretation(ABC):
 
     def check_names(self) -> None:
         """Raise `ConfigError` if `--until` or `--refresh` names a step that the flow does not have."""
-        known = set(self.steps) | {step.function.__module__.split(".")[-2] for step in self.steps.values()}
+        known = set(self.steps) | {step.stage for step in self.steps.values()}
         for name in {*self.refresh, *([self.until] if self.until else [])} - known:
             raise ConfigError(f"there is no step {name!r}{nearest(name, sorted(self.steps))}")
 
@@ -201,7 +201,7 @@ class Planner(Interpretation):
 
     def _plan(self, call: Call) -> Any:
         step, waits = call.step, first_pending(call.inputs)
-        row = Row(step.name, call.shard, "wait", warnings=call.warnings())
+        row = Row(step.name, call.shard or call.about, "wait", warnings=call.warnings())
         self.rows.append(row)
         if waits and call.known is None:
             row.reason, row.estimate = f"waits on {waits.label}", self._estimate(call)
@@ -241,7 +241,9 @@ class Planner(Interpretation):
         action = "wait" if waits else "run" if done is None else "hit"
         if action != "hit":
             check_parts(call.step)
-        self.rows.append(Row(call.step.name, call.shard, action, f"waits on {waits.label}" if waits else ""))
+        self.rows.append(
+            Row(call.step.name, call.shard or call.about, action, f"waits on {waits.label}" if waits else "")
+        )
         return done if done is not None else Pending(call.label, call.shard)
 
     def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any) -> None:

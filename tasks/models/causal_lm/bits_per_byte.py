@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from conf.schema.evaluate import LmEval
 from tasks.core.errors import ArtifactError, DataError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.evaluate import output, scoring
-from tasks.evaluate.bootstrap import Floats, with_interval
+from tasks.evaluate.bootstrap import with_interval
+from tasks.evaluate.metric import bits_per_byte, perplexity
 from tasks.evaluate.sampling import samples
+from tasks.models.causal_lm.lm_options import LmEval
 from tasks.text.encode import Encoder
 
 
@@ -54,18 +55,6 @@ def gzip_nats(texts: Sequence[str]) -> list[float]:
     return added
 
 
-def bits_per_byte(sums: Floats) -> Floats:
-    """From sums (…, 3) of nats, bytes and tokens."""
-    result: Floats = sums[..., 0] / (math.log(2) * sums[..., 1])
-    return result
-
-
-def perplexity(sums: Floats) -> Floats:
-    """Of a token, the end-of-text tokens among them; from sums (…, 3) of nats, bytes and tokens."""
-    result: Floats = np.exp(sums[..., 0] / sums[..., 2])
-    return result
-
-
 def measure(items: pl.DataFrame, conf: LmEval | Any) -> dict[str, float]:
     """Bits per byte and perplexity with their intervals, and bits per byte of each source."""
     settings = (conf.resamples, conf.seed, conf.confidence)
@@ -81,7 +70,8 @@ def measure(items: pl.DataFrame, conf: LmEval | Any) -> dict[str, float]:
 def run(model: Path, evalset: Path, conf: LmEval, work: Workdir) -> Stats:
     """Score the held-out documents; write metrics.json, items.parquet and samples.json."""
     device = scoring.settle(conf.run)
-    table = pl.read_parquet(evalset, columns=["id", "text", "source"]).filter(pl.col("text").str.len_bytes() > 0)
+    table = output.held_out(evalset, conf.sources).select("id", "text", "source").collect()
+    table = table.filter(pl.col("text").str.len_bytes() > 0)
     if table.is_empty():
         raise DataError("the evaluation set holds no document with a text")
     tokenizer, network = scoring.load_tokenizer(model), scoring.load_causal(model, device)

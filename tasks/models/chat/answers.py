@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from conf.schema.evaluate import ChatEval
 from tasks.core.errors import DataError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.evaluate import output, scoring
 from tasks.evaluate.bootstrap import with_interval
+from tasks.evaluate.metric import bits_per_byte, perplexity
 from tasks.evaluate.sampling import samples
-from tasks.models.causal_lm.bits_per_byte import bits_per_byte, perplexity
+from tasks.models.chat.chat_options import ChatEval
 from tasks.text.encode import Encoder
 
 
@@ -45,7 +45,8 @@ def measure(network: Path, model: Path, evalset: Path, conf: ChatEval) -> tuple[
     """The tokenizer of `model`, the network in `network`, its items and metrics on the held-out conversations."""
     device = scoring.settle(conf.run)
     output.read_task(model, "chat")
-    table = pl.read_parquet(evalset, columns=["id", "messages"]).filter(pl.col("messages").list.len() > 1)
+    table = output.held_out(evalset, conf.sources).select("id", "messages").collect()
+    table = table.filter(pl.col("messages").list.len() > 1)
     tokenizer, loaded = scoring.load_tokenizer(model), scoring.load_causal(network, device)
     items = score(loaded, tokenizer, table, conf)
     if items.is_empty():

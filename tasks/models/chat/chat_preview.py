@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from conf.schema.finetune import ChatConf
 from tasks.core.number_format import count, plural, share
 from tasks.core.run_warnings import warning
 from tasks.finetune.preview import MOST, WARN
 from tasks.models.chat import windows
+from tasks.models.chat.chat_options import ChatConf
 from tasks.text.encode import Encoder
 
 
@@ -21,9 +21,10 @@ def chat(
     taken = windows.conversations(docs, conf.max_conversations)
     if not taken.found:
         return "there is no conversation to train on", []
+    options = f"models.{conf.run.model}.train"
     besides = [
         (taken.without_answer, "without an answer", "roles of the source"),
-        (taken.beyond, "beyond finetune.chat.max_conversations", "finetune.chat.max_conversations"),
+        (taken.beyond, f"beyond {options}.max_conversations", f"{options}.max_conversations"),
     ]
     said = [f"{plural(number, 'conversation')} {why} left out" for number, why, _ in besides if number]
     warnings = [
@@ -57,5 +58,5 @@ def chat(
     )
     if lost > WARN * written:
         what = f"about {share(lost, written)} of the answers' tokens will carry no loss: {count(cut)} answers are "
-        warnings.append(warning(f"{what}longer than an example", f"finetune.chat.max_length={length}"))
+        warnings.append(warning(f"{what}longer than an example", f"{options}.max_length={length}"))
     return "; ".join(said), warnings

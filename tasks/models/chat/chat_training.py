@@ -15,17 +15,17 @@ from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dic
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 
-from conf.schema.finetune import ChatConf
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
-from tasks.finetune.preview import WARN
+from tasks.finetune.preview import IGNORED, WARN
 from tasks.finetune.training import Collate, Row, settle, train
 from tasks.formats.model_folder import refuse_foreign
 from tasks.models.chat import windows
-from tasks.models.chat.windows import IGNORED, Taken, conversations
+from tasks.models.chat.chat_options import ChatConf
+from tasks.models.chat.windows import Taken, conversations
 from tasks.text.encode import Encoder, Refused
 
 
@@ -119,7 +119,7 @@ def collate_with(pad: int) -> Collate:
 def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Stats:
     """Fine-tune the causal model in `model` on the train parts of `docs`; write model/ with the merged weights."""
     if isinstance(conf.max_length, int):
-        export.check_context(model, conf.max_length)
+        export.check_context(model, conf.max_length, conf.run.model)
     settle(conf)
     tokenizer = export.load_tokenizer(model)
     check_template(tokenizer)
@@ -129,7 +129,7 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
     }
     for part, found in taken.items():
         if found.table.is_empty():
-            raise DataError(_none(part, found))
+            raise DataError(_none(part, found, conf.run.model))
     length = conf.max_length
     if not isinstance(length, int):
         length = longest(taken["train"].table, tokenizer, export.context_of(model))
@@ -137,7 +137,7 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
     for part, made in kept.items():
         if not made.rows:
             raise DataError(f"the chat template marks nothing as an answer in the conversations of the {part} part")
-    about = said(taken["train"], kept["train"], length)
+    about = said(taken["train"], kept["train"], length, conf.run.model)
     collate = collate_with(export.pad_id(tokenizer))
     valid = kept["valid"].rows[: conf.max_valid]
     outcome = train(adapted := adapt(model, tokenizer, conf), kept["train"].rows, valid, collate, conf, work)
@@ -152,12 +152,12 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
     return {**about, "steps": outcome.steps, "metrics": {"valid_loss": outcome.valid_loss}}
 
 
-def _none(part: str, found: Taken) -> str:
+def _none(part: str, found: Taken, model: str) -> str:
     """Why a part has nothing to train on."""
     if not found.found:
         return (
             f"the {part} part holds no conversation: name their column in a source's `messages`, or set "
-            "finetune.chat to null"
+            f"models.{model}=null"
         )
     return (
         f"the {part} part holds no conversation with an answer: in all its {found.found} the assistant says nothing "
@@ -165,13 +165,16 @@ def _none(part: str, found: Taken) -> str:
     )
 
 
-def said(taken: Taken, found: Examples, length: int) -> Stats:
+def said(taken: Taken, found: Examples, length: int, model: str = "NAME") -> Stats:
     """What is trained on and what is left out, printed and as statistics, with a warning where that is much."""
     text = (
         f"{1 - found.left_out:.1%} of {found.written:,} answer tokens carry a loss: {taken.table.height} conversations "
         f"as {len(found.rows)} examples of up to {length} tokens, {found.split} split at turns, {found.cut} answers cut"
     )
-    besides = [(taken.without_answer, "without an answer"), (taken.beyond, "beyond finetune.chat.max_conversations")]
+    besides = [
+        (taken.without_answer, "without an answer"),
+        (taken.beyond, f"beyond models.{model}.train.max_conversations"),
+    ]
     text += "".join(f"; {count} conversations {why} left out" for count, why in besides if count)
     print(text, flush=True)
     warnings = []
@@ -179,7 +182,7 @@ def said(taken: Taken, found: Examples, length: int) -> Stats:
         what = (
             f"{found.left_out:.1%} of the answers' tokens carry no loss: {found.cut} answers are longer than an example"
         )
-        warnings.append(told(what, f"finetune.chat.max_length={length}"))
+        warnings.append(told(what, f"models.{model}.train.max_length={length}"))
     if taken.without_answer > WARN * taken.found:
         what = f"{taken.without_answer} of {taken.found} conversations have no answer of the assistant and are left out"
         warnings.append(told(what, "roles of the source"))

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import polars as pl
 
+from tasks.finetune.preview import IGNORED
 from tasks.text.encode import Encoder, Message, Rendered
 
 ASSISTANT, SYSTEM = "assistant", "system"
 CONTEXT = 0.25
 """Share of an example that earlier turns may take."""
-IGNORED = -100
-"""The label of a token that the loss leaves out (torch's ignore_index)."""
 
 Exchange = list[Message]
 """What is said up to an answer, and the answer."""

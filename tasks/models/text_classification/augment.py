@@ -7,7 +7,7 @@ import random
 import numpy as np
 import polars as pl
 
-from conf.schema.finetune import AugmentConf
+from tasks.models.text_classification.classifier_options import AugmentConf
 from tasks.text.words import pieces
 
 

@@ -12,17 +12,16 @@ import polars as pl
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from conf.schema.evaluate import ClassifierEval
 from tasks.core.errors import DataError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.evaluate import output, scoring
 from tasks.evaluate.bootstrap import Floats
 from tasks.formats.model_folder import refuse_foreign
-from tasks.models.text_classification import (
-    baselines,
-    quality,
-)
+from tasks.models.text_classification import baselines, quality
+from tasks.models.text_classification import pooled_classifier as pooled_classifier  # transformers learns to load it
+from tasks.models.text_classification.classifier_options import ClassifierEval
+from tasks.models.text_classification.labelling import OWN_HEAD
 from tasks.text.encode import Encoder
 
 OF_BASELINES = ("accuracy", "macro_f1", "roc_auc", "accuracy_lo", "accuracy_hi")
@@ -70,16 +69,16 @@ def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval,
     """Classify the held-out documents; write metrics.json, items.parquet, confusion.json, calibration.json."""
     device = scoring.settle(conf.run)
     task = output.read_task(model, "classification")
-    everything = pl.scan_parquet(evalset)
+    everything = output.held_out(evalset, conf.sources)
     table = known(everything, task)
     if table.is_empty():
         raise DataError(f"the evaluation set holds no document labelled with one of {task['labels']}")
-    refuse_foreign(model)
+    refuse_foreign(model, OWN_HEAD)
     network: Any = AutoModelForSequenceClassification.from_pretrained(
         model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
     network = network.to(device).eval()
-    tokenizer = scoring.load_tokenizer(model)
+    tokenizer = scoring.load_tokenizer(model, OWN_HEAD)
     predicted = probabilities(network, tokenizer, table["text"].to_list(), task, conf.batch_tokens)
     guesses, truth = _baselines(table, train, task, conf), table["number"].to_numpy()
     metrics = quality.measure(predicted, truth, conf)

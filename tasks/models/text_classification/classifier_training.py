@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
-from conf.schema.finetune import ClassifyConf
 from tasks.core.errors import DataError
 from tasks.core.number_format import plural, share
 from tasks.core.run_warnings import told
@@ -26,6 +25,7 @@ from tasks.finetune import export
 from tasks.finetune.training import Collate, Loss, Row, settle, train
 from tasks.formats.model_folder import refuse_foreign
 from tasks.models.text_classification.augment import copies
+from tasks.models.text_classification.classifier_options import ClassifyConf
 from tasks.models.text_classification.label_preview import WHOLE
 from tasks.models.text_classification.pooled_classifier import PooledClassifier, PooledClassifierConfig
 from tasks.text.encode import Encoder
@@ -57,14 +57,14 @@ def labelled(paths: Iterable[Path], most: int | None) -> pl.DataFrame:
     return table.collect()
 
 
-def classes(train_table: pl.DataFrame, least: int) -> tuple[list[str], dict[str, int]]:
+def classes(train_table: pl.DataFrame, least: int, model: str = "NAME") -> tuple[list[str], dict[str, int]]:
     """The labels with at least `least` documents, sorted, and how many documents each of the others has."""
     counts = dict(sorted(train_table["label"].value_counts().iter_rows()))
     kept = [label for label, count in counts.items() if count >= least]
     if len(kept) < 2:
         raise DataError(
             f"{len(kept)} labels have {least} training documents or more ({counts}): a classifier needs two; "
-            "collect labelled documents or lower finetune.classify.min_per_class"
+            f"collect labelled documents or lower models.{model}.train.min_per_class"
         )
     return kept, {label: count for label, count in counts.items() if label not in kept}
 
@@ -93,7 +93,7 @@ class Examples:
 def examples(docs: Iterable[Path], conf: ClassifyConf) -> Examples:
     """The training examples in the train parts of `docs`; raises `DataError` where there are not two classes."""
     table = labelled([doc / "train" / "docs.parquet" for doc in docs], conf.max_per_class)
-    names, left_out = classes(table, conf.min_per_class)
+    names, left_out = classes(table, conf.min_per_class, conf.run.model)
     pattern = mask_pattern(table["label"].unique().sort(), conf)
     table = table.filter(pl.col("label").is_in(names))
     found = _sizes(table, names)
@@ -194,7 +194,7 @@ def run(
     `translated` are copies of examples as `augment.copies` takes them.
     """
     if conf.max_length != "auto":
-        export.check_context(model, conf.max_length)
+        export.check_context(model, conf.max_length, conf.run.model)
     settle(conf)
     tokenizer = export.load_tokenizer(model)
     chosen = examples(docs, conf)
@@ -236,12 +236,14 @@ def run(
         "pooling": getattr(network.config, "pooling", "of the encoder"),
         "steps": outcome.steps,
         "best_step": int(outcome.chosen.name.rpartition("-")[2]),
-        "warnings": _warnings(twice, share(cut, len(sizes)) if cut > CUT * len(sizes) else None, length),
+        "warnings": _warnings(
+            twice, share(cut, len(sizes)) if cut > CUT * len(sizes) else None, length, conf.run.model
+        ),
         "metrics": {"valid_loss": outcome.valid_loss},
     }
 
 
-def _warnings(twice: int, cut: str | None, length: int) -> list[dict[str, str]]:
+def _warnings(twice: int, cut: str | None, length: int, model: str) -> list[dict[str, str]]:
     """What a person should know of the examples: contradictions, and the share that is cut if it is large."""
     found = []
     if twice:
@@ -249,7 +251,7 @@ def _warnings(twice: int, cut: str | None, length: int) -> list[dict[str, str]]:
         found.append(told(text, "correct the labels in the source, or take one of each away"))
     if cut:
         text = f"{cut} of the training texts are longer than {length} tokens: the rest of them is not read"
-        found.append(told(text, "finetune.classify.length_limit or .max_length"))
+        found.append(told(text, f"models.{model}.train.length_limit or models.{model}.train.max_length"))
     return found
 
 

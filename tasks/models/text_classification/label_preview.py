@@ -7,10 +7,10 @@ from pathlib import Path
 
 import polars as pl
 
-from conf.schema.finetune import ClassifyConf
 from tasks.core.number_format import count, plural, share
 from tasks.core.run_warnings import warning
 from tasks.finetune.preview import MOST, WARN
+from tasks.models.text_classification.classifier_options import ClassifyConf
 from tasks.text.encode import Encoder
 
 WHOLE = 95
@@ -38,5 +38,6 @@ def classify(
     if lost <= WARN * sum(sizes):
         return said, []
     what = f"about {share(lost, sum(sizes))} of the texts' tokens will be cut off, beyond {count(length)} of a text"
-    option = "finetune.classify.max_length" if isinstance(conf.max_length, int) else "finetune.classify.length_limit"
+    name = "max_length" if isinstance(conf.max_length, int) else "length_limit"
+    option = f"models.{conf.run.model}.train.{name}"
     return said, [warning(what, option)]

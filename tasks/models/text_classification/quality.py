@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from conf.schema.evaluate import ClassifierEval
 from tasks.evaluate.bootstrap import Floats, counts, interval, with_interval
+from tasks.evaluate.metric import Metric, mean, ratio
+from tasks.models.text_classification.classifier_options import ClassifierEval
 
 Labels = NDArray[np.int64]
+
+
+def _classes(items: pl.DataFrame) -> Floats:
+    names = {label: n for n, label in enumerate(sorted({*items["label"], *items["predicted"]}))}
+    truth, predicted = (np.array([names[label] for label in items[side]]) for side in ("label", "predicted"))
+    return macro_f1_columns(truth, predicted, len(names))
 
 
 def macro_f1_columns(truth: Labels, predicted: Labels, classes: int) -> Floats:
@@ -89,12 +97,6 @@ def nats(probabilities: Floats, truth: Labels) -> Floats:
     return result
 
 
-def mean(sums: Floats) -> Floats:
-    """From sums (…, 2) of a value and of ones."""
-    result: Floats = sums[..., 0] / sums[..., 1]
-    return result
-
-
 def measure(probabilities: Floats, truth: Labels, conf: ClassifierEval) -> dict[str, float]:
     """accuracy, macro_f1, nats, ece and roc_auc, each with _lo and _hi."""
     predicted, ones = probabilities.argmax(axis=1), np.ones(len(truth))
@@ -114,3 +116,7 @@ def measure(probabilities: Floats, truth: Labels, conf: ClassifierEval) -> dict[
         "roc_auc_lo": low,
         "roc_auc_hi": high,
     }
+
+
+ACCURACY = Metric("accuracy", ("correct",), lambda items: ratio(items, "correct", pl.lit(1.0)), mean, True)
+MACRO_F1 = Metric("macro_f1", ("label", "predicted"), _classes, macro_f1, True)

@@ -18,7 +18,6 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, LogitsProcessor
 
-from conf.schema.finetune import TranslateConf, TranslatorConf
 from tasks.core.errors import ConfigError, HostError
 from tasks.core.small_files import write_atomically
 from tasks.core.step import Stats
@@ -27,6 +26,7 @@ from tasks.finetune.training import settle
 from tasks.formats.model_folder import refuse_foreign
 from tasks.models.text_classification import classifier_training
 from tasks.models.text_classification.augment import numbered
+from tasks.models.text_classification.classifier_options import TranslateConf, TranslatorConf
 from tasks.models.text_classification.translators import Identity, located, naming
 from tasks.text.encode import Encoder
 
@@ -100,7 +100,7 @@ class Translator:
         if found is None:
             raise ConfigError(
                 f"its tokenizer knows no language {name!r}: see source_language and target_language of "
-                "finetune.classify.augment.translate.there and finetune.classify.augment.translate.back"
+                "models.NAME.train.augment.translate.there and models.NAME.train.augment.translate.back"
             )
         return int(found)
 

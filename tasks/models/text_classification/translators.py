@@ -9,16 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from conf.schema.finetune import BackTranslationConf, TranslatorConf
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ConfigError, DataError, HostError, Transient, missing_part
+from tasks.models.text_classification.classifier_options import BackTranslationConf, TranslatorConf
 
 Identity = dict[str, Any]
 """{"files": {name: sha256}} of a folder, {"model": NAME, "revision": COMMIT} of a model on the hub."""
 Memory = Mapping[str, Any]
 """{file: {"size", "stamp", "sha256"}}: a file is hashed again when its size or time has changed."""
 
-OPTION = "finetune.classify.augment.translate"
+OPTION = "models.NAME.train.augment.translate"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 TOKENIZER, PIECES, BYTES = "tokenizer.json", (".model", ".spm"), "ByT5Tokenizer"
 """A tokenizer's one file, the endings of SentencePiece's files, and the class that needs no file."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.engine.reporting import Made, Run
-from tasks.core.number_format import BASELINES, BEGINNING, change, number
+from tasks.core.number_format import BEGINNING, change, number
 from tasks.core.services import links
+from tasks.models import kind as kinds
 from tasks.views.prefect.markdown import Markup, cell, code, interval, join, link, plain, table, with_intervals
 from tasks.views.prefect.plots import read_rows
 
@@ -86,9 +87,9 @@ def evaluation(run: Run, made: Made) -> str:
     samples = json.loads(file.read_bytes()) if file.exists() else []
     return join(
         f"# {made.step.replace('_', ' ').capitalize()}",
-        f"**{_headline(metrics)}**",
+        f"**{_headline(made.step, metrics)}**",
         "## Beside the baselines",
-        table(_beside(metrics)),
+        table(_beside(made.step, metrics)),
         pictures(made.folder),
         "## All measures",
         table(with_intervals(metrics)),
@@ -97,26 +98,30 @@ def evaluation(run: Run, made: Made) -> str:
     )
 
 
-def _headline(metrics: Mapping[str, Any]) -> str:
-    if "bits_per_byte" in metrics:
-        said = f"{number(metrics['bits_per_byte'])} bits per byte {interval(metrics, 'bits_per_byte')}".rstrip()
-        if "gzip_bits_per_byte" not in metrics:
-            return said
-        verdict = "beats" if metrics["bits_per_byte"] < metrics["gzip_bits_per_byte"] else "does not beat"
-        return f"{said}; the model {verdict} gzip -9 ({number(metrics['gzip_bits_per_byte'])})"
-    if "accuracy" in metrics:
-        return f"accuracy {number(metrics['accuracy'])} {interval(metrics, 'accuracy')}".rstrip()
-    return ", ".join(f"{name} {cell(value)}" for name, value in list(metrics.items())[:3])
+def _headline(step: str, metrics: Mapping[str, Any]) -> str:
+    kind = kinds.measured_by(step)
+    name = next((name for name in kind.compared if name in metrics), None) if kind else None
+    if kind is None or name is None:
+        return ", ".join(f"{name} {cell(value)}" for name, value in list(metrics.items())[:3])
+    said = f"{name.replace('_', ' ')} {number(metrics[name])} {interval(metrics, name)}".rstrip()
+    higher = kind.metrics()[name].higher_is_better
+    for baseline, who in kind.baselines.items():
+        if (other := metrics.get(f"{baseline}_{name}")) is not None:
+            beats = metrics[name] > other if higher else metrics[name] < other
+            said += f"; the model {'beats' if beats else 'does not beat'} {who} ({number(other)})"
+    return said
 
 
-def _beside(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = []
-    for name in ("bits_per_byte", "accuracy", "macro_f1", "roc_auc"):
-        if name not in metrics:
+def _beside(step: str, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    kind, rows = kinds.measured_by(step), list[dict[str, Any]]()
+    baselines = kind.baselines if kind else {}
+    measured = {name for name in metrics if any(f"{baseline}_{name}" in metrics for baseline in baselines)}
+    for name in [name for name in metrics if name in measured or (kind and name in kind.compared)]:
+        if name.endswith(("_lo", "_hi")):
             continue
         rows.append({"measure": name.replace("_", " "), "who": Markup("**the model**"), "value": metrics[name]})
         rows[-1]["95 % interval"] = interval(metrics, name)
-        for baseline, who in BASELINES.items():
+        for baseline, who in baselines.items():
             if (known := f"{baseline}_{name}") in metrics:
                 rows.append({"measure": "", "who": who, "value": metrics[known]})
                 rows[-1]["95 % interval"] = interval(metrics, known)
@@ -132,7 +137,7 @@ def gate(run: Run, made: Made) -> str:
     rows += [{"": "items", "value": found["items"]}, {"": "items at least", "value": found["min_items"]}]
     beside = [] if found["first"] else [_against("the champion", found["incumbent"], found, found["confidence"])]
     for floor in found["floors"]:
-        who = BASELINES.get(floor["baseline"], floor["baseline"])
+        who = kinds.baselines().get(floor["baseline"], floor["baseline"])
         row = _against(who, floor["value"], {**found, **floor}, found["confidence"])
         beside.append({**row, "floor": "holds" if floor["holds"] else Markup("**does not hold**")})
     return join(
@@ -163,6 +168,7 @@ def version(run: Run, made: Made) -> str:
     aliases = made.stats.get("aliases", [])
     promoted = made.stats.get("promoted")
     replaced = made.stats.get("replaced")
+    verb = "generate" if kinds.of(made.stats["kind"]).writes else "predict"
     rows = {
         "model": code(name),
         "version": str(number),
@@ -175,9 +181,7 @@ def version(run: Run, made: Made) -> str:
         f"# {name} version {number}: {'promoted' if promoted else 'registered'}",
         table([{"": what, "value": value} for what, value in rows.items() if value]),
         f"{link('The version in MLflow', links.model_version(run.home, name, number))}, with its card.",
-        f'Try it: `fromzero generate {name}@{"champion" if promoted else number} "Hello"`'
-        if made.stats.get("kind") != "classifier"
-        else None,
+        f'Try it: `fromzero {verb} {name}@{"champion" if promoted else number} "Hello"`',
         footer(run, made),
     )
 

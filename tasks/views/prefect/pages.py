@@ -12,6 +12,7 @@ from tasks.core.engine.workspace import Outcome
 from tasks.core.plan.keys import flat
 from tasks.core.store.store import Store
 from tasks.corpus.funnel import DROPPING
+from tasks.models import kind as kinds
 from tasks.views.prefect import data_pages, model_pages, plots
 from tasks.views.prefect import run_page as whole
 from tasks.views.prefect.markdown import join, table, warnings
@@ -24,12 +25,6 @@ PAGES: dict[str, Callable[[Run, Made], str]] = {
     "check_documents": lambda run, made: data_pages.validation(made) + model_pages.footer(run, made),
     "check_tokens": lambda run, made: data_pages.validation(made) + model_pages.footer(run, made),
     "pretrain": model_pages.training,
-    "finetune_chat": model_pages.training,
-    "finetune_classifier": model_pages.training,
-    "evaluate_lm": model_pages.evaluation,
-    "evaluate_chat": model_pages.evaluation,
-    "score_start": model_pages.evaluation,
-    "evaluate_classifier": model_pages.evaluation,
     "gate": model_pages.gate,
     "register_model": model_pages.version,
     "promote_model": model_pages.version,
@@ -62,7 +57,7 @@ class Book:
         """The page of one artifact or effect."""
         if made.step in GATHERED:
             return None
-        write = PAGES.get(made.step, _statistics)
+        write = PAGES.get(made.step) or _of_kind(made.step) or _statistics
         beside = "" if made.step in VERDICTS else warnings(made.warnings)
         markdown = join(write(run, made), beside) if beside else write(run, made)
         return Page(key(run.recipe, _name(made)), markdown, model_pages.short(made.about.get("ref", made.label)))
@@ -100,6 +95,13 @@ class Book:
         return [self.store.local(m) / "content" / "docs.parquet" for m in found if isinstance(m, Manifest)]
 
 
+def _of_kind(step: str) -> Callable[[Run, Made], str] | None:
+    """The page of a step that a kind of models declares."""
+    if kinds.measured_by(step) is not None:
+        return model_pages.evaluation
+    return model_pages.training if kinds.trained_by(step) is not None else None
+
+
 def key(*words: str) -> str:
     """A key as Prefect takes it: lower case, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
@@ -109,10 +111,10 @@ def _name(made: Made) -> str:
     """What tells pages of one step apart: gates by what they compare, versions by their model."""
     first = made.inputs[0] if made.inputs else None
     if made.step == "gate" and isinstance(first, Artifact):
-        return first.step.replace("evaluate", "gate")
+        return made.label.replace("gate", first.step.replace("evaluate", "gate"), 1)
     if made.step in ("register_model", "promote_model") and "name" in made.stats:
         return f"{made.step.removesuffix('_model')} {made.stats['name']}"
-    return NAMED.get(made.step, made.step)
+    return NAMED.get(made.step, made.label)
 
 
 def _statistics(run: Run, made: Made) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.artifact import Manifest
-from tasks.core.number_format import BASELINES
 from tasks.formats.metrics import PRIMARY, primary_name
+from tasks.models import kind as kinds
 from tasks.views.report.charts import Mark
 from tasks.views.report.gather import Run, Step
 
@@ -77,7 +77,9 @@ class Model:
         apart = {f"{one['baseline']}_{metric}": Value(one["value"]) for one in floors}
         known = {**apart, **values}
         return [
-            (name, known[f"{prefix}_{metric}"]) for prefix, name in BASELINES.items() if f"{prefix}_{metric}" in known
+            (name, known[f"{prefix}_{metric}"])
+            for prefix, name in kinds.baselines().items()
+            if f"{prefix}_{metric}" in known
         ]
 
     def cause(self) -> str:
@@ -87,7 +89,9 @@ class Model:
 
     def beaten_by(self) -> list[str]:
         """Baselines that it does not beat: those whose floor does not hold, else those with a better value."""
-        floors = {BASELINES.get(one["baseline"], ""): one["holds"] for one in (self.decision or {}).get("floors", ())}
+        floors = {
+            kinds.baselines().get(one["baseline"], ""): one["holds"] for one in (self.decision or {}).get("floors", ())
+        }
         head = self.head()
         return [
             name
@@ -105,7 +109,7 @@ class Model:
 
     def table(self) -> list[dict[str, Any]]:
         """A row for each metric: the model's value, the champion's, and those of the baselines."""
-        theirs, baselines = _values(self.incumbent), [f"{prefix}_" for prefix in BASELINES]
+        theirs, baselines = _values(self.incumbent), [f"{prefix}_" for prefix in kinds.baselines()]
         return [
             {
                 "name": metric_name(name),
@@ -137,10 +141,10 @@ def _releases(run: Run) -> list[dict[str, list[Step]]]:
     """The steps of each release by name: a release begins with an evaluation that no gate has used before."""
     groups: list[dict[str, list[Step]]] = []
     for step in run.steps:
-        if step.name.startswith("evaluate_"):
-            if not groups or step.name not in groups[-1]:
+        if kinds.evaluated_by(step.name) is not None:
+            if not groups or step.label not in groups[-1]:
                 groups.append({})
-            groups[-1].setdefault(step.name, []).append(step)
+            groups[-1].setdefault(step.label, []).append(step)
         elif step.name in ("register_model", "gate", "promote_model") and groups:
             groups[-1].setdefault(step.name, []).append(step)
     return groups
@@ -162,8 +166,8 @@ def _model(run: Run, group: dict[str, list[Step]], place: int) -> Model:
     if state == "refused" and decision and not decision.get("accepted"):
         reasons = tuple(decision.get("reasons", ()))
     return Model(
-        name=about.get("name") or name.removeprefix("evaluate_"),
-        kind=about.get("kind") or name.removeprefix("evaluate_"),
+        name=about.get("name") or _step(name).removeprefix("evaluate_"),
+        kind=about.get("kind") or _step(name).removeprefix("evaluate_"),
         version=about.get("version"),
         primary=bool(about.get("primary")),
         state=state,
@@ -183,11 +187,19 @@ def _head(evaluation: Manifest | None) -> str:
 
 
 def _registered(run: Run, evaluation: str, place: int) -> dict[str, Any]:
-    kind = {"evaluate_lm": "base"}.get(evaluation, evaluation.removeprefix("evaluate_"))
     known = run.record.get("models", [])
-    return next((dict(model) for model in known if model.get("kind") == kind), {}) or (
-        dict(known[place]) if place < len(known) and not known[place].get("kind") else {}
-    )
+    kind = kinds.evaluated_by(_step(evaluation))
+    names = (kind.name, *kind.former) if kind else ()
+    found = [model for model in known if model.get("kind") in names]
+    if len(found) > 1:  # several of one kind: in the order of their evaluations
+        return dict(known[place]) if place < len(known) else {}
+    if found:
+        return dict(found[0])
+    return dict(known[place]) if place < len(known) and not known[place].get("kind") else {}
+
+
+def _step(label: str) -> str:
+    return label.partition("[")[0]
 
 
 def _state(group: dict[str, list[Step]]) -> tuple[str, tuple[str, ...]]:

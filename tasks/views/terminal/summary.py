@@ -10,10 +10,10 @@ from rich.table import Table
 
 from tasks.core import number_format, run_warnings
 from tasks.corpus import funnel
+from tasks.models import kind as kinds
 from tasks.views.report.cost_section import prices
 from tasks.views.terminal.live import summary_table
 
-ANY_TEXT = "a text to be labelled"
 SHOWN, LENGTH = 4, 150
 """How many samples of each model are shown, and so many characters of each."""
 
@@ -72,10 +72,10 @@ def _reference(model: dict[str, Any]) -> str:
 
 def _asking(record: dict[str, Any], model: dict[str, Any]) -> str:
     """The command that asks a model of its kind."""
-    if model["kind"] == "classifier":
-        return f"fromzero classify {_reference(model)} {shlex.quote(ANY_TEXT)}"
-    prompts = record["config"]["evaluate"]["chat" if model["kind"] == "chat" else "lm"]["prompts"]
-    return f"fromzero generate {_reference(model)} {shlex.quote(prompts[0] if prompts else 'The')}"
+    kind = kinds.of(model["kind"])
+    made = [one for one in record["config"]["models"].values() if (one["register"] or {}).get("name") == model["name"]]
+    verb = "generate" if kind.writes else "predict"
+    return f"fromzero {verb} {_reference(model)} {shlex.quote(kind.prompt(made[0]) if made else 'The')}"
 
 
 def _models(console: Console, record: dict[str, Any]) -> None:

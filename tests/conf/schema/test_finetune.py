@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from conf.schema.finetune import AugmentConf, BackTranslationConf, ClassifyConf, TranslateConf, TranslatorConf
+from tasks.models.text_classification.classifier_options import (
+    AugmentConf,
+    BackTranslationConf,
+    ClassifyConf,
+    TranslateConf,
+    TranslatorConf,
+)
 
 HERE = {"there": {"model": "./a"}, "back": {"model": "./b"}}
 COMMIT = "0" * 40

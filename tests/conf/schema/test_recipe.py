@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from conf.compose import compose
@@ -24,11 +26,13 @@ def test_licences_of_an_unknown_source_and_an_empty_list_are_refused() -> None:
         compose("demo", ("data.licences.allow=[]",))
 
 
-def test_a_model_that_is_trained_on_hidden_text_is_neither_released_nor_fine_tuned() -> None:
+def test_nothing_that_continues_text_is_made_of_a_model_that_is_trained_on_hidden_text() -> None:
     options = ("model.architecture=bert", "tokenizer.mask_token='[MASK]'")
-    with pytest.raises(ConfigError, match=r"release\.base, release\.chat, finetune\.chat.*release\.base=null"):
+    with pytest.raises(
+        ConfigError, match=r"pretrained is masked.*set models\.base=null models\.chat=null models\.classifier=null"
+    ):
         compose("demo", options)
-    recipe = compose("demo", (*options, "finetune=none", "release=none"))
+    recipe = compose("demo", (*options, "models=none"))
     assert recipe.model.aim == "masked" and compose("demo").model.aim == "causal"
 
 
@@ -46,3 +50,65 @@ def test_several_machines_need_a_folder_that_they_share() -> None:
     with pytest.raises(ConfigError, match=r"pretrain.run.nodes=2: .* use store=local"):
         compose("demo", (*several, "store=s3", "store.bucket=models"))
     assert compose("demo", several).pretrain.for_key() == compose("demo").pretrain.for_key()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("models.chat.start=classifier",),
+            "models.classifier is of kind text_classification, and a model of kind chat",
+        ),
+        (("models.chat.start=clasifier",), "none of pretrain, base, classifier, .*did you mean classifier"),
+        (("models.base.start=chat",), "these start from each other: base → chat → base"),
+        (("models.chat.register.name=demo-base",), "models.base and models.chat are both registered as demo-base"),
+        (("models.chat.register.primary=true",), "models.base and models.chat are both primary"),
+        (("models.chat.data.sources=[chats]",), "names chats, which is no source here; there are: packages, chat"),
+    ],
+)
+def test_models_that_contradict_each_other_are_refused(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose("demo", overrides)
+
+
+@pytest.mark.parametrize("given", ["demo-talk", "{name: demo-talk}"])
+def test_a_name_alone_registers_a_model(given: str) -> None:
+    found = compose("demo", (f"models.chat.register={given}",)).models["chat"].register
+    assert (found.name, found.primary) == ("demo-talk", False)
+
+
+def test_two_models_of_one_kind_are_made_after_what_they_start_from() -> None:
+    second = "models.other={kind: chat, start: chat, train: {epochs: 2}, register: demo-other}"
+    recipe = compose("demo", (second,))
+    assert list(recipe.in_order) == ["base", "chat", "classifier", "other"]
+    assert (recipe.models["other"].training.epochs, recipe.models["chat"].training.epochs) == (2, 1)
+    assert recipe.models["other"].training.run.model == "other"
+
+
+def test_only_what_something_starts_from_is_pretrained() -> None:
+    assert compose("demo").pretrains and compose("demo", ("models=none",)).pretrains
+    given = ("models.base=null", "models.classifier=null", "models.chat.start='models:/mine@champion'")
+    assert not compose("demo", given).pretrains
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("finetune.chat.lora.rank=8", "models.chat.method.rank"),
+        ("finetune.classify.epochs=8", "models.classifier.train.epochs"),
+        ("evaluate.gates.lm.rule=superior", "models.base.gate.rule"),
+        ("release.chat=null", "models.chat.register"),
+        ("release.approval_hours=3", "approval.hours"),
+        ("finetune=none", "models"),
+    ],
+)
+def test_an_option_that_had_another_name_is_refused_with_the_present_one(old: str, new: str) -> None:
+    with pytest.raises(ConfigError, match=rf"is now {new}"):
+        compose("demo", (old,))
+
+
+def test_a_file_with_options_of_before_is_refused_with_the_present_names(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: demo\nfinetune: {chat: {epochs: 2}}\n")
+    with pytest.raises(ConfigError, match=r"finetune.*is now models"):
+        compose(str(path))

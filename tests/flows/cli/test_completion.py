@@ -40,9 +40,9 @@ def test_options_are_offered_level_by_level_down_to_their_values() -> None:
     assert {"data.sources.mine.paths=", "data.sources.mine.distributions="} <= set(
         offered("plan", "demo", "data.sources.mine.")
     )
-    assert offered("run", "demo", "finetune=n") == ["finetune=none"]
-    assert offered("run", "demo", "evaluate.gates.lm.rule=") == [
-        "evaluate.gates.lm.rule=superior", "evaluate.gates.lm.rule=non_inferior",
+    assert offered("run", "demo", "models=n") == ["models=none"]
+    assert offered("run", "demo", "models.base.gate.rule=") == [
+        "models.base.gate.rule=superior", "models.base.gate.rule=non_inferior",
     ]  # fmt: skip
     assert offered("run", "demo", "no.such.") == []
 
@@ -131,8 +131,8 @@ eval "$("$PYTHON" -c "from flows.cli.main import main; main(['completion', 'bash
 fromzero() { "$PYTHON" -c "from flows.cli.main import main; main(prog_name='fromzero')"; }
 env() { local -; set -a; while [[ $1 == *=* ]]; do export "$1"; shift; done; "$@"; }
 compopt() { echo "compopt $*"; }
-for COMP_LINE in "fromzero run demo tokenizer.vo" "fromzero run demo finetune=n" \
-    "fromzero run demo evaluate.gates.lm.rule=" "fromzero run --until check_t" "fromzero chat tiny-chat@c"; do
+for COMP_LINE in "fromzero run demo tokenizer.vo" "fromzero run demo models=n" \
+    "fromzero run demo models.base.gate.rule=" "fromzero run --until check_t" "fromzero chat tiny-chat@c"; do
     COMP_POINT=${#COMP_LINE}; _fromzero_completion fromzero; echo "${COMPREPLY[*]}"
 done
 """

@@ -49,9 +49,11 @@ def test_a_recipe_of_all_kinds_composes_and_plans(texts: Path, tmp_path: Path) -
     assert found == {
         ("text", None, None, "auto"), ("body", "label", None, "utf-8"), ("text", None, "messages", "utf-8"),
     }  # fmt: skip
-    assert recipe.finetune.chat and recipe.finetune.classify and recipe.release.chat and recipe.release.classifier
-    assert recipe.release.classifier.name == "all-classifier"
-    assert recipe.evaluate.chat.prompts == ('Say "yes"',)
+    assert {name: model.kind for name, model in recipe.models.items()} == {
+        "base": "causal_lm", "chat": "chat", "classifier": "text_classification",
+    }  # fmt: skip
+    assert recipe.models["classifier"].register.name == "all-classifier"
+    assert recipe.models["chat"].evaluate.prompts == ('Say "yes"',)
     planned = CliRunner().invoke(main, ["plan", str(out), "--json"])
     assert planned.exit_code == 0, planned.output
     rows = json.loads(planned.stdout)["steps"]
@@ -141,7 +143,7 @@ def test_prompts_and_folders_with_signs_of_their_own_give_a_recipe_that_loads(ho
     said = init(folder, "-o", out).output
     assert f"fromzero plan '{out}'" in said and f"fromzero run '{out}'" in out.read_text()
     recipe = compose(str(out))
-    assert recipe.evaluate.lm.prompts[0] == "${price} \x07 is"
+    assert recipe.models["base"].evaluate.prompts[0] == "${price} \x07 is"
     assert getattr(recipe.data.sources["mine"], "paths", None) == (str(folder),)
     assert sorted(path.name for path in tmp_path.glob("*.yaml")) == ["a b.yaml"]
 
@@ -152,7 +154,7 @@ def test_enough_labelled_documents_are_held_back(home: Path, tmp_path: Path) -> 
     jsonl(folder / "a.jsonl", 2_000, lambda n: {"text": f"{LONG} {n}", "label": "calm" if n < 1_000 else "odd"})
     said = init(folder, "-o", tmp_path / "sorted.yaml").output
     recipe = compose(str(tmp_path / "sorted.yaml"))
-    assert recipe.data.split.test * 2_000 >= 200 and recipe.finetune.classify
+    assert recipe.data.split.test * 2_000 >= 200 and "classifier" in recipe.models
     assert "label in 'label': 2 values (calm 1,000, odd 1,000)" in said
 
 
@@ -199,5 +201,5 @@ def test_prompts_are_a_few_words_in_any_script_and_no_markup(home: Path, tmp_pat
     for n in range(5):
         (folder / f"{n}.html").write_text(f"<!DOCTYPE html><html><body><article>{body}</article></body></html>")
     init(folder, "-o", tmp_path / "pages.yaml")
-    (prompt,) = compose(str(tmp_path / "pages.yaml")).evaluate.lm.prompts
+    (prompt,) = compose(str(tmp_path / "pages.yaml")).models["base"].evaluate.prompts
     assert prompt.startswith("今天") and len(prompt) <= 40

@@ -11,11 +11,18 @@ from scipy.stats import bootstrap
 
 from conf.schema.evaluate import GateConf
 from tasks.core.errors import ArtifactError
-from tasks.evaluate.compare import METRICS, Comparison, paired_bootstrap
-from tasks.evaluate.decision import decide
+from tasks.evaluate import decision
+from tasks.evaluate.compare import Comparison, paired_bootstrap
+from tasks.models.kind import kinds
 
 FAST = {"resamples": 200}
+METRICS = {name: metric for kind in kinds().values() for name, metric in kind.metrics().items()}
 METRIC = st.sampled_from(sorted(METRICS))
+
+
+def decide(candidate: pl.DataFrame, incumbent: pl.DataFrame | None, conf: GateConf) -> dict[str, Any]:
+    """The gate's decision on items, by the metric that the options name."""
+    return decision.decide(candidate, incumbent, conf, METRICS[conf.metric])
 
 
 def items(seed: int, skill: float = 0.6, count: int = 60) -> pl.DataFrame:
@@ -31,7 +38,7 @@ def items(seed: int, skill: float = 0.6, count: int = 60) -> pl.DataFrame:
 
 
 def compare(a: pl.DataFrame, b: pl.DataFrame, metric: str) -> Comparison:
-    return paired_bootstrap(a, b, metric, seed=0, resamples=200, confidence=0.95)
+    return paired_bootstrap(a, b, METRICS[metric], seed=0, resamples=200, confidence=0.95)
 
 
 @given(METRIC, st.integers(0, 100))
@@ -64,9 +71,9 @@ def test_never_are_both_of_two_models_superior(metric: str, seed: int) -> None:
 def test_a_model_that_is_better_on_every_item_is_accepted(metric: str, seed: int, factor: float) -> None:
     worse = items(seed)
     better = worse.with_columns(pl.col("nats") * factor)
-    decision = decide(better, worse, GateConf(metric=metric, rule="superior", **FAST))
-    assert decision["accepted"] and decision["interval"][0] > 0 and decision["p"] < 0.01
-    assert decision["interval"][0] <= decision["difference"] <= decision["interval"][1]
+    found = decide(better, worse, GateConf(metric=metric, rule="superior", **FAST))
+    assert found["accepted"] and found["interval"][0] > 0 and found["p"] < 0.01
+    assert found["interval"][0] <= found["difference"] <= found["interval"][1]
     assert not decide(worse, better, GateConf(metric=metric, rule="non_inferior", **FAST))["accepted"]
 
 
@@ -97,8 +104,8 @@ def test_pairing_sees_a_small_gain_that_two_separate_intervals_would_not() -> No
 
 
 def test_the_first_candidate_is_accepted_because_there_is_no_incumbent() -> None:
-    decision = decide(items(0), None, GateConf())
-    assert decision["accepted"] and decision["first"] and "no incumbent" in decision["reasons"][0]
+    found = decide(items(0), None, GateConf())
+    assert found["accepted"] and found["first"] and "no incumbent" in found["reasons"][0]
 
 
 @pytest.mark.parametrize("other", [items(1, count=59), items(1).with_columns(pl.col("bytes") + 1)])
@@ -119,9 +126,9 @@ def test_too_few_items_are_refused_however_good_the_candidate_and_though_it_is_t
 ) -> None:
     worse = items(0, count=count)
     better = worse.with_columns(pl.col("nats") / 2)
-    decision = decide(better, None if first else worse, GateConf(min_items=21))
-    assert not decision["accepted"] and "min_items is 21" in decision["reasons"][-1]
-    assert f"too few items ({count}" in decision["verdict"]
+    found = decide(better, None if first else worse, GateConf(min_items=21))
+    assert not found["accepted"] and "min_items is 21" in found["reasons"][-1]
+    assert f"too few items ({count}" in found["verdict"]
     assert decide(better, None if first else worse, GateConf(min_items=count))["items"] == count
 
 
@@ -148,9 +155,9 @@ def test_the_first_model_is_refused_unless_it_beats_its_baseline(metric: str) ->
 @pytest.mark.parametrize("metric", ["accuracy", "nats"])
 def test_a_model_as_good_as_its_baseline_is_refused_whatever_it_wins_against_the_champion(metric: str) -> None:
     good, bad = items(1, skill=0.9, count=200), items(2, skill=0.3, count=200)
-    decision = decide(with_baseline(good, good), bad, floor(metric))
-    assert not decision["accepted"] and decision["interval"][0] > 0 and decision["floors"][0]["difference"] == 0
-    assert decision["verdict"].startswith("does not beat naive Bayes") and "champion" not in decision["verdict"]
+    found = decide(with_baseline(good, good), bad, floor(metric))
+    assert not found["accepted"] and found["interval"][0] > 0 and found["floors"][0]["difference"] == 0
+    assert found["verdict"].startswith("does not beat naive Bayes") and "champion" not in found["verdict"]
 
 
 def test_a_floor_that_was_not_measured_is_an_error_and_none_is_asked_for_by_an_empty_list() -> None:
@@ -162,9 +169,9 @@ def test_a_floor_that_was_not_measured_is_an_error_and_none_is_asked_for_by_an_e
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_difference_and_interval_are_those_of_an_independent_paired_bootstrap(seed: int) -> None:
     ours, theirs = items(seed, skill=0.7, count=150), items(seed + 50, skill=0.6, count=150)
-    decision = decide(ours, theirs, GateConf(metric="accuracy", resamples=4000))
+    found = decide(ours, theirs, GateConf(metric="accuracy", resamples=4000))
     pair = [table["correct"].to_numpy().astype(float) for table in (ours, theirs)]
-    found = bootstrap(pair, lambda a, b, axis: (a - b).mean(axis), paired=True, n_resamples=4000,
+    independent = bootstrap(pair, lambda a, b, axis: (a - b).mean(axis), paired=True, n_resamples=4000,
                       method="percentile", rng=np.random.default_rng(7))  # fmt: skip
-    assert decision["difference"] == pytest.approx(pair[0].mean() - pair[1].mean())
-    assert decision["interval"] == pytest.approx(list(found.confidence_interval), abs=0.015)
+    assert found["difference"] == pytest.approx(pair[0].mean() - pair[1].mean())
+    assert found["interval"] == pytest.approx(list(independent.confidence_interval), abs=0.015)

@@ -78,8 +78,8 @@ def test_a_window_beyond_the_models_context_is_a_config_error(model_dir: Path) -
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to run on")
 def test_an_evaluation_that_finds_no_gpu_runs_on_the_cpu_as_its_message_says() -> None:
-    with pytest.raises(ConfigError, match=r"set evaluate\.lm\.run\.device=cpu"):
-        scoring.settle(EvaluateRun(device="cuda"))
+    with pytest.raises(ConfigError, match=r"set models\.base\.evaluate\.run\.device=cpu"):
+        scoring.settle(EvaluateRun(device="cuda", model="base"))
     assert scoring.settle(EvaluateRun(device="cpu")).type == "cpu"
 
 

@@ -9,12 +9,18 @@ from typing import Any
 import polars as pl
 import pytest
 
-from conf.schema.evaluate import ChatEval, ClassifierEval, EvaluateRun, GateConf, LmEval, SampleSpec
+from conf.schema.evaluate import EvaluateRun, GateConf, SampleSpec
 from tasks.core.artifact import Artifact, hash_file
 from tasks.core.errors import ArtifactError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.evaluate.steps import evaluate_chat, evaluate_classifier, evaluate_lm, gate, score_start
+from tasks.evaluate.steps import gate
+from tasks.models.causal_lm.lm_options import LmEval
+from tasks.models.causal_lm.steps import evaluate_lm
+from tasks.models.chat.chat_options import ChatEval
+from tasks.models.chat.steps import evaluate_chat, score_start
+from tasks.models.text_classification.classifier_options import ClassifierEval
+from tasks.models.text_classification.steps import evaluate_classifier
 
 RUN = EvaluateRun(device="cpu", threads=1)
 SAMPLES = SampleSpec(max_new_tokens=6)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from conf.schema.finetune import ChatConf, ClassifyConf
 from tasks.core.artifact import Artifact, FileEntry
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.finetune.steps import finetune_chat, finetune_classifier
+from tasks.models.chat.chat_options import ChatConf
+from tasks.models.chat.steps import finetune_chat
+from tasks.models.text_classification.classifier_options import ClassifyConf
+from tasks.models.text_classification.steps import finetune_classifier
 
 STEPS = {"chat": (finetune_chat, ChatConf), "classify": (finetune_classifier, ClassifyConf)}
 

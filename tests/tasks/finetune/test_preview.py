@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from conf.schema.finetune import ChatConf, ClassifyConf
 from tasks.finetune import export
 from tasks.finetune.preview import WARN
 from tasks.models.chat import chat_preview, chat_training, windows
+from tasks.models.chat.chat_options import ChatConf
 from tasks.models.text_classification import label_preview
+from tasks.models.text_classification.classifier_options import ClassifyConf
 from tasks.text.encode import Encoder
 from tests.tasks.tiny_model import table
 
@@ -51,10 +52,10 @@ def test_what_a_classifier_will_not_read_is_foreseen_and_the_advice_helps(tmp_pa
     sizes = [len(ids) for ids in Encoder.of_file(tokenizer).texts([str(row["text"]) for row in rows])]
     read = sum(min(size, 16) for size in sizes) / sum(sizes)
     assert f"about {100 * read:.1f} % of the texts' tokens will be read: of 40 labelled documents 10 longer" in text
-    assert warned["option"] == "finetune.classify.max_length"
+    assert warned["option"] == "models.NAME.train.max_length"
     assert label_preview.classify([path], tokenizer, None, ClassifyConf(max_length=max(sizes)))[1] == []
     limited = label_preview.classify([path], tokenizer, None, ClassifyConf(length_limit=16))
-    assert limited[1][0]["option"] == "finetune.classify.length_limit"
+    assert limited[1][0]["option"] == "models.NAME.train.length_limit"
     assert label_preview.classify([path], tokenizer, None, ClassifyConf(length_limit=512))[1] == []
 
 
@@ -65,7 +66,7 @@ def test_taking_the_advice_of_the_warning_takes_it_away(tmp_path: Path, model_di
         return chat_preview.chat([path], model_dir / "tokenizer.json", None, ChatConf(**conf))
 
     (warned,) = foresee(max_length=48)[1]
-    assert warned["option"] == "finetune.chat.max_length=48"
+    assert warned["option"] == "models.NAME.train.max_length=48"
     assert foresee(max_length=1000)[1] == foresee(max_length="auto")[1] == []
     assert foresee(max_length="auto")[0].startswith("about 100.0 % of")
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from conf.schema.finetune import ChatConf, ClassifyConf, FinetuneRun, LoraSpec, TuneConf
+from conf.schema.finetune import FinetuneRun, TuneConf
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ChildKilled
 from tasks.core.workdir import Workdir
+from tasks.models.chat.chat_options import ChatConf, LoraSpec
+from tasks.models.text_classification.classifier_options import ClassifyConf
 from tests.tasks.finetune.child import run
 
 ROOT = Path(__file__).parents[3]

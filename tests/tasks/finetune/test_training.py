@@ -7,13 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conf.schema.finetune import ChatConf, ClassifyConf, FinetuneRun, LoraSpec, TuneConf
+from conf.schema.finetune import FinetuneRun, TuneConf
 from tasks.core.errors import ConfigError
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
 from tasks.finetune.training import order, settle, train
 from tasks.models.chat import chat_training
+from tasks.models.chat.chat_options import ChatConf, LoraSpec
 from tasks.models.text_classification import classifier_training
+from tasks.models.text_classification.classifier_options import ClassifyConf
 from tests.tasks.tiny_model import chat_rows, table
 
 

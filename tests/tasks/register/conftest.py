@@ -122,7 +122,7 @@ def tiny_classifier(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A classifier of two labels that hides the word secret, with a head of our own."""
     import torch
 
-    from conf.schema.finetune import ClassifyConf
+    from tasks.models.text_classification.classifier_options import ClassifyConf
     from tasks.models.text_classification.classifier_training import build
 
     folder = tmp_path_factory.mktemp("classifier") / "model"

@@ -68,9 +68,11 @@ def test_the_oldest_turns_leave_when_the_context_is_full(registered: str) -> Non
 
 
 def test_a_model_that_does_not_chat_is_refused_with_the_ones_that_do(registered: str) -> None:
-    with pytest.raises(ConfigError, match=r"base model: it continues text.*fromzero generate.*chat models: tiny-chat"):
+    with pytest.raises(
+        ConfigError, match=r"a language model and holds no conversation.*fromzero generate.*chat models: tiny-chat"
+    ):
         Conversation(registered, "tiny-base@1", 4, 0.0, 0)
-    with pytest.raises(ConfigError, match=r"is a classifier: it picks labels"):
+    with pytest.raises(ConfigError, match=r"is a classifier and holds no conversation; `fromzero predict"):
         Conversation(registered, "tiny-classifier@1", 4, 0.0, 0)
     with pytest.raises(ConfigError, match="temperature"):
         Conversation(registered, "tiny-chat@1", 4, -1.0, 0)

@@ -21,8 +21,9 @@ from tasks.core.store.store import Miss
 from tasks.core.tracking.mlflow_db import prepare, tracking_uri
 from tasks.core.tracking.tracking import Tracking
 from tasks.core.workdir import Workdir
+from tasks.register import generate as asking
 from tasks.register import registry
-from tasks.register.generate import classify, generate
+from tasks.register.generate import generate
 from tasks.register.steps import (
     aliases_of,
     artifact_of,
@@ -129,7 +130,7 @@ def test_the_champion_can_be_measured_from_the_store_or_else_from_what_was_regis
 def test_a_classifier_gives_labels_and_probabilities_and_hides_what_training_hid(
     uri: str, store: FakeStore, work: Workdir, tiny_classifier: Path, publish: Publish, evaluation: Artifact
 ) -> None:
-    conf = RegisterConf(name="tiny-labels", kind="classifier")
+    conf = RegisterConf(name="tiny-labels", kind="text_classification")
     model = publish("finetune_classifier", "model", tiny_classifier)
     registered = register_model.function(model, evaluation, conf=conf, work=work)
     where = f"models:/tiny-labels/{registered['version']}"
@@ -147,25 +148,27 @@ def test_a_registered_classifier_says_what_was_measured_of_it_to_whoever_asks(
 
     from tasks.evaluate.scoring import load_tokenizer
     from tasks.models.text_classification.classifier_evaluation import probabilities
+    from tasks.models.text_classification.labelling import OWN_HEAD
 
-    conf = RegisterConf(name="tiny-labels", kind="classifier")
+    conf = RegisterConf(name="tiny-labels", kind="text_classification")
     model = publish("finetune_classifier", "model", tiny_classifier)
     registered = register_model.function(model, evaluation, conf=conf, work=work)
     where, texts = f"models:/tiny-labels/{registered['version']}", ["array frame", "", "index " * 50]
     task = json.loads((tiny_classifier / "task.json").read_text())
     network = AutoModelForSequenceClassification.from_pretrained(tiny_classifier).eval()
-    measured = probabilities(network, load_tokenizer(tiny_classifier), texts, task, 64)
+    measured = probabilities(network, load_tokenizer(tiny_classifier, OWN_HEAD), texts, task, 64)
     (served,) = predict(uri, where, {"prompt": texts})
-    asked = classify(uri, f"tiny-labels@{registered['version']}", texts)
+    asked = asking.predict(uri, f"tiny-labels@{registered['version']}", texts)
     for row, one, other in zip(measured, served, asked, strict=True):
         assert [one["probabilities"][name] for name in ("numpy", "pandas")] == pytest.approx(list(row), abs=1e-6)
-        assert other == pytest.approx(one["probabilities"]) and list(other.values()) == sorted(other.values())[::-1]
-    with pytest.raises(ConfigError, match=r"writes no text: `fromzero classify tiny-labels@1 TEXT`"):
+        shares = other["probabilities"]
+        assert shares == pytest.approx(one["probabilities"]) and list(shares.values()) == sorted(shares.values())[::-1]
+        assert other["label"] == one["label"] == next(iter(shares))
+    with pytest.raises(ConfigError, match=r"writes no text: `fromzero predict tiny-labels@1 TEXT`"):
         generate(uri, "tiny-labels@1", "array")
     plain = RegisterConf(name="tiny-plain", kind="base")
     register_model.function(publish("pretrain", "model", tiny), evaluation, conf=plain, work=work)
-    with pytest.raises(ConfigError, match=r"base model and knows no labels: `fromzero generate tiny-plain@1 PROMPT`"):
-        classify(uri, "tiny-plain@1", texts)
+    assert asking.predict(uri, "tiny-plain@1", texts[:1]) == [generate(uri, "tiny-plain@1", texts[0], 64, 0.8, 0)]
 
 
 def test_the_same_weights_are_registered_once_and_a_new_evaluation_updates_the_card(

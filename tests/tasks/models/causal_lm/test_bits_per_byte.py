@@ -7,9 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from conf.schema.evaluate import EvaluateRun, LmEval
+from conf.schema.evaluate import EvaluateRun
 from tasks.evaluate import scoring
 from tasks.models.causal_lm import bits_per_byte
+from tasks.models.causal_lm.lm_options import LmEval
 from tests.tasks.tiny_model import table
 
 CPU = EvaluateRun(device="cpu", threads=1)

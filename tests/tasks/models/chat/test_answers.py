@@ -6,11 +6,12 @@ import polars as pl
 import pytest
 import torch
 
-from conf.schema.evaluate import ChatEval, EvaluateRun
+from conf.schema.evaluate import EvaluateRun
 from tasks.core.errors import ArtifactError, DataError
 from tasks.core.workdir import Workdir
 from tasks.evaluate import scoring
 from tasks.models.chat import answers
+from tasks.models.chat.chat_options import ChatEval
 from tests.tasks.tiny_model import labelled_rows, table
 
 CPU = EvaluateRun(device="cpu", threads=1)

@@ -9,12 +9,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from conf.schema.finetune import ChatConf, FinetuneRun, LoraSpec
+from conf.schema.finetune import FinetuneRun
 from tasks import tokenize
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.workdir import Workdir
 from tasks.finetune import export, training
 from tasks.models.chat import chat_training, windows
+from tasks.models.chat.chat_options import ChatConf, LoraSpec
 from tests.tasks.tiny_model import TEMPLATE, chat_rows, labelled_rows, table
 
 CONF = ChatConf(
@@ -58,7 +59,7 @@ def test_answers_that_do_not_fit_are_cut_and_the_share_that_carries_no_loss_is_s
     assert stats["answer_tokens_left_out_share"] == pytest.approx(1 - found.answer_tokens / found.written, abs=1e-6)
     (warned,) = stats["warnings"]
     assert f"{found.left_out:.1%} of the answers' tokens carry no loss" in warned["text"]
-    assert "finetune.chat.max_length=8" in warned["option"]
+    assert "models.NAME.train.max_length=8" in warned["option"]
     assert f"{answers} answers cut" in capsys.readouterr().out
 
 
@@ -204,13 +205,13 @@ def test_the_tokenizers_files_are_copied_byte_for_byte(tuned: tuple[Workdir, Any
 def test_examples_that_are_as_short_as_the_message_says_fit_the_context(model_dir: Path) -> None:
     context = export.context_of(model_dir)
     assert context is not None
-    with pytest.raises(ConfigError, match=rf"context, {context}: lower finetune\.chat\.max_length"):
+    with pytest.raises(ConfigError, match=rf"context, {context}: lower models\.NAME\.train\.max_length"):
         export.check_context(model_dir, context + 1)
     export.check_context(model_dir, context)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to run on")
 def test_fine_tuning_that_finds_no_gpu_runs_on_the_cpu_as_its_message_says() -> None:
-    with pytest.raises(ConfigError, match=r"set finetune\.chat\.run\.device=cpu"):
+    with pytest.raises(ConfigError, match=r"set models\.NAME\.train\.run\.device=cpu"):
         training.settle(CONF.model_copy(update={"run": FinetuneRun(device="cuda")}))
     assert not training.settle(CONF)

@@ -6,8 +6,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conf.schema.finetune import AugmentConf
 from tasks.models.text_classification.augment import changed, copies
+from tasks.models.text_classification.classifier_options import AugmentConf
 
 QUIET = AugmentConf(replace=0, swap=0, delete=0)
 TEXT = "A large, round thing.\n  It is (large) and Large!"

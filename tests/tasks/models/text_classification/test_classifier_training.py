@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification
 
-from conf.schema.finetune import AugmentConf, ClassifyConf, FinetuneRun
+from conf.schema.finetune import FinetuneRun
 from tasks.core.errors import DataError
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
 from tasks.models.text_classification import classifier_training
+from tasks.models.text_classification.classifier_options import AugmentConf, ClassifyConf
 from tasks.models.text_classification.pooled_classifier import POOLING
 from tests.tasks.tiny_model import labelled_rows, table
 

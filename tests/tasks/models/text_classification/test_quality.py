@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, roc_auc_score
 
-from conf.schema.evaluate import ClassifierEval
 from tasks.models.text_classification import quality
+from tasks.models.text_classification.classifier_options import ClassifierEval
 
 
 def draw(seed: int, items: int = 60, classes: int = 3, coarse: bool = False) -> tuple[np.ndarray, np.ndarray]:

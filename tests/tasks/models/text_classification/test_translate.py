@@ -13,12 +13,18 @@ import pytest
 import torch
 from safetensors.torch import load, save_file
 
-from conf.schema.finetune import AugmentConf, BackTranslationConf, ClassifyConf, FinetuneRun, TranslateConf
+from conf.schema.finetune import FinetuneRun
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ConfigError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.models.text_classification import augment, classifier_training, translate, translators
+from tasks.models.text_classification.classifier_options import (
+    AugmentConf,
+    BackTranslationConf,
+    ClassifyConf,
+    TranslateConf,
+)
 from tests.tasks.finetune.translator import write_translator
 from tests.tasks.tiny_model import WORDS, write_docs
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from conf.schema.finetune import BackTranslationConf, TranslatorConf
 from tasks.core.errors import ConfigError, DataError, HostError
 from tasks.models.text_classification import translators
+from tasks.models.text_classification.classifier_options import BackTranslationConf, TranslatorConf
 from tests.tasks.finetune.translator import write_translator
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -99,7 +99,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
     ),
     "a short context": (
         lambda folder: rewritten(folder / "config.json", max_position_embeddings=19),
-        ConfigError, r"context is 19 tokens: lower finetune\.classify\.augment\.translate\.max_tokens from 20",
+        ConfigError, r"context is 19 tokens: lower models\.NAME\.train\.augment\.translate\.max_tokens from 20",
     ),
 }  # fmt: skip
 
@@ -113,7 +113,7 @@ def test_what_cannot_translate_is_named_by_its_option_with_the_mend(
     shutil.copytree(folder, broken)
     change(broken)
     monkeypatch.setattr(translators, "find_spec", lambda name: None)
-    with pytest.raises(kind, match=rf"^finetune\.classify\.augment\.translate\.back\.model={broken}: .*{message}"):
+    with pytest.raises(kind, match=rf"^models\.NAME\.train\.augment\.translate\.back\.model={broken}: .*{message}"):
         translators.observe_translators(conf(folder, broken), None)
 
 

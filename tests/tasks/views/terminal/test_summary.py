@@ -58,7 +58,7 @@ def ended(state: str, kind: str, aliases: list[str]) -> list[str]:
     """The lines of the summary of a run that made one model."""
     model = {"name": "mine", "version": 2, "aliases": aliases, "kind": kind, "primary": True}
     record = {"metrics": {}, "samples": {}, "models": [model], "state": state, "seconds": 2.0, "run": "r", "urls": {}}
-    record["config"] = {"evaluate": {"lm": {"prompts": []}, "chat": {"prompts": []}}}
+    record["config"] = {"models": {"one": {"register": {"name": "mine"}, "evaluate": {"prompts": []}}}}
     message = "mine version 2 is not promoted: it does not beat naive Bayes (…)\n  candidate  mine version 2"
     console = Console(file=io.StringIO(), width=200)
     outcomes = [Outcome("gate", None, "completed"), Outcome("promote_model", None, state, message=message)]
@@ -73,7 +73,7 @@ def test_the_first_line_says_what_was_refused_and_why(kind: str) -> None:
     assert not any(line.startswith("refused: ") for line in ended("completed", kind, ["champion"]))
 
 
-@pytest.mark.parametrize(("kind", "verb"), [("base", "generate"), ("chat", "generate"), ("classifier", "classify")])
+@pytest.mark.parametrize(("kind", "verb"), [("base", "generate"), ("chat", "generate"), ("classifier", "predict")])
 @pytest.mark.parametrize(
     ("aliases", "ref"), [(["champion"], "mine@champion"), (["previous"], "mine@2"), ([], "mine@2")]
 )
@@ -91,12 +91,14 @@ def test_what_is_recommended_suits_the_kind_of_model_and_names_a_version_that_is
 
 @pytest.mark.parametrize(
     ("kind", "prompts", "said"),
-    [("base", ["It was"], "'It was'"), ("base", [], "The"), ("chat", ["Return the"], "'Hello! How are you?'")],
+    [("base", ["It was"], "'It was'"), ("causal_lm", [], "The"), ("chat", [HELLO], "'Hello! How are you?'")],
 )
 def test_what_to_look_at_further_begins_as_the_texts_of_the_recipe_do(kind: str, prompts: list[str], said: str) -> None:
     model = {"name": "mine", "version": 1, "aliases": ["champion"], "kind": kind, "primary": True}
     record = {"metrics": {}, "samples": {}, "models": [model], "state": "completed", "seconds": 2.0, "run": "r"}
-    record |= {"urls": {}, "config": {"evaluate": {"lm": {"prompts": prompts}, "chat": {"prompts": [HELLO]}}}}
+    chosen = {"register": {"name": "mine"}, "evaluate": {"prompts": prompts}}
+    other = {"register": {"name": "other"}, "evaluate": {"prompts": ["No"]}}
+    record |= {"urls": {}, "config": {"models": {"other": other, "chosen": chosen, "bare": {"register": None}}}}
     console = Console(file=io.StringIO(), width=200)
     summarise(console, record, [])
     assert f"fromzero generate mine@champion {said}\n" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from conf.schema.finetune import AugmentConf, BackTranslationConf, ClassifyConf, FinetuneRun
-from flows.finetune import tune
+from conf.schema.finetune import FinetuneRun
 from tasks.core.artifact import Artifact, Manifest
 from tasks.core.errors import ConfigError
 from tasks.core.plan.planner import Pending, Planner
@@ -17,6 +16,8 @@ from tasks.core.step import interpreted_by
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.store import Store
 from tasks.core.workdir import Workdir
+from tasks.models.text_classification.classifier_options import AugmentConf, BackTranslationConf, ClassifyConf
+from tasks.models.text_classification.kind import KIND, ClassifierModel
 from tests.in_process import InProcess
 from tests.tasks.finetune.translator import write_translator
 from tests.tasks.tiny_model import WORDS, write_docs, write_model
@@ -43,11 +44,12 @@ class House:
         return Artifact.of(self.store.publish(work, Manifest(step, "k", {}, "", "", (), {}, (), {})))
 
     def tune(self, interpreter: Any, conf: ClassifyConf) -> Artifact:
-        finetune, model = SimpleNamespace(chat=None, classify=conf), SimpleNamespace(positions=None)
-        recipe: Any = SimpleNamespace(name="own", finetune=finetune, model=model)
-        data: Any = SimpleNamespace(documents=(self.docs,), tokenizer=Pending("train_tokenizer"))
+        model = ClassifierModel.model_validate({"kind": "text_classification", "train": conf})
+        data: Any = SimpleNamespace(
+            documents=(self.docs,), tokenizer=Pending("train_tokenizer"), context=None, recipe="own"
+        )
         with interpreted_by(interpreter):
-            made: Artifact = tune(recipe, data, self.base)[1]
+            made: Artifact = KIND.train(model, self.base, data)
         return made
 
     def made(self, conf: ClassifyConf) -> list[str]:
@@ -94,5 +96,5 @@ def test_a_missing_translator_is_refused_by_the_plan_while_all_else_still_waits(
     named = {name: {"model": str(tmp_path / "none")} for name in ("there", "back")}
     augment = AugmentConf.model_validate({"translate": named})
     house.docs = Pending("decontaminate_shard")
-    with pytest.raises(ConfigError, match=r"^finetune\.classify\.augment\.translate\.there\.model=.*no such folder"):
+    with pytest.raises(ConfigError, match=r"^models\.NAME\.train\.augment\.translate\.there\.model=.*no such folder"):
         house.planned(CONF.model_copy(update={"augment": augment}))

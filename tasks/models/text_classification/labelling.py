@@ -1,0 +1,51 @@
+"""How a classifier is asked: probabilities of all labels for each text, masked and cut as in training.
+
+This file is also the code of registered models: it imports nothing of its own project but what stands alone as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tasks.formats.model_folder import refuse_foreign
+from tasks.text.encode import Encoder
+
+OWN_HEAD = "pooled_classifier"
+"""The model_type of the one network of ours that transformers does not have; its code is part of this project."""
+
+
+def load(folder: Path) -> tuple[Any, Encoder]:
+    """Model (in evaluation mode) and encoder of a transformers folder; nothing is unpickled or fetched."""
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    refuse_foreign(folder, OWN_HEAD)
+    quiet: Any = logging.disable_progress_bar
+    quiet()
+    for network in folder.glob(f"{OWN_HEAD}.py"):  # the code of a head that transformers does not have
+        module = ModuleType(network.stem)  # not through import, which would take what lies in __pycache__ for it
+        exec(compile(network.read_bytes(), str(network), "exec"), module.__dict__)
+    auto: Any = AutoModelForSequenceClassification
+    model = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
+    return model.eval(), Encoder.load(folder)
+
+
+def answer(model: Any, encoder: Encoder, texts: Sequence[str], task: dict[str, Any]) -> list[dict[str, Any]]:
+    """{label, probabilities} for each text; `task` is the model's task.json."""
+    import torch
+
+    hidden, found = re.compile(task.get("mask_pattern", r"(?!)")), []
+    labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    length = int(task.get("max_length", getattr(model.config, "max_position_embeddings", 1024)))
+    for text in encoder.texts([hidden.sub(task.get("mask", ""), text) for text in texts]):
+        ids = [*task.get("prefix", ()), *text] or [model.config.pad_token_id or 0]
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([ids[:length]], device=model.device)).logits[0].float()
+        probabilities = dict(zip(labels, logits.softmax(-1).tolist(), strict=True))
+        label = max(probabilities, key=lambda label: probabilities[label])
+        found.append({"label": label, "probabilities": probabilities})
+    return found

@@ -1,0 +1,66 @@
+"""The steps of a classifier: how it is trained and measured."""
+
+from __future__ import annotations
+
+from tasks.core.artifact import Artifact
+from tasks.core.step import Cpu, Retry, Stats, step
+from tasks.core.workdir import Workdir
+from tasks.evaluate.steps import LIBRARIES
+from tasks.finetune import NEEDS
+from tasks.models.text_classification.classifier_options import (
+    ClassifierEval,
+    ClassifyConf,
+    TranslateConf,
+)
+from tasks.models.text_classification.translators import Identity
+
+
+@step(part_of="finetune", version="2", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
+def finetune_classifier(
+    model: Artifact, docs: tuple[Artifact, ...], *copies: Artifact, conf: ClassifyConf, work: Workdir
+) -> Stats:
+    """Teach the model to tell labels apart: pretrained model, labelled documents → model/ with a head.
+
+    One more input may be what `translate_examples` made of the same documents.
+    """
+    import polars as pl
+
+    from tasks.models.text_classification import classifier_training
+
+    translated = pl.concat([pl.read_parquet(made.path / "copies.parquet") for made in copies]) if copies else None
+    return classifier_training.run(model.path, [doc.path for doc in docs], conf, work, translated)
+
+
+def foresee_classifier(
+    docs: tuple[Artifact, ...], tokenizer: Artifact, context: int | None, conf: ClassifyConf
+) -> tuple[str, list[dict[str, str]]]:
+    """What of the labelled texts will be cut off, about; `context`: tokens that the model looks at."""
+    from tasks.models.text_classification import label_preview
+
+    paths = [doc / "train/docs.parquet" for doc in docs]
+    return label_preview.classify(paths, tokenizer / "tokenizer.json", context, conf)
+
+
+@step(part_of="finetune", version="1", resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
+def translate_examples(
+    docs: tuple[Artifact, ...], models: dict[str, Identity], conf: TranslateConf, work: Workdir
+) -> Stats:
+    """Copies of a classifier's examples, translated there and back: labelled documents → copies.parquet.
+
+    `models` is what `observe_translators` found. Raises `ConfigError` for a model that cannot be used, `DataError` for
+    one that has changed since.
+    """
+    from tasks.models.text_classification import translate
+
+    return translate.run([doc.path for doc in docs], models, conf, work)
+
+
+@step(part_of="evaluate", track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
+def evaluate_classifier(
+    model: Artifact, evalset: Artifact, docs: tuple[Artifact, ...], conf: ClassifierEval, work: Workdir
+) -> Stats:
+    """Accuracy and the rest, beside the baselines trained on `docs`: → metrics.json, items.parquet, confusion.json."""
+    from tasks.models.text_classification import classifier_evaluation
+
+    train = [doc / "train" / "docs.parquet" for doc in docs]
+    return classifier_evaluation.run(model.path, evalset / "test.parquet", train, conf, work)
