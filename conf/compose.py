@@ -12,18 +12,19 @@ from pydantic import BaseModel, ValidationError
 
 from conf import scaling
 from conf.paths import check_path, has_option
+from conf.schema.data import SOURCES
 from conf.schema.model import ModelConf, NativeConf
 from conf.schema.models import MODELS
 from conf.schema.recipe import Recipe
+from tasks.core import plugins
 from tasks.core.errors import ConfigError, nearest
 
 M = TypeVar("M", bound=BaseModel)
 FOLDER = Path(__file__).parent
 GROUPS = ("data", "tokenizer", "model", "pretrain", "models", "engine", "store")
-SOURCES = ("files", "http", "hub", "warc", "sql", "python_packages", "chitchat")
 KINDS = {
-    "data.sources": SOURCES,
-    "data.decontaminate.against": SOURCES,
+    "data.sources": tuple(plugins.names(*SOURCES)),
+    "data.decontaminate.against": tuple(plugins.names(*SOURCES)),
     "models": tuple(MODELS),
     "model": ("transformers", "native"),
     "store": ("local", "s3"),
@@ -190,9 +191,13 @@ def _without_stand_ins(values: Any) -> Any:
     data = values.get("data")
     sources = data.get("sources") if isinstance(data, dict) else None
     if isinstance(sources, dict) and len(sources) > 1:
-        room = {"kind": "files", "paths": "???"}
-        data["sources"] = {name: source for name, source in sources.items() if source != room} or sources
+        data["sources"] = {name: source for name, source in sources.items() if not _is_room(source)} or sources
     return values
+
+
+def _is_room(source: Any) -> bool:
+    given = [value for name, value in source.items() if name != "kind"] if isinstance(source, dict) else []
+    return bool(given) and all(value == "???" for value in given)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 from conf.compose import compose
-from conf.schema.data import FilesSource
 from conf.schema.recipe import Recipe
 from flows.cli.main import main
 from flows.data import prepare
+from tasks.collect.sources.files import FilesSource
 from tasks.core.errors import FromzeroError
 from tasks.core.plan.planner import Reached
 from tasks.core.step import interpreted_by

@@ -1,6 +1,7 @@
 """The rooms and their doors: rules over the graph of imports, names and lengths."""
 
 import ast
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -158,6 +159,40 @@ def test_no_two_modules_have_one_name() -> None:
     apart = [path for path in OURS if path.parent.name not in ("schema", "commands") and path.stem not in DOORS]
     names = Counter(path.stem for path in apart if path.name != "__init__.py")
     assert not {name: [label(path) for path in apart if path.stem == name] for name in names if names[name] > 1}
+
+
+SOURCES = {path.stem for path in files("tasks/collect/sources")} - {"__init__"}
+ORDINARY = {"files", "http", "hub", "warc"}
+"""Kinds of sources whose names mean other things too: those are looked for only where a kind is named."""
+
+
+def strings(node: ast.AST | None) -> Iterator[str]:
+    for inner in ast.walk(node) if node else ():
+        if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+            yield inner.value
+
+
+def kinds_named(path: Path) -> Iterator[str]:
+    """Kinds of sources that a file names: in a string of nothing else, after `kind:`, or as the value of a kind."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from {node.value} - ORDINARY
+            yield from re.findall(r"\bkind[=:]\W*(\w+)", node.value)
+        elif isinstance(node, ast.Compare) and re.search(r"\bkind\b", ast.unparse(node)):
+            yield from strings(node)
+        elif isinstance(node, ast.keyword) and node.arg == "kind":
+            yield from strings(node.value)
+        elif isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            yield from (text for key, value in pairs if "kind" in strings(key) for text in strings(value))
+
+
+@pytest.mark.parametrize("path", OURS, ids=label)
+def test_no_kind_of_source_is_named_or_imported_outside_of_its_own_file(path: Path) -> None:
+    own = module(path)
+    if folder(own) != "tasks.collect.sources":  # the message of one may advise another
+        assert not SOURCES & set(kinds_named(path))
+    assert not [name for name in imports(path) if name.startswith("tasks.collect.sources.")]
 
 
 @pytest.mark.parametrize("path", OURS, ids=label)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.collect.steps import ARCHIVES, path_of
+from tasks.collect.steps import ARCHIVES, of_folders, path_of
 from tasks.collect.steps import left_out_files as left_out
 from tasks.core.number_format import plural, size
 from tasks.models.kind import Named, Offers, kinds
@@ -144,7 +144,7 @@ def _data(survey: Survey) -> Iterator[str]:
     yield "  sources:"
     for source, group in _sources(survey):
         yield f"    {source}:"
-        yield "      kind: files"
+        yield f"      kind: {of_folders()}"
         yield from _paths(survey, group)
         yield from _columns(group)
         encoding = group.kind[1]

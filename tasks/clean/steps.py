@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from conf.schema.clean import AdmitConf, CleanConf, DecontaminateConf, DedupConf
 from tasks.clean.emptied import held_out
 from tasks.clean.spacy_models import recogniser
 from tasks.core.artifact import Artifact
-from tasks.core.step import Cpu, Stats, step
+from tasks.core.step import Cpu, Stats, Step, step
 from tasks.core.workdir import Workdir
 
 __all__ = [
@@ -51,7 +52,14 @@ def split_shard(docs: Artifact, taken: Sequence[str], judged: Artifact | None, c
     )
 
 
-@step(resources=Cpu(1, 2), libraries=(*_TABLES, "ftfy", "numba", "phonenumbers", "py3langid"))
+def _what_is_on(step: Step, conf: CleanConf) -> Step:
+    """Cleaning with these options: what names and languages are found by counts only where they are looked for."""
+    off = {"tasks.clean.names": conf.names is None, "tasks.clean.languages": conf.language is None}
+    libraries = (*_TABLES, "ftfy", "numba", "phonenumbers", *(["py3langid"] if conf.language else []))
+    return replace(step, unused=tuple(name for name, is_off in off.items() if is_off), libraries=libraries)
+
+
+@step(resources=Cpu(1, 2), fits=_what_is_on)
 def clean_shard(split: Artifact, finder: Mapping[str, str] | None, conf: CleanConf, work: Workdir) -> Stats:
     """Repair and scrub documents, drop poor and foreign ones; `finder` is what `recogniser` gave.
 

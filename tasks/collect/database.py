@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from conf.schema.data import SqlSource
 from tasks.core.errors import ConfigError, FromzeroError, HostError, Transient, nearest
 
 if TYPE_CHECKING:
@@ -19,12 +17,26 @@ DRIVERS = {"asyncpg": "asyncpg", "psycopg2": "psycopg2-binary", "MySQLdb": "mysq
 """The distributions of drivers that go by another name."""
 
 
-def connected(conf: SqlSource, work: Callable[[Connection], Found]) -> Found:
+class Address(Protocol):
+    """Where a database is."""
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy's DRIVER://USER@HOST/DATABASE, without a password."""
+
+    @property
+    def password_env(self) -> str | None:
+        """Environment variable that holds the password."""
+
+
+def connected(conf: Address, work: Callable[[Connection], Found]) -> Found:
     """What `work` gives on a connection that reads; a driver for asyncio serves as well.
 
     Raises `ConfigError` for a URL, password or statement that is wrong, `HostError` for a driver that is not installed,
     `Transient` for a server that cannot be reached. No message holds the password.
     """
+    import asyncio
+
     from sqlalchemy import create_engine, exc
     from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -59,7 +71,7 @@ def connected(conf: SqlSource, work: Callable[[Connection], Found]) -> Found:
 KINDS = ("sqlite", "postgresql+asyncpg", "postgresql+psycopg", "mysql+pymysql", "mssql+pyodbc", "oracle+oracledb")
 
 
-def where(conf: SqlSource) -> str:
+def where(conf: Address) -> str:
     """A database's URL without user, password and options."""
     url = _parsed(conf.url)
     host = (url.host or "") + (f":{url.port}" if url.port else "")
@@ -77,7 +89,7 @@ def _parsed(url: str) -> URL:
         ) from error
 
 
-def _url(conf: SqlSource) -> URL:
+def _url(conf: Address) -> URL:
     """The URL with its password; raises `ConfigError` for a variable that is not set or a SQLite file not there."""
     url = _parsed(conf.url)
     if conf.password_env:

@@ -41,6 +41,8 @@ CONVERT = {
     ".ps": "ps2txt FILE FILE.txt",
 }
 """What makes text of a file that holds some, but is not read."""
+LIBRARIES = ("chardet", "pyarrow", "trafilatura", "warcio")
+"""Distributions that shape what is read from files."""
 
 
 def split(name: str) -> tuple[str, str] | None:

@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from conf.schema.data import (
-    ChitchatSource,
-    CollectConf,
-    HttpSource,
-    HubSource,
-    PackagesSource,
-    SourceConf,
-    SqlSource,
-)
-from tasks.collect import chitchat, http, hub, packages, places, sql
+from conf.schema.data import CollectConf, SourceConf
+from tasks.collect import source_kinds
 from tasks.collect.document_writer import named
+from tasks.collect.source_kinds import Entry
 from tasks.core.errors import DataError
 
-Entry = dict[str, Any]
-"""One thing to read: uri (unique in its source), name (in documents' uris), size in bytes, stamp of its state."""
 Shard = dict[str, Any]
 """{"shard": its name, "source": its source, "entries": [Entry, …] sorted by uri}"""
 Assignment = dict[str, dict[str, Any]]
@@ -45,26 +36,13 @@ def observe_sources(conf: CollectConf, previous: Assignment | None = None) -> li
 
 def list_entries(source: str, options: SourceConf, known: Iterable[str] = ()) -> list[Entry]:
     """The entries of one source, the `known` key ranges of a query among them; raises `DataError` if there is none."""
-    if isinstance(options, PackagesSource):
-        entries = packages.entries(options.distributions)
-    elif isinstance(options, ChitchatSource):
-        entries = chitchat.entries()
-    elif isinstance(options, HttpSource):
-        entries = http.entries(source, options.urls, options.urls_env, options.private_redirects)
-    elif isinstance(options, HubSource):
-        entries = hub.entries(source, options)
-    elif isinstance(options, SqlSource):
-        entries = sql.entries(source, options, known)
-    else:
-        pages = [path for path in options.paths if path.startswith(("http://", "https://"))]
-        files = [path for path in options.paths if path not in pages]
-        entries = http.entries(source, pages, private=options.private_redirects)
-        entries += places.entries(source, files, options.follow_links)
+    kind = source_kinds.kind(options.kind)
+    entries = kind.entries(source, options, known)
     if not entries:
         raise DataError(f"source {source!r} lists nothing: see data.sources.{source}")
     if not any(entry["size"] for entry in entries):
-        place = "urls" if isinstance(options, HttpSource) else "paths"
-        raise DataError(f"{named(entries)}: nothing but empty files: fill them, or see data.sources.{source}.{place}")
+        where = f"data.sources.{source}.{kind.place}"
+        raise DataError(f"{named(entries)}: nothing but empty files: fill them, or see {where}")
     return entries
 
 

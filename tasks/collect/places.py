@@ -14,6 +14,7 @@ from typing import Any
 from tasks.collect import bucket, dictionaries, endings
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.number_format import plural
+from tasks.core.run_warnings import warning
 
 Entry = dict[str, Any]
 
@@ -58,6 +59,18 @@ def links_out(paths: Iterable[str]) -> int:
 
 def _left_out(paths: Iterable[str]) -> Counter[str]:
     return _passed.get(tuple(paths), Counter())
+
+
+def warnings(source: str, paths: Iterable[str]) -> list[dict[str, str]]:
+    """Of what the last listing of these paths left out: files, for their endings, and links."""
+    counts, found = passed_over(paths), []
+    if links := links_out(paths):
+        text = f"source {source}: {plural(links, 'link')} out of the folders in paths not followed"
+        found.append(warning(text, f"data.sources.{source}.follow_links"))
+    if not counts:
+        return found
+    total = plural(sum(counts.values()), "file")
+    return [*found, warning(f"source {source}: {total} not read, for their endings: {endings.left_out(counts)}")]
 
 
 LINKS = " (links that lead out of their folder)"

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from conf.schema.data import ReadSource, RowSource
+from conf.schema.source import ReadSource, RowSource
 from tasks.collect import text_formats
-from tasks.collect.chitchat import as_text
 from tasks.collect.document_writer import Documents
 from tasks.collect.text_formats import Row, kind_of
 from tasks.text import roles
@@ -127,3 +126,8 @@ def _conversation(values: dict[str, Any], field: str, more: Mapping[str, str], s
         return [{"role": roles.role(who, more), "content": said} for who, said in turns]
     except ValueError as error:
         raise ValueError(f"{error}: say who that is by data.sources.{source}.roles={{NAME: ROLE}}") from None
+
+
+def as_text(messages: list[dict[str, str]]) -> str:
+    """A conversation as plain text: "role: content" lines."""
+    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)

@@ -12,8 +12,19 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-from conf.schema.data import AUTO, WebRecords
-from tasks.collect import charsets, columnar, dictionaries, endings, mail, places, text_formats, unpack, warc, web
+from conf.schema.source import AUTO, WebRecords
+from tasks.collect import (
+    charsets,
+    columnar,
+    dictionaries,
+    endings,
+    mail,
+    places,
+    text_formats,
+    unpack,
+    web,
+    web_archives,
+)
 from tasks.collect.charsets import UTF8, Charset
 from tasks.collect.text_formats import Row
 from tasks.collect.unpack import Budget
@@ -200,7 +211,7 @@ def _of_archive(path: Path, form: str, compression: str, name: str, budget: int)
 
 def _of_web_archive(path: Path, packed: bool, name: str) -> Sample:
     """The first pages; as many more as the file's size lets expect."""
-    found = warc.rows(path, packed, name, WebRecords(), AUTO, LIMIT, PAGES, Budget(LOOKED_THROUGH))
+    found = web_archives.rows(path, packed, name, WebRecords(), AUTO, LIMIT, PAGES, Budget(LOOKED_THROUGH))
     rows = list(islice(found, WEB_PAGES + 1))
     there = path.stat().st_size
     if len(rows) <= WEB_PAGES:

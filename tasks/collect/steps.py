@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conf.schema.data import (
-    ChitchatSource,
-    FilesSource,
-    PackagesSource,
-    ReadSource,
-    RowSource,
-    SourceConf,
-    SqlSource,
-    WarcSource,
-)
+from conf.schema.data import SourceConf
+from tasks.collect import source_kinds
 from tasks.collect.endings import ARCHIVES as ARCHIVES
 from tasks.collect.endings import left_out as left_out_files
 from tasks.collect.listing import assignment_of, list_entries, observe_sources
-from tasks.collect.places import links_out, passed_over, path_of
+from tasks.collect.places import path_of
+from tasks.collect.source_kinds import of_folders
 from tasks.core.errors import FromzeroError
-from tasks.core.number_format import plural
-from tasks.core.run_warnings import warning
-from tasks.core.step import NETWORK, Cpu, Stats, step
+from tasks.core.step import NETWORK, Cpu, Stats, Step, step
 from tasks.core.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -33,50 +25,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCHIVES", "assignment_of", "fetch_evaluation", "fetch_shard", "left_out_files", "observe_evaluations",
-    "observe_sources", "path_of", "survey",
+    "observe_sources", "of_folders", "path_of", "survey",
 ]  # fmt: skip
 
-LIBRARIES = ("chardet", "pyarrow", "trafilatura", "warcio")
 AGAINST = "data.decontaminate.against"
 
 
 def left_out(shard: dict[str, Any], conf: SourceConf) -> list[dict[str, str]]:
-    """A warning of the files in a source's folders that are not read, for their endings."""
-    if not isinstance(conf, (FilesSource, WarcSource)):
-        return []
-    counts, found = passed_over(conf.paths), []
-    if links := links_out(conf.paths):
-        text = f"source {shard['source']}: {plural(links, 'link')} out of the folders in paths not followed"
-        found.append(warning(text, f"data.sources.{shard['source']}.follow_links"))
-    if not counts:
-        return found
-    total = plural(sum(counts.values()), "file")
-    return [*found, warning(f"source {shard['source']}: {total} not read, for their endings: {left_out_files(counts)}")]
+    """Warnings of what a source's listing left out."""
+    return source_kinds.kind(conf.kind).warns(shard["source"], conf)
 
 
-@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=LIBRARIES, warns=left_out)
+def of_kind(step: Step, conf: SourceConf) -> Step:
+    """A step that reads a source, as it reads one of this kind."""
+    kind = source_kinds.kind(conf.kind)
+    return replace(step, reaches=(f"{kind.module}:read",), libraries=kind.libraries, needs=kind.needs)
+
+
+@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, fits=of_kind, warns=left_out)
 def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats:
     """Read one shard's entries.  {"shard", "source", "entries"} → docs.parquet; aux/unreadable.jsonl: rows set aside.
 
     Raises `DataError` for entries that cannot be read, have changed since they were listed, or hold nothing.
     """
-    from tasks.collect import chitchat, files, packages, sql
     from tasks.collect.document_writer import Documents
-    from tasks.collect.unpack import Budget
 
-    budget = Budget(conf.max_file_gb if isinstance(conf, ReadSource) else 0)
     with Documents(work / "docs.parquet", work.aux / "unreadable.jsonl", shard["source"]) as documents:
-        for entry in shard["entries"]:
-            if isinstance(conf, PackagesSource):
-                packages.collect(entry, conf.min_chars, documents)
-            elif isinstance(conf, ChitchatSource):
-                chitchat.collect(conf.max_conversations, documents)
-            elif isinstance(conf, SqlSource):
-                sql.collect(entry, conf, documents)
-            else:
-                files.collect(entry, conf, documents, work.scratch, budget)
-        if isinstance(conf, RowSource):
-            documents.check(conf.max_bad_rows, conf.max_bad_files if isinstance(conf, ReadSource) else 0)
+        source_kinds.kind(conf.kind).read(shard["entries"], conf, documents, work.scratch)
         return {"entries": len(shard["entries"]), **documents.finish(shard["entries"])}
 
 
@@ -92,7 +67,7 @@ def observe_evaluations(sets: Mapping[str, SourceConf]) -> list[dict[str, Any]]:
     return found
 
 
-@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, libraries=LIBRARIES)
+@step(resources=Cpu(1, memory_gb=1.0), retry=NETWORK, fits=of_kind)
 def fetch_evaluation(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats:
     """Read an evaluation set from elsewhere, as `fetch_shard` reads a shard, with the same errors."""
     with _named_as_evaluation(shard["source"]):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from conf.schema.data import AUTO
+from conf.schema.source import AUTO
 from tasks.collect import endings, fields, places, samples
 from tasks.collect.charsets import Charset
 from tasks.collect.document_writer import unfit

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from conf.schema.data import AUTO
+from conf.schema.source import AUTO
 from tasks.collect import charsets, text_formats
 from tasks.collect.apart import Apart, TooSlow
 from tasks.collect.text_formats import Row

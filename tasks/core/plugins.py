@@ -15,6 +15,9 @@ from types import ModuleType
 
 from tasks.core.errors import ConfigError, HostError, nearest
 
+GROUPS = "fromzero."
+"""What the names of all groups of entry points begin with."""
+
 
 @cache
 def names(package: str, group: str, door: str = "") -> dict[str, str]:
@@ -40,6 +43,19 @@ def module(package: str, group: str, kind: str, door: str = "") -> ModuleType:
     if kind not in known:
         raise ConfigError(f"there is no kind {kind!r}{nearest(kind, known)}")
     return import_module(known[kind])
+
+
+@cache
+def roots() -> dict[str, Path]:
+    """{top-level module of a distribution that adds kinds to any group: the folder that it lies in}; imports none."""
+    declared = entry_points()
+    added = [entry for group in declared.groups if group.startswith(GROUPS) for entry in declared.select(group=group)]
+    found = {}
+    for root in sorted({entry.module.split(".")[0] for entry in added}):
+        if (spec := find_spec(root)) and spec.origin:
+            path = Path(spec.origin)
+            found[root] = (path.parent if path.name == "__init__.py" else path).parent
+    return found
 
 
 def _own(package: str, door: str) -> Iterator[str]:

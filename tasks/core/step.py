@@ -60,6 +60,13 @@ class Step:
     """Distributions whose versions enter the code digest."""
     needs: tuple[str, ...] = ()
     """Further distributions without which it cannot run; a plan looks for them."""
+    reaches: tuple[str, ...] = ()
+    """MODULE:NAME of what it finds by name (`tasks.core.plugins`): that code counts like what it imports."""
+    unused: tuple[str, ...] = ()
+    """Modules that it imports for options which are off: their code does not count."""
+    fits: Callable[[Step, Any], Step] | None = None
+    """`fits(step, conf)`: the step as calls with these options have it: with what it `reaches`, `libraries` and `needs`
+    for the kind at hand, and what is `unused`. Given what it gave, it gives the same."""
     data: tuple[str, ...] = ()
     """Files (relative to the project's root) that shape the output and enter the code digest."""
     effect: bool = False
@@ -89,6 +96,10 @@ class Step:
     def entry(self) -> str:
         """module:function, as a child process finds it."""
         return f"{self.function.__module__}:{self.function.__name__}"
+
+    def of(self, conf: Any) -> Step:
+        """This step as a call with these options has it."""
+        return self.fits(self, conf) if self.fits else self
 
     def __call__(self, *inputs: Any, conf: Any = None, about: str | None = None) -> Any:
         """Run once; returns an artifact (or, in a plan, perhaps what stands in for one). `about` is shown with the
@@ -140,6 +151,9 @@ class Call:
     """What the key is made from, where a ref remembers it: the inputs are then not looked at."""
     about: str | None = None
     """What tells calls of a step apart for people; it changes nothing."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "step", self.step.of(self.conf))
 
     @property
     def shard(self) -> str | None:

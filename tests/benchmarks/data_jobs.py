@@ -14,12 +14,13 @@ import gigatoken  # noqa: F401
 import polars as pl
 
 from conf.schema.clean import CleanConf, DedupConf, NormaliseConf
-from conf.schema.data import FilesSource
 from conf.schema.rules import RulesConf
 from conf.schema.tokenize import TokenizerConf
 from tasks.clean import clean, clusters, filter, signatures
-from tasks.collect import files, listing
+from tasks.collect import listing
 from tasks.collect.document_writer import Documents
+from tasks.collect.sources import files
+from tasks.collect.sources.files import FilesSource
 from tasks.formats.documents import read_batches
 from tasks.pretrain.data.batches import Order, open_sources
 from tasks.tokenize import shards, train
@@ -96,8 +97,7 @@ def read(form: str) -> Callable[[Path, Path], dict[str, Any]]:
     def job(folder: Path, out: Path) -> dict[str, Any]:
         conf = FilesSource(kind="files", paths=(str(folder / f"read-{form}"),))
         with Documents(out / "docs.parquet", out / "unreadable.jsonl", "sample") as documents:
-            for entry in listing.list_entries("sample", conf):
-                files.collect(entry, conf, documents, out)
+            files.read(listing.list_entries("sample", conf), conf, documents, out)
         return documents.counts
 
     return job

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from conf.compose import compose
-from conf.schema.data import PackagesSource
 from conf.schema.pretrain import PretrainConf
 from conf.schema.recipe import Recipe
 from tasks.clean import clean, clusters, filter, signatures, split
-from tasks.collect import chitchat, packages
+from tasks.collect import source_kinds
 from tasks.collect.document_writer import Documents
 from tasks.collect.listing import list_entries
 from tasks.pretrain.job import Job
@@ -59,11 +58,7 @@ def _clean(recipe: Recipe, source: str, place: Path) -> None:
     place.mkdir(parents=True)
     options = recipe.data.sources[source]
     with Documents(place / "docs.parquet", place / "unreadable.jsonl", source) as documents:
-        for entry in list_entries(source, options):
-            if isinstance(options, PackagesSource):
-                packages.collect(entry, options.min_chars, documents)
-            else:
-                chitchat.collect(getattr(options, "max_conversations", None), documents)
+        source_kinds.kind(options.kind).read(list_entries(source, options), options, documents, place)
     admission = recipe.data.admission(source)
     split.split(place / "docs.parquet", _parts(place / "split"), place / "refused.parquet", admission)
     clean.clean_parts(_parts(place / "split"), _parts(place / "cleaned"), place / "unclean.parquet", recipe.data.clean)

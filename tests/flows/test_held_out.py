@@ -16,7 +16,7 @@ from conf.compose import compose
 from conf.schema.clean import SplitConf
 from flows.data import prepare
 from tasks.clean.split import part_of
-from tasks.collect.chitchat import as_text
+from tasks.collect.rows import as_text
 from tasks.core.step import interpreted_by
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.store import Store

@@ -267,7 +267,7 @@ def test_an_index_of_weights_names_files_beside_it(tmp_path: Path, path: str) ->
 
 @pytest.mark.parametrize("path", ["../../../precious.md", "/etc/precious.md"])
 def test_a_distributions_record_names_files_inside_of_it(path: str) -> None:
-    from tasks.collect.packages import _files
+    from tasks.collect.sources.python_packages import _files
 
     record = f"own/readme.md,sha256=x,5\n{path},sha256=x,5\n"
     found = _files(SimpleNamespace(name="own", read_text=lambda name: record))  # type: ignore[arg-type]
@@ -276,8 +276,8 @@ def test_a_distributions_record_names_files_inside_of_it(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["../precious.jsonl", "a/../../precious.jsonl"])
 def test_a_hubs_listing_names_files_inside_of_the_dataset(tmp_path: Path, path: str) -> None:
-    from conf.schema.data import HubSource
-    from tasks.collect import hub
+    from tasks.collect.sources import hub
+    from tasks.collect.sources.hub import HubSource
 
     entry = {"uri": f"{hub.SCHEME}owner/name/{path}", "stamp": "s"}
     with (

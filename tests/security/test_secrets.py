@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.compose import compose
-from tasks.collect import http
+from tasks.collect import downloads as http
 from tasks.core.errors import ConfigError, FromzeroError, HostError, Transient, from_exception
 from tasks.core.step import step
 from tasks.core.urls import Url, bare, secrets_in

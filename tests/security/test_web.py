@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.collect import addresses, http
+from tasks.collect import addresses
+from tasks.collect import downloads as http
 from tasks.core.errors import ConfigError, DataError
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

@@ -241,7 +241,7 @@ class _Job:
         hint: Any = get_type_hints(step.function, include_extras=True).get("conf")
         conf = TypeAdapter[Any](hint).validate_python(self.conf) if self.conf is not None else None
         stats = step.function(*(_decode(item) for item in self.inputs), conf=conf, work=work)
-        if self.code is not None and fingerprint(step).digest != self.code:
+        if self.code is not None and fingerprint(step.of(conf)).digest != self.code:
             raise StepError("its code was edited while the run was under way: run again")
         return stats
 

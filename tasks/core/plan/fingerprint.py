@@ -14,11 +14,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tasks.core import plugins
 from tasks.core.errors import ConfigError, HostError, missing_part
 from tasks.core.interpreter import ROOT
 from tasks.core.step import Step
@@ -47,13 +48,19 @@ class Code:
 
 @cache
 def fingerprint(step: Step) -> Code:
-    """The code that a step reaches, with its data files and the versions of its libraries."""
-    reach = _Reach()
+    """The code that a step reaches, with its data files and the versions of its libraries.
+
+    Of a step that serves several kinds, or has options that may be off, this is the code at hand: what `Step.of` says.
+    """
+    unused = frozenset(step.unused)
+    reach = _Reach(unused)
     reach.name(step.function.__module__, step.function.__name__)
+    for place in step.reaches:
+        reach.name(*place.split(":"))
     data = {path: _data_digest(step.name, path) for path in step.data}
     libraries = {library: library_version(step.name, library) for library in step.libraries}
     files = sorted([Path(path).name, digest] for path, digest in data.items())
-    whole = [sorted({_definition_digest(*found) for found in reach.found}), files, libraries]
+    whole = [sorted({_definition_digest(*found, unused) for found in reach.found}), files, libraries]
     return Code(_digest(whole), dict(sorted({**reach.by_module(), **data, **libraries}.items())))
 
 
@@ -105,8 +112,13 @@ def _is_docstring(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
+OURS = ("tasks", "flows", "conf")
+
+
 def _is_project(module: str | None) -> bool:
-    return (module or "").split(".")[0] in ("tasks", "flows", "conf")
+    """Of this project or of one that adds kinds to it."""
+    root = (module or "").split(".")[0]
+    return root in OURS or root in plugins.roots()
 
 
 def _imports_ours(node: Any) -> bool:
@@ -117,7 +129,8 @@ def _imports_ours(node: Any) -> bool:
 
 @cache
 def _source(module: str) -> Path | None:
-    path = ROOT / module.replace(".", "/")
+    folder = ROOT if module.split(".")[0] in OURS else plugins.roots()[module.split(".")[0]]
+    path = folder / module.replace(".", "/")
     if path.with_suffix(".py").is_file():
         return path.with_suffix(".py")
     return path / "__init__.py" if (path / "__init__.py").is_file() else None
@@ -246,12 +259,12 @@ class _Definition:
             return node.value, EVERYTHING
         return None
 
-    def resolved(self, node: ast.AST) -> Any:
+    def resolved(self, unused: frozenset[str], node: ast.AST) -> Any:
         """What stands behind a name from another module in place of the name of that module."""
         target = self.target(node)
         if target is None:
             return None
-        return ["Of", target[1], _meaning(*target) if _ours(target[0]) else None]
+        return ["Of", target[1], _meaning(*target) if _ours(target[0]) and target[0] not in unused else None]
 
     def bare(self, node: ast.AST) -> Any:
         """The place of a name from another module."""
@@ -286,17 +299,19 @@ def _origin(module: str, name: str) -> tuple[str, str]:
 
 
 @cache
-def _definition_digest(module: str, name: str) -> str:
+def _definition_digest(module: str, name: str, unused: frozenset[str]) -> str:
     """Of what a name means: its syntax tree, and for each name that it has from elsewhere what stands behind it."""
     found = _definition(module, name)
-    known = sorted([bound, _meaning(*at)] for bound, at in found.names.items() if _ours(at[0]))
-    return _digest([[normal(tree, found.resolved) for tree in found.trees], known, sorted(found.foreign.items())])
+    resolve = partial(found.resolved, unused)
+    known = sorted([bound, _meaning(*at)] for bound, at in found.names.items() if _ours(at[0]) and at[0] not in unused)
+    return _digest([[normal(tree, resolve) for tree in found.trees], known, sorted(found.foreign.items())])
 
 
 class _Reach:
-    """The closure of names and imports from one function."""
+    """The closure of names and imports from one function, but through modules that are `unused`."""
 
-    def __init__(self) -> None:
+    def __init__(self, unused: frozenset[str]) -> None:
+        self.unused = unused
         self.seen: set[tuple[str, str]] = set()
         self.found: set[tuple[str, str]] = set()
         self.modules: set[str] = set()
@@ -311,7 +326,7 @@ class _Reach:
     def name(self, module: str, name: str) -> None:
         module, name = _origin(module, name)
         self.module(module)
-        if not _ours(module) or (module, name) in self.seen:
+        if module in self.unused or not _ours(module) or (module, name) in self.seen:
             return
         self.seen.add((module, name))
         if name == EVERYTHING:
@@ -327,7 +342,7 @@ class _Reach:
 
     def module(self, module: str) -> None:
         """A module is imported, with the packages around it and all that it imports itself."""
-        if module in self.modules or not _ours(module):
+        if module in self.modules or module in self.unused or not _ours(module):
             return
         self.modules.add(module)
         imported = _imported(module)

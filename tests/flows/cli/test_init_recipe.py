@@ -11,10 +11,10 @@ import yaml
 from click.testing import CliRunner, Result
 
 from conf.compose import compose
-from conf.schema.data import FilesSource
 from conf.schema.recipe import Recipe
 from flows.cli.init_recipe import quoted, recipe_name
 from flows.cli.main import main
+from tasks.collect.sources.files import FilesSource
 from tests.tasks.collect.test_survey import LONG, jsonl
 
 

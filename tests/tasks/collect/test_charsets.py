@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conf.schema.data import FilesSource
 from tasks.collect import charsets
+from tasks.collect.sources.files import FilesSource
 from tests.tasks.collect.conftest import Fetched
 
 SAID = {

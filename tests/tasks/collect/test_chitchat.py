@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.collect.chitchat import turns
+from tasks.collect.sources.chitchat import turns
 from tests.tasks.collect.conftest import Fetched
 
 

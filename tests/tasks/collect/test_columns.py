@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conf.schema.data import FilesSource
+from tasks.collect.sources.files import FilesSource
 from tasks.core.errors import DataError
 from tests.tasks.collect.conftest import Fetched
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from conf.schema.data import SqlSource
 from tasks.collect import database
+from tasks.collect.sources.sql import SqlSource
 from tasks.core.errors import ConfigError, Transient
 
 

@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from conf.schema.data import CollectConf
-from tasks.collect import http
+from tasks.collect import downloads as http
 from tasks.collect.steps import fetch_shard, observe_sources
 from tasks.core.errors import ConfigError, DataError, Transient
 from tasks.core.workdir import Workdir

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.collect import packages
+from tasks.collect.sources import python_packages as packages
 from tasks.core.errors import DataError
 from tests.tasks.collect.conftest import Fetched
 
@@ -66,6 +66,6 @@ def test_an_unknown_distribution_is_refused_with_what_to_install(tmp_path: Path)
 
 
 def test_a_distribution_upgraded_since_the_listing_is_refused() -> None:
-    entry = packages.entries(["PyYAML"])[0] | {"stamp": "0.1+0"}
+    entry = packages.listed(["PyYAML"])[0] | {"stamp": "0.1+0"}
     with pytest.raises(DataError, match="has changed since it was listed"):
         packages.collect(entry, 80, None)  # type: ignore[arg-type]

@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from conf.schema.data import FilesSource
 from tasks.collect import rows
 from tasks.collect.document_writer import Documents
+from tasks.collect.sources.files import FilesSource
 from tasks.collect.text_formats import Row
 from tasks.core.errors import DataError
 

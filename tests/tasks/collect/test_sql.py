@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 
-from conf.schema.data import CollectConf, SqlSource
-from tasks.collect import database, sql
+from conf.schema.data import CollectConf
+from tasks.collect import database
 from tasks.collect.listing import assignment_of, observe_sources
+from tasks.collect.sources import sql
+from tasks.collect.sources.sql import SqlSource
 from tasks.core.errors import ConfigError, DataError, HostError, Transient
 from tests.postgres_server import PostgresServer
 from tests.tasks.collect.conftest import Fetched

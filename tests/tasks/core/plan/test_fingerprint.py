@@ -70,7 +70,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return stage
 
 
-def fingerprint(stage: Path, name: str, *data: str) -> tuple[str, dict[str, str]]:
+def fingerprint(stage: Path, name: str, *data: str, **fields: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     """Digest and parts of a step's code, in a fresh process whose project root is the small project."""
     script = f"""
 import json, sys, types
@@ -81,7 +81,7 @@ root = Path({str(stage.parents[1])!r})
 code.ROOT = root
 def function(): ...
 function.__module__, function.__name__ = "tasks.stage.steps", {name!r}
-found = code.fingerprint(step.Step(function, data={data!r}))
+found = code.fingerprint(step.Step(function, data={data!r}, **{fields!r}))
 print(json.dumps([found.digest, found.parts]))
 """
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -232,6 +232,26 @@ def test_what_an_imported_module_does_on_import_counts(project: Path, kind: str)
     before = fingerprint(project, "one")[0]
     edit(project / "kind.py", "n: n", "n: -n")
     assert fingerprint(project, "one")[0] != before
+
+
+def test_what_a_step_finds_by_name_counts_and_nothing_else_of_its_module(project: Path) -> None:
+    (project / "kind.py").write_text("def read(n):\n    return n\ndef list_entries(n):\n    return n\n")
+    before = fingerprint(project, "one", reaches=("tasks.stage.kind:read",))
+    assert fingerprint(project, "one")[0] != before[0] and "tasks.stage.kind" in before[1]
+    edit(project / "kind.py", "list_entries(n):\n    return n", "list_entries(n):\n    return -n")
+    assert fingerprint(project, "one", reaches=("tasks.stage.kind:read",)) == before
+    edit(project / "kind.py", "read(n):\n    return n", "read(n):\n    return -n")
+    assert fingerprint(project, "one", reaches=("tasks.stage.kind:read",))[0] != before[0]
+
+
+def test_a_module_that_is_unused_does_not_count_nor_what_it_alone_reaches(project: Path) -> None:
+    before, whole = (fingerprint(project, "one", unused=unused) for unused in (("tasks.stage.rules",), ()))
+    assert set(before[1]) == {"tasks.stage.steps"} and before[0] != whole[0]
+    edit(project / "rules.py", "helper(n)", "-helper(n)")
+    edit(project / "deep.py", "return n", "return n + 1")
+    assert fingerprint(project, "one", unused=("tasks.stage.rules",)) == before
+    edit(project / "steps.py", "LIMIT = 3", "LIMIT = 4")
+    assert fingerprint(project, "one", unused=("tasks.stage.rules",))[0] != before[0]
 
 
 def test_versions_come_without_the_builds_local_part() -> None:

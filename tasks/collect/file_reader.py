@@ -1,29 +1,27 @@
-"""Documents from files, whatever their format and wherever they lie: here, on S3, on a web server."""
+"""Documents from files, whatever their format."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
-from conf.schema.data import AUTO, HttpSource, HubSource, ReadSource, WarcSource, WebRecords
+from conf.schema.source import AUTO, ReadSource
 from tasks.collect import (
     bucket,
     charsets,
     columnar,
     dictionaries,
     endings,
-    http,
-    hub,
     mail,
     places,
     rows,
     text_formats,
     unpack,
-    warc,
     web,
+    web_archives,
 )
 from tasks.collect.charsets import Charset
 from tasks.collect.document_writer import Documents
@@ -31,8 +29,25 @@ from tasks.collect.text_formats import Row
 from tasks.collect.unpack import Budget
 from tasks.core.errors import DataError
 
+Copy = Callable[[dict[str, Any]], AbstractContextManager[Path]]
+"""What brings an entry's file here, for as long as it is read."""
 
-def collect(entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path, budget: Budget) -> None:
+
+def read(entries: Iterable[dict[str, Any]], conf: ReadSource, documents: Documents, scratch: Path, copy: Copy) -> None:
+    """Add the documents of a shard's files, in their order.
+
+    Raises `DataError` for a file that has changed since it was listed, and for more that cannot be read than `conf`
+    allows.
+    """
+    budget = Budget(conf.max_file_gb)
+    for entry in entries:
+        collect(entry, conf, documents, scratch, budget, copy)
+    documents.check(conf.max_bad_rows, conf.max_bad_files)
+
+
+def collect(
+    entry: dict[str, Any], conf: ReadSource, documents: Documents, scratch: Path, budget: Budget, copy: Copy
+) -> None:
     """Add the documents of one file; what cannot be read of it is noted, and `Documents.check` says so in the end.
 
     `budget` is its shard's: what the files of it may unpack to.
@@ -40,7 +55,7 @@ def collect(entry: dict[str, Any], conf: ReadSource, documents: Documents, scrat
     Raises `DataError` for a file that has changed since it was listed.
     """
     try:
-        with _local_copy(entry, conf, scratch) as path:
+        with copy(entry) as path:
             budget.begin(path.stat().st_size)
             try:
                 _read_all(path, entry, conf, documents, scratch, budget)
@@ -119,55 +134,6 @@ def charset_of(path: Path, form: str, compression: str, name: str, budget: Budge
     return charsets.of(opened)
 
 
-@contextmanager
-def _local_copy(entry: dict[str, Any], conf: ReadSource, scratch: Path) -> Iterator[Path]:
-    uri = entry["uri"]
-    if uri.startswith(("http://", "https://")):
-        variable = conf.urls_env if isinstance(conf, HttpSource) else None
-        copy = http.download(entry, scratch, int(conf.max_file_gb * 1e9), variable, conf.private_redirects)
-        yield copy
-        copy.unlink()
-        return
-    if isinstance(conf, HubSource) and uri.startswith(hub.SCHEME):
-        with hub.downloaded(entry, conf, scratch) as copy:
-            yield copy
-        return
-    if not uri.startswith("s3://"):
-        _check_unchanged(entry)
-        with _plainly_named(places.path_of(entry), scratch) as path:
-            yield path
-        _check_unchanged(entry)
-        return
-    copy = scratch / "object"
-    try:
-        bucket.download(uri, entry["stamp"], copy)
-        yield copy
-    finally:
-        copy.unlink(missing_ok=True)
-
-
-@contextmanager
-def _plainly_named(path: Path, scratch: Path) -> Iterator[Path]:
-    """The file, or a link to it where its name is no UTF-8, which libraries refuse."""
-    if places.shown(str(path)) == str(path):
-        yield path
-        return
-    link = scratch / "named"
-    link.unlink(missing_ok=True)
-    link.symlink_to(path)
-    yield link
-    link.unlink()
-
-
-def _check_unchanged(entry: dict[str, Any]) -> None:
-    try:
-        at = places.path_of(entry).stat()
-    except FileNotFoundError:
-        raise DataError(f"{entry['uri']} has gone since it was listed: run again") from None
-    if (at.st_size, places.stamp(at)) != (entry["size"], entry["stamp"]):
-        raise DataError(f"{entry['uri']} has changed since it was listed: run again")
-
-
 def _rows(
     file: Path | IO[bytes], name: str, conf: ReadSource, encoding: str, scratch: Path, budget: Budget
 ) -> Iterator[Row]:
@@ -180,10 +146,9 @@ def _rows(
             yield from columnar.rows(path, form, name, wanted, limit, budget)
         return
     if form == endings.WEB_ARCHIVE:
-        chosen = conf.records if isinstance(conf, WarcSource) else WebRecords()
         packed = compression == ".gz"  # record by record, so that each has a place in the file
         with _seekable(file, "" if packed else compression, name, scratch, budget) as path:
-            yield from warc.rows(path, packed, name, chosen, encoding, limit, pages, budget)
+            yield from web_archives.rows(path, packed, name, conf.web_records(), encoding, limit, pages, budget)
         return
     if form == endings.DICTIONARY and isinstance(file, Path) and (index := dictionaries.index_of(file)):
         with _seekable(file, compression, name, scratch, budget) as path, path.open("rb") as unpacked:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from conf.schema.data import WebRecords
+from conf.schema.source import WebRecords
 from tasks.collect import text_formats, web
 from tasks.collect.text_formats import Row
 from tasks.collect.unpack import Budget

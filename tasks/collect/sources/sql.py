@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from conf.schema.data import SqlSource
+from pydantic import Field, field_validator
+
+from conf.schema.source import EnvName, RowSource
 from tasks.collect import database, rows
 from tasks.collect.document_writer import Documents
 from tasks.collect.text_formats import Row, kind_of, require
 from tasks.core.errors import DataError, FromzeroError
+from tasks.core.urls import secrets_in
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Subquery
@@ -21,7 +25,40 @@ PAGE = 256
 """Rows that are asked for at once."""
 
 
-def entries(source: str, conf: SqlSource, known: Iterable[str]) -> list[dict[str, Any]]:
+class SqlSource(RowSource):
+    """The rows of an SQL query, in the order of a key."""
+
+    kind: Literal["sql"]
+    """Always sql."""
+    where: ClassVar[frozenset[str]] = frozenset({"url", "password_env", "entry_rows"})
+    url: str
+    """SQLAlchemy's DRIVER://USER@HOST/DATABASE, without a password; postgresql+asyncpg and sqlite are installed."""
+    password_env: EnvName | None = None
+    """Environment variable that holds the password; None for none. It is stored nowhere."""
+    query: str = Field(min_length=1)
+    """A SELECT that gives the columns of key, text, label and messages; it may join and filter."""
+    key: str = "id"
+    """Column of whole numbers or texts, each once and never null."""
+    updated: str | None = None
+    """Column with the time of a row's last change. Without it a change that keeps a range's number of rows and
+    characters is not noticed."""
+    entry_rows: int = Field(10_000, ge=1)
+    """Rows of a key range that is listed, and read again when one of them has changed; for new ranges only."""
+
+    @field_validator("url")
+    @classmethod
+    def _without_secrets(cls, url: str) -> str:
+        if "://" not in url:
+            raise ValueError("is no database URL: write DRIVER://USER@HOST/DATABASE, or sqlite:///PATH")
+        if [name for name in secrets_in(url) if name != "user"]:
+            raise ValueError("holds a password: leave it out, and name the environment variable in password_env")
+        return url
+
+
+OPTIONS, PLACE, LIBRARIES, NEEDS = SqlSource, "query", ("pyarrow",), ("sqlalchemy",)
+
+
+def entries(source: str, conf: SqlSource, known: Iterable[str] = ()) -> list[dict[str, Any]]:
     """The key ranges that hold rows: those of the `known` uris as they are now, then new ones of `entry_rows` rows.
 
     A range reaches from the end of the one before it, so that no key falls between two; appended rows come into new
@@ -33,6 +70,13 @@ def entries(source: str, conf: SqlSource, known: Iterable[str]) -> list[dict[str
         return database.connected(conf, lambda connection: _listed(connection, conf, ranges))
     except FromzeroError as error:
         raise type(error)(f"{error} (data.sources.{source})") from error
+
+
+def read(held: Sequence[dict[str, Any]], conf: SqlSource, documents: Documents, scratch: Path) -> None:
+    """Add the documents of some key ranges; raises `DataError` for rows that cannot be read, beyond those allowed."""
+    for entry in held:
+        collect(entry, conf, documents)
+    documents.check(conf.max_bad_rows, 0)
 
 
 def collect(entry: dict[str, Any], conf: SqlSource, documents: Documents) -> None:

@@ -8,12 +8,16 @@ import hashlib
 import inspect
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
+from conf.schema.source import Source
+from tasks.collect.distributions import canonical, find, licence_of
 from tasks.collect.document_writer import Documents
 from tasks.core.errors import DataError
 
@@ -23,7 +27,33 @@ _SKIPPED_FOLDERS = {"tests", "test", "testing", "conftest", "_vendor", "vendor",
 _NO_PROSE = re.compile(r"(licen[cs]e|copying|notice|authors|requirements|cmakelists|top_level|vendor)", re.IGNORECASE)
 
 
-def entries(distributions: Iterable[str]) -> list[dict[str, Any]]:
+class PackagesSource(Source):
+    """Docstrings and documentation of installed Python distributions."""
+
+    kind: Literal["python_packages"]
+    """Always python_packages."""
+    where: ClassVar[frozenset[str]] = frozenset({"distributions"})
+    distributions: tuple[str, ...] = Field(min_length=1)
+    """Names of installed distributions, as pip shows them; each is the label of its docstrings."""
+    min_chars: int = Field(80, ge=1)
+    """Shortest docstring that becomes a document, in characters."""
+
+
+OPTIONS, PLACE, LIBRARIES = PackagesSource, "distributions", ("pyarrow",)
+
+
+def entries(source: str, conf: PackagesSource, known: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """One entry for each distribution; raises `DataError` for one that is not installed."""
+    return listed(conf.distributions)
+
+
+def read(held: Sequence[dict[str, Any]], conf: PackagesSource, documents: Documents, scratch: Path) -> None:
+    """Add the documents of some distributions."""
+    for entry in held:
+        collect(entry, conf.min_chars, documents)
+
+
+def listed(distributions: Iterable[str]) -> list[dict[str, Any]]:
     """One entry for each distribution: its Python and documentation files' bytes, stamped by version and hashes.
 
     Raises `DataError` for one that is not installed.
@@ -32,30 +62,15 @@ def entries(distributions: Iterable[str]) -> list[dict[str, Any]]:
     for name in distributions:
         installed = find(name)
         files = _files(installed)
-        listed = "\n".join([installed.version, *(f"{path},{digest}" for path, digest, _ in files)])
+        files_of = "\n".join([installed.version, *(f"{path},{digest}" for path, digest, _ in files)])
         label = canonical(name)
         found[label] = {
             "uri": label,
             "name": label,
             "size": sum(size for _, _, size in files),
-            "stamp": f"{installed.version}+{hashlib.sha256(listed.encode()).hexdigest()[:16]}",
+            "stamp": f"{installed.version}+{hashlib.sha256(files_of.encode()).hexdigest()[:16]}",
         }
     return [found[label] for label in sorted(found)]
-
-
-def find(name: str) -> metadata.Distribution:
-    """The installed distribution; raises `DataError` with what to install if there is none."""
-    try:
-        return metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        raise DataError(
-            f"distribution {name!r} is not installed here: run `pip install {name}`, or take it out of the source"
-        ) from None
-
-
-def canonical(name: str) -> str:
-    """A distribution's name as PEP 503 normalises it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def collect(entry: dict[str, Any], min_chars: int, documents: Documents) -> None:
@@ -64,7 +79,7 @@ def collect(entry: dict[str, Any], min_chars: int, documents: Documents) -> None
     Only files are parsed, nothing is imported. Raises `DataError` if the distribution is no longer the one listed.
     """
     installed = find(entry["uri"])
-    if entries([entry["uri"]])[0]["stamp"] != entry["stamp"]:
+    if listed([entry["uri"]])[0]["stamp"] != entry["stamp"]:
         raise DataError(f"distribution {entry['uri']} has changed since it was listed: run again")
     licence = licence_of(installed)
     for path, _, _ in _files(installed):
@@ -80,16 +95,6 @@ def collect(entry: dict[str, Any], min_chars: int, documents: Documents) -> None
     described = installed.metadata.json.get("description")
     if isinstance(described, str) and described.strip():
         documents.add(described, f"{entry['name']}/README", licence)
-
-
-def licence_of(installed: metadata.Distribution) -> str:
-    """The licence that a distribution's metadata name, in one line; "unknown" if they name none."""
-    about = installed.metadata.json
-    named = str(about.get("license_expression") or about.get("license") or "").strip()
-    if named and len(named) <= 100 and "\n" not in named:
-        return named
-    classified = [name.split(" :: ")[-1] for name in about.get("classifier", ()) if name.startswith("License :: ")]
-    return ", ".join(classified) or named.split("\n")[0][:100] or "unknown"
 
 
 def docstrings(source: bytes, name: str = "<source>") -> Iterator[tuple[str, str]]:

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from conf.schema.data import HubSource
-from tasks.collect import endings, places
+from pydantic import Field
+
+from conf.schema.source import ReadSource
+from tasks.collect import copies, endings, places
+from tasks.collect.document_writer import Documents
 from tasks.core.errors import ConfigError, DataError, Transient, nearest
 from tasks.core.inner_path import InnerPath
 
 SCHEME = "hf://datasets/"
 
 
-def entries(source: str, conf: HubSource) -> list[dict[str, Any]]:
+class HubSource(ReadSource):
+    """The data files of a dataset on the Hugging Face hub, or in a local folder laid out like one; no code runs."""
+
+    kind: Literal["hub"]
+    """Always hub."""
+    where: ClassVar[frozenset[str]] = ReadSource.where | {"dataset", "config", "split", "revision"}
+    dataset: str = Field(min_length=1)
+    """OWNER/NAME on the hub (HF_TOKEN for private ones), or a local folder as /path or ./path."""
+    config: str | None = None
+    """The dataset's configuration; None for its default one."""
+    split: str = "train"
+    """Which split's files are read."""
+    revision: str = "main"
+    """Branch, tag or commit on the hub; a local folder has none."""
+
+
+OPTIONS, PLACE, LIBRARIES = HubSource, "dataset", endings.LIBRARIES
+NEEDS = ("datasets", "huggingface_hub")
+
+
+def entries(source: str, conf: HubSource, known: Iterable[str] = ()) -> list[dict[str, Any]]:
     """The data files of the split as they are now; on the hub a file's stamp is the hash of what it holds.
 
     No file is downloaded and no code of the dataset runs. Raises `ConfigError` for a configuration, split or revision
@@ -28,6 +51,17 @@ def entries(source: str, conf: HubSource) -> list[dict[str, Any]]:
             return _in_folder(conf) if _is_local(conf) else _on_hub(conf)
     except (ConfigError, DataError, Transient) as error:
         raise type(error)(f"{error} (data.sources.{source})") from error
+
+
+def read(held: Sequence[dict[str, Any]], conf: HubSource, documents: Documents, scratch: Path) -> None:
+    """Add the documents of some files."""
+    from tasks.collect import file_reader
+
+    def copy(entry: dict[str, Any]) -> AbstractContextManager[Path]:
+        there = entry["uri"].startswith(SCHEME)
+        return downloaded(entry, conf, scratch) if there else copies.copied(entry, scratch)
+
+    file_reader.read(held, conf, documents, scratch, copy)
 
 
 @contextmanager

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tasks.collect import packages
+from pydantic import Field
+
+from conf.schema.source import Source
+from tasks.collect import distributions
 from tasks.collect.document_writer import Documents
+from tasks.collect.rows import as_text
 from tasks.core.errors import DataError
 
 DISTRIBUTION = "chitchat-dataset"
 _FILE = "chitchat_dataset/dataset.json"
 
 
-def entries() -> list[dict[str, Any]]:
+class ChitchatSource(Source):
+    """The human conversations of the chitchat-dataset distribution."""
+
+    kind: Literal["chitchat"]
+    """Always chitchat."""
+    max_conversations: int | None = Field(None, ge=1)
+    """How many conversations between two people to take, in order; None for all."""
+
+
+OPTIONS, PLACE, LIBRARIES = ChitchatSource, "kind", ("pyarrow",)
+
+
+def entries(source: str, conf: ChitchatSource, known: Iterable[str] = ()) -> list[dict[str, Any]]:
     """The one entry: the distribution's data file; raises `DataError` if it is not installed."""
-    installed = packages.find(DISTRIBUTION)
+    installed = distributions.find(DISTRIBUTION)
     record = installed.read_text("RECORD") or ""
     for line in record.splitlines():
         if line.startswith(f"{_FILE},"):
@@ -29,14 +46,14 @@ def entries() -> list[dict[str, Any]]:
     )
 
 
-def collect(max_conversations: int | None, documents: Documents) -> None:
+def read(held: Sequence[dict[str, Any]], conf: ChitchatSource, documents: Documents, scratch: Path) -> None:
     """Add the conversations between two people, in the file's order; those that nobody answered are set aside."""
-    installed = packages.find(DISTRIBUTION)
-    licence = packages.licence_of(installed)
-    held = json.loads(Path(str(installed.locate_file(_FILE))).read_bytes())
+    installed = distributions.find(DISTRIBUTION)
+    licence = distributions.licence_of(installed)
+    talks = json.loads(Path(str(installed.locate_file(_FILE))).read_bytes())
     taken = 0
-    for name, conversation in held.items():
-        if taken == max_conversations:
+    for name, conversation in talks.items():
+        if taken == conf.max_conversations:
             break
         messages = turns(conversation)
         uri = f"{_FILE}#{name}"
@@ -61,8 +78,3 @@ def turns(conversation: dict[str, Any]) -> list[dict[str, str]]:
         }
         for sender, messages in groupby(said, key=lambda message: message["sender"])
     ]
-
-
-def as_text(messages: list[dict[str, str]]) -> str:
-    """A conversation as plain text: "role: content" lines."""
-    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
+from conf.schema.source import ReadSource
 from tasks.collect import endings
 from tasks.core.errors import ConfigError, DataError, Transient
 from tasks.core.urls import Url, secrets_in
@@ -70,6 +71,14 @@ def download(
     _check(part, entry)
     part.rename(whole)
     return whole
+
+
+@contextmanager
+def downloaded(entry: dict[str, Any], scratch: Path, conf: ReadSource, variable: str | None = None) -> Iterator[Path]:
+    """What `download` gives, for as long as it is read."""
+    copy = download(entry, scratch, int(conf.max_file_gb * 1e9), variable, conf.private_redirects)
+    yield copy
+    copy.unlink()
 
 
 def _go_on(url: Url, entry: dict[str, Any], part: Path, have: int, most: int, private: bool) -> None:
