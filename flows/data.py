@@ -53,7 +53,8 @@ def prepare(recipe: Recipe) -> Data:
     fetched = collect.fetch_shard.map(shards, conf=confs)
     names, origins = [shard["shard"] for shard in shards], [data.origin(shard["source"]) for shard in shards]
     profiles = validate.profile_shard.map(fetched, origins, conf=data.validation.profile)
-    rules = validate.rules_of(data.validation, names, [origin["kind"] for origin in origins])
+    kinds, brought = [origin["kind"] for origin in origins], collect.expectations_of(data.sources)
+    rules = validate.rules_of(data.validation, names, kinds, brought)
     full = validate.in_full(fetched, data.validation)
     verdict = validate.validate_corpus.chained(f"accepted/{name}", tuple(profiles), full, rules, conf=data.validation)
 

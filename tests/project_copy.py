@@ -13,6 +13,14 @@ from typing import Any
 from tasks.core.interpreter import ROOT
 
 
+def says(script: str, *path: Path, **environ: str) -> Any:
+    """The JSON that a script prints last, which imports from folders of `path`."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), **environ}
+    ran = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, env=env)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
 class ProjectCopy:
     """The code in a folder of its own."""
 
@@ -22,13 +30,9 @@ class ProjectCopy:
             ignored = shutil.ignore_patterns("__pycache__", "results", "data")
             shutil.copytree(ROOT / name, self.root / name, ignore=ignored)
 
-    def says(self, script: str, *path: Path, **environ: str) -> Any:
-        """The JSON that a script prints, which imports from the copy, and from folders of `path`."""
-        found = os.pathsep.join(map(str, [self.root, *path]))
-        env = {**os.environ, "PYTHONPATH": found, **environ}
-        ran = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, env=env)
-        assert ran.returncode == 0, ran.stderr
-        return json.loads(ran.stdout)
+    def says(self, script: str) -> Any:
+        """The JSON that a script prints last, which imports from the copy."""
+        return says(script, self.root)
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Put `new` where a file says `old`."""

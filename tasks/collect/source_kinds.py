@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from conf.schema.data import SOURCES
+from conf.schema.data import SOURCES, SourceConf
 from tasks.collect.document_writer import Documents
 from tasks.core import plugins
 
@@ -25,6 +25,7 @@ class Kind:
     libraries: tuple[str, ...]
     needs: tuple[str, ...]
     folders: bool
+    expectations: tuple[dict[str, Any], ...]
     entries: Callable[[str, Any, Iterable[str]], list[Entry]]
     read: Callable[[Sequence[Entry], Any, Documents, Path], None]
     warns: Callable[[str, Any], list[dict[str, str]]]
@@ -40,10 +41,16 @@ def kind(name: str) -> Kind:
         module.LIBRARIES,
         getattr(module, "NEEDS", ()),
         getattr(module, "FOLDERS", False),
+        getattr(module, "EXPECTATIONS", ()),
         module.entries,
         module.read,
         getattr(module, "warns", lambda source, conf: []),
     )
+
+
+def expectations_of(sources: Mapping[str, SourceConf]) -> dict[str, tuple[dict[str, Any], ...]]:
+    """What the kinds of some sources bring for the validation of their documents, by kind."""
+    return {conf.kind: kind(conf.kind).expectations for conf in sources.values()}
 
 
 def of_folders() -> str:

@@ -14,7 +14,7 @@ from tasks.collect.endings import ARCHIVES as ARCHIVES
 from tasks.collect.endings import left_out as left_out_files
 from tasks.collect.listing import assignment_of, list_entries, observe_sources
 from tasks.collect.places import path_of
-from tasks.collect.source_kinds import of_folders
+from tasks.collect.source_kinds import expectations_of, of_folders
 from tasks.core.errors import FromzeroError
 from tasks.core.step import NETWORK, Cpu, Stats, Step, step
 from tasks.core.workdir import Workdir
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tasks.collect.survey import Survey as Survey
 
 __all__ = [
-    "ARCHIVES", "assignment_of", "fetch_evaluation", "fetch_shard", "left_out_files", "observe_evaluations",
-    "observe_sources", "of_folders", "path_of", "survey",
+    "ARCHIVES", "assignment_of", "expectations_of", "fetch_evaluation", "fetch_shard", "left_out_files",
+    "observe_evaluations", "observe_sources", "of_folders", "path_of", "survey",
 ]  # fmt: skip
 
 AGAINST = "data.decontaminate.against"

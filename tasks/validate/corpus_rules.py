@@ -6,7 +6,7 @@ So its key holds the expectations that count here, and neither another kind's su
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from conf.schema.validate import ValidateConf
@@ -14,8 +14,14 @@ from tasks.core.errors import ConfigError
 from tasks.validate import suites
 
 
-def rules_of(conf: ValidateConf, shards: Sequence[str], kinds: Sequence[str]) -> dict[str, Any]:
-    """The suite of these kinds of source, the limits of drift, the quarantine, as JSON.
+def rules_of(
+    conf: ValidateConf,
+    shards: Sequence[str],
+    kinds: Sequence[str],
+    brought: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> dict[str, Any]:
+    """The suite of these kinds of source with what their modules have `brought`, the limits of drift, the quarantine,
+    as JSON.
 
     Raises `ConfigError` for a suite that cannot be read, or a shard to release or a kind of source that is not there.
     """
@@ -31,7 +37,7 @@ def rules_of(conf: ValidateConf, shards: Sequence[str], kinds: Sequence[str]) ->
                 f"data.validation.expectations: {expectation.expectation} is for the kind {', '.join(absent)}, of "
                 f"which no source is here; there are: {', '.join(sorted(set(kinds)))}"
             )
-    wanted = suites.of_kinds(kinds, conf.expectations)
+    wanted = suites.of_kinds(kinds, conf.expectations, brought)
     return {
         "suite": [expectation.model_dump(mode="json") for expectation in wanted],
         "drift": conf.drift.model_dump(mode="json"),

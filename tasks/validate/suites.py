@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,33 @@ def read(path: Path, more: Iterable[ExpectationConf] = ()) -> tuple[ExpectationC
     Raises `ConfigError` for a file that is no list of expectations.
     """
     import yaml
-    from pydantic import ValidationError
 
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast; a plan reads suites, too
-        listed = [ExpectationConf.model_validate(item) for item in yaml.load(path.read_bytes(), loader)]
-    except (OSError, TypeError, yaml.YAMLError, ValidationError) as error:
-        raise ConfigError(
-            f"{path} is no suite, a list of {{expectation, column, kwargs, severity, table}}: {error}"
-        ) from error
-    return _completed(listed, more)
+        listed = yaml.load(path.read_bytes(), loader)
+    except (OSError, yaml.YAMLError) as error:
+        raise _no_suite(str(path), error) from error
+    return _completed(_checked(listed, str(path)), more)
 
 
-def of_kinds(kinds: Iterable[str], more: Iterable[ExpectationConf] = ()) -> tuple[ExpectationConf, ...]:
-    """The suite of collected documents: documents.yaml, for each kind of source completed from KIND.yaml, and `more`.
+def _checked(listed: Iterable[Any], where: str) -> list[ExpectationConf]:
+    from pydantic import ValidationError
+
+    try:
+        return [ExpectationConf.model_validate(item) for item in listed]
+    except (TypeError, ValidationError) as error:
+        raise _no_suite(where, error) from error
+
+
+def _no_suite(where: str, error: Exception) -> ConfigError:
+    return ConfigError(f"{where} is no suite, a list of {{expectation, column, kwargs, severity, table}}: {error}")
+
+
+def of_kinds(
+    kinds: Iterable[str], more: Iterable[ExpectationConf] = (), brought: Mapping[str, Iterable[Any]] | None = None
+) -> tuple[ExpectationConf, ...]:
+    """The suite of collected documents: documents.yaml, for each kind of source completed from KIND.yaml and by what
+    its module has `brought`, and `more`.
 
     What is the same for all `kinds` stands there once; else `kinds` of the expectation says for which it is.
     """
@@ -46,7 +59,8 @@ def of_kinds(kinds: Iterable[str], more: Iterable[ExpectationConf] = ()) -> tupl
     for kind in present:
         special = FOLDER / f"{kind}.yaml"
         asked = [wanted for wanted in own if not wanted.kinds or kind in wanted.kinds]
-        for wanted in _completed(base, [*(read(special) if special.exists() else ()), *asked]):
+        own_ones = [*(read(special) if special.exists() else ()), *_checked((brought or {}).get(kind, ()), kind)]
+        for wanted in _completed(base, [*own_ones, *asked]):
             common = wanted.model_copy(update={"kinds": ()})
             found.setdefault(common.model_dump_json(), (common, []))[1].append(kind)
     return tuple(

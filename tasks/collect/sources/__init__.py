@@ -18,6 +18,8 @@ and, if it likes,
 
 - `NEEDS`: further distributions without which it does not work.
 - `warns(source, conf)`: what a plan and a run are to warn of, once `entries` was called (`tasks.core.run_warnings`).
+- `EXPECTATIONS`: what its documents must be like beside conf/suites/documents.yaml, each as a suite's YAML has them;
+  those of kinds that are shipped are in conf/suites/NAME.yaml.
 - `FOLDERS = True`: `paths` of a source are folders of files; `fromzero init` writes a source of that kind.
 
 It is imported with the recipe: what is heavy it imports inside of its functions. What it reaches from `read` is the
