@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.interpreter import ROOT
-from tests.project_copy import says
+from tests.project_copy import ProjectCopy, says
 
 FILES = {
     "aviary/__init__.py": "",
@@ -177,3 +178,15 @@ context = click.Context(click.Command("plan"))
 print(json.dumps([item.value for item in override_keys(context, None, "data.sources.birds.")]))
 """
     assert {"data.sources.birds.words=", "data.sources.birds.times="} <= set(says(script, library, ROOT))
+
+
+def test_the_page_on_adding_a_source_can_be_followed(tmp_path: Path) -> None:
+    project, page = ProjectCopy(tmp_path), (ROOT / "docs/add-a-source.md").read_text()
+    files = re.findall(r"`(t\w+/\w[\w/]*\.py)`[.:]\n\n```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(files) == 2
+    for path, text in files:
+        (project.root / path).write_text(text)
+    env = {**os.environ, "PYTHONPATH": str(project.root)}
+    test = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", files[1][0]]
+    ran = subprocess.run(test, cwd=project.root, capture_output=True, text=True, env=env)
+    assert ran.returncode == 0 and "1 passed" in ran.stdout, ran.stdout
