@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field, StringConstraints
 
 from conf.schema.base import Conf
 from conf.schema.source import Source
 from tasks.core import plugins
-from tasks.core.errors import FromzeroError, HostError
 
 if TYPE_CHECKING:
     SourceConf = Source
@@ -17,26 +16,7 @@ if TYPE_CHECKING:
 SOURCES = ("tasks.collect.sources", "fromzero.sources")
 """Where kinds of sources are: the package of ours, the group of entry points of others."""
 
-
-def options_of(kind: str) -> type[Source]:
-    """The options of one kind of source; raises `HostError` for a module that is none."""
-    module = plugins.names(*SOURCES)[kind]
-    try:
-        found = plugins.module(*SOURCES, kind).OPTIONS
-        named = get_args(found.model_fields["kind"].annotation)
-    except FromzeroError:
-        raise
-    except Exception as error:
-        raise HostError(
-            f"{module}, which is to be the kind of source {kind}, cannot be used ({type(error).__name__}: {error}): "
-            "mend it, or uninstall what declares it"
-        ) from error
-    if named != (kind,):
-        raise HostError(f"{module}: its OPTIONS have to say `kind: Literal[{kind!r}]`, for that is what it is called")
-    return found  # type: ignore[no-any-return]
-
-
-SourceConf = Annotated[Union[tuple(map(options_of, plugins.names(*SOURCES)))], Field(discriminator="kind")]  # type: ignore[misc, assignment]  # noqa: UP007
+SourceConf = Annotated[Union[plugins.options(*SOURCES)], Field(discriminator="kind")]  # type: ignore[misc, assignment]  # noqa: UP007
 """The options of a source of whichever kind; to a checker of types what all have."""
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conf.schema.data import SourceConf
+from conf.schema.data import SOURCES, SourceConf
 from tasks.collect import source_kinds
 from tasks.collect.endings import ARCHIVES as ARCHIVES
 from tasks.collect.endings import left_out as left_out_files
 from tasks.collect.listing import assignment_of, list_entries, observe_sources
 from tasks.collect.places import path_of
 from tasks.collect.source_kinds import expectations_of, of_folders
+from tasks.core import plugins
 from tasks.core.errors import FromzeroError
 from tasks.core.step import NETWORK, Cpu, Stats, Step, step
 from tasks.core.workdir import Workdir
@@ -51,7 +52,7 @@ def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats
     from tasks.collect.document_writer import Documents
 
     with Documents(work / "docs.parquet", work.aux / "unreadable.jsonl", shard["source"]) as documents:
-        source_kinds.kind(conf.kind).read(shard["entries"], conf, documents, work.scratch)
+        plugins.module(*SOURCES, conf.kind).read(shard["entries"], conf, documents, work.scratch)
         return {"entries": len(shard["entries"]), **documents.finish(shard["entries"])}
 
 

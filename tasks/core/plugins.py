@@ -12,8 +12,9 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any, get_args
 
-from tasks.core.errors import ConfigError, HostError, nearest
+from tasks.core.errors import ConfigError, FromzeroError, HostError, nearest
 
 GROUPS = "fromzero."
 """What the names of all groups of entry points begin with."""
@@ -43,6 +44,31 @@ def module(package: str, group: str, kind: str, door: str = "") -> ModuleType:
     if kind not in known:
         raise ConfigError(f"there is no kind {kind!r}{nearest(kind, known)}")
     return import_module(known[kind])
+
+
+@cache
+def options(package: str, group: str) -> tuple[Any, ...]:
+    """The model `OPTIONS` of each kind, in order of kinds: what a union of options is made of.
+
+    Raises `HostError` for a module that cannot be imported or has none, or none of its own kind.
+    """
+    return tuple(_options(package, group, kind, name) for kind, name in names(package, group).items())
+
+
+def _options(package: str, group: str, kind: str, name: str) -> Any:
+    try:
+        found = module(package, group, kind).OPTIONS
+        kinds = get_args(found.model_fields["kind"].annotation)
+    except FromzeroError:
+        raise
+    except Exception as error:
+        raise HostError(
+            f"{name}, declared as the kind {kind} of {group}, cannot be used ({type(error).__name__}: {error}): mend "
+            "it, or uninstall what declares it"
+        ) from error
+    if kinds != (kind,):
+        raise HostError(f"{name}: its OPTIONS have to say `kind: Literal[{kind!r}]`, for that is what it is called")
+    return found
 
 
 @cache

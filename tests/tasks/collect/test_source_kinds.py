@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conf.schema.data import SOURCES, options_of
+from conf.schema.data import SOURCES
+from conf.schema.source import Source
 from tasks.collect import source_kinds
 from tasks.core import plugins
 from tests.project_copy import ProjectCopy
@@ -26,9 +27,9 @@ print(json.dumps([[made_from(Call(s, (shard,), c))["code"] for c in confs] for s
 """
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_every_kind_holds_what_its_folder_says(name: str) -> None:
-    kind, options = source_kinds.kind(name), options_of(name)
+@pytest.mark.parametrize(("name", "options"), zip(KINDS, plugins.options(*SOURCES), strict=True))
+def test_every_kind_holds_what_its_folder_says(name: str, options: type[Source]) -> None:
+    kind = source_kinds.kind(name)
     assert tuple(inspect.signature(kind.entries).parameters) == ("source", "conf", "known")
     assert tuple(inspect.signature(kind.read).parameters)[1:] == ("conf", "documents", "scratch")
     assert kind.libraries and kind.place in options.model_fields and options.where <= options.model_fields.keys()
