@@ -51,7 +51,7 @@ def test_every_option_on_the_page_can_be_given_as_it_stands(path: str) -> None:
         "| `tokenizer.vocab_size` | int, ≥ 300 | `4096` | Tokens in the vocabulary, ",
         "| `pretrain.segments.NAME.tokens` | int, > 0 | *required* | Budget in tokens, ",
         "| `model.width` | int, > 0 | *follows* | Of native: Size of a token's vector ",
-        "| `data.sources.NAME.kind` | `python_packages`, `chitchat`, `files`, `http`, `hub`, `warc`, `sql` | ",
+        "| `data.sources.NAME.kind` | `chitchat`, `files`, `http`, `hub`, `python_packages`, `sql`, `warc` | ",
         '| `models.NAME.gate.floors` | list of `majority`, `naive_bayes` | `["majority", "naive_bayes"]` | Of text',
         "| `engine.cpus` | int or `null`, ≥ 1 | `null` |",
         "| `data.clean.rules_by_source.NAME.…` |  |  | The same options as `data.clean.rules.…`. |",
