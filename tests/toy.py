@@ -10,6 +10,7 @@ from typing import Any
 from conf.schema.base import Conf, RunConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import DataError, Refused, Transient
+from tasks.core.events import Event, tell
 from tasks.core.step import Retry, effect, observe, step
 from tasks.core.workdir import Workdir
 
@@ -70,7 +71,7 @@ def train(joined: Artifact, conf: ToyConf, work: Workdir) -> dict[str, Any]:
     while work.progress < 20:
         time.sleep(conf.run.pause)
         work.progress = work.progress + 1
-        print(f"step {work.progress}/20", flush=True)
+        tell(Event("progress", work.progress, 20, "step"))
         if work.progress == int(os.environ.get("TOY_STAY_AT", "0")):
             signal.pause()
     (work / "model.txt").write_text((joined / "all.txt").read_text() + str(work.progress))

@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from conf.schema.engine import EngineConf
 from tasks.core.errors import FromzeroError
+from tasks.core.events import Event
 from tasks.core.services import servers
 from tasks.core.store.open import home, open_store
 from tests import toy
@@ -28,6 +29,9 @@ class Quiet:
 
     def line(self, label: str, text: str) -> None:
         say(f"{label}: {text}")
+
+    def event(self, label: str, event: Event) -> None:
+        say(f"{label}: {event.whole}")
 
     def ended(self, outcome: object) -> None:
         say(f"+ {outcome}")

@@ -9,7 +9,9 @@ from typing import Any
 
 import polars as pl
 
+from tasks.core.events import Progress
 from tasks.formats.documents import REJECTS, TableWriter, read_batches, row_bytes, schema_of
+from tasks.formats.row_counts import rows_in
 
 Judge = Callable[[pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]
 """Takes a batch of one part; gives the documents to keep, and the original rows to drop with `reason` and `detail`."""
@@ -26,13 +28,15 @@ def sift(
 
     Returns, under parts, documents and bytes in and out and the number of documents per reason.
     """
-    stats = {}
+    stats, parts = {}, list(judges)
+    progress = Progress(rows_in(docs(part) for part, _ in parts), "document")
     with TableWriter(rejects, REJECTS) as reject_writer:
-        for part, judge in judges:
+        for part, judge in parts:
             with TableWriter(out(part), pl.Schema({**schema_of(docs(part)), **(added or {})})) as writer:
                 passage = Passage(part, writer, reject_writer)
                 for batch in read_batches(docs(part)):
                     passage.let(*judge(batch), row_bytes(batch))
+                    progress.add(batch.height)
             stats[part] = passage.stats()
     return {"parts": stats}
 

@@ -12,7 +12,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from conf.schema.clean import DedupConf
+from tasks.core.events import Progress
 from tasks.formats.documents import PARTS, TableWriter, read_batches
+from tasks.formats.row_counts import rows_in
 from tasks.text.words import Runs, bare, collapse, mix, ngrams, word_hashes
 
 _BLOCK = 1 << 15
@@ -84,8 +86,10 @@ def sign(batch: pl.DataFrame, part: str, conf: DedupConf) -> pl.DataFrame:
 
 def sign_parts(docs: Callable[[str], Path], out: Path, conf: DedupConf) -> dict[str, Any]:
     """Sign the documents of all parts, part by part, into one file; returns their number."""
+    progress = Progress(rows_in(docs(part) for part in PARTS), "document")
     with TableWriter(out, schema(conf)) as writer:
         for part in PARTS:
             for batch in read_batches(docs(part), ["id", "text"]):
                 writer.add(sign(batch, part, conf))
+                progress.add(batch.height)
     return {"documents": writer.rows}

@@ -32,13 +32,21 @@ def size(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration: 12.3 s, 4 min 20 s, 2 h 05 min."""
+    """A duration: 12.3 s, 4 min 20 s, 2 h 05 min, 1 d 3 h."""
     if value is None:
         return NONE
     if value < 100:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60:02} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+def ahead(value: float) -> str:
+    """A duration that is foretold, to which tenths of a second do not belong: 12 s, 4 min 20 s, 1 d 3 h."""
+    return f"{value:.0f} s" if value < 100 else seconds(value)
 
 
 def share(part: float | None, whole: float = 1) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tasks.core import events
 from tasks.core.step import labelled
 
 
@@ -54,9 +55,9 @@ def warning(text: str, option: str = "") -> dict[str, str]:
 
 
 def told(text: str, option: str = "") -> dict[str, str]:
-    """The same, printed, for the log of the step that is running and for the terminal."""
+    """The same, told, for the log of the step that is running and for the terminal."""
     found = warning(text, option)
-    print(f"warning: {in_stats('', None, {'warnings': [found]})[0].said}")
+    events.warn(in_stats("", None, {"warnings": [found]})[0].said)
     return found
 
 

@@ -10,6 +10,7 @@ import polars as pl
 from conf.schema.evaluate import GateConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError
+from tasks.core.events import result
 from tasks.core.number_format import change, number
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
@@ -53,7 +54,7 @@ def run(
         ours = ours.join(before, on="id", maintain_order="left")
     decision = decide(ours, theirs, conf, measured.metrics()[conf.metric])
     for reason in decision["reasons"]:
-        print(reason, flush=True)
+        result(reason)
     write_json(work / "decision.json", decision)
     return decision
 

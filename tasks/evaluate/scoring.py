@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from transformers.utils import logging
 
 from conf.schema.evaluate import EvaluateRun, WindowConf
 from tasks.core.errors import ConfigError
+from tasks.core.events import Event, tell
+from tasks.core.number_format import ahead
 from tasks.formats.model_folder import refuse_foreign
 
 SAY_EVERY = 3.0
@@ -91,8 +92,9 @@ def followed(grouped: Sequence[list[Span]]) -> Iterator[list[Span]]:
         now = time.monotonic()
         if now - said >= SAY_EVERY or number == len(grouped):
             said, spent = now, max(now - started, 1e-9)
-            left = timedelta(seconds=round(spent / number * (len(grouped) - number)))
-            print(f"step {number}/{len(grouped)}  {tokens / spent:,.0f} tokens/s  ETA {left}", flush=True)
+            left, speed = spent / number * (len(grouped) - number), f"{tokens / spent:,.0f} tokens/s"
+            print(f"step {number}/{len(grouped)}  {speed}  left {ahead(left)}", flush=True)
+            tell(Event("progress", number, len(grouped), "step", number / spent, left, speed))
 
 
 def token_nats(model: PreTrainedModel, texts: Sequence[Sequence[int]], conf: WindowConf) -> list[NDArray[np.float64]]:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tasks.core.errors import StepError
+from tasks.core.events import Event, result, tell
+from tasks.core.number_format import ahead
 from tasks.core.workdir import Workdir
 from tasks.finetune import checkpoints
 
@@ -92,7 +93,7 @@ class Guard(TrainerCallback):
 
 
 class Report(TrainerCallback):
-    """Sends losses to the work directory's metrics, no point twice, and prints a line now and then."""
+    """Sends losses to the work directory's metrics, no point twice, and tells now and then how far it is."""
 
     def __init__(self, work: Workdir, batch_size: int, model: str = "NAME") -> None:
         """`model` is the name in the recipe."""
@@ -123,14 +124,16 @@ class Report(TrainerCallback):
 
     def _print(self, state: TrainerState, values: Mapping[str, float], rate: float) -> None:
         if "valid_loss" in values:
-            print(f"step {state.global_step}/{state.max_steps}  valid loss {values['valid_loss']:.4f}", flush=True)
+            result(f"step {state.global_step}/{state.max_steps}  valid loss {values['valid_loss']:.4f}")
         elif "loss" in values and rate > 0:
-            left = timedelta(seconds=round((state.max_steps - state.global_step) / rate))
+            left, loss = (state.max_steps - state.global_step) / rate, f"loss {values['loss']:.4f}"
+            speed = f"{values['examples_per_second']:.0f} examples/s"
             print(
-                f"step {state.global_step}/{state.max_steps}  loss {values['loss']:.4f}  "
-                f"{values['examples_per_second']:.0f} examples/s  ETA {left}",
+                f"step {state.global_step}/{state.max_steps}  {loss}  {speed}  left {ahead(left)}",
                 flush=True,
             )
+            text = f"{speed}  {loss}"
+            tell(Event("progress", state.global_step, state.max_steps, "step", rate, left, text))
 
 
 def _last_steps(path: Path) -> dict[str, int]:

@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from conf.schema.finetune import TuneConf
 from tasks.core.errors import ChildKilled, ConfigError
+from tasks.core.events import notice
 from tasks.core.workdir import Workdir
 from tasks.finetune import checkpoints
 from tasks.finetune.preview import IGNORED
@@ -148,7 +149,7 @@ def train(
         trainer.own = loss
         trainer.remove_callback(PrinterCallback)
         if start is not None:
-            print(f"going on from {start.name}", flush=True)
+            notice(f"going on from {start.name}")
         with interrupt.caught():
             trainer.train(resume_from_checkpoint=str(start) if start else None)
         if interrupt.received:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact, Manifest, sha256
+from tasks.core.events import result
 from tasks.core.step import NETWORK, Cpu, Stats, effect
 from tasks.core.workdir import Workdir
 
@@ -135,7 +136,7 @@ def promote_model(
     if moved.get("waiting"):
         return {**registered, "aliases": [], "promoted": False, **moved}
     if moved["found"]:
-        print(moved["found"], flush=True)
+        result(moved["found"])
     return {**registered, "aliases": ["champion"], "promoted": True, "replaced": moved["from"]}
 
 

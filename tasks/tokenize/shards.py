@@ -17,6 +17,8 @@ from tokenizers import Tokenizer
 
 from conf.schema.tokenize import TokenizerConf
 from tasks.core.errors import ArtifactError
+from tasks.core.events import Progress
+from tasks.formats.row_counts import rows_in
 from tasks.tokenize.engines import Differs, Engine, Tokenizers, engines
 from tasks.tokenize.texts import read_texts
 from tasks.tokenize.train import use_threads
@@ -43,7 +45,14 @@ def dtype_for(vocab_size: int) -> np.dtype[Any]:
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
-def write_part(docs: Path, out: Path, tokenizer: Tokenizer, eos: int, engine: Engine | None = None) -> dict[str, Any]:
+def write_part(
+    docs: Path,
+    out: Path,
+    tokenizer: Tokenizer,
+    eos: int,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """Tokenize the texts of one table into the folder `out` as a stream; returns what stands in meta.json.
 
     Raises what the engine raises; what was written then is overwritten by the next call.
@@ -57,6 +66,8 @@ def write_part(docs: Path, out: Path, tokenizer: Tokenizer, eos: int, engine: En
             file.write(np.insert(ids, np.cumsum(counts), eos).astype(dtype).tobytes())
             lengths.append(counts + 1)
             size += sum(len(text.encode()) for text in texts)
+            if progress is not None:
+                progress.add(len(texts))
     index = np.cumsum(np.concatenate(lengths))
     np.save(out / "index.npy", index)
     meta = {
@@ -75,11 +86,13 @@ def write_shard(docs: Path, tokenizer: Path, out: Callable[[str], Path], conf: T
     """Tokenize PART/docs.parquet under `docs` for train and valid; returns tokens, bytes and documents per part, and
     the engine that wrote them."""
     model, eos = load(tokenizer, conf)
+    tables = {part: docs / f"{part}/docs.parquet" for part in PARTS}
     for engine in engines(model, conf):
+        progress = Progress(rows_in(tables.values()), "document")
         try:
             parts = {
-                part: write_part(docs / f"{part}/docs.parquet", out(f"{part}/tokens.bin").parent, model, eos, engine)
-                for part in PARTS
+                part: write_part(table, out(f"{part}/tokens.bin").parent, model, eos, engine, progress)
+                for part, table in tables.items()
             }
         except Differs as difference:
             print(f"{difference}: tokenizers writes this shard", flush=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from conf.schema.validate import QuarantineConf
+from tasks.core.events import warn
 from tasks.validate.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def stats(aside: Mapping[str, Sequence[str]], statistics: pl.DataFrame) -> dict[
         return {}
     found = {shard: {"documents": _rows(statistics, [shard]), "failed": list(why)} for shard, why in aside.items()}
     for shard, one in found.items():
-        print(f"warning: set aside: {shard} with {one['documents']} documents: {'; '.join(aside[shard])}")
+        warn(f"set aside: {shard} with {one['documents']} documents: {'; '.join(aside[shard])}")
     return {"quarantined": found}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from conf.schema.validate import ExpectationConf
 from tasks.core.errors import DataError
+from tasks.core.events import warn
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.validate import data_docs, expectations
@@ -44,7 +45,7 @@ def write(outcomes: Sequence[Outcome], corpus: Mapping[str, Any], work: Workdir)
     (work / "verdict.json").write_text(json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     warnings = [str(outcome) for outcome in outcomes if not outcome.success]
     for warning in warnings:
-        print(f"warning: {warning}")
+        warn(warning)
     return {
         "expectations": len(outcomes),
         "warnings": warnings,

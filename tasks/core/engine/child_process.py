@@ -16,13 +16,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, BinaryIO, get_type_hints
 
-from tasks.core import interpreter
+from tasks.core import events, interpreter
 from tasks.core.artifact import Artifact, FileEntry
 from tasks.core.errors import KINDS, ChildKilled, HostError, StepError, from_exception
+from tasks.core.events import Event
 from tasks.core.plan.fingerprint import fingerprint
 from tasks.core.small_files import clear, write_atomically
 from tasks.core.step import Call, Resources, load
@@ -86,18 +87,21 @@ def run_child(
     log: Path,
     timeout: float | None = None,
     begun: Callable[[int], None] | None = None,
+    hear: Callable[[Event], object] = lambda event: None,
 ) -> dict[str, Any]:
-    """Run a job in a child process group; returns its stats. `begun` is told the child's process id.
+    """Run a job in a child process group; returns its stats. `begun` is told the child's process id, `hear` its events,
+    `say` its lines of text.
 
     Raises what the child's status says, `ChildKilled` if it ended without one, `StepError` after `timeout` seconds.
     """
+    word = events.word()
     read_end, write_end = os.pipe()
     fds = [read_end, *([lease.fd] if lease.fd is not None else [])]
     try:
         child = subprocess.Popen(
             interpreter.command("-m", "tasks.core.engine.child_process", str(job.absolute()), str(read_end)),
             cwd=job.parent,  # what a library leaves beside it goes with the work directory
-            env={**interpreter.environment(), **environ, "PYTHONUNBUFFERED": "1"},
+            env={**interpreter.environment(), **environ, "PYTHONUNBUFFERED": "1", events.WORD: word},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -112,7 +116,7 @@ def run_child(
         begun(child.pid)
     if stopping.is_set():
         _signal_group(child.pid, signal.SIGTERM)
-    reader = threading.Thread(target=_stream, args=(child, say, log), daemon=True)
+    reader = threading.Thread(target=_stream, args=(child, events.Reading(word), say, hear, log), daemon=True)
     reader.start()
     try:
         late = _watch(child, lease, timeout)
@@ -156,22 +160,39 @@ def _read_status(path: Path, code: int | None, late: str | None, log: Path) -> d
     raise KINDS.get(status["kind"], StepError)(status["message"]) from RuntimeError(f"in {log}:\n{status['traceback']}")
 
 
-def _stream(child: subprocess.Popen[bytes], say: Callable[[str], None], log: Path) -> None:
+def _stream(
+    child: subprocess.Popen[bytes],
+    reading: events.Reading,
+    say: Callable[[str], None],
+    hear: Callable[[Event], object],
+    log: Path,
+) -> None:
     assert child.stdout is not None
     file = None
     with suppress(OSError):  # a log that cannot be written must not hold the child up
         log.parent.mkdir(parents=True, exist_ok=True)
         file = log.open("ab")
     for line in child.stdout:
-        text = bare(line.decode(errors="replace"))  # a library may print the URL that it was given
-        if file is not None:
-            with suppress(OSError):
-                file.write(text.encode())
-                file.flush()
-        say(text.rstrip())
+        raw, event = reading.of(line)
+        text = bare(raw.decode(errors="replace"))  # a library may print the URL that it was given
+        if text:
+            _write(file, text)
+            say(text.rstrip())
+        if event is not None:
+            event = replace(event, text=bare(event.text))
+            if event.kind != "progress":
+                _write(file, f"{event.said}\n")
+            hear(event)
     if file is not None:
         with suppress(OSError):
             file.close()
+
+
+def _write(file: BinaryIO | None, text: str) -> None:
+    if file is not None:
+        with suppress(OSError):
+            file.write(text.encode())
+            file.flush()
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

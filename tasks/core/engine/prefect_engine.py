@@ -36,6 +36,7 @@ from tasks.core.engine.reporting import Page, Pages, Run
 from tasks.core.engine.step_runner import Bodies, git_state, now
 from tasks.core.engine.workspace import Bench, Job, Outcome, Report
 from tasks.core.errors import Conflict, FromzeroError, StepError, Transient, from_exception
+from tasks.core.events import Event
 from tasks.core.liveness import Announced
 from tasks.core.plan.keys import adopt, artifacts_in, code_changes, made_from
 from tasks.core.plan.planner import Interpretation
@@ -116,7 +117,7 @@ class Engine(Interpretation):
             call.step.name, call.shard or call.about, key=None if call.step.effect else key, warnings=call.warnings()
         )
         for one in run_warnings.of([outcome]):
-            self.report.line(call.label, f"warning: {one.said}")
+            self.report.event(call.label, Event("warning", text=one.said))
         job = Job(call, key, parts, outcome)
         self.outcomes.append(outcome)
         if not call.step.effect and (call.step.version or self.refreshed(call.step)):
@@ -274,7 +275,8 @@ class Engine(Interpretation):
         job.failures += 1
         again = job.failures <= job.call.step.retry.times
         if again:
-            self.report.line(job.call.label, f"attempt {job.outcome.attempts} failed, trying again: {job.error}")
+            said = f"attempt {job.outcome.attempts} failed, trying again: {job.error}"
+            self.report.event(job.call.label, Event("notice", text=said))
             job.error = None
         return again
 
@@ -305,16 +307,16 @@ class Engine(Interpretation):
         """The lease of an artifact that Prefect's task holds."""
         return self.locks.leases.get(path)
 
-    def progress(self, job: Job) -> Callable[[float, str], None]:
+    def progress(self, job: Job) -> Callable[[Event], None]:
         """Shows in Prefect how far the present task run is: an artifact of its own under a key that stays."""
         key = re.sub(r"[^a-z0-9]+", "-", f"{self.recipe}-{job.call.step.name}-progress".lower()).strip("-")
         context, made = copy_context(), list[UUID]()
 
-        def show(percent: float, text: str) -> None:
+        def show(event: Event) -> None:
             if made:
-                context.run(update_progress_artifact, made[0], percent, text)
+                context.run(update_progress_artifact, made[0], 100 * event.share, event.whole)
             else:
-                made.append(cast("UUID", context.run(create_progress_artifact, percent, key, text)))
+                made.append(cast("UUID", context.run(create_progress_artifact, 100 * event.share, key, event.whole)))
 
         return show
 

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from tasks.core.engine.publishing import Gallery
 from tasks.core.engine.reporting import Run
 from tasks.core.engine.workspace import Bench, Job, Report
 from tasks.core.errors import Refused, StepError, Transient
+from tasks.core.events import Event
 from tasks.core.interpreter import ROOT
 from tasks.core.plan.fingerprint import code_of, fingerprint
 from tasks.core.plan.keys import artifacts_in, flat, made_from
@@ -59,7 +59,7 @@ class Host(Protocol):
     def decide(self, call: Call, key: str, changed: list[str]) -> bool:
         """True if an expensive artifact is to be made again because its code changed."""
 
-    def progress(self, job: Job) -> Callable[[float, str], None]:
+    def progress(self, job: Job) -> Callable[[Event], None]:
         """Shows in Prefect how far a task run is."""
 
 
@@ -116,7 +116,7 @@ class Bodies:
         engine, step, call = self.engine, job.call.step, job.call
         assert step.check is not None
         check = step.check
-        other = announced(f"another run, which carries out {step.name}", partial(engine.report.line, call.label))
+        other = announced(f"another run, which carries out {step.name}", self._noticed(call.label))
         with other:
             lease = engine.store.lock(f"_effects/{step.name}", done=lambda: check(*call.inputs, call.conf) is not None)
         try:
@@ -144,16 +144,35 @@ class Bodies:
         engine, label = self.engine, job.call.label
         file = engine.home / "logs" / engine.run_id / f"{label}.log"
 
-        with Headway(engine.progress(job)) as headway:
+        shown = engine.progress(job)
 
-            def say(text: str) -> None:
+        def show(event: Event) -> None:
+            if job.call.step.track and engine.tracking is not None:
+                engine.tracking.reached(work.scratch, event.whole)
+            if job.call.shard is None:  # one for each shard of many would hide the others
+                shown(event)
+
+        with Headway(show) as headway:
+
+            def note(text: str) -> None:
                 with suppress(Exception):  # a log line that Prefect does not take must not end the step
                     log("%s", text)
-                engine.report.line(label, text)
-                if job.call.shard is None:  # one for each shard of many would hide the others
-                    headway.line(text)
 
-            return engine.bench.run(job, work, lease, file, self._context(job, task), say)
+            def say(text: str) -> None:
+                note(text)
+                engine.report.line(label, text)
+
+            def hear(event: Event) -> None:
+                if event.kind == "progress":
+                    headway.event(event)
+                else:
+                    note(event.said)
+                engine.report.event(label, event)
+
+            return engine.bench.run(job, work, lease, file, self._context(job, task), say, hear)
+
+    def _noticed(self, label: str) -> Callable[[str], None]:
+        return lambda text: self.engine.report.event(label, Event("notice", text=text))
 
     def _track(self, job: Job, work: Workdir, task: str) -> Any:
         engine = self.engine

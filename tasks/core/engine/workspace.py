@@ -19,6 +19,7 @@ from tasks.core.artifact import Artifact, Manifest
 from tasks.core.engine import child_process
 from tasks.core.engine.system_metrics import Sampler
 from tasks.core.errors import ArtifactError, FromzeroError, Transient
+from tasks.core.events import Event
 from tasks.core.plan.fingerprint import fingerprint
 from tasks.core.small_files import clear, write_atomically
 from tasks.core.step import Call, labelled
@@ -42,6 +43,9 @@ class Report(Protocol):
 
     def line(self, label: str, text: str) -> None:
         """A step's child printed a line."""
+
+    def event(self, label: str, event: Event) -> None:
+        """A step told something."""
 
     def ended(self, outcome: Outcome) -> None:
         """A step is done, one way or another."""
@@ -213,7 +217,14 @@ class Bench:
             count()
 
     def run(
-        self, job: Job, work: Workdir, lease: Lease, log: Path, context: dict[str, Any], say: Callable[[str], None]
+        self,
+        job: Job,
+        work: Workdir,
+        lease: Lease,
+        log: Path,
+        context: dict[str, Any],
+        say: Callable[[str], None],
+        hear: Callable[[Event], object] = lambda event: None,
     ) -> dict[str, Any]:
         """Run the step's function in a child process, on its inputs; returns its stats."""
         inputs = tuple(self._bring(item) for item in job.call.inputs)
@@ -227,9 +238,10 @@ class Bench:
             environ = {**WAITING, **dict.fromkeys(names, threads), "FROMZERO_CONTEXT": json.dumps(context)}
             with self._counting(job, work):  # not the wait for the slots: nobody pays for that
                 if not step.track:
-                    return child_process.run_child(job_file, lease, say, environ, log, step.timeout)
+                    return child_process.run_child(job_file, lease, say, environ, log, step.timeout, None, hear)
                 with Sampler(work.system_file) as sampler:
-                    return child_process.run_child(job_file, lease, say, environ, log, step.timeout, sampler.watch)
+                    watch = sampler.watch
+                    return child_process.run_child(job_file, lease, say, environ, log, step.timeout, watch, hear)
 
     def keep_curves(self, work: Workdir) -> None:
         """Leave the curves with the artifact, whatever becomes of MLflow."""

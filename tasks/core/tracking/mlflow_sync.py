@@ -27,6 +27,8 @@ ROWS = ("metrics.jsonl", "system.jsonl")
 """Files of a run's folder that hold rows of metrics."""
 KIND = "mlflow.experimentKind"
 """Tag by which MLflow knows what pages an experiment needs: those for training models, here."""
+PROGRESS = "progress.txt"
+"""The file in it that says how far the run is: a tag of the run."""
 PICTURES = "plots"
 """The folder in it whose files become artifacts of the run."""
 
@@ -99,6 +101,7 @@ def _deliver(client: MlflowClient, experiment: str, folder: Path, locks: Path) -
         _remember(folder, reached)
     for rows in ROWS:
         _send_metrics(client, folder / rows, reached)
+    _send_progress(client, folder, reached)
     if wanted["status"] is None:
         return False
     curves = {key for rows in ROWS for key in reached.get(rows, {}).get("last", {})}  # their ends are there already
@@ -175,6 +178,14 @@ def _send_metrics(client: MlflowClient, path: Path, reached: dict[str, Any]) -> 
         _log_batch(client, reached["run"], batch)
         reached[path.name] = {"offset": offset, "last": last, "row": row_sent}
         _remember(path.parent, reached)
+
+
+def _send_progress(client: MlflowClient, folder: Path, reached: dict[str, Any]) -> None:
+    said = (folder / PROGRESS).read_text() if (folder / PROGRESS).exists() else None
+    if said is not None and said != reached.get("progress"):
+        client.set_tag(reached["run"], "fromzero.progress", said)
+        reached["progress"] = said
+        _remember(folder, reached)
 
 
 def _seek(file: Any, before: Mapping[str, Any]) -> int:

@@ -24,7 +24,7 @@ from tasks.core.artifact import Artifact, sha256
 from tasks.core.inner_path import InnerPath
 from tasks.core.small_files import read_json, write_atomically
 from tasks.core.tracking.mlflow_db import prepare, tracking_uri
-from tasks.core.tracking.mlflow_sync import PICTURES, ROWS, connect, deliver, end_stale_runs, gone, owner
+from tasks.core.tracking.mlflow_sync import PICTURES, PROGRESS, ROWS, connect, deliver, end_stale_runs, gone, owner
 
 __all__ = ["PICTURES", "Tracked", "Tracking", "datasets_of", "prepare", "tracking_uri"]
 
@@ -103,6 +103,10 @@ class Tracking:
         self._runs.append(tracked)
         self._wake.set()
         return tracked
+
+    def reached(self, folder: Path, said: str) -> None:
+        """Let the run of this folder show how far it is, in words."""
+        write_atomically(folder / PROGRESS, said.encode())
 
     def parent(self, timeout: float = 20) -> str | None:
         """The pipeline's own run, made now if need be; None if MLflow did not answer within `timeout` seconds."""

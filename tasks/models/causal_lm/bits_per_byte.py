@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tasks.core.errors import ArtifactError, DataError
+from tasks.core.events import result
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.evaluate import output, scoring
@@ -82,11 +83,10 @@ def run(model: Path, evalset: Path, conf: LmEval, work: Workdir) -> Stats:
     metrics["gzip_bits_per_byte"] = float(bits_per_byte(packed[0]))
     metrics["beats_gzip"] = float(metrics["bits_per_byte"] < metrics["gzip_bits_per_byte"])
     metrics = output.rounded(metrics)
-    print(
+    result(
         f"{metrics['bits_per_byte']:.3f} bits per byte ({metrics['bits_per_byte_lo']:.3f} to "
         f"{metrics['bits_per_byte_hi']:.3f}), gzip -9 {metrics['gzip_bits_per_byte']:.3f}: the model "
-        f"{'beats' if metrics['beats_gzip'] else 'does not beat'} gzip",
-        flush=True,
+        f"{'beats' if metrics['beats_gzip'] else 'does not beat'} gzip"
     )
     begun = zip(conf.prompts, Encoder(tokenizer).texts(conf.prompts), strict=True)
     starts = [(prompt, [tokenizer.eos_token_id, *ids]) for prompt, ids in begun]

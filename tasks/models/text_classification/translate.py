@@ -8,7 +8,6 @@ import random
 import re
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, LogitsProcessor
 
 from tasks.core.errors import ConfigError, HostError
+from tasks.core.events import Progress
+from tasks.core.number_format import ahead
 from tasks.core.small_files import write_atomically
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
@@ -30,6 +31,7 @@ from tasks.models.text_classification.classifier_options import TranslateConf, T
 from tasks.models.text_classification.translators import Identity, located, naming
 from tasks.text.encode import Encoder
 
+WAYS = ("there", "back")
 Draws = Sequence[str]
 """For each text what its tokens are drawn by."""
 
@@ -45,11 +47,13 @@ def run(docs: Sequence[Path], models: dict[str, Identity], conf: TranslateConf, 
     rows = _drawn(chosen.hidden(conf.classify), conf)
     seeds = [f"{conf.classify.seed}/{id_}/{number}" for id_, number in rows.select("id", "number").iter_rows()]
     texts, cut = rows["text"].to_list(), {}
-    for name in ("there", "back"):
+    done = sum(1 for name in WAYS for _ in (work.scratch / name).glob("*.json"))
+    progress = Progress(len(WAYS) * -(-len(texts) // conf.translate.batch), "batch", done)
+    for name in WAYS:
         translator: TranslatorConf = getattr(conf.translate, name)
         with naming(name, translator):
             model = Translator(translator, located(translator, models[name], conf.translate.max_tokens), conf, on_gpu)
-        texts, cut[name] = model.translated(texts, [f"{seed}/{name}" for seed in seeds], work, name)
+        texts, cut[name] = model.translated(texts, [f"{seed}/{name}" for seed in seeds], work, name, progress)
     texts = [re.sub(chosen.pattern, conf.classify.mask, text).strip() for text in texts]
     made = rows.select("id", "number").with_columns(pl.Series("text", texts, dtype=pl.String))
     made.write_parquet(work / "copies.parquet")
@@ -104,8 +108,10 @@ class Translator:
             )
         return int(found)
 
-    def translated(self, texts: Sequence[str], draws: Draws, work: Workdir, name: str) -> tuple[list[str], int]:
-        """The translations in the texts' order, and how many texts were cut off.
+    def translated(
+        self, texts: Sequence[str], draws: Draws, work: Workdir, name: str, progress: Progress
+    ) -> tuple[list[str], int]:
+        """The translations in the texts' order, and how many texts were cut off; batches that are made are counted.
 
         What a batch gives follows from its texts and draws alone, so that those that were done before are taken over
         from `work.scratch / name`.
@@ -123,6 +129,7 @@ class Translator:
                 found = self._batch([texts[n] for n in batch], [draws[n] for n in batch])
                 write_atomically(path, json.dumps(found).encode())
                 work.progress += 1
+                progress.add()
                 if number + 1 == len(batches) or (number + 1) % self.run.log_every == 0:
                     self._say(name, number + 1, len(batches), (time.monotonic() - started) / (number + 1 - done))
             for n, text in zip(batch, json.loads(path.read_bytes()), strict=True):
@@ -146,8 +153,7 @@ class Translator:
         return said
 
     def _say(self, name: str, done: int, batches: int, seconds: float) -> None:
-        left = timedelta(seconds=round((batches - done) * seconds))
-        print(f"{name}: batch {done}/{batches}  left {left}", flush=True)
+        print(f"{name}: batch {done}/{batches}  left {ahead((batches - done) * seconds)}", flush=True)
 
 
 class Drawn(LogitsProcessor):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tasks.core.artifact import canonical
 from tasks.core.errors import HostError
+from tasks.core.events import notice
 from tasks.core.services import secret
 from tasks.core.small_files import write_atomically
 from tasks.core.store.open import home
@@ -103,7 +104,7 @@ def called(job: Job) -> Iterator[Meeting | None]:
     _refuse_if_taken(endpoint)
     meeting = Meeting(uuid.uuid4().hex, endpoint, str(job.config_file))
     write_atomically(job.meeting_file, meeting.sealed)
-    print(f"{job.conf.run.nodes} nodes meet at {endpoint}", flush=True)
+    notice(f"{job.conf.run.nodes} nodes meet at {endpoint}")
     try:
         yield meeting
     finally:

@@ -23,7 +23,7 @@ from tasks.pretrain.trainer.checkpoint import Checkpoints
 from tasks.pretrain.trainer.rollback import Retreat
 from tasks.pretrain.trainer.setup import bits_per_byte, choose_valid, make_meter, make_trainer
 from tasks.pretrain.trainer.signals import Stop
-from tasks.pretrain.trainer.throughput import line
+from tasks.pretrain.trainer.throughput import headway, line
 from tasks.pretrain.trainer.trainer import Figures
 from tasks.pretrain.trainer.training_log import Journal
 
@@ -74,7 +74,7 @@ class Loop:
         if "retreat" in record:  # it is not in a checkpoint of an earlier fromzero
             self.retreat.restore(record["retreat"])
         self.seconds, self.losses = float(record["seconds"]), dict(record["losses"])
-        self.journal.say(f"resuming from the checkpoint of step {trainer.step}")
+        self.journal.notice(f"resuming from the checkpoint of step {trainer.step}")
 
     def load(self, folder: Path) -> dict[str, Any]:
         """Weights, moments and random state of a checkpoint; with another number of processes, dropout starts anew."""
@@ -150,7 +150,8 @@ class Loop:
         patience = self.conf.segment.patience
         if patience is not None and (self.losses.get("worse") or 0) >= patience and self.trainer.step < self.steps:
             self.steps = self.trainer.step
-            self.journal.say(f"step {self.steps}: no lower valid loss in {patience} looks: ending before the budget")
+            said = f"step {self.steps}: no lower valid loss in {patience} looks: ending before the budget"
+            self.journal.result(said)
 
     def _look(self, figures: Figures) -> None:
         """Valid loss, metrics and progress, each when it is due."""
@@ -188,7 +189,9 @@ class Loop:
     def _log(self, step: int, values: dict[str, float]) -> None:
         values |= {**self.meter.read(step, self.steps), "skipped_updates": self.trainer.skipped}
         self.journal.row(step, values)
-        self.journal.say(line(step, self.steps, values))
+        said = line(step, self.steps, values)
+        (self.journal.result if "valid_loss" in values else self.journal.say)(said)
+        self.journal.tell(headway(step, self.steps, values))
 
     def save(self) -> None:
         """Checkpoint the present step in the background."""

@@ -17,7 +17,7 @@ from tasks.pretrain.trainer.training_log import Journal
 from tasks.text.encode import Encoder
 
 SHOWN = 80
-"""Characters of a sample that are said in the log."""
+"""Characters of a sample that are told."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Samples:
         found = [{"prompt": prompt, "text": text} for prompt, text in zip(self.prompts, texts, strict=True)]
         journal.sampled(trainer.step, found)
         for one in found:
-            journal.say(f"sample: {one['prompt']!r} → {one['text'][:SHOWN]!r}")
+            journal.result(f"sample: {one['prompt']!r} → {one['text'][:SHOWN]!r}")
 
 
 def prepare(job: Job, eos: int) -> Samples | None:

@@ -1,4 +1,5 @@
-"""How fast a run is and what it waits for, from one row of metrics to the next; and the line that says so."""
+"""How fast a run is and what it waits for, from one row of metrics to the next; and the line and the event
+that say so."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 from conf.schema.pretrain import SegmentConf
+from tasks.core.events import Event
+from tasks.core.number_format import ahead
 from tasks.pretrain.network.device import Place, describe
 from tasks.pretrain.planning.hardware import peak_flops
 from tasks.pretrain.trainer.device_metrics import Gauges
@@ -97,4 +100,16 @@ def line(step: int, steps: int, row: Mapping[str, float]) -> str:
     parts += [f"{what} {100 * share:.0f} %" for what, share in waits.items() if share >= WORTH_SAYING]
     parts.append(f"{row['memory_peak_gb']:.1f} GB")
     parts += [f"{row[name]:.0f} {unit}" for name, unit in (("temperature_c", "°C"), ("power_w", "W")) if name in row]
-    return "  ".join([*parts, f"left {row['seconds_left']:.0f} s"])
+    return "  ".join([*parts, f"left {ahead(row['seconds_left'])}"])
+
+
+def headway(step: int, steps: int, row: Mapping[str, float]) -> Event:
+    """A row as what terminals and servers show of it: how far, how fast, and how well."""
+    left, tokens = row["seconds_left"], row["tokens_per_second"]
+    parts = [f"{tokens:,.0f} tokens/s"]
+    if "valid_bits_per_byte" in row:
+        parts.append(f"{row['valid_bits_per_byte']:.3f} bits/byte")
+    parts.append(f"loss {row['loss']:.4f}")
+    if "mfu" in row:
+        parts.append(f"mfu {100 * row['mfu']:.0f} %")
+    return Event("progress", step, steps, "step", (steps - step) / left if left else None, left, "  ".join(parts))

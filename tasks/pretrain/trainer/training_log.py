@@ -1,4 +1,4 @@
-"""What a run says of itself: rows of metrics, of which the file is the truth, and lines of progress."""
+"""What a run says of itself: rows of metrics, of which the file is the truth, lines for the log, and events."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.artifact import canonical
+from tasks.core.events import Event, tell
 from tasks.core.small_files import write_atomically
 from tasks.core.workdir import Workdir
 
@@ -30,7 +31,7 @@ def samples_file(work: Workdir) -> Path:
 
 
 class Journal:
-    """Rows of metrics and lines of progress; a step that is in the file already is not written again."""
+    """Rows of metrics, lines and events; a step that is in the file already is not written again."""
 
     def __init__(self, work: Workdir, writes: bool) -> None:
         self.work, self.writes = work, writes
@@ -61,3 +62,16 @@ class Journal:
         """Print one line, on the first process only."""
         if self.writes:
             print(line, flush=True)
+
+    def tell(self, event: Event) -> None:
+        """Tell one event, on the first process only."""
+        if self.writes:
+            tell(event)
+
+    def notice(self, text: str) -> None:
+        """Tell how it goes, where a person is to know."""
+        self.tell(Event("notice", text=text))
+
+    def result(self, text: str) -> None:
+        """Tell what came out."""
+        self.tell(Event("result", text=text))

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from tasks.core import number_format, run_warnings
 from tasks.core.errors import ConfigError, printable
+from tasks.core.events import Event
 from tasks.core.plan.costs import Prices
 from tasks.core.plan.planner import Row
 from tasks.core.step import labelled
@@ -35,10 +36,6 @@ NAMED = 4
 HELD = ("weights_gb", "gradients_gb", "optimizer_gb", "activations_gb")
 BELOW = (*HELD, "device_gb", "device_hours")
 """Estimates that stand below the plan's table, for they would leave no room in it."""
-LOUD = re.compile(r"warning:|waiting for |attempt |resuming from|going on from|\d+ nodes meet at")
-"""How lines begin that a person is to see whatever is shown."""
-RESULT = re.compile(r"sample: |.*\bvalid (loss|\d)|.* bits per byte")
-"""How lines begin that say what came out, which are shown however often they come where there is no terminal."""
 MARKS = {"cached": "=", "completed": "+", "failed": "x", "refused": "!", "waiting": "?", "skipped": "-"}
 
 
@@ -102,19 +99,29 @@ class Terminal:
 
     def line(self, label: str, text: str) -> None:
         """A step's child printed a line: the newest is shown, all are in the log."""
+        self._show(label, text, loud=self.verbose or not label)
+
+    def event(self, label: str, event: Event) -> None:
+        """A step told something: progress moves its bar, or is a line now and then; warnings and notices stay, results
+        where there is no terminal."""
+        with self._lock:
+            if event.kind == "progress":
+                self.board.event(label, event)
+            if event.kind == "warning":
+                if (label, event.text) in self._warned:
+                    return
+                self._warned.add((label, event.text))
+        loud = event.kind in ("warning", "notice") or (event.kind == "result" and (self.verbose or self._live is None))
+        self._show(label, event.whole, loud)
+
+    def _show(self, label: str, text: str, loud: bool) -> None:
+        """A line that stays, if it is loud or, where there is no terminal, if the step has shown none for long."""
         now = time.monotonic()
         with self._lock:
-            self.board.line(label, text)
-            if text.startswith("warning:"):
-                if (label, text) in self._warned:
-                    return
-                self._warned.add((label, text))
-            due = self.verbose or not label or bool(LOUD.match(text))
-            late = now - self._since.get(label, now) >= EVERY
-            due = due or (self._live is None and (late or bool(RESULT.match(text))))
-            if due:
+            late = self._live is None and now - self._since.get(label, now) >= EVERY
+            if loud or late:
                 self._since[label] = now
-        if due and text.strip():
+        if (loud or late) and text.strip():
             self.say(f"  {label}: {text}" if label else f"  {text}", "dim")
 
     def ended(self, outcome: Any) -> None:

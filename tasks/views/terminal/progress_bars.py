@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,36 +10,12 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from tasks.core.engine.progress import STEP
+from tasks.core.events import Event
+from tasks.core.number_format import seconds as duration
 
-LEFT = re.compile(r"\b(?:left (\d+) s|ETA (?:(\d+):)?(\d+):(\d+))\b")
-TOLD = re.compile(r"\b(?:valid )?loss [\d.]+|(?<![\d,.])[\d,.]++ (?:(?:tokens|examples)/s|bits/byte)|\bmfu \d+ %")
+DAY = 86_400
 BAR = 16
 STYLES = {"x": "red", "!": "yellow", "+": "green"}
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a step's line tells of its progress."""
-
-    done: int
-    total: int
-    left: float | None
-    """Seconds, as the step foretells them."""
-    text: str
-
-    @classmethod
-    def of(cls, line: str) -> Said | None:
-        """From a line such as `step 30/100  loss 5.09  19,080 tokens/s  left 10 s`; None if it counts no steps."""
-        found = STEP.search(line)
-        if found is None:
-            return None
-        ahead = LEFT.search(line)
-        left = None
-        if ahead is not None:
-            seconds, hours, minutes, rest = (int(part or 0) for part in ahead.groups())
-            left = float(seconds + 3600 * hours + 60 * minutes + rest)
-        return cls(int(found[1]), int(found[2]), left, "  ".join([found[0], *sorted(TOLD.findall(line))]))
 
 
 @dataclass
@@ -51,7 +26,7 @@ class Stage:
     total: int = 0
     states: list[str] = field(default_factory=list)
     """How each step that is done ended."""
-    running: dict[str, Said | None] = field(default_factory=dict)
+    running: dict[str, Event | None] = field(default_factory=dict)
     newest: str = ""
     made: str = ""
     spent: float = 0.0
@@ -73,7 +48,7 @@ class Stage:
     @property
     def parts(self) -> float:
         """How much of the running steps is done, in steps."""
-        return sum(said.done / max(said.total, 1) for said in self.running.values() if said is not None)
+        return sum(told.share for told in self.running.values() if told is not None)
 
     def seconds(self, now: float) -> float:
         """In which something of the stage ran."""
@@ -111,7 +86,9 @@ class Stage:
             said = self.running[label]
             more = f" and {len(self.running) - 1} more" if len(self.running) > 1 else ""
             shown = "starting" if label == self.name else label
-            return f"{shown}{more}" if said is None else said.text
+            if said is None:
+                return f"{shown}{more}"
+            return said.said if label == self.name or "[" not in label else f"{label}{more}  {said.said}"
         if "failed" in self.states:
             return f"{self.states.count('failed')} failed"
         if self.done < self.total:
@@ -146,12 +123,11 @@ class Board:
             stage.since = time.monotonic()
         stage.running[label], stage.newest = None, label
 
-    def line(self, label: str, text: str) -> None:
-        """A step printed a line."""
-        said = Said.of(text)
-        for stage in self.stages.values() if said is not None else ():
+    def event(self, label: str, event: Event) -> None:
+        """A step told how far it is."""
+        for stage in self.stages.values():
             if label in stage.running:
-                stage.running[label], stage.newest = said, label
+                stage.running[label], stage.newest = event, label
 
     def ended(self, label: str, state: str, made: str) -> None:
         """A step is done; `made` says in words what it and its likes on other shards came to."""
@@ -187,6 +163,8 @@ class Board:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as 0:07, 12:30 or 2:05:00."""
+    """Seconds as 0:07, 12:30 or 2:05:00; from a day on as 1 d 3 h."""
+    if seconds >= DAY:
+        return duration(seconds)
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

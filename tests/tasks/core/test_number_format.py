@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-from tasks.core.number_format import change, count, interval, moment, number, plural, seconds, share, size
+from tasks.core.number_format import ahead, change, count, interval, moment, number, plural, seconds, share, size
 
 
 def test_units_are_those_that_fit() -> None:
     assert [size(n) for n in (0, 999, 1234, 5_600_000, 2.5e15)] == ["0 B", "999 B", "1.2 kB", "5.6 MB", "2,500.0 TB"]
     assert [seconds(n) for n in (3.21, 99.9, 200, 7500)] == ["3.2 s", "99.9 s", "3 min 20 s", "2 h 05 min"]
     assert (share(1, 3), share(0.5), moment(0)) == ("33.3 %", "50.0 %", "1970-01-01 00:00 UTC")
+    assert [seconds(86_400 * 2 + 3 * 3600), ahead(12.4), ahead(97_300)] == ["2 d 3 h", "12 s", "1 d 3 h"]
 
 
 def test_a_measure_has_three_decimals_and_a_count_none() -> None:

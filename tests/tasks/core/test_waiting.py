@@ -44,8 +44,8 @@ def test_a_registry_that_another_run_writes_to_is_named_while_it_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, said, heard = Store(LocalBackend(tmp_path)), list[str](), threading.Event()
-    monkeypatch.setattr(waiting, "to_stderr", lambda text: (said.append(text), heard.set()))
-    monkeypatch.setattr("tasks.register.mlflow_writer.announced", lambda what: announced(what, waiting.to_stderr))
+    monkeypatch.setattr(waiting, "aloud", lambda text: (said.append(text), heard.set()))
+    monkeypatch.setattr("tasks.register.mlflow_writer.announced", lambda what: announced(what, waiting.aloud))
     other = store.lock("register/tea")
     threading.Thread(target=lambda: (heard.wait(30), other.release())).start()
     with held(store, "register/tea", f"sqlite:///{tmp_path}/none.db"):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from conf.schema.evaluate import EvaluateRun, WindowConf
 from tasks.core.errors import ConfigError
+from tasks.core.events import Event, heard_by
 from tasks.evaluate import scoring
-from tasks.views.terminal.progress_bars import Said
 
 CPU = EvaluateRun(device="cpu", threads=1)
 
@@ -36,15 +36,14 @@ def test_batches_hold_every_window_once_and_keep_to_the_budget(lengths: list[int
     assert all(len(batch) == 1 or len(batch) * max(e - b for _, b, e, _ in batch) <= budget for batch in found)
 
 
-def test_the_lines_of_progress_are_those_that_the_command_makes_a_bar_of(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scoring_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "SAY_EVERY", 0.0)
     grouped = scoring.batches(scoring.spans([10, 20, 30], 60, 30), 30)
-    assert list(scoring.followed(grouped)) == grouped
-    said = [Said.of(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(one.done, one.total) for one in said if one] == [(1, 3), (2, 3), (3, 3)]
-    assert said[-1] is not None and said[-1].left == 0 and "tokens/s" in said[-1].text
+    said: list[Event] = []
+    with heard_by(said.append):
+        assert list(scoring.followed(grouped)) == grouped
+    assert [(one.done, one.total) for one in said] == [(1, 3), (2, 3), (3, 3)]
+    assert said[-1].left == 0 and "tokens/s" in said[-1].text
 
 
 def test_batched_losses_are_those_of_each_text_alone(model_dir: Path) -> None:

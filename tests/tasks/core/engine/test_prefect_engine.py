@@ -29,7 +29,8 @@ def task_states(url: str, name: str = "") -> list[tuple[str, str]]:
 
 
 def test_a_second_run_is_cached_in_prefect_too(home: Path, prefect_url: str) -> None:
-    first = Toy(home, prefect_url, *TEXTS).wait()
+    toy = Toy(home, prefect_url, *TEXTS)
+    first = toy.wait()
     assert set(first["states"].values()) == {"completed"}
     second = Toy(home, prefect_url, *TEXTS).wait()
     assert set(second["states"].values()) == {"cached"}
@@ -42,6 +43,8 @@ def test_a_second_run_is_cached_in_prefect_too(home: Path, prefect_url: str) -> 
     (shown,) = prefect_api.ask(prefect_url, "artifacts/filter", newest)
     assert shown["type"] == "progress"
     assert (shown["data"], shown["description"]) == (100.0, "step 20/20") and shown["task_run_id"]
+    told = [line for line in toy.log.read_text().splitlines() if line.startswith("train: ")]
+    assert told == [f"train: step {number}/20" for number in range(1, 21)], "a terminal has the same events"
 
 
 def test_a_store_that_was_moved_still_hits(home: Path, prefect_url: str) -> None:

@@ -6,47 +6,51 @@ import threading
 import pytest
 
 from tasks.core.engine.progress import Headway
+from tasks.core.events import Event
 
 
-def test_the_first_and_the_last_line_are_shown_and_those_between_only_now_and_then() -> None:
-    shown: list[tuple[float, str]] = []
+def step(number: int, total: int) -> Event:
+    return Event("progress", number, total, "step")
+
+
+def test_the_first_and_the_last_event_are_shown_and_those_between_only_now_and_then() -> None:
+    shown: list[Event] = []
     first = threading.Event()
 
-    def show(percent: float, text: str) -> None:
-        shown.append((percent, text))
+    def show(event: Event) -> None:
+        shown.append(event)
         first.set()
 
     with Headway(show, every=60.0) as headway:
-        headway.line("to train 2.6 M parameters")
         assert not first.is_set()
-        headway.line("step 1/40  loss 9.1")
+        headway.event(step(1, 40))
         assert first.wait(30)
         for number in range(2, 41):
-            headway.line(f"step {number}/40  loss 5.0")
-    assert shown == [(2.5, "step 1/40  loss 9.1"), (100.0, "step 40/40  loss 5.0")]
+            headway.event(step(number, 40))
+    assert shown == [step(1, 40), step(40, 40)]
 
 
-def test_a_line_comes_through_while_the_step_goes_on() -> None:
+def test_an_event_comes_through_while_the_step_goes_on() -> None:
     shown: list[float] = []
     second = threading.Event()
 
-    def show(percent: float, text: str) -> None:
-        shown.append(percent)
-        if percent == 50:
+    def show(event: Event) -> None:
+        shown.append(event.share)
+        if event.share == 0.5:
             second.set()
 
     with Headway(show, every=0.01) as headway:
-        headway.line("step 1/4")
-        headway.line("step 2/4")
+        headway.event(step(1, 4))
+        headway.event(step(2, 4))
         assert second.wait(30)
-    assert shown[-1] == 50
+    assert shown[-1] == 0.5
 
 
 def test_a_server_that_is_down_is_said_once_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    def show(percent: float, text: str) -> None:
+    def show(event: Event) -> None:
         raise ConnectionError("nobody there")
 
     with caplog.at_level(logging.WARNING), Headway(show, every=0.01) as headway:
         for number in range(5):
-            headway.line(f"step {number}/4")
+            headway.event(step(number, 4))
     assert [record.getMessage() for record in caplog.records] == ["how far the step is cannot be shown"]

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load, save_file
 
 from conf.schema.finetune import FinetuneRun
+from tasks.core import events
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ConfigError
 from tasks.core.step import Stats
@@ -25,6 +26,7 @@ from tasks.models.text_classification.classifier_options import (
     ClassifyConf,
     TranslateConf,
 )
+from tasks.views.terminal.progress_bars import Board
 from tests.tasks.finetune.translator import write_translator
 from tests.tasks.tiny_model import WORDS, write_docs
 
@@ -80,6 +82,34 @@ def test_examples_come_back_with_their_words_in_order_and_names_hidden_before_an
         words = ["LIB" if word in ("axis", *WORDS) else word for word in texts[id_].split()]
         assert number == 0 and text.split() == [word for word in words if word in (*KNOWN, "LIB")]
     assert any("axis" in text for text in texts.values())
+
+
+def test_a_translation_tells_how_far_it_is_over_both_ways_and_goes_on_counting(
+    models: Paths, docs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "EVERY", 0.0)
+    board, heard = Board(), list[events.Event]()
+    board.expect([("finetune", "translate_examples")])
+    board.started("translate_examples")
+    shares: list[float] = []
+
+    def hear(event: events.Event) -> None:
+        board.event("translate_examples", event)
+        heard.append(event)
+        shares.append(board.stages["finetune"].share)
+
+    with events.heard_by(hear):
+        stats, _, work = translated(conf_of(models), docs_dir, tmp_path)
+    batches = 2 * -(-stats["copies"] // 7)
+    assert [(event.done, event.total, event.unit) for event in heard] == [
+        (number, batches, "batch") for number in range(1, batches + 1)
+    ]
+    assert shares == sorted(shares) and shares[-1] == 1.0 and heard[-1].left == 0
+    sorted((work.scratch / "back").glob("*.json"))[-1].unlink()
+    heard.clear()
+    with events.heard_by(hear):
+        translated(conf_of(models), docs_dir, tmp_path)
+    assert [event.done for event in heard] == [batches], "what was done before counts"
 
 
 def test_beams_find_the_likeliest_translation_too(models: Paths, docs_dir: Path, tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ import torch
 
 from conf.schema.pretrain import SegmentConf
 from tasks.pretrain.network.device import Place
-from tasks.pretrain.trainer.throughput import Meter, line
-from tasks.views.terminal.live import RESULT
-from tasks.views.terminal.progress_bars import Said
+from tasks.pretrain.trainer.throughput import Meter, headway, line
 
 SEGMENT = SegmentConf(tokens=20_000, batch_tokens=1000, seq_len=100)
 ROW = {
@@ -83,11 +81,11 @@ def test_the_line_leaves_out_what_is_not_there_and_what_is_not_worth_saying() ->
     assert "61 °C  650 W  left 10 s" in line(300, 488, full)
 
 
-def test_a_look_at_valid_tokens_counts_as_a_result() -> None:
-    assert RESULT.match(line(300, 488, ROW | {"valid_loss": 5.2}))
-    assert not RESULT.match(line(300, 488, ROW))
+def test_the_line_says_a_time_of_over_a_day_in_days() -> None:
+    assert line(300, 488, ROW | {"seconds_left": 97_300.0}).endswith("left 1 d 3 h")
 
 
-def test_the_live_line_shows_loss_speed_and_utilisation() -> None:
-    said = Said.of(line(300, 488, ROW | {"valid_loss": 5.2, "valid_bits_per_byte": 2.0912, "mfu": 0.414}))
-    assert said == Said(300, 488, 10.0, "step 300/488  19,080 tokens/s  2.091 bits/byte  loss 5.0944  mfu 41 %")
+def test_the_event_shows_loss_speed_and_utilisation() -> None:
+    told = headway(300, 488, ROW | {"valid_loss": 5.2, "valid_bits_per_byte": 2.0912, "mfu": 0.414})
+    assert (told.done, told.total, told.left, told.rate) == (300, 488, ROW["seconds_left"], 188 / ROW["seconds_left"])
+    assert told.said == "step 300/488  19,080 tokens/s  2.091 bits/byte  loss 5.0944  mfu 41 %"

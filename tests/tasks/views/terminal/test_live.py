@@ -14,6 +14,7 @@ from rich.live import Live
 from flows.runs.history import Run
 from tasks.core.engine.workspace import Outcome
 from tasks.core.errors import StepError
+from tasks.core.events import Event
 from tasks.core.plan.costs import Prices
 from tasks.core.plan.planner import Row
 from tasks.views.terminal.live import Terminal, plan_lines, plan_table
@@ -25,7 +26,7 @@ def test_without_a_terminal_there_are_plain_lines(capsys: pytest.CaptureFixture[
         terminal.expect([("clean", "clean_shard")])
         terminal.started("clean_shard[a]")
         terminal.line("clean_shard[a]", "not yet due")
-        terminal.line("clean_shard[a]", "warning: many rejects")
+        terminal.event("clean_shard[a]", Event("warning", text="many rejects"))
         terminal.ended(Outcome("clean_shard", "a", "completed", seconds=2.0))
         terminal.ended(Outcome("clean_shard", "b", "cached"))
     assert capsys.readouterr().out.splitlines() == [
@@ -37,9 +38,9 @@ def test_what_a_step_warns_of_is_said_once_however_often_it_is_called(capsys: py
     with Terminal(verbose=True) as terminal:
         for _ in range(2):  # check_losses judges what is cleaned, and then all that is trained on
             terminal.started("check_losses")
-            terminal.line("check_losses", "warning: clean drops 45.0 % of source web")
-        terminal.line("check_losses", "warning: clean drops 46.0 % of source web")
-        terminal.line("other", "warning: clean drops 45.0 % of source web")
+            terminal.event("check_losses", Event("warning", text="clean drops 45.0 % of source web"))
+        terminal.event("check_losses", Event("warning", text="clean drops 46.0 % of source web"))
+        terminal.event("other", Event("warning", text="clean drops 45.0 % of source web"))
     lines = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
     assert lines == [
         "  check_losses: warning: clean drops 45.0 % of source web",
@@ -48,20 +49,20 @@ def test_what_a_step_warns_of_is_said_once_however_often_it_is_called(capsys: py
     ]
 
 
-def stays(label: str, *lines: str) -> str:
-    """What stays on a terminal that shows what is under way."""
+def stays(label: str, *said: str | Event) -> str:
+    """What stays on a terminal that shows what is under way, of lines and events."""
     out = io.StringIO()
     with Terminal() as terminal:
         terminal.console = Console(file=out, width=80)
         terminal._live = Live(console=terminal.console)
-        for line in lines:
-            terminal.line(label, line)
+        for one in said:
+            terminal.event(label, one) if isinstance(one, Event) else terminal.line(label, one)
     return out.getvalue()
 
 
 def test_a_wait_is_shown_where_lines_pass_otherwise() -> None:
     said = "waiting for MLflow at http://mlflow: 33 s so far"
-    assert said in stays("register_model[base]", said, "step 1/9")
+    assert said in stays("register_model[base]", Event("notice", text=said), "step 1/9")
 
 
 @pytest.mark.parametrize(
@@ -74,19 +75,50 @@ def test_a_wait_is_shown_where_lines_pass_otherwise() -> None:
         "2 nodes meet at first:29400",
     ],
 )
-def test_without_a_terminal_no_line_that_says_a_result_is_left_out(
-    said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_terminal_no_result_is_left_out(said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with Terminal() as terminal:
         terminal.started("pretrain")
-        terminal.line("pretrain", said)
+        terminal.event("pretrain", Event("notice" if "meet" in said else "result", text=said))
         terminal.line("pretrain", "step 41/80  loss 5.2207  19,080 tokens/s")
     assert capsys.readouterr().out.splitlines() == ["> pretrain", f"  pretrain: {said}"]
 
 
 def test_in_a_terminal_lines_stay_that_need_a_person_and_others_pass() -> None:
-    shown = stays("pretrain", "2 nodes meet at first:29400", "step 9/9  valid loss 1.2500")
+    told = Event("notice", text="2 nodes meet at first:29400"), Event("result", text="step 9/9  valid loss 1.2500")
+    shown = stays("pretrain", *told, "step 9/9")
     assert shown == "  pretrain: 2 nodes meet at first:29400\n"
+
+
+@pytest.mark.parametrize("text", ["step 3/9", "warning: fine", "waiting for it", "sample: 'x'", "valid loss 1.0"])
+def test_what_a_line_says_moves_no_bar_and_is_no_louder_than_others(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Terminal() as terminal:
+        terminal.expect([("evaluate", "evaluate_lm")])
+        terminal.started("evaluate_lm")
+        terminal.line("evaluate_lm", text)
+        assert terminal.board.stages["evaluate"].share == 0
+        terminal.event("evaluate_lm", Event("result", text=text))
+        assert terminal.board.stages["evaluate"].share == 0, "nor does what an event says"
+        terminal.event("evaluate_lm", Event("progress", 3, 9, "step"))
+        assert terminal.board.stages["evaluate"].share == pytest.approx(1 / 3)
+    assert capsys.readouterr().out.splitlines() == ["> evaluate_lm", f"  evaluate_lm: {text}"]
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("tasks.views.terminal.live.time.monotonic", lambda: clock[0])
+    with Terminal() as terminal:
+        terminal.started("translate_examples")
+        for number in range(1, 5):
+            clock[0] += 2.0
+            left = 97_300.0 - number
+            terminal.event("translate_examples", Event("progress", number, 9, "batch", 0.5, left))
+    assert capsys.readouterr().out.splitlines() == [
+        "> translate_examples", "  translate_examples: batch 3/9  left 1 d 3 h"
+    ]  # fmt: skip
 
 
 def test_details_show_every_line_and_what_was_cached(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from tasks.views.terminal.progress_bars import Board, Said, Stage, clock
+from tasks.core.events import Event
+from tasks.views.terminal.progress_bars import Board, Stage, clock
 
 STEPS = [("collect", "fetch_shard")] * 2 + [("pretrain", "pretrain")] + [("evaluate", "gate")]
 
@@ -26,23 +27,6 @@ def shown(board: Board, width: int = 80) -> list[str]:
     out = io.StringIO()
     Console(file=out, width=width, force_terminal=True, color_system=None).print(board)
     return out.getvalue().splitlines()
-
-
-@pytest.mark.parametrize(
-    ("line", "left", "text"),
-    [
-        ("step 30/100  loss 5.09  valid loss 5.2  19,080 tokens/s  lr 2.89e-03  norm 0.63  left 10 s", 10.0,
-         "step 30/100  19,080 tokens/s  loss 5.09  valid loss 5.2"),
-        ("step 30/100  loss 0.5  31 examples/s  ETA 0:01:05", 65.0, "step 30/100  31 examples/s  loss 0.5"),
-        ("step 30/100  valid loss 4.1", None, "step 30/100  valid loss 4.1"),
-    ],
-)  # fmt: skip
-def test_a_steps_own_line_tells_how_far_it_is(line: str, left: float | None, text: str) -> None:
-    assert Said.of(line) == Said(30, 100, left, text)
-
-
-def test_a_line_that_counts_nothing_tells_nothing() -> None:
-    assert Said.of("resuming from the checkpoint of step 30") is None
 
 
 def test_each_stage_has_one_line_no_wider_than_the_terminal(board: Board) -> None:
@@ -65,9 +49,23 @@ def test_a_stage_counts_its_steps_and_shows_what_came_of_them(board: Board) -> N
 
 def test_a_running_step_fills_the_bar_and_foretells_its_end(board: Board) -> None:
     board.started("pretrain")
-    board.line("pretrain", "step 50/100  loss 5.09  19,080 tokens/s  left 10 s")
+    board.event("pretrain", Event("progress", 50, 100, "step", 5.0, 10.0, "19,080 tokens/s  loss 5.09"))
     line = shown(board)[1]
     assert "████████░░░░░░░░" in line and "step 50/100  19,080 tokens/s" in line and "left 0:10" in line
+
+
+def test_what_is_left_of_more_than_a_day_is_shown(board: Board) -> None:
+    board.started("pretrain")
+    board.event("pretrain", Event("progress", 1, 100, "step", 0.001, 97_300.0))
+    assert "left 1 d 3 h" in shown(board)[1]
+
+
+def test_a_shard_that_tells_how_far_it_is_is_named(board: Board) -> None:
+    for label in ("fetch_shard[a]", "fetch_shard[b]"):
+        board.started(label)
+    board.event("fetch_shard[a]", Event("progress", 500, 1000, "document", 100.0))
+    line = shown(board, 120)[0]
+    assert "fetch_shard[a] and 1 more  document 500/1,000  100 documents/s" in line and "████░░░░" in line
 
 
 def test_signs_tell_what_colours_tell(board: Board) -> None:
@@ -85,9 +83,9 @@ def test_after_the_end_nothing_seems_to_run(board: Board) -> None:
     assert shown(board)[1].startswith("-") and "left" not in shown(board)[1]
 
 
-def test_a_line_of_no_step_makes_no_stage(board: Board) -> None:
-    board.line("", "step 3/5")
-    board.line("gate", "step 3/5")
+def test_an_event_of_no_step_makes_no_stage(board: Board) -> None:
+    board.event("", Event("progress", 3, 5, "step"))
+    board.event("gate", Event("progress", 3, 5, "step"))
     assert [line.split()[0] for line in shown(board)] == ["collect", "pretrain", "evaluate"]
 
 
@@ -97,7 +95,7 @@ def test_shards_foretell_the_end_by_their_pace() -> None:
     assert stage.left(now) == pytest.approx(20.0)
     assert stage.left(now + 5) == pytest.approx(15.0), "it shrinks while one waits"
     assert stage.left(now + 60) is None, "what is overdue is not foretold"
-    stage.running = {"clean_shard[c]": Said(1, 2, None, "")}
+    stage.running = {"clean_shard[c]": Event("progress", 1, 2)}
     assert stage.left(now + 5) == pytest.approx(15.0), "half of a step is half of its time"
     stage.states = ["cached"]
     assert stage.left(now) is None
@@ -115,6 +113,6 @@ def test_the_pace_is_that_of_the_last_step_that_was_made(board: Board, monkeypat
     assert board.stages["collect"].paced == 30.0
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(7.4, "0:07"), (750, "12:30"), (7500, "2:05:00")])
+@pytest.mark.parametrize(("seconds", "text"), [(7.4, "0:07"), (750, "12:30"), (7500, "2:05:00"), (97_300, "1 d 3 h")])
 def test_times_read_as_on_a_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
