@@ -46,6 +46,9 @@ TESTS = {
         "test_a_killed_setup_harms_nothing_and_the_next_one_ends_it": ["fromzero setup"],
     },
     "tests/conf/test_reference.py": {"test_the_page_is_what_the_schema_says_today": ["make options"]},
+    "tests/tasks/core/engine/test_launcher.py": {
+        "test_a_step_runs_in_the_place_that_the_options_name": ["fromzero run engine.places.pretrain"],
+    },
     "tests/flows/commands/test_takedown.py": {
         "test_nothing_is_taken_down_until_somebody_says_yes_and_it_comes_back": ["fromzero takedown --undo"],
     },

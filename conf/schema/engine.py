@@ -16,6 +16,8 @@ class EngineConf(RunConf):
     """Where steps run; local is this machine."""
     cpus: int | None = Field(None, ge=1)
     """Processor cores that steps share; None for all of this machine's."""
+    places: dict[str, str] = Field(default_factory=dict)
+    """Where steps run that are not to run on this machine: names of places by name of step or stage."""
     on_code_change: Literal["ask", "adopt", "rerun"] = "ask"
     """What to do with an expensive artifact whose code has changed since; `ask` stops where nobody can answer."""
     watts_per_core: float = Field(10.0, gt=0)

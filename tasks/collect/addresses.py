@@ -13,6 +13,7 @@ from urllib3.exceptions import NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
 from tasks.core.errors import ConfigError, printable
+from tasks.core.events import notice
 from tasks.core.urls import bare
 
 LONGEST_WAIT = 60
@@ -86,12 +87,7 @@ class Patient(Retry):
             return False
         wait = min(asked, LONGEST_WAIT)
         longer = f", though it asks for {asked:,.0f} s" if asked > wait else ""
-        print(
-            printable(
-                bare(
-                    f"{response.geturl()}: the server is busy ({response.status}): asked again in {wait:.0f} s{longer}"
-                )
-            )
-        )
+        busy = f"{response.geturl()}: the server is busy ({response.status}): asked again in {wait:.0f} s{longer}"
+        notice(printable(bare(busy)))
         time.sleep(wait)
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
@@ -28,19 +28,20 @@ from tasks.collect.document_writer import Documents
 from tasks.collect.text_formats import Row
 from tasks.collect.unpack import Budget
 from tasks.core.errors import DataError
+from tasks.core.events import counted
 
 Copy = Callable[[dict[str, Any]], AbstractContextManager[Path]]
 """What brings an entry's file here, for as long as it is read."""
 
 
-def read(entries: Iterable[dict[str, Any]], conf: ReadSource, documents: Documents, scratch: Path, copy: Copy) -> None:
+def read(entries: Sequence[dict[str, Any]], conf: ReadSource, documents: Documents, scratch: Path, copy: Copy) -> None:
     """Add the documents of a shard's files, in their order.
 
     Raises `DataError` for a file that has changed since it was listed, and for more that cannot be read than `conf`
     allows.
     """
     budget = Budget(conf.max_file_gb)
-    for entry in entries:
+    for entry in counted(entries, len(entries), "file"):
         collect(entry, conf, documents, scratch, budget, copy)
     documents.check(conf.max_bad_rows, conf.max_bad_files)
 

@@ -215,11 +215,11 @@ def test_no_name_leads_a_backend_out_of_its_folder(tmp_path: Path, name: str) ->
 @given(HOSTILE)
 @example("../../precious")
 def test_a_jobs_inputs_name_files_inside_their_artifacts(path: str) -> None:
-    from tasks.core.engine.child_process import _decode
+    from tasks.core.engine.job_file import decode
 
     ref = {"step": "clean", "key": KEY, "digest": "d", "part": None, "shard": None}
     with pytest.raises(ArtifactError):
-        _decode({"artifact": ref, "stats": {}, "root": None, "files": [[path, 0, "0"]]})
+        decode({"artifact": ref, "stats": {}, "root": None, "files": [[path, 0, "0"]]})
 
 
 @QUICK

@@ -15,6 +15,7 @@ from tasks.collect import database, rows
 from tasks.collect.document_writer import Documents
 from tasks.collect.text_formats import Row, kind_of, require
 from tasks.core.errors import DataError, FromzeroError
+from tasks.core.events import counted
 from tasks.core.urls import secrets_in
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def entries(source: str, conf: SqlSource, known: Iterable[str] = ()) -> list[dic
 
 def read(held: Sequence[dict[str, Any]], conf: SqlSource, documents: Documents, scratch: Path) -> None:
     """Add the documents of some key ranges; raises `DataError` for rows that cannot be read, beyond those allowed."""
-    for entry in held:
+    for entry in counted(held, len(held), "range"):
         collect(entry, conf, documents)
     documents.check(conf.max_bad_rows, 0)
 

@@ -30,6 +30,7 @@ from conf.schema.engine import EngineConf
 from tasks.core import run_warnings
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.engine import child_process
+from tasks.core.engine.launcher import GRACE
 from tasks.core.engine.prefect_store import ByKey, Locks, Records
 from tasks.core.engine.publishing import Gallery
 from tasks.core.engine.reporting import Page, Pages, Run
@@ -67,7 +68,7 @@ class Engine(Interpretation):
         self.home, self.conf, self.report, self.gallery = home, conf, report, Gallery(pages, _publish)
         self.outcomes: list[Outcome] = []
         self.recipe, self.run_id, self.run_name = "", "", ""
-        self.bench = Bench(store, report, child_process.Slots(conf.cpus or os.cpu_count() or 1))
+        self.bench = Bench(store, report, child_process.Slots(conf.cpus or os.cpu_count() or 1), conf.places)
         self.locks = Locks(self)
         self.records = Records()
         self.records._engine = self
@@ -220,7 +221,7 @@ class Engine(Interpretation):
     def task_runs(self) -> list[final_states.TaskRun]:
         """Every task run that has begun, and its final state; waits for those that stop just now."""
         begun = [call for call in self._submitted if not call[2].wrapped_future.cancel()]
-        wait([future.wrapped_future for _, _, future in begun], child_process.GRACE)
+        wait([future.wrapped_future for _, _, future in begun], GRACE)
         return [
             final_states.TaskRun(str(future.task_run_id), name, task, _final(future)) for name, task, future in begun
         ]

@@ -24,7 +24,6 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks.core.engine import child_process
 from tasks.core.engine.interrupts import heed_cancellation, insist
 from tasks.core.engine.prefect_engine import Engine
 from tasks.core.engine.publishing import presenting
@@ -153,13 +152,13 @@ def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
     except Reached:
         return _ended_well(engine, "reached", f"until {engine.until}: ")
     except Exception:
-        child_process.end_all()
+        engine.bench.cancel()
         if servers.answers(url):  # else its client would try for a minute
             engine.gallery.show_summary(engine.run, "failed", engine.outcomes)
         raise
     except BaseException:
         engine.status = "KILLED"
-        child_process.end_all()
+        engine.bench.cancel()
         raise
     finally:
         ended.set()

@@ -8,21 +8,24 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import uuid4
 
 from tasks.core.artifact import Artifact, Manifest
-from tasks.core.engine import child_process
+from tasks.core.engine import child_process, launcher
+from tasks.core.engine.job_file import JobFile
+from tasks.core.engine.launcher import Launcher, Listener
 from tasks.core.engine.system_metrics import Sampler
 from tasks.core.errors import ArtifactError, FromzeroError, Transient
 from tasks.core.events import Event
 from tasks.core.plan.fingerprint import fingerprint
 from tasks.core.small_files import clear, write_atomically
-from tasks.core.step import Call, labelled
+from tasks.core.step import Call, Step, labelled
 from tasks.core.store.lease import Lease, stopping
 from tasks.core.store.store import Miss, Store
 from tasks.core.workdir import Workdir
@@ -112,8 +115,30 @@ class Job:
 class Bench:
     """Where one process makes artifacts; the engine decides which, and when again."""
 
-    def __init__(self, store: Store, report: Report, slots: child_process.Slots) -> None:
+    def __init__(
+        self, store: Store, report: Report, slots: child_process.Slots, places: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """`places` names where steps run that do not run on this machine, by step or stage."""
         self.store, self.report, self.slots = store, report, slots
+        self._places = {name: launcher.place(chosen) for name, chosen in places.items()}
+        self._here = launcher.place("local")
+
+    def place_of(self, step: Step) -> Launcher:
+        """Where a step's bodies run."""
+        return self._places.get(step.name) or self._places.get(step.stage) or self._here
+
+    def cancel(self) -> None:
+        """End all bodies everywhere, saved if they can in time."""
+        stopping.set()
+        enders = [threading.Thread(target=one.cancel) for one in {id(p): p for p in self._all()}.values()]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join()
+
+    def _all(self) -> Iterator[Launcher]:
+        yield self._here
+        yield from self._places.values()
 
     def ready(self, work: Workdir, job: Job, start_over: Callable[[list[str]], bool]) -> None:
         """Empty content/ and aux/; start the scratch anew when it belongs to something else, else count its time too.
@@ -226,22 +251,23 @@ class Bench:
         say: Callable[[str], None],
         hear: Callable[[Event], object] = lambda event: None,
     ) -> dict[str, Any]:
-        """Run the step's function in a child process, on its inputs; returns its stats."""
+        """Run the step's function in the step's place, on its inputs; returns its stats."""
         inputs = tuple(self._bring(item) for item in job.call.inputs)
         step = job.call.step
-        threads = str(min(step.resources.cpu, self.slots.total))
+        place = self.place_of(step)
+        threads = str(min(step.resources.cpu, self.slots.total) if place.here else step.resources.cpu)
         names = ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-        with self.slots.take(step.resources):
+        with self.slots.take(step.resources) if place.here else nullcontext():
             if stopping.is_set():
                 raise Transient("the run is stopping")
-            job_file = child_process.write_job(job.call, inputs, work)
             environ = {**WAITING, **dict.fromkeys(names, threads), "FROMZERO_CONTEXT": json.dumps(context)}
+            sent = JobFile.of(job.call, inputs, work, environ)
+            sent.write()
             with self._counting(job, work):  # not the wait for the slots: nobody pays for that
-                if not step.track:
-                    return child_process.run_child(job_file, lease, say, environ, log, step.timeout, None, hear)
+                if not (step.track and place.here):
+                    return place.run(sent, lease, Listener(log, say, hear))
                 with Sampler(work.system_file) as sampler:
-                    watch = sampler.watch
-                    return child_process.run_child(job_file, lease, say, environ, log, step.timeout, watch, hear)
+                    return place.run(sent, lease, Listener(log, say, hear, sampler.watch))
 
     def keep_curves(self, work: Workdir) -> None:
         """Leave the curves with the artifact, whatever becomes of MLflow."""
