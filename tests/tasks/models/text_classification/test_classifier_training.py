@@ -16,9 +16,11 @@ from transformers import AutoModelForSequenceClassification
 from conf.schema.finetune import FinetuneRun
 from tasks.core.errors import DataError
 from tasks.core.workdir import Workdir
+from tasks.evaluate import scoring
 from tasks.finetune import export
 from tasks.models.text_classification import classifier_training
 from tasks.models.text_classification.classifier_options import AugmentConf, ClassifyConf
+from tasks.models.text_classification.labelling import OWN_HEAD
 from tasks.models.text_classification.pooled_classifier import POOLING
 from tests.tasks.tiny_model import labelled_rows, table
 
@@ -228,7 +230,7 @@ def test_the_classifier_learns_words_that_give_the_label_away(tuned: tuple[Workd
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     valid = classifier_training.labelled([docs_dir / "valid" / "docs.parquet"], None)
     task = json.loads((folder / "task.json").read_text())
-    encode = classifier_training.encoder(export.load_tokenizer(folder), task["mask_pattern"], CONF)
+    encode = classifier_training.encoder(scoring.load_tokenizer(folder, OWN_HEAD), task["mask_pattern"], CONF)
     read = [ids[: task["max_length"]] for ids in encode(valid["text"].to_list())]
     with torch.no_grad():
         guesses = [int(model(input_ids=torch.tensor([ids])).logits.argmax()) for ids in read]
