@@ -36,7 +36,7 @@ from tasks.core.engine.publishing import Gallery
 from tasks.core.engine.reporting import Page, Pages, Run
 from tasks.core.engine.step_runner import Bodies, git_state, now
 from tasks.core.engine.workspace import Bench, Job, Outcome, Report
-from tasks.core.errors import Conflict, FromzeroError, StepError, Transient, from_exception
+from tasks.core.errors import Conflict, FromzeroError, StepError, Transient, from_exception, nearest
 from tasks.core.events import Event
 from tasks.core.liveness import Announced
 from tasks.core.plan.keys import adopt, artifacts_in, code_changes, made_from
@@ -90,6 +90,14 @@ class Engine(Interpretation):
         """That this run lives, from its start on."""
         self.status = "FAILED"
         """How MLflow is to call the run's end."""
+
+    def check_names(self) -> None:
+        """See `Interpretation`; says which names in engine.places are of no step."""
+        super().check_names()
+        known = sorted({name for step in self.steps.values() for name in (step.name, step.stage)})
+        for name in sorted(set(self.conf.places) - set(known)):
+            said = f"engine.places.{name}: this run has no step and no stage of that name{nearest(name, known)}"
+            self.report.line("", said)
 
     # calls
 

@@ -25,6 +25,8 @@ class Headway:
         self._newest: Event | None = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        self._gone = False
+        """Who entered it has gone on: nothing is shown any more, for the work directory may be gone too."""
 
     def event(self, event: Event) -> None:
         """The step has told how far it is."""
@@ -40,6 +42,7 @@ class Headway:
         self._ended.set()
         if self._thread is not None:
             self._thread.join(self._every)
+            self._gone = True
 
     def _serve(self) -> None:
         shown, over = None, False
@@ -47,7 +50,7 @@ class Headway:
             while not over:
                 over = self._ended.wait(0 if shown is None else self._every)
                 newest = self._newest
-                if newest is not None and newest != shown:
+                if newest is not None and newest != shown and not self._gone:
                     self._show(newest)
                     shown = newest
         except Exception:

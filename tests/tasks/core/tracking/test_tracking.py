@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ConfigError
+from tasks.core.events import Event
 from tasks.core.small_files import read_json
 from tasks.core.tracking import mlflow_sync
 from tasks.core.tracking.mlflow_db import EXPERIMENT, check, prepare, tracking_uri
@@ -109,6 +110,13 @@ def runs(client: MlflowClient) -> dict[str, Any]:
 
 def steps_of(client: MlflowClient, run: str, key: str = "loss") -> list[int]:
     return [metric.step for metric in client.get_metric_history(run, key)]
+
+
+def test_a_run_shows_how_far_it_is_as_terminals_do(home: Path, work: Workdir, tracking: Tracking) -> None:
+    tracked, told = begin(tracking, work), Event("progress", 3, 9, "step", 0.5, 97_300.0, "loss 1.2")
+    tracking.reached(work.scratch, told.whole)
+    tracking.finish(tracked, "FINISHED", timeout=LIMIT)
+    assert runs(client(home))["pretrain"].data.tags["fromzero.progress"] == "step 3/9  loss 1.2  left 1 d 3 h"
 
 
 def test_racing_processes_prepare_one_database(racers: tuple[Path, list[tuple[int, str]]]) -> None:
