@@ -182,7 +182,7 @@ print(json.dumps([item.value for item in override_keys(context, None, "data.sour
 
 def test_the_page_on_adding_a_source_can_be_followed(tmp_path: Path) -> None:
     project, page = ProjectCopy(tmp_path), (ROOT / "docs/add-a-source.md").read_text()
-    files = re.findall(r"`(t\w+/\w[\w/]*\.py)`[.:]\n\n```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    files = re.findall(r"^```python\n# (\S+\.py)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert len(files) == 2
     for path, text in files:
         (project.root / path).write_text(text)
