@@ -12,7 +12,7 @@ from tasks.collect import steps as collect
 from tasks.core.step import observe
 from tasks.corpus import takedown
 from tasks.corpus.funnel import source_of
-from tasks.tokenize import steps as tokens_of
+from tasks.tokenize import steps as tokenize
 from tasks.validate import steps as validate
 
 
@@ -43,6 +43,12 @@ class Data:
 
 
 def prepare(recipe: Recipe) -> Data:
+    """documents → tokens, if anything is pretrained on them."""
+    data = documents_of(recipe)
+    return tokenized(recipe, data) if recipe.pretrains else data
+
+
+def documents_of(recipe: Recipe) -> Data:
     """observe → fetch → validate → split → clean → dedup → decontaminate → contract."""
     name, data = recipe.name, recipe.data
     finder = clean.recogniser(data.clean.names)
@@ -83,18 +89,18 @@ def prepare(recipe: Recipe) -> Data:
     return Data(documents, evalset, name, clusters)
 
 
-def tokenize(recipe: Recipe, prepared: Data) -> Data:
+def tokenized(recipe: Recipe, prepared: Data) -> Data:
     """train the tokenizer → tokenize (→ repeat) → contract."""
     name, data, documents = recipe.name, recipe.data, prepared.documents
     train = tuple(shard.part("train") for shard in documents)
-    tokenizer = tokens_of.train_tokenizer.pinned(f"tokenizer/{name}", train, conf=recipe.tokenizer)
-    tokens = tuple(tokens_of.tokenize_shard.map(list(documents), tokenizer, conf=recipe.tokenizer))
+    tokenizer = tokenize.train_tokenizer.pinned(f"tokenizer/{name}", train, conf=recipe.tokenizer)
+    tokens = tuple(tokenize.tokenize_shard.map(list(documents), tokenizer, conf=recipe.tokenizer))
     if data.upsample:
         once, sizes = (
             [shard.part("train") for shard in tokens],
             [prepared.clusters.part(shard.shard) for shard in documents],
         )
-        repeats = tokens_of.repeat_shard.map(once, list(train), sizes, conf=data.upsample)
+        repeats = tokenize.repeat_shard.map(once, list(train), sizes, conf=data.upsample)
         tokens += tuple(shard.part(name) for name in data.upsample.passes for shard in repeats)
     validate.check_tokens(tokens, tokenizer, conf=data.contract)
     return replace(prepared, tokenizer=tokenizer, tokens=tokens, context=recipe.model.positions)

@@ -26,7 +26,7 @@ def make(recipe: Recipe, data: Data, pretrained: Any) -> None:
         made[name] = kinds.of(conf.kind).train(conf, started[name], given, about(recipe, name))
     for name, conf in recipe.models.items():
         if conf.register:
-            release(recipe, name, conf, data.of(conf.data.sources), started[name], made[name].part("model"))
+            release(recipe, name, conf, data.of(conf.data.sources), started[name], kinds.weights(made[name]))
 
 
 def release(recipe: Recipe, name: str, conf: ModelRecipe, data: Data, start: Any, model: Any) -> None:

@@ -56,7 +56,8 @@ with warnings.catch_warnings():
         """Whether it is measured by bits per byte: no tokenizer may lose a part of the text."""
 
         def __init_subclass__(cls, **options: Any) -> None:
-            setattr(cls, "register", Field(None, description=REGISTERED))  # noqa: B010 - or pydantic takes the metaclass's method of that name for the default
+            # pydantic would take the metaclass's method of that name for the default
+            setattr(cls, "register", Field(None, description=REGISTERED))  # noqa: B010
             super().__init_subclass__(**options)
 
         @field_validator("register", mode="before")

@@ -140,6 +140,11 @@ class Kind(ABC):
         return "The"
 
 
+def weights(start: Any) -> Any:
+    """The model's folder in what a model starts from: an artifact with that part, or the part itself."""
+    return start if getattr(start, "part_name", None) == "model" else start.part("model")
+
+
 @cache
 def kinds() -> dict[str, Kind]:
     """All kinds, by name."""

@@ -9,7 +9,7 @@ from conf.schema.model_recipe import ModelRecipe
 from tasks.core.step import foresee
 from tasks.models.chat.chat_options import ChatConf, ChatEval, ChatGate, ChatTraining, LoraMethod, LoraSpec
 from tasks.models.chat.steps import evaluate_chat, finetune_chat, foresee_chat, score_start
-from tasks.models.kind import Inputs, Kind, Named, Offer, Offers
+from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, weights
 
 if TYPE_CHECKING:
     from tasks.evaluate.metric import Metric
@@ -55,7 +55,7 @@ class Chat(Kind):
 
     def train(self, conf: ChatModel, start: Any, data: Inputs, about: str | None = None) -> Any:
         """Fine-tune what it starts from."""
-        made = finetune_chat(start.part("model"), data.documents, conf=conf.training, about=about)
+        made = finetune_chat(weights(start), data.documents, conf=conf.training, about=about)
         if data.tokenizer is not None:
             foresee(finetune_chat, foresee_chat, data.documents, data.tokenizer, data.context, conf=conf.training)
         return made
@@ -68,7 +68,7 @@ class Chat(Kind):
         """What it was fine-tuned from, on the same answers."""
         if "untuned" not in conf.gate.floors:
             return ()
-        return (score_start(start.part("model"), model, data.evalset, conf=conf.measurement, about=about),)
+        return (score_start(weights(start), model, data.evalset, conf=conf.measurement, about=about),)
 
     def metrics(self) -> Mapping[str, Metric]:
         """Of answers."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from conf.schema.model_recipe import ModelRecipe
 from tasks.core.step import foresee, observe
-from tasks.models.kind import Inputs, Kind, Named, Offer, Offers
+from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, weights
 from tasks.models.text_classification.classifier_options import (
     ClassifierEval,
     ClassifierGate,
@@ -71,7 +71,7 @@ class TextClassification(Kind):
     def train(self, conf: ClassifierModel, start: Any, data: Inputs, about: str | None = None) -> Any:
         """Put a head on what it starts from, and train both."""
         copies = self._translated(conf.training, data, about)
-        made = finetune_classifier(start.part("model"), data.documents, *copies, conf=conf.training, about=about)
+        made = finetune_classifier(weights(start), data.documents, *copies, conf=conf.training, about=about)
         if data.tokenizer is not None:
             known = (data.documents, data.tokenizer, data.context)
             foresee(finetune_classifier, foresee_classifier, *known, conf=conf.training)
