@@ -80,6 +80,7 @@ def compose(recipe: str, overrides: tuple[str, ...] = ()) -> Recipe:
         _check_override(override)
     values = _compose(base, groups, own, tuple(SHORT.sub(r"\1.published=", override) for override in overrides))
     _take_kind(values, {*_names_in(own.get("model")), *(override.partition("=")[0] for override in overrides)})
+    _leave_out(values, own, overrides)
     places = scaling.set_aside(values)
     checked = _checked(Recipe, values, recipe, overrides)
     if not places:
@@ -99,6 +100,17 @@ def _take_kind(values: Any, given: set[str]) -> None:
     if isinstance(model, dict) and (network := NETWORKS.get(str(model.get("kind")))):
         for name in [name for name in model if name not in network.model_fields and f"model.{name}" not in given]:
             del model[name]
+
+
+def _leave_out(values: Any, own: dict[str, Any], overrides: tuple[str, ...]) -> None:
+    """Let go of what a shipped recipe says of a model that the chosen group does not have (`models=none`)."""
+    models, named = values.get("models"), own.get("models")
+    given = {*(named if isinstance(named, dict) else ()), *(override.split(".")[1] for override in overrides
+             if override.lstrip("+").startswith("models."))}  # fmt: skip
+    if isinstance(models, dict):
+        for name in [name for name, model in models.items() if isinstance(model, dict) and "kind" not in model]:
+            if name not in given:
+                del models[name]
 
 
 def _compose(base: str, groups: list[str], own: dict[str, Any], overrides: tuple[str, ...]) -> Any:
