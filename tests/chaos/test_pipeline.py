@@ -85,7 +85,7 @@ def test_a_killed_fine_tuning_goes_on_and_makes_the_same_model(house: House, dra
     digest = house.digest("finetune_chat")
     house.forget("finetune_chat")
     run = house.begin("--until", "finetune_chat")
-    goal = draw.randint(3, 12)
+    goal = draw.randint(3, 7)
     run.until(lambda: house.trained("finetune_chat") >= 1)
     children = house.processes("tasks.core.engine.child_process")
     run.until(lambda: house.trained("finetune_chat") >= goal)
