@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -75,7 +76,8 @@ def refusal(tmp_path_factory: pytest.TempPathFactory, prefect_url: str) -> Resul
 def test_a_broken_file_is_named_with_its_source_and_the_mend(refusal: Result, name: str) -> None:
     file, _, message = ROWS[name]
     source = "mine" if name == next(iter(ROWS)) else name
-    (line,) = [line for line in refusal.err.splitlines() if line.startswith(f"  fetch_shard[{source}-000]: ")]
+    said = [line for line in refusal.err.splitlines() if line.startswith(f"  fetch_shard[{source}-000]: ")]
+    (line,) = [line for line in said if not re.search(r": file \d+/\d+", line)]  # on a slow machine also how far it is
     assert f"/{name}/{file}" in line and message in line and f"data.sources.{source}" in line
 
 
