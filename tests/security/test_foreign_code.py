@@ -80,9 +80,15 @@ def causal(folder: Path) -> Any:
 
 
 def registered(folder: Path) -> Any:
-    from tasks.register.pyfunc import load
+    from tasks.text.generation import load
 
-    return load(folder, "base")
+    return load(folder)
+
+
+def labelling(folder: Path) -> Any:
+    from tasks.models.text_classification.labelling import load
+
+    return load(folder)
 
 
 def chat(folder: Path) -> Any:
@@ -105,7 +111,7 @@ def beginning(folder: Path) -> Any:
     return refuse_other_network(None, folder.parent / "start", "main")
 
 
-@pytest.mark.parametrize("load", [causal, registered, chat, classifier, beginning])
+@pytest.mark.parametrize("load", [causal, registered, labelling, chat, classifier, beginning])
 def test_a_config_that_names_code_is_one_clear_refusal_and_nobody_is_asked(
     tiny: Path, tmp_path: Path, load: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

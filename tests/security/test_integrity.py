@@ -233,7 +233,7 @@ def test_bytecode_beside_a_head_of_our_own_is_never_run(
 ) -> None:
     import py_compile
 
-    from tasks.register.steps import classify
+    from tasks.register.steps import predict
 
     conf = RegisterConf(name="labels", kind="classifier")
     model = publish("finetune_classifier", "model", tiny_classifier)
@@ -246,7 +246,7 @@ def test_bytecode_beside_a_head_of_our_own_is_never_run(
     cached = own.parent / "__pycache__" / f"{own.stem}.{sys.implementation.cache_tag}.pyc"
     py_compile.compile(str(stranger), str(cached), invalidation_mode=mode)
     stranger.unlink()
-    assert classify("labels@1", ["array"])
+    assert predict("labels@1", ["array"])
 
 
 def test_the_gates_word_is_read_from_what_its_digest_covers(

@@ -60,7 +60,9 @@ from conf.compose import compose
 from flows.data import prepare
 from flows.runs import running
 from tasks.collect.steps import fetch_shard, observe_sources
-from tasks.core.engine.child_process import run_child, write_job
+from tasks.core.engine.job_file import JobFile
+from tasks.core.engine.launcher import Listener
+from tasks.core.engine.places.local import PLACE
 from tasks.core.plan.planner import Reached
 from tasks.core.step import Call, interpreted_by
 from tasks.core.store.lease import FileLease
@@ -80,7 +82,9 @@ except Reached:
 (shard,), work = observe_sources(recipe.data), Workdir(Path(os.environ["FROMZERO_HOME"]) / "work")
 work.make()
 call = Call(fetch_shard, (shard,), recipe.data.sources["birds"])
-stats = run_child(write_job(call, call.inputs, work), FileLease(0), print, {}, work.root / "log")
+job = JobFile.of(call, call.inputs, work, {})
+job.write()
+stats = PLACE.run(job, FileLease(0), Listener(work.root / "log", lambda line: None, lambda event: None))
 import polars
 rows = polars.read_parquet(work / "docs.parquet").rows(named=True)
 print(json.dumps({

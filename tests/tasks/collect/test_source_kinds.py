@@ -43,7 +43,7 @@ def test_one_kind_reads_folders() -> None:
 def test_a_line_in_the_file_of_one_kind_fetches_none_of_another_again(tmp_path: Path) -> None:
     project = ProjectCopy(tmp_path)
     before = project.says(CODE)
-    project.edit("tasks/collect/sources/sql.py", "    for entry in held:\n", "    print(1)\n    for entry in held:\n")
+    project.edit("tasks/collect/sources/sql.py", "    for entry in counted(", "    print(1)\n    for entry in counted(")
     (files, sql), (files_elsewhere, sql_elsewhere) = project.says(CODE)
     assert files == before[0][0] and files_elsewhere == before[1][0]
     assert sql != before[0][1] and sql_elsewhere != before[1][1]
