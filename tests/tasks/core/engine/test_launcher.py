@@ -196,7 +196,7 @@ def test_a_body_that_is_killed_leaves_its_place_ready_for_the_next(sent: Sent) -
 
 def test_a_step_runs_in_the_place_that_the_options_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"local": "tasks.core.engine.places.local", "elsewhere": "tests.tasks.core.engine.elsewhere"}
-    monkeypatch.setattr(plugins, "names", lambda package, group: found)
+    monkeypatch.setattr(plugins, "names", lambda package, group, door="": found)
     store, slots = Store(LocalBackend(tmp_path / "store")), child_process.Slots(1)
     assert EngineConf.model_validate({"places": {"pretrain": "elsewhere"}}).places == {"pretrain": "elsewhere"}
     bench, work = Bench(store, Quiet(), slots, {"speak": "elsewhere"}), Workdir(tmp_path / "work")
