@@ -52,7 +52,7 @@ def said(error: BaseException) -> str:
 
 def _command() -> str | None:
     """The command line that was typed, without user and password in URLs; None where something else started the run."""
-    typed = Path(sys.argv[0]).name in ("fromzero", "cli.py")
+    typed = Path(sys.argv[0]).name == "fromzero" or Path(sys.argv[0]).parts[-3:] == ("flows", "cli", "main.py")
     return bare(shlex.join(["fromzero", *sys.argv[1:]])) if typed else None
 
 
