@@ -75,7 +75,7 @@ def test_a_chat_takes_a_turn_for_each_line_that_is_piped_in(whole: House) -> Non
     answers = ran.stdout.rstrip("\n")
     assert answers[: len(answers) // 2].strip() == answers[len(answers) // 2 :].strip() != ""
     assert "forgotten" in ran.stderr
-    assert "base model" in whole.say("chat", "tiny-base@champion", code=2).err
+    assert "holds no conversation" in whole.say("chat", "tiny-base@champion", code=2).err
 
 
 def test_a_terminal_shows_one_line_for_each_stage_and_no_colour_where_none_is_wanted(house: House) -> None:
