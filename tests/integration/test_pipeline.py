@@ -258,7 +258,7 @@ def test_a_worse_model_is_refused_and_a_better_one_promoted_and_hands_move_the_c
 def test_of_several_models_the_one_that_loses_to_its_baseline_is_refused_and_the_others_are_promoted(
     house: House, prefect_url: str
 ) -> None:
-    names = [f"release.{kind}.name=new-{kind}" for kind in ("base", "chat", "classifier")]
+    names = [f"models.{kind}.register.name=new-{kind}" for kind in ("base", "chat", "classifier")]
     found = house.run(*names, "models.classifier.gate.floors=[majority,naive_bayes]", code=4).json
     assert found["state"] == "refused"
     assert [step["state"] for step in found["steps"] if step["step"] == "promote_model"].count("refused") == 1
