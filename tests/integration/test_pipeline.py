@@ -267,8 +267,8 @@ def test_of_several_models_the_one_that_loses_to_its_baseline_is_refused_and_the
     (run,) = prefect_api.ask(prefect_url, "flow_runs/filter", {"flow_runs": {"id": {"any_": [found["run"]]}}})
     assert (run["state"]["type"], run["state"]["name"]) == ("COMPLETED", "Refused")
     assert run["state"]["message"].startswith("new-classifier version 1 is not promoted: it does not beat ")
-    asked = json.loads(house.say("classify", "new-classifier@1", "add a node to the graph", "", "--json").out)
-    assert [sum(one["labels"].values()) for one in asked] == pytest.approx([1, 1])
+    asked = json.loads(house.say("predict", "new-classifier@1", "add a node to the graph", "", "--json").out)
+    assert [sum(one["probabilities"].values()) for one in asked] == pytest.approx([1, 1])
 
 
 def test_bad_data_stop_before_training_and_name_a_page_that_is_there(whole: House, tmp_path: Path) -> None:
