@@ -105,8 +105,9 @@ def _take_kind(values: Any, given: set[str]) -> None:
 def _leave_out(values: Any, own: dict[str, Any], overrides: tuple[str, ...]) -> None:
     """Let go of what a shipped recipe says of a model that the chosen group does not have (`models=none`)."""
     models, named = values.get("models"), own.get("models")
-    given = {*(named if isinstance(named, dict) else ()), *(override.split(".")[1] for override in overrides
-             if override.lstrip("+").startswith("models."))}  # fmt: skip
+    paths = [override.lstrip("+").partition("=")[0].split(".") for override in overrides]
+    given = {*(named if isinstance(named, dict) else ()), *(name for group, *names in paths if group == "models"
+             for name in names[:1])}  # fmt: skip
     if isinstance(models, dict):
         for name in [name for name, model in models.items() if isinstance(model, dict) and "kind" not in model]:
             if name not in given:
