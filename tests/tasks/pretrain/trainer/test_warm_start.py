@@ -119,7 +119,8 @@ def test_the_key_holds_what_a_start_means_and_the_plan_says_that_it_changed(home
     one, two = (
         made("pretrain", digit * 64, {"conf": {}, "code": {}, "inputs": [digit], "format": 0}) for digit in "12"
     )
-    data = Data((), None, made("train_tokenizer", "3" * 64, {}), (made("tokenize_shard", "4" * 64, {}),))
+    tokenizer, tokens = made("train_tokenizer", "3" * 64, {}), (made("tokenize_shard", "4" * 64, {}),)
+    data = Data((), None, "demo", None, tokenizer=tokenizer, tokens=tokens)
 
     def planned(start: Artifact | None, *more: str) -> tuple[str | None, str, Call]:
         given = f"pretrain.segments.main.start=store:pretrain/{start.key}" if start else "pretrain.optimizer.clip=1"
