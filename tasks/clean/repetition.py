@@ -6,13 +6,12 @@ text that is mostly in a script without spaces an n-gram is as many letters as s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numba
 import numpy as np
 
-from tasks.text.words import CHARACTERS, Hashes, Offsets, Runs, Shares, mostly_single
+from tasks.text.words import Hashes, Offsets, Runs, Shares, letters_per_word
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
@@ -34,7 +33,7 @@ def _shares(count: Callable[..., Offsets], words: Runs, size: int) -> Shares:
     assert words.sizes is not None
     spaces = 1 if words.single is None else ~words.single
     ends = np.concatenate(([0], np.cumsum(words.sizes + spaces)))
-    sizes = np.where(mostly_single(words), math.ceil(CHARACTERS * size), size)
+    sizes = np.ceil(letters_per_word(words) * size).astype(np.int64)
     counted = count(words.values, ends, words.starts, sizes, _slots(int(words.lengths.max(initial=0))))
     return counted / np.maximum(np.diff(ends[words.starts]), 1)
 

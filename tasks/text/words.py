@@ -24,28 +24,38 @@ Offsets = NDArray[np.int64]
 Shares = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-CHARACTERS = 1.6
-"""Letters of a script without spaces that say as much as a word of one with spaces, about: in Chinese a word has 1.6
-characters on average, and published rules count words."""
+CHARACTERS, ALPHABETIC = 1.6, 3.6
+"""Letters of a script without spaces that say as much as a word of one with spaces, about, as published rules count
+words: characters of Han and Kana (1.6 in a Chinese word), and letters of alphabets (3.6 without the marks on them in a
+Thai word, as PyThaiNLP's newmm finds words in LibreOffice's messages)."""
 
-_SCRIPTS = (
-    "Han", "Hiragana", "Katakana", "Bopomofo", "Yi", "Tangut", "Nushu", "Khitan_Small_Script",
+_IDEOGRAPHS = ("Han", "Hiragana", "Katakana", "Bopomofo", "Yi", "Tangut", "Nushu", "Khitan_Small_Script")
+_ALPHABETS = (
     "Thai", "Lao", "Khmer", "Myanmar", "Tibetan", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet", "Ahom",
     "Javanese", "Balinese",
 )  # fmt: skip
 """Scripts that write no spaces between words (of Unicode's line breaking classes ID and SA, and those like them)."""
-_LETTER = "[[" + "".join(f"\\p{{{name}}}" for name in _SCRIPTS) + r"]&&[\p{L}\p{Nl}]]"
+
+
+def _letter(scripts: tuple[str, ...]) -> str:
+    return "[[" + "".join(f"\\p{{{name}}}" for name in scripts) + r"]&&[\p{L}\p{Nl}]]"
+
+
+_LETTER = _letter(_IDEOGRAPHS + _ALPHABETS)
 _MARKS = r"[\p{M}\u30fc\uff70\uff9e\uff9f\u200c\u200d]*"
 _OPENING, _CLOSING = r"[\p{Ps}\p{Pi}]*", r"[\p{P}&&[^\p{Ps}\p{Pi}]]*"
-_CHARACTER = f"{_OPENING}{_LETTER}{_MARKS}{_CLOSING}"
-_BEFORE, _AFTER = "\x1c", "\x1d"
-"""Stand around a word of one character while words are looked for; no text has them (see `normalise`)."""
+_BEFORE, _AFTER, _AFTER_ALPHABETIC = "\x1c", "\x1d", "\x1e"
+"""Stand around a word of one letter while words are looked for; no text has them (see `normalise`)."""
+_MARKED = [
+    (_letter(_IDEOGRAPHS), f"{_BEFORE}${{0}}{_AFTER}"),
+    (_letter(_ALPHABETS), f"{_BEFORE}${{0}}{_AFTER_ALPHABETIC}"),
+]
 
 _BASE = 0x9E3779B97F4A7C15
 _BASE_INVERSE = pow(_BASE, -1, 2**64)
 _BLOCK = 1 << 17
 """Bytes hashed at a time: they stay in the processor's cache."""
-_SPACES = np.isin(np.arange(256), [9, 10, 11, 12, 13, 32, ord(_BEFORE), ord(_AFTER)])
+_SPACES = np.isin(np.arange(256), [9, 10, 11, 12, 13, 32, *map(ord, (_BEFORE, _AFTER, _AFTER_ALPHABETIC))])
 _WIDE_SPACE = "[\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 
 
@@ -59,6 +69,8 @@ class Runs:
     """Bytes of each word, where the hashes are those of words."""
     single: Mask | None = None
     """Which words are one letter of a script without spaces; None where there is none among all."""
+    alphabetic: Mask | None = None
+    """Which of these are letters of an alphabet; None where there is none among all."""
 
     @property
     def lengths(self) -> Offsets:
@@ -100,11 +112,12 @@ def pieces(text: str) -> list[str]:
 
 def beginning(text: str, most: int) -> str:
     """The first words of a text, `most` at most, as it writes them, each run of white space one space; of letters of a
-    script without spaces `CHARACTERS` for each word."""
+    script without spaces as many as say as much (see `CHARACTERS`)."""
     line = collapse(pl.Series([text], dtype=pl.String))[0]
     found = words(line)
-    single = spaceless(pl.Series(found, dtype=pl.String)).to_numpy()
-    fits = np.cumsum(np.where(single, 1 / CHARACTERS, 1)) < most + 1e-9
+    column = pl.Series(found, dtype=pl.String)
+    each = [column.str.contains(letter).to_numpy() for letter, _ in _MARKED]
+    fits = np.cumsum(np.select(each, [1 / CHARACTERS, 1 / ALPHABETIC], 1)) < most + 1e-9
     end = 0
     for word in found[: int(fits.sum())]:
         end = line.index(word, end) + len(word)
@@ -113,7 +126,7 @@ def beginning(text: str, most: int) -> str:
 
 def spread(texts: pl.Series) -> pl.Series:
     """The texts with a space on both sides of every word of one letter: each of their words is a run of non-spaces."""
-    return _marked(texts).str.replace_all(f"[{_BEFORE}{_AFTER}]", " ")
+    return _marked(texts).str.replace_all(f"[{_BEFORE}{_AFTER}{_AFTER_ALPHABETIC}]", " ")
 
 
 def bare(texts: pl.Series) -> pl.Series:
@@ -138,9 +151,9 @@ def _one_width(texts: pl.Series) -> pl.Series:
 
 def single_chars(texts: pl.Series) -> pl.Series:
     """Characters of each text in words of one letter, with the marks and the punctuation on them."""
-    marked = _marked(texts)
-    signs = marked.str.count_matches(_AFTER, literal=True).cast(pl.Int64)
-    gone = where_not_ascii(marked, lambda some: some.str.replace_all(f"{_BEFORE}[^{_AFTER}]*{_AFTER}", ""))
+    marked, after = _marked(texts), f"{_AFTER}{_AFTER_ALPHABETIC}"
+    signs = marked.str.count_matches(_BEFORE, literal=True).cast(pl.Int64)
+    gone = where_not_ascii(marked, lambda some: some.str.replace_all(f"{_BEFORE}[^{after}]*[{after}]", ""))
     return marked.str.len_chars().cast(pl.Int64) - gone.str.len_chars().cast(pl.Int64) - 2 * signs
 
 
@@ -156,11 +169,14 @@ def where_not_ascii(texts: pl.Series, change: Callable[[pl.Series], pl.Series]) 
 
 
 def _marked(texts: pl.Series) -> pl.Series:
-    """The texts with `_BEFORE` and `_AFTER` around every word of one character."""
+    """The texts with `_BEFORE` and `_AFTER` (of an alphabet `_AFTER_ALPHABETIC`) around every word of one letter."""
 
     def mark(some: pl.Series) -> pl.Series:
-        rows = spaceless(some).fill_null(False).arg_true()
-        return some.clone().scatter(rows, some.gather(rows).str.replace_all(_CHARACTER, f"{_BEFORE}${{0}}{_AFTER}"))
+        for letter, around in _MARKED:
+            rows = some.str.contains(letter).fill_null(False).arg_true()
+            word = f"{_OPENING}{letter}{_MARKS}{_CLOSING}"
+            some = some.clone().scatter(rows, some.gather(rows).str.replace_all(word, around))
+        return some
 
     return where_not_ascii(texts, mark)
 
@@ -206,8 +222,13 @@ def word_hashes(texts: pl.Series) -> Runs:
         hashes[first:last] = _hash(data[low:high], begins[first:last] - low, ends[first:last] - low)
         first = last
     starts = np.searchsorted(ends, np.concatenate(([0], np.cumsum(sizes))))
-    single = data[ends] == ord(_AFTER)
-    return Runs(mix(hashes), starts.astype(np.int64), ends - begins, single if single.any() else None)
+    alphabetic = data[ends] == ord(_AFTER_ALPHABETIC)
+    single = (data[ends] == ord(_AFTER)) | alphabetic
+    return Runs(mix(hashes), starts.astype(np.int64), ends - begins, _any(single), _any(alphabetic))
+
+
+def _any(mask: Mask) -> Mask | None:
+    return mask if mask.any() else None
 
 
 def _hash(data: NDArray[np.uint8], begins: Offsets, ends: Offsets) -> Hashes:
@@ -248,16 +269,28 @@ def mostly_single(words: Runs) -> Mask:
 
 def singles(words: Runs) -> Offsets:
     """How many words of each document are one letter of a script without spaces."""
-    if words.single is None:
+    return _in_each(words, words.single)
+
+
+def _in_each(words: Runs, mask: Mask | None) -> Offsets:
+    if mask is None:
         return np.zeros(len(words.lengths), np.int64)
-    return np.diff(np.concatenate(([0], np.cumsum(words.single)))[words.starts])
+    return np.diff(np.concatenate(([0], np.cumsum(mask)))[words.starts])
+
+
+def letters_per_word(words: Runs) -> Shares:
+    """How many words of each document say as much as one of a script with spaces: 1, or of texts that are written
+    without spaces `CHARACTERS` or `ALPHABETIC`, by what most of their letters are."""
+    alphabetic = 2 * _in_each(words, words.alphabetic) > singles(words)
+    return np.where(mostly_single(words), np.where(alphabetic, ALPHABETIC, CHARACTERS), 1.0)
 
 
 def ngrams(words: Runs, size: int, characters: int | None = None) -> Runs:
     """Hash every run of `size` words; a document with fewer words has one n-gram, all of it (none if it is empty).
 
-    In scripts without spaces a run has `characters` letters, `CHARACTERS` for each word if not given; where both kinds
-    of words mix, the shortest run that is as much: a word is 1 / size of it, a letter 1 / characters.
+    In scripts without spaces a run has `characters` letters, `CHARACTERS` for each word if not given (runs that tell
+    texts apart may be short); where both kinds of words mix, the shortest run that is as much: a word is 1 / size of
+    it, a letter 1 / characters.
     """
     characters = characters or math.ceil(CHARACTERS * size)
     mixed = singles(words) > 0
@@ -277,8 +310,7 @@ def ngrams(words: Runs, size: int, characters: int | None = None) -> Runs:
 def _of(words: Runs, chosen: Mask) -> Runs:
     """The words of some documents, without their sizes."""
     inside, lengths = np.repeat(chosen, words.lengths), words.lengths[chosen]
-    single = None if words.single is None else words.single[inside]
-    single = None if single is None or not single.any() else single
+    single = None if words.single is None else _any(words.single[inside])
     return Runs(words.values[inside], np.concatenate(([0], np.cumsum(lengths))), single=single)
 
 

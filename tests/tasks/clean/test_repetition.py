@@ -60,3 +60,9 @@ def test_a_long_document_among_short_ones_leaves_them_as_they_are() -> None:
     texts = ["a b a b", " ".join(map(str, range(5000))), "a b a b"]
     assert np.allclose(top_share(hashed(*texts), 2), [1, 0, 1])
     assert np.allclose(duplicate_share(hashed(*texts), 2), [0.5, 0, 0.5])
+
+
+def test_a_thai_text_that_says_little_twice_repeats_as_little_as_its_words() -> None:
+    """Ten words of Thai are some 36 letters: by 16, as in Chinese, a turn of speech would count as a repetition."""
+    text = "ประเทศไทยมีภูเขาสูงอยู่ทางทิศเหนือ และประเทศไทยมีแม่น้ำอยู่ทางทิศตะวันออก"
+    assert duplicate_share(word_hashes(pl.Series([text, text * 2])), 10).tolist() == [0.0, 0.5]

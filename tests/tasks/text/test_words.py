@@ -9,10 +9,12 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from tasks.text import words as words_module
 from tasks.text.words import (
+    ALPHABETIC,
     CHARACTERS,
     bare,
     beginning,
     count,
+    letters_per_word,
     longest,
     mostly_single,
     ngrams,
@@ -156,6 +158,8 @@ def test_documents_without_spaces_are_told_from_those_that_quote_a_few_letters()
     found = word_hashes(column(["这是一段文字", "the word 水 means water", "", "三 words"]))
     assert singles(found).tolist() == [6, 1, 0, 1]
     assert mostly_single(found).tolist() == [True, False, False, False]
+    assert letters_per_word(found).tolist() == [CHARACTERS, 1, 1, 1]
+    assert letters_per_word(word_hashes(column(["ที่นี่คือบ้าน中", "ที่中中", "a"]))).tolist() == [ALPHABETIC, CHARACTERS, 1]
 
 
 SAME = [
@@ -198,7 +202,8 @@ def test_a_text_without_a_letter_keeps_its_signs() -> None:
         ("用Python写几行程序", "用Python写几"),
         ("one", "one"),
         ("", ""),
-        ("ที่นี่คือบ้าน", "ที่นี่คือ"),
+        ("ที่นี่คือบ้าน", "ที่นี่คือบ้าน"),
+        ("ประเทศไทยมีภูเขาสูง", "ประเทศไทยมี"),
     ],
 )
 def test_a_beginning_is_some_words_as_the_text_writes_them(text: str, start: str) -> None:
