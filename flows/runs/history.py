@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from tasks.core import liveness
 from tasks.core.errors import ConfigError
 from tasks.core.store.store import Store
-from tasks.formats.metrics import primary_metric
+from tasks.formats.metrics import valued
+from tasks.models import kind as kinds
 
 UNDER_WAY = ("running", "lost")
 LAST = "last"
@@ -111,6 +112,15 @@ def find(known: list[Run], ref: str) -> Run:
 def is_running(home: Path, run: str) -> bool:
     """Whether a run's process lives on this machine."""
     return any(about["run"] == run for about in liveness.living(home))
+
+
+def primary_metric(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What stands for the first evaluation of a model, or for the first step that measured anything."""
+    found = record.get("metrics") or {}
+    steps = {label: label.partition("[")[0] for label in found}
+    label = next((one for one in found if kinds.evaluated_by(steps[one])), next(iter(found), None))
+    name = kinds.headline(steps[label], found[label]) if label else None
+    return None if label is None or name is None else {"step": label, "name": name, **valued(found[label], name)}
 
 
 def record_of(store: Store, home: Path, ref: str) -> dict[str, Any]:

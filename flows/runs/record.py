@@ -16,15 +16,14 @@ from tasks.core.errors import FromzeroError, from_exception
 from tasks.core.plan.planner import Planner
 from tasks.core.services import links
 from tasks.core.urls import bare
+from tasks.formats.evaluation import SAMPLES
 from tasks.register import steps as register
 from tasks.views.report import cost_section
-from tasks.views.report.gather import gather
+from tasks.views.run_data import gather, registered
 from tasks.views.terminal.live import Terminal
 
 if TYPE_CHECKING:
     from tasks.core.engine.prefect_engine import Engine
-
-MODELS = ("register_model", "promote_model")
 
 
 def keep(engine: Engine, terminal: Terminal, record: dict[str, Any], reported: bool) -> None:
@@ -67,12 +66,9 @@ def record_of(recipe: Recipe, engine: Engine, planned: Planner, state: str, star
             | {"message": ""}
         )
     metrics: dict[str, Any] = {}
-    models: dict[str, dict[str, Any]] = {}
     for outcome in engine.outcomes:
         if outcome.stats.get("metrics") and outcome.label not in metrics:
             metrics[outcome.label] = outcome.stats["metrics"]
-        if outcome.step in MODELS and "name" in outcome.stats:
-            models.setdefault(outcome.stats["name"], {}).update(outcome.stats)
     record = {
         "run": engine.run_id,
         "name": engine.run_name,
@@ -84,7 +80,7 @@ def record_of(recipe: Recipe, engine: Engine, planned: Planner, state: str, star
         "warnings": [asdict(one) for one in run_warnings.of(engine.outcomes)],
         "metrics": metrics,
         "samples": _samples(engine),
-        "models": [_model(found) for found in models.values()],
+        "models": [_model(found) for found in registered(engine.outcomes)],
         "urls": _urls(engine),
         "git": engine.git,
         "command": _command(),
@@ -106,8 +102,8 @@ def _samples(engine: Engine) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for outcome in engine.outcomes:
         manifest = engine.store.look(outcome.step, outcome.key) if outcome.digest and outcome.key else None
-        if isinstance(manifest, Manifest) and any(file.path == "content/samples.json" for file in manifest.files):
-            found.setdefault(outcome.label, engine.store.artifact(manifest).read_json("samples.json"))
+        if isinstance(manifest, Manifest) and any(file.path == f"content/{SAMPLES}" for file in manifest.files):
+            found.setdefault(outcome.label, engine.store.artifact(manifest).read_json(SAMPLES))
     return found
 
 

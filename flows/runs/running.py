@@ -24,6 +24,7 @@ from tasks.core.tracking import mlflow_db
 from tasks.pretrain import steps as pretrain
 from tasks.register import steps as register
 from tasks.views.prefect.pages import Book
+from tasks.views.run_view import RunView
 from tasks.views.terminal.live import Terminal
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ def plan(recipe: Recipe, refresh: tuple[str, ...] = (), until: str | None = None
 
 def run(
     recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...] = (), until: str | None = None
-) -> tuple[str, dict[str, Any], list[Any]]:
-    """Carry the recipe out; returns how it ended, the record of the run, and its outcomes.
+) -> tuple[str, RunView]:
+    """Carry the recipe out; returns how it ended, and the run as people are to see it, with its record.
 
     It ended completed, refused, waiting (for a person's approval) or reached (the step of `until`).
     """
@@ -157,7 +158,7 @@ def announced_plan(recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...],
 
 def _carry_out(
     recipe: Recipe, terminal: Terminal, planned: Planner, act: Callable[[Engine], str]
-) -> tuple[str, dict[str, Any], list[Any]]:
+) -> tuple[str, RunView]:
     """Let an engine act, and keep the record of what it did, however that ends."""
     engine_class = _imported_engine()
     store = open_store(recipe.store)
@@ -178,7 +179,7 @@ def _carry_out(
         raise
     kept = record.record_of(recipe, engine, planned, state, started)
     record.keep(engine, terminal, kept, reported=any(step["state"] != "cached" for step in kept["steps"]))
-    return state, kept, engine.outcomes
+    return state, RunView.running(store, kept, engine.outcomes)
 
 
 def book_of(recipe: Recipe, store: Store) -> Book:

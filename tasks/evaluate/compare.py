@@ -14,7 +14,7 @@ import polars as pl
 
 from tasks.core.errors import ArtifactError
 from tasks.evaluate.bootstrap import interval, resampled_sums
-from tasks.evaluate.metric import Metric
+from tasks.evaluate.metric import ItemMetric
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def joined(candidate: pl.DataFrame, incumbent: pl.DataFrame) -> tuple[pl.DataFra
 
 
 def paired_bootstrap(
-    candidate: pl.DataFrame, incumbent: pl.DataFrame, metric: Metric, seed: int, resamples: int, confidence: float
+    candidate: pl.DataFrame, incumbent: pl.DataFrame, metric: ItemMetric, seed: int, resamples: int, confidence: float
 ) -> Comparison:
     """Compare two models on their items (id, and what the metric needs), joined by id.
 
@@ -70,7 +70,7 @@ def paired_bootstrap(
     return Comparison(value, other, sign * (value - other), low, high, p, ours.height)
 
 
-def of_baseline(items: pl.DataFrame, baseline: str, metric: Metric) -> pl.DataFrame:
+def of_baseline(items: pl.DataFrame, baseline: str, metric: ItemMetric) -> pl.DataFrame:
     """What the baseline makes of the same items: its columns, `BASELINE_COLUMN`, in place of the model's.
 
     Raises `ArtifactError` if the baseline was not measured on them.

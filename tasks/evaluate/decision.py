@@ -15,8 +15,8 @@ from tasks.core.number_format import change, number
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.evaluate.compare import Comparison, of_baseline, paired_bootstrap
-from tasks.evaluate.metric import Metric
-from tasks.evaluate.output import write_json
+from tasks.evaluate.metric import ItemMetric
+from tasks.formats.evaluation import DECISION, read_items, write_json
 from tasks.models import kind
 
 
@@ -36,7 +36,7 @@ class Finding:
 def run(
     candidate: Artifact, incumbent: Artifact | None, baselines: tuple[Artifact, ...], conf: GateConf, work: Workdir
 ) -> Stats:
-    """Write decision.json and return it; `baselines` are evaluations of what a candidate was fine-tuned from.
+    """Write the decision and return it; `baselines` are evaluations of what a candidate was fine-tuned from.
 
     Raises `ArtifactError` if the two are not evaluations of one kind on the same items; a refusal is no error here.
     """
@@ -45,21 +45,23 @@ def run(
     measured = kind.measured_by(candidate.step)
     if measured is None:
         raise ArtifactError(f"{candidate.step} measures no kind of models that is known here")
-    theirs = None if incumbent is None else pl.read_parquet(incumbent / "items.parquet")
-    ours = pl.read_parquet(candidate / "items.parquet")
+    theirs = None if incumbent is None else read_items(incumbent)
+    ours = read_items(candidate)
     for start in baselines:
-        before = pl.read_parquet(start / "items.parquet").select("id", pl.col("nats").alias("untuned_nats"))
+        before = read_items(start).select("id", pl.col("nats").alias("untuned_nats"))
         if set(before["id"]) != set(ours["id"]):
             raise ArtifactError(f"{start.step} and {candidate.step} did not measure the same items")
         ours = ours.join(before, on="id", maintain_order="left")
     decision = decide(ours, theirs, conf, measured.metrics()[conf.metric])
     for reason in decision["reasons"]:
         result(reason)
-    write_json(work / "decision.json", decision)
+    write_json(work / DECISION, decision)
     return decision
 
 
-def decide(candidate: pl.DataFrame, incumbent: pl.DataFrame | None, conf: GateConf, metric: Metric) -> dict[str, Any]:
+def decide(
+    candidate: pl.DataFrame, incumbent: pl.DataFrame | None, conf: GateConf, metric: ItemMetric
+) -> dict[str, Any]:
     """The gate's decision as JSON: accepted if there are enough items, each floor holds, and the candidate wins against
     the incumbent, or is the first.
 
@@ -98,7 +100,7 @@ def _first() -> Finding:
     return Finding(True, "is the first", ("There is no incumbent: the candidate is the first.",), {})
 
 
-def _floor(candidate: pl.DataFrame, name: str, conf: GateConf, metric: Metric) -> Finding:
+def _floor(candidate: pl.DataFrame, name: str, conf: GateConf, metric: ItemMetric) -> Finding:
     found = _compared(candidate, of_baseline(candidate, name, metric), conf, metric)
     holds, called = found.low > 0, kind.baselines().get(name, name)
     shown = (
@@ -111,7 +113,7 @@ def _floor(candidate: pl.DataFrame, name: str, conf: GateConf, metric: Metric) -
     return Finding(holds, f"{verb} {called} ({shown})", (f"The candidate {verb} {called}: {shown}.",), figures)
 
 
-def _incumbent(candidate: pl.DataFrame, incumbent: pl.DataFrame, conf: GateConf, metric: Metric) -> Finding:
+def _incumbent(candidate: pl.DataFrame, incumbent: pl.DataFrame, conf: GateConf, metric: ItemMetric) -> Finding:
     found = _compared(candidate, incumbent, conf, metric)
     seen = (
         f"On the same {found.items} items the candidate has {conf.metric} {found.candidate:.4f}, the incumbent "
@@ -132,7 +134,7 @@ def _incumbent(candidate: pl.DataFrame, incumbent: pl.DataFrame, conf: GateConf,
     return Finding(holds, short, (seen, f"The interval {verdict}."), figures)
 
 
-def _compared(candidate: pl.DataFrame, other: pl.DataFrame, conf: GateConf, metric: Metric) -> Comparison:
+def _compared(candidate: pl.DataFrame, other: pl.DataFrame, conf: GateConf, metric: ItemMetric) -> Comparison:
     return paired_bootstrap(candidate, other, metric, conf.seed, conf.resamples, conf.confidence)
 
 

@@ -1,4 +1,4 @@
-"""What a metric that models are compared by is: a function of sums over items, and which way is better."""
+"""How a metric that models are compared by is made from items: a function of sums over them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,31 @@ import numpy as np
 import polars as pl
 
 from tasks.evaluate.bootstrap import Floats
+from tasks.formats import metrics
+from tasks.formats.metrics import Metric
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A measure as a function of sums over items, and whether more of it is better."""
+class ItemMetric:
+    """A metric as a function of sums over items."""
 
-    name: str
+    metric: Metric
     needs: tuple[str, ...]
-    """The columns of items.parquet that it is made from."""
+    """The columns of the items that it is made from."""
     columns: Callable[[pl.DataFrame], Floats]
     """Items → (items, k)."""
     value: Callable[[Floats], Floats]
     """Sums (…, k) → values (…)."""
-    higher_is_better: bool
+
+    @property
+    def name(self) -> str:
+        """The metric's."""
+        return self.metric.name
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of it is better."""
+        return bool(self.metric.higher_is_better)
 
 
 def ratio(items: pl.DataFrame, over: str, under: pl.Expr) -> Floats:
@@ -49,9 +60,9 @@ def perplexity(sums: Floats) -> Floats:
     return result
 
 
-BITS_PER_BYTE = Metric(
-    "bits_per_byte", ("nats", "bytes"), lambda items: ratio(items, "nats", pl.col("bytes") * math.log(2)), mean, False
+BITS_PER_BYTE = ItemMetric(
+    metrics.BITS_PER_BYTE, ("nats", "bytes"), lambda items: ratio(items, "nats", pl.col("bytes") * math.log(2)), mean
 )
 """Of texts: how many bits the model needs for a byte."""
-NATS = Metric("nats", ("nats",), lambda items: ratio(items, "nats", pl.lit(1.0)), mean, False)
+NATS = ItemMetric(metrics.NATS, ("nats",), lambda items: ratio(items, "nats", pl.lit(1.0)), mean)
 """Mean loss of an item."""

@@ -1,9 +1,8 @@
-"""The small files of an evaluation: task.json, which it reads, and the JSON that it writes."""
+"""What an evaluation reads beside weights: task.json, and the frozen held-out documents."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,6 @@ def read_task(folder: Path, kind: str) -> dict[str, Any]:
     if task["kind"] != kind:
         raise ArtifactError(f"{folder} is a model for {task['kind']}, not for {kind}")
     return task
-
-
-def rounded(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics to six decimals: their last bits depend on how a library adds up."""
-    return {name: round(float(value), 6) for name, value in metrics.items()}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Indented JSON with a line break at its end."""
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def held_out(evalset: Path, sources: tuple[str, ...]) -> pl.LazyFrame:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import polars as pl
-
 from conf.schema.evaluate import GateConf
 from tasks.core.artifact import Manifest
 from tasks.core.errors import ArtifactError
 from tasks.core.store.store import Store
 from tasks.evaluate.compare import paired_bootstrap
+from tasks.formats.evaluation import read_items
 from tasks.models import kind
 
 EVALSET = ("freeze_evalset", "strike_evalset")
@@ -28,12 +27,12 @@ def compare(
     both on one evaluation set.
     """
     ours, theirs = _on_one_set(store, new, old)
-    tables = [pl.read_parquet(store.artifact(one) / "items.parquet") for one in (ours, theirs)]
+    tables = [read_items(store.artifact(one)) for one in (ours, theirs)]
     metrics = []
     measured = kind.measured_by(ours.step)
     if measured is None:
         raise ArtifactError(f"{ours.step} measures no kind of models that is known here")
-    for metric in (measured.metrics()[name] for name in measured.compared):
+    for metric in (measured.metrics()[one.name] for one in measured.compared):
         found = asdict(paired_bootstrap(tables[0], tables[1], metric, seed, resamples, confidence))
         verdict = "new is better" if found["low"] > 0 else "old is better" if found["high"] < 0 else "not proven"
         verdict = verdict if found["items"] >= FEWEST else "too few items"

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from conf.schema.model_recipe import DOOR, GROUP, PACKAGE
 from tasks.core import plugins
 from tasks.core.step import Step
+from tasks.formats.metrics import OF_TRAINING, Metric
 
 if TYPE_CHECKING:
-    from tasks.evaluate.metric import Metric
+    from tasks.evaluate.metric import ItemMetric
 
 
 class Inputs(Protocol):
@@ -91,11 +92,13 @@ class Kind(ABC):
     training: ClassVar[Step | None] = None
     """The step that trains it; None for a kind that is what it starts from."""
     evaluation: ClassVar[Step]
-    """The step that measures it: its items.parquet is what the gate compares."""
+    """The step that measures it: its items are what the gate compares."""
     measuring: ClassVar[tuple[Step, ...]] = ()
     """Further steps that measure, as of what it started from."""
-    compared: ClassVar[tuple[str, ...]]
-    """The metrics that two versions are compared by, the first of which stands for the model."""
+    measures: ClassVar[tuple[Metric, ...]]
+    """What its evaluation measures."""
+    compared: ClassVar[tuple[Metric, ...]]
+    """Those that two versions are compared by, the first of which stands for the model."""
     baselines: ClassVar[Mapping[str, str]] = {}
     """What is simpler and measured on the same items, by the name in the metrics: how people call it."""
     answering: ClassVar[str]
@@ -105,7 +108,6 @@ class Kind(ABC):
     """What `answer` may be told, with its defaults."""
     columns: ClassVar[Mapping[str, str]] = {}
     """Columns that `answer` gives for each text, string or probabilities; none if it gives a text."""
-
     converses: ClassVar[bool] = False
     """Whether it answers turn by turn, so that `fromzero chat` talks with it."""
 
@@ -128,7 +130,7 @@ class Kind(ABC):
         return ()
 
     @abstractmethod
-    def metrics(self) -> Mapping[str, Metric]:
+    def metrics(self) -> Mapping[str, ItemMetric]:
         """How what the gate compares is made from items, by name."""
 
     def suggest(self, offers: Offers) -> Offer | None:
@@ -179,3 +181,20 @@ def trained_by(step: str) -> Kind | None:
 def baselines() -> dict[str, str]:
     """How people call what is simpler than a model, by its name in the metrics; of all kinds."""
     return {name: said for kind in kinds().values() for name, said in kind.baselines.items()}
+
+
+def metric(name: str) -> Metric:
+    """What is declared of a metric or of a part of it (NAME/PART), by whatever kind; the name alone if nothing is."""
+    root, _, part = name.partition("/")
+    known = {one.name: one for kind in kinds().values() for one in kind.measures}
+    found = known.get(root) or next((one for one in OF_TRAINING if one.name == root), None)
+    found = found or Metric(root, root.replace("_", " "))
+    return replace(found, name=name, label=f"{found.label}, {part}") if part else found
+
+
+def headline(step: str, metrics: Mapping[str, Any]) -> str | None:
+    """Of what a step measured, the metric that stands for it; the first if none is declared to, None if there is
+    none."""
+    kind = measured_by(step)
+    wanted = [one.name for one in (*(kind.compared if kind else ()), *OF_TRAINING)]
+    return next((name for name in (*wanted, *metrics) if name in metrics), None)

@@ -11,6 +11,7 @@ from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.events import result
 from tasks.core.step import NETWORK, Cpu, Stats, effect
 from tasks.core.workdir import Workdir
+from tasks.formats.evaluation import SAMPLES
 
 if TYPE_CHECKING:
     from tasks.core.checks import Check
@@ -85,7 +86,7 @@ def register_model(
     maker = store.look(model.step, model.key)
     made_from = {**maker.made_from, "code": maker.made_by.get("code")} if isinstance(maker, Manifest) else {}
     sources = run.sources or count_sources(documents)
-    samples = evaluation / "samples.json"
+    samples = evaluation / SAMPLES
     shown = json.loads(samples.read_text()) if samples.exists() else []
     text = card.write_card(conf, model, evaluation, sources, shown, run)
     tags = {

@@ -12,6 +12,8 @@ from conf.schema.model_recipe import ModelRecipe
 from tasks.core.artifact import Artifact
 from tasks.core.step import Stats, step
 from tasks.core.workdir import Workdir
+from tasks.formats import evaluation
+from tasks.formats.metrics import Metric
 from tasks.models.kind import Inputs, Kind
 
 
@@ -50,16 +52,17 @@ def count_labels(docs: tuple[Artifact, ...], conf: Counting, work: Workdir) -> S
 
 @step(part_of="evaluate", version="1", track=True)
 def evaluate_common_label(model: Artifact, evalset: Artifact, conf: MeasureConf, work: Workdir) -> Stats:
-    """Held-out documents → metrics.json, items.parquet."""
+    """Held-out documents → an evaluation."""
     import polars as pl
 
     best = next(iter(json.loads((model / "labels.json").read_text())))
     table = pl.read_parquet(evalset / "test.parquet", columns=["id", "label"]).drop_nulls()
     items = table.with_columns(hit=pl.col("label") == best)
-    items.write_parquet(work / "items.parquet")
-    metrics = {"hits": float(items["hit"].mean() or 0.0)}  # type: ignore[arg-type]
-    (work / "metrics.json").write_text(json.dumps(metrics))
+    metrics = evaluation.write(work, items, {"hits": float(items["hit"].mean() or 0.0)})  # type: ignore[arg-type]
     return {"documents": items.height, "metrics": metrics}
+
+
+HITS = Metric("hits", "right labels", True)
 
 
 class CommonLabel(Kind):
@@ -71,7 +74,7 @@ class CommonLabel(Kind):
     limits = "It does not read the text."
     training = count_labels
     evaluation = evaluate_common_label
-    compared = ("hits",)
+    measures = compared = (HITS,)
     answering = "common_label_answers"
     columns: ClassVar = {"label": "string"}
 
@@ -87,9 +90,9 @@ class CommonLabel(Kind):
         """The share of right labels."""
         import polars as pl
 
-        from tasks.evaluate.metric import Metric, mean, ratio
+        from tasks.evaluate.metric import ItemMetric, mean, ratio
 
-        return {"hits": Metric("hits", ("hit",), lambda items: ratio(items, "hit", pl.lit(1.0)), mean, True)}
+        return {HITS.name: ItemMetric(HITS, ("hit",), lambda items: ratio(items, "hit", pl.lit(1.0)), mean)}
 
     def prompt(self, conf: Mapping[str, Any]) -> str:
         """Any text."""

@@ -60,11 +60,11 @@ def run(recipe: Recipe, until: str | None, refresh: tuple[str, ...], as_json: bo
     from tasks.views.terminal.summary import summarise
 
     terminal = Terminal(verbose, quiet_stdout=as_json)
-    state, record, outcomes = running.run(recipe, terminal, refresh, until)
+    state, view = running.run(recipe, terminal, refresh, until)
     if as_json:
-        click.echo(json.dumps(record))
+        click.echo(json.dumps(view.run.record))
     else:
-        summarise(terminal.console, record, outcomes)
+        summarise(terminal.console, view)
     if state == "refused":
         sys.exit(4)
 

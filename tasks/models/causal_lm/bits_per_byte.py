@@ -19,6 +19,7 @@ from tasks.evaluate import output, scoring
 from tasks.evaluate.bootstrap import with_interval
 from tasks.evaluate.metric import bits_per_byte, perplexity
 from tasks.evaluate.sampling import samples
+from tasks.formats import evaluation
 from tasks.models.causal_lm.lm_options import LmEval
 from tasks.text.encode import Encoder
 
@@ -69,7 +70,7 @@ def measure(items: pl.DataFrame, conf: LmEval | Any) -> dict[str, float]:
 
 
 def run(model: Path, evalset: Path, conf: LmEval, work: Workdir) -> Stats:
-    """Score the held-out documents; write metrics.json, items.parquet and samples.json."""
+    """Score the held-out documents; write the evaluation with samples."""
     device = scoring.settle(conf.run)
     table = output.held_out(evalset, conf.sources).select("id", "text", "source").collect()
     table = table.filter(pl.col("text").str.len_bytes() > 0)
@@ -82,16 +83,14 @@ def run(model: Path, evalset: Path, conf: LmEval, work: Workdir) -> Stats:
     packed = items.select(pl.col("gzip_nats").alias("nats"), "bytes", "tokens").sum().to_numpy().astype(np.float64)
     metrics["gzip_bits_per_byte"] = float(bits_per_byte(packed[0]))
     metrics["beats_gzip"] = float(metrics["bits_per_byte"] < metrics["gzip_bits_per_byte"])
-    metrics = output.rounded(metrics)
+    begun = zip(conf.prompts, Encoder(tokenizer).texts(conf.prompts), strict=True)
+    starts = [(prompt, [tokenizer.eos_token_id, *ids]) for prompt, ids in begun]
+    wrote = samples(network, tokenizer, starts, conf.samples)
+    metrics = evaluation.write(work, items, metrics, samples=wrote)
     result(
         f"{metrics['bits_per_byte']:.3f} bits per byte ({metrics['bits_per_byte_lo']:.3f} to "
         f"{metrics['bits_per_byte_hi']:.3f}), gzip -9 {metrics['gzip_bits_per_byte']:.3f}: the model "
         f"{'beats' if metrics['beats_gzip'] else 'does not beat'} gzip"
     )
-    begun = zip(conf.prompts, Encoder(tokenizer).texts(conf.prompts), strict=True)
-    starts = [(prompt, [tokenizer.eos_token_id, *ids]) for prompt, ids in begun]
-    items.write_parquet(work / "items.parquet", compression="zstd")
-    output.write_json(work / "metrics.json", metrics)
-    output.write_json(work / "samples.json", samples(network, tokenizer, starts, conf.samples))
     work.log_metrics(metrics)
     return {"documents": items.height, "bytes": int(items["bytes"].sum()), "metrics": metrics}

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from conf.schema.model_recipe import ModelRecipe
+from tasks.formats.metrics import BITS_PER_BYTE, NATS, PERPLEXITY
 from tasks.models.causal_lm.lm_options import LmEval, LmGate
 from tasks.models.causal_lm.steps import evaluate_lm
 from tasks.models.kind import Inputs, Kind, Offer, Offers
 
 if TYPE_CHECKING:
-    from tasks.evaluate.metric import Metric
+    from tasks.evaluate.metric import ItemMetric
 
 
 class CausalLmModel(ModelRecipe):
@@ -35,7 +36,8 @@ class CausalLm(Kind):
     what = "A language model trained from nothing; it continues text."
     limits = "It states untrue things fluently, knows only its training text, and follows no instructions."
     evaluation = evaluate_lm
-    compared = ("bits_per_byte",)
+    measures = (BITS_PER_BYTE, PERPLEXITY, NATS)
+    compared = (BITS_PER_BYTE,)
     baselines: ClassVar = {"gzip": "gzip\u00a0-9"}
     answering = "tasks.models.causal_lm.continuing"
     params: ClassVar = {"max_new_tokens": 64, "temperature": 0.8, "seed": 0}
@@ -44,11 +46,11 @@ class CausalLm(Kind):
         """Bits per byte of the held-out documents."""
         return evaluate_lm(model, data.evalset, conf=conf.measurement, about=about)
 
-    def metrics(self) -> Mapping[str, Metric]:
+    def metrics(self) -> Mapping[str, ItemMetric]:
         """Of texts."""
-        from tasks.evaluate.metric import BITS_PER_BYTE, NATS
+        from tasks.evaluate import metric
 
-        return {metric.name: metric for metric in (BITS_PER_BYTE, NATS)}
+        return {one.name: one for one in (metric.BITS_PER_BYTE, metric.NATS)}
 
     def suggest(self, offers: Offers) -> Offer | None:
         """The base model of the recipe that a first one starts from, with prompts from the text."""

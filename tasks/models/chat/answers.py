@@ -15,6 +15,7 @@ from tasks.evaluate import output, scoring
 from tasks.evaluate.bootstrap import with_interval
 from tasks.evaluate.metric import bits_per_byte, perplexity
 from tasks.evaluate.sampling import samples
+from tasks.formats import evaluation
 from tasks.models.chat.chat_options import ChatEval
 from tasks.text.encode import Encoder
 
@@ -56,27 +57,24 @@ def measure(network: Path, model: Path, evalset: Path, conf: ChatEval) -> tuple[
     metrics = with_interval("bits_per_byte", columns, bits_per_byte, *settings)
     metrics |= with_interval("perplexity", columns, perplexity, *settings)
     metrics["nats_per_byte"] = float(columns[:, 0].sum() / columns[:, 1].sum())
-    return tokenizer, loaded, items, output.rounded(metrics)
+    return tokenizer, loaded, items, metrics
 
 
 def run(model: Path, evalset: Path, conf: ChatEval, work: Workdir) -> Stats:
-    """Score the held-out conversations; write metrics.json, items.parquet and samples.json."""
+    """Score the held-out conversations; write the evaluation with samples."""
     tokenizer, network, items, metrics = measure(model, model, evalset, conf)
     asked = Encoder(tokenizer).conversations([[{"role": "user", "content": text}] for text in conf.prompts], ask=True)
     starts = [(prompt, one.ids) for prompt, one in zip(conf.prompts, asked, strict=True)]
-    output.write_json(work / "samples.json", samples(network, tokenizer, starts, conf.samples))
-    work.log_metrics(metrics)
-    return _write(items, metrics, work)
+    kept = evaluation.write(work, items, metrics, samples=samples(network, tokenizer, starts, conf.samples))
+    work.log_metrics(kept)
+    return _stats(items, kept)
 
 
 def run_start(start: Path, model: Path, evalset: Path, conf: ChatEval, work: Workdir) -> Stats:
-    """Score the conversations as `model` writes them by the network that it was fine-tuned from; metrics.json and
-    items.parquet."""
+    """Score the conversations as `model` writes them by the network that it was fine-tuned from."""
     _, _, items, metrics = measure(start, model, evalset, conf)
-    return _write(items, metrics, work)
+    return _stats(items, evaluation.write(work, items, metrics))
 
 
-def _write(items: pl.DataFrame, metrics: dict[str, Any], work: Workdir) -> Stats:
-    items.write_parquet(work / "items.parquet", compression="zstd")
-    output.write_json(work / "metrics.json", metrics)
+def _stats(items: pl.DataFrame, metrics: dict[str, float]) -> Stats:
     return {"conversations": items.height, "answer_bytes": int(items["bytes"].sum()), "metrics": metrics}

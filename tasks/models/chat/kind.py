@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from conf.schema.model_recipe import ModelRecipe
 from tasks.core.step import foresee
+from tasks.formats.metrics import BITS_PER_BYTE, NATS, NATS_PER_BYTE, PERPLEXITY
 from tasks.models.chat.chat_options import ChatConf, ChatEval, ChatGate, ChatTraining, LoraMethod, LoraSpec
 from tasks.models.chat.steps import evaluate_chat, finetune_chat, foresee_chat, score_start
 from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, weights
 
 if TYPE_CHECKING:
-    from tasks.evaluate.metric import Metric
+    from tasks.evaluate.metric import ItemMetric
 
 
 class ChatModel(ModelRecipe):
@@ -47,7 +48,8 @@ class Chat(Kind):
     training = finetune_chat
     evaluation = evaluate_chat
     measuring = (score_start,)
-    compared = ("bits_per_byte",)
+    measures = (BITS_PER_BYTE, PERPLEXITY, NATS_PER_BYTE, NATS)
+    compared = (BITS_PER_BYTE,)
     baselines: ClassVar = {"untuned": "before fine-tuning"}
     answering = "tasks.models.chat.answering"
     params: ClassVar = {"max_new_tokens": 64, "temperature": 0.8, "seed": 0}
@@ -70,11 +72,11 @@ class Chat(Kind):
             return ()
         return (score_start(weights(start), model, data.evalset, conf=conf.measurement, about=about),)
 
-    def metrics(self) -> Mapping[str, Metric]:
+    def metrics(self) -> Mapping[str, ItemMetric]:
         """Of answers."""
-        from tasks.evaluate.metric import BITS_PER_BYTE, NATS
+        from tasks.evaluate import metric
 
-        return {metric.name: metric for metric in (BITS_PER_BYTE, NATS)}
+        return {one.name: one for one in (metric.BITS_PER_BYTE, metric.NATS)}
 
     def suggest(self, offers: Offers) -> Offer | None:
         """Where there are conversations."""

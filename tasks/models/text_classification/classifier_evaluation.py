@@ -17,6 +17,7 @@ from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.evaluate import output, scoring
 from tasks.evaluate.bootstrap import Floats
+from tasks.formats import evaluation
 from tasks.formats.model_folder import refuse_foreign
 from tasks.models.text_classification import baselines, quality
 from tasks.models.text_classification import pooled_classifier as pooled_classifier  # transformers learns to load it
@@ -66,7 +67,7 @@ def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], task: dict[s
 
 
 def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval, work: Workdir) -> Stats:
-    """Classify the held-out documents; write metrics.json, items.parquet, confusion.json, calibration.json."""
+    """Classify the held-out documents; write the evaluation, with confusions and calibration."""
     device = scoring.settle(conf.run)
     task = output.read_task(model, "classification")
     everything = output.held_out(evalset, conf.sources)
@@ -88,10 +89,11 @@ def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval,
     metrics["unknown_labels"] = float(
         everything.filter(pl.col("label").is_not_null()).select(pl.len()).collect().item() - table.height
     )
-    metrics = output.rounded(metrics)
-    _write(table, predicted, guesses, task["labels"], work)
-    output.write_json(work / "calibration.json", quality.calibration(predicted, truth, conf.bins))
-    output.write_json(work / "metrics.json", metrics)
+    metrics = evaluation.write(
+        work, _items(table, predicted, guesses, task["labels"]), metrics,
+        confusion=_confusion(predicted, truth, task["labels"]),
+        calibration=quality.calibration(predicted, truth, conf.bins),
+    )  # fmt: skip
     work.log_metrics(metrics)
     return {"documents": table.height, "classes": len(task["labels"]), "metrics": metrics}
 
@@ -119,13 +121,13 @@ def _columns(predicted: Floats, truth: quality.Labels, labels: Sequence[str], pr
     ]
 
 
-def _write(
-    table: pl.DataFrame, predicted: Floats, guesses: dict[str, Floats], labels: Sequence[str], work: Workdir
-) -> None:
-    truth, guess = table["number"].to_numpy(), predicted.argmax(axis=1)
+def _items(table: pl.DataFrame, predicted: Floats, guesses: dict[str, Floats], labels: Sequence[str]) -> pl.DataFrame:
+    truth = table["number"].to_numpy()
     beside = [column for name, one in guesses.items() for column in _columns(one, truth, labels, f"{name}_")]
-    items = table.select("id", "label", *_columns(predicted, truth, labels), *beside)
-    items.write_parquet(work / "items.parquet", compression="zstd")
+    return table.select("id", "label", *_columns(predicted, truth, labels), *beside)
+
+
+def _confusion(predicted: Floats, truth: quality.Labels, labels: Sequence[str]) -> dict[str, Any]:
     matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(matrix, (truth, guess), 1)
-    output.write_json(work / "confusion.json", {"labels": list(labels), "matrix": matrix.tolist()})
+    np.add.at(matrix, (truth, predicted.argmax(axis=1)), 1)
+    return {"labels": list(labels), "matrix": matrix.tolist()}

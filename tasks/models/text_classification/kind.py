@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from conf.schema.model_recipe import ModelRecipe
 from tasks.core.step import foresee, observe
 from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, weights
+from tasks.models.text_classification import label_metrics
 from tasks.models.text_classification.classifier_options import (
     ClassifierEval,
     ClassifierGate,
@@ -24,7 +25,7 @@ from tasks.models.text_classification.steps import (
 from tasks.models.text_classification.translators import observe_translators
 
 if TYPE_CHECKING:
-    from tasks.evaluate.metric import Metric
+    from tasks.evaluate.metric import ItemMetric
 
 PER_CLASS = 1000
 """Examples of a class that a first recipe trains on; of fewer it makes more passes."""
@@ -63,7 +64,8 @@ class TextClassification(Kind):
     limits = "It picks one of the labels that it was trained on, also for a text that fits none of them."
     training = finetune_classifier
     evaluation = evaluate_classifier
-    compared = ("accuracy", "macro_f1")
+    measures = label_metrics.ALL
+    compared = (label_metrics.ACCURACY, label_metrics.MACRO_F1)
     baselines: ClassVar = {"majority": "majority class", "naive_bayes": "naive Bayes"}
     answering = "tasks.models.text_classification.labelling"
     columns: ClassVar = {"label": "string", "probabilities": "probabilities"}
@@ -88,7 +90,7 @@ class TextClassification(Kind):
         """Beside baselines that are trained on the same documents."""
         return evaluate_classifier(model, data.evalset, data.documents, conf=conf.measurement, about=about)
 
-    def metrics(self) -> Mapping[str, Metric]:
+    def metrics(self) -> Mapping[str, ItemMetric]:
         """Of labels."""
         from tasks.evaluate.metric import NATS
         from tasks.models.text_classification.quality import ACCURACY, MACRO_F1

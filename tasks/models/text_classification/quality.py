@@ -9,7 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.evaluate.bootstrap import Floats, counts, interval, with_interval
-from tasks.evaluate.metric import Metric, mean, ratio
+from tasks.evaluate.metric import ItemMetric, mean, ratio
+from tasks.models.text_classification import label_metrics
 from tasks.models.text_classification.classifier_options import ClassifierEval
 
 Labels = NDArray[np.int64]
@@ -118,5 +119,5 @@ def measure(probabilities: Floats, truth: Labels, conf: ClassifierEval) -> dict[
     }
 
 
-ACCURACY = Metric("accuracy", ("correct",), lambda items: ratio(items, "correct", pl.lit(1.0)), mean, True)
-MACRO_F1 = Metric("macro_f1", ("label", "predicted"), _classes, macro_f1, True)
+ACCURACY = ItemMetric(label_metrics.ACCURACY, ("correct",), lambda items: ratio(items, "correct", pl.lit(1.0)), mean)
+MACRO_F1 = ItemMetric(label_metrics.MACRO_F1, ("label", "predicted"), _classes, macro_f1)

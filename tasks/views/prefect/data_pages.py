@@ -11,21 +11,9 @@ from typing import Any
 from tasks.core.engine.reporting import Made
 from tasks.core.engine.workspace import Outcome
 from tasks.core.number_format import count, plural, share, size
-from tasks.corpus.funnel import (
-    ASIDE,
-    again,
-    anew,
-    funnel,
-    overlapping,
-    parts_of,
-    sentence,
-    set_aside,
-    source_of,
-    total,
-    unmatched,
-    without,
-)
+from tasks.corpus.funnel import ASIDE, again, parts_of, set_aside, source_of, total, without
 from tasks.views.prefect.markdown import bar, code, file_link, join, said, table
+from tasks.views.run_view import RunView
 
 MOST = 100
 """Losses that are shown."""
@@ -83,13 +71,9 @@ def count_licences(files: Iterable[Path]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["documents"], row["source"], row["licence"]))
 
 
-def way(outcomes: Sequence[Outcome]) -> str:
+def way(view: RunView) -> str:
     """The funnel: documents into and out of each stage that lets some out, and what became of the others."""
-
-    def stats_of(step: str) -> list[dict[str, Any]]:
-        return [outcome.stats for outcome in of_step(outcomes, step)]
-
-    stages = funnel(stats_of)
+    stages, stats_of = view.stages, view.run.stats
     rows = [
         {
             "stage": stage.name,
@@ -107,14 +91,13 @@ def way(outcomes: Sequence[Outcome]) -> str:
         for stage in stages
         for name, n in stage.reasons.items()
     ]
-    unknown = ", ".join(map(code, unmatched(stats_of("split_shard"))))
-    removed = overlapping(stats_of("decontaminate_shard"))
-    overlaps = [{"evaluation document": code(item), "training documents": n} for item, n in removed]
+    unknown = ", ".join(map(code, view.unmatched))
+    overlaps = [{"evaluation document": code(item), "training documents": n} for item, n in view.overlaps]
     return join(
         "# Funnel",
-        f"**{sentence(stages)}**",
-        without(set_aside(stats_of("validate_corpus"))) or None,
-        anew(stats_of("cluster")) or None,
+        f"**{view.way}**",
+        without(view.aside) or None,
+        view.anew or None,
         f"No document has these licences of `data.licences`: {unknown}." if unknown else None,
         table(rows),
         "## Why documents were dropped" if reasons else "Nothing was dropped.",
@@ -127,7 +110,7 @@ def way(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def _by_part(left: Sequence[dict[str, Any]], filtered: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _by_part(left: Sequence[Mapping[str, Any]], filtered: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for part, name, stats in (
         ("train", "train", left),

@@ -11,8 +11,11 @@ from typing import Any
 from tasks.core.engine.reporting import Made, Run
 from tasks.core.number_format import BEGINNING, change, number
 from tasks.core.services import links
+from tasks.formats.evaluation import SAMPLES as WRITTEN
+from tasks.formats.evaluation import WHILE_TRAINING
+from tasks.formats.metrics import values
 from tasks.models import kind as kinds
-from tasks.views.prefect.markdown import Markup, cell, code, interval, join, link, plain, table, with_intervals
+from tasks.views.prefect.markdown import Markup, code, interval, join, link, plain, table, with_intervals
 from tasks.views.prefect.plots import read_rows
 
 LARGEST = 80_000
@@ -41,14 +44,14 @@ def training(run: Run, made: Made) -> str:
     rows = read_rows(made.folder / "aux" / "metrics.jsonl")
     plain_stats = {k: v for k, v in made.stats.items() if isinstance(v, (int, float, str)) and k not in ("loss",)}
     metrics = made.stats.get("metrics", {})
-    said = ", ".join(f"{name.replace('_', ' ')} {cell(value)}" for name, value in metrics.items())
+    said = ", ".join(f"{kinds.metric(name).label} {value}" for name, value in values(metrics).items())
     return join(
         f"# {made.label}",
         f"**{said}**" if said else None,
         pictures(made.folder),
         "## Curve" if rows else None,
         table(_thinned(rows)),
-        _samples(_meanwhile(read_rows(made.folder / "aux" / "samples.jsonl"))),
+        _samples(_meanwhile(read_rows(made.folder / "aux" / WHILE_TRAINING))),
         "## Figures",
         table([{"": name.replace("_", " "), "value": value} for name, value in plain_stats.items()]),
         footer(run, made),
@@ -83,7 +86,7 @@ def evaluation(run: Run, made: Made) -> str:
     """An evaluation: measures with their intervals beside what they have to beat, pictures, samples."""
     assert made.folder is not None
     metrics = dict(made.stats.get("metrics", {}))
-    file = made.folder / "content" / "samples.json"
+    file = made.folder / "content" / WRITTEN
     samples = json.loads(file.read_bytes()) if file.exists() else []
     return join(
         f"# {made.step.replace('_', ' ').capitalize()}",
@@ -99,15 +102,14 @@ def evaluation(run: Run, made: Made) -> str:
 
 
 def _headline(step: str, metrics: Mapping[str, Any]) -> str:
-    kind = kinds.measured_by(step)
-    name = next((name for name in kind.compared if name in metrics), None) if kind else None
-    if kind is None or name is None:
-        return ", ".join(f"{name} {cell(value)}" for name, value in list(metrics.items())[:3])
-    said = f"{name.replace('_', ' ')} {number(metrics[name])} {interval(metrics, name)}".rstrip()
-    higher = kind.metrics()[name].higher_is_better
-    for baseline, who in kind.baselines.items():
+    name, found = kinds.headline(step, metrics), values(metrics)
+    if name is None:
+        return "nothing was measured"
+    kind, metric = kinds.measured_by(step), kinds.metric(name)
+    said = f"{metric.label} {found[name]}"
+    for baseline, who in kind.baselines.items() if kind else ():
         if (other := metrics.get(f"{baseline}_{name}")) is not None:
-            beats = metrics[name] > other if higher else metrics[name] < other
+            beats = metrics[name] > other if metric.higher_is_better else metrics[name] < other
             said += f"; the model {'beats' if beats else 'does not beat'} {who} ({number(other)})"
     return said
 
@@ -115,11 +117,10 @@ def _headline(step: str, metrics: Mapping[str, Any]) -> str:
 def _beside(step: str, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     kind, rows = kinds.measured_by(step), list[dict[str, Any]]()
     baselines = kind.baselines if kind else {}
-    measured = {name for name in metrics if any(f"{baseline}_{name}" in metrics for baseline in baselines)}
-    for name in [name for name in metrics if name in measured or (kind and name in kind.compared)]:
-        if name.endswith(("_lo", "_hi")):
-            continue
-        rows.append({"measure": name.replace("_", " "), "who": Markup("**the model**"), "value": metrics[name]})
+    shown = {metric.name for metric in kind.compared} if kind else set[str]()
+    shown |= {name for name in metrics if any(f"{baseline}_{name}" in metrics for baseline in baselines)}
+    for name in (name for name in values(metrics) if name in shown):
+        rows.append({"measure": kinds.metric(name).label, "who": Markup("**the model**"), "value": metrics[name]})
         rows[-1]["95 % interval"] = interval(metrics, name)
         for baseline, who in baselines.items():
             if (known := f"{baseline}_{name}") in metrics:

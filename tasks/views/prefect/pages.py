@@ -16,6 +16,8 @@ from tasks.models import kind as kinds
 from tasks.views.prefect import data_pages, model_pages, plots
 from tasks.views.prefect import run_page as whole
 from tasks.views.prefect.markdown import join, table, warnings
+from tasks.views.run_data import registered
+from tasks.views.run_view import RunView
 
 MOST = 200
 """Rows of a plain table of statistics."""
@@ -78,7 +80,7 @@ class Book:
                 "sources", data_pages.sources(fetched, self.kinds, data_pages.count_licences(self._documents(fetched)))
             )
         if step == "decontaminate_shard" and new(*FUNNEL):
-            return page("funnel", data_pages.way(outcomes))
+            return page("funnel", data_pages.way(RunView.running(self.store, {}, outcomes)))
         if step == "tokenize_shard" and new("train_tokenizer", "tokenize_shard"):
             trained = data_pages.of_step(outcomes, "train_tokenizer")
             return page("tokenizer", data_pages.tokenizer(trained[-1], data_pages.of_step(outcomes, step)))
@@ -88,7 +90,11 @@ class Book:
 
     def summary(self, run: Run, state: str, outcomes: Sequence[Outcome]) -> Page:
         """The page about the whole run."""
-        return Page(key(run.recipe, "run"), whole.summary(run, state, outcomes), run.name)
+        return Page(key(run.recipe, "run"), whole.summary(run, state, self._view(run, state, outcomes)), run.name)
+
+    def _view(self, run: Run, state: str, outcomes: Sequence[Outcome]) -> RunView:
+        record = {"name": run.name, "state": state, "models": registered(outcomes)}
+        return RunView.running(self.store, record, outcomes)
 
     def _documents(self, fetched: Sequence[Outcome]) -> list[Path]:
         found = [self.store.look(outcome.step, outcome.key or "") for outcome in fetched]

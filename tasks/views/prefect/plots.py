@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.formats.evaluation import CALIBRATION, CONFUSION, METRICS
+from tasks.formats.metrics import values
+from tasks.models import kind as kinds
 from tasks.views.palette import LIGHT, SERIES, most_frequent
 
 STYLE: dict[str, Any] = {
@@ -127,27 +130,18 @@ def draw(step: str, folder: Path) -> None:
     rows = read_rows(folder / "aux" / "metrics.jsonl")
     if any("loss" in row or "valid_loss" in row for row in rows):
         curve(rows, step.replace("_", " "), target / "training_curve.png")
-    metrics = _json(folder / "content" / "metrics.json")
-    if metrics and "bits_per_byte" in metrics:
-        sources = {n.partition("/")[2]: n for n in metrics if n.startswith("bits_per_byte/") and n[-3:] not in ENDINGS}
-        rows_of = {"all": "bits_per_byte", **sources, "baseline: gzip -9": "gzip_bits_per_byte"}
-        bars(metrics, rows_of, "bits per byte (lower is better)", "Held-out text", target / "bits_per_byte.png")
-    if metrics and "accuracy" in metrics:
-        whose = {"the model": "", "baseline: naive Bayes": "naive_bayes_", "baseline: majority": "majority_"}
-        bars(
-            metrics,
-            {who: f"{prefix}accuracy" for who, prefix in whose.items()},
-            "accuracy (higher is better)",
-            "Held-out documents",
-            target / "accuracy.png",
-        )
-    if found := _json(folder / "content" / "confusion.json"):
+    metrics = _json(folder / "content" / METRICS)
+    if metrics and (kind := kinds.measured_by(step)) and (name := kinds.headline(step, metrics)):
+        metric = kinds.metric(name)
+        parts = {part.partition("/")[2]: part for part in values(metrics) if part.startswith(f"{name}/")}
+        beside = {f"baseline: {who}": f"{baseline}_{name}" for baseline, who in kind.baselines.items()}
+        better = f" ({metric.better} is better)" if metric.better else ""
+        rows_of = {"all" if parts else "the model": name, **parts, **beside}
+        bars(metrics, rows_of, f"{metric.label}{better}", "Held-out items", target / f"{name}.png")
+    if found := _json(folder / "content" / CONFUSION):
         confusion(found["labels"], found["matrix"], target / "confusion.png")
-    if found := _json(folder / "content" / "calibration.json"):
+    if found := _json(folder / "content" / CALIBRATION):
         calibration(found, target / "calibration.png")
-
-
-ENDINGS = ("_lo", "_hi")
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:

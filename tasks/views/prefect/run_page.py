@@ -2,90 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.core import liveness, run_warnings
+from tasks.core import liveness
 from tasks.core.engine.reporting import Run
-from tasks.core.engine.workspace import Outcome
-from tasks.core.number_format import number, seconds
+from tasks.core.number_format import seconds
 from tasks.core.services import links
-from tasks.formats.metrics import PRIMARY
-from tasks.views.prefect.markdown import code, fence, interval, join, link, plain, table, warnings
+from tasks.formats.metrics import Metric, Value
+from tasks.views.model_view import Model
+from tasks.views.prefect.markdown import Markup, code, fence, join, link, plain, table, warnings
+from tasks.views.run_data import Step
+from tasks.views.run_view import RunView
 
-REGISTERED = ("register_model", "promote_model")
 ROOM = 400
 """Most characters of a refusal in the heading."""
 
 
-def summary(run: Run, state: str, outcomes: Sequence[Outcome]) -> str:
+def summary(run: Run, state: str, view: RunView) -> str:
     """Verdict, steps, measures, models, addresses."""
-    states = [outcome.state for outcome in outcomes]
+    steps = view.run.steps
+    states = [step.state for step in steps]
     made, failed = states.count("completed"), states.count("failed")
     counts = f"{made} made, {states.count('cached')} reused" + (f", {failed} failed" if failed else "")
-    wrong = [outcome for outcome in outcomes if outcome.state in ("failed", "refused")]
+    wrong = [step for step in steps if step.state in ("failed", "refused")]
     how = "refused by the gate" if state == "completed" and wrong else state
-    causes = [outcome.message.partition("\n")[0] for outcome in outcomes if outcome.state == "refused"]
-    refused = [plain(cause, ROOM) for cause in causes if cause]
+    refused = [plain(cause, ROOM) for cause in view.refusals]
     return join(
         f"# {run.name}: {how}{': ' if refused else ''}{'; '.join(refused)}",
         f"**{counts}.**" + ("" if made or state == "failed" else " Nothing had changed."),
-        *(f"**{o.label} {o.state}**\n\n{fence(o.message)}" for o in wrong),
-        warnings(run_warnings.of(outcomes)),
-        "## Models" if (models := _models(run, outcomes)) else None,
-        table(models),
-        "## Measures" if (measures := _measures(outcomes)) else None,
+        *(f"**{step.label} {step.state}**\n\n{fence(step.message)}" for step in wrong),
+        "\n".join(f"- {plain(sentence, ROOM)}" for sentence in view.verdict.sentences),
+        warnings(view.warnings),
+        "## Models" if (registered := view.run.record.get("models")) else None,
+        table([_version(run, about) for about in registered or ()]),
+        "## Measures" if (measures := _measures(view)) else None,
         table(measures),
+        "## Documents" if view.way else None,
+        view.way,
         "## Steps",
-        table(_steps(outcomes)),
+        table(_steps(steps)),
         "## Where to look further",
         "\n".join(f"- {line}" for line in _places(run)),
     )
 
 
-def _steps(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def _steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
     rows = []
-    for step in dict.fromkeys(outcome.step for outcome in outcomes):
-        own = [outcome for outcome in outcomes if outcome.step == step]
-        states = [outcome.state for outcome in own]
+    for name in dict.fromkeys(step.name for step in steps):
+        own = [step for step in steps if step.name == name]
+        states = [step.state for step in own]
         said = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        spent = sum(outcome.seconds for outcome in own if outcome.state != "cached")
-        keys = {outcome.key[:12] for outcome in own if outcome.key}
-        artifact = code(f"{step}/{keys.pop()}") if len(keys) == 1 else f"{len(keys)} artifacts" if keys else ""
-        rows.append({"step": step, "state": said, "time": seconds(spent) if spent else "", "artifact": artifact})
+        spent = sum(step.seconds for step in own if step.state != "cached")
+        keys = {step.key[:12] for step in own if step.key}
+        artifact = code(f"{name}/{keys.pop()}") if len(keys) == 1 else f"{len(keys)} artifacts" if keys else ""
+        rows.append({"step": name, "state": said, "time": seconds(spent) if spent else "", "artifact": artifact})
     return rows
 
 
-def _measures(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    rows = []
-    for outcome in outcomes:
-        metrics = outcome.stats.get("metrics") or {}
-        name = next((name for name in PRIMARY if name in metrics), None)
-        if name is not None:
-            beside = [
-                f"{other.removesuffix(name).rstrip('_').replace('_', ' ')} {number(metrics[other])}"
-                for other in metrics
-                if other.endswith(f"_{name}") and not other.startswith(name)
-            ]
-            rows.append({"step": outcome.step, "measure": name.replace("_", " "), "value": metrics[name]})
-            rows[-1] |= {"95 % interval": interval(metrics, name), "baselines": ", ".join(beside)}
-    return rows
+def _measures(view: RunView) -> list[dict[str, Any]]:
+    """The headline of each model beside what it had to beat, and of each training."""
+    rows = [row for model in view.models for row in _of_model(model)]
+    return [*rows, *(_measure(label, *measured[0]) for label, measured in view.trainings)]
 
 
-def _models(run: Run, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for outcome in outcomes:
-        if outcome.step in REGISTERED and "version" in outcome.stats:
-            found.setdefault(outcome.stats["name"], {}).update(outcome.stats)
-    return [
-        {
-            "model": link(name, links.model_version(run.home, name, about["version"])),
-            "version": str(about["version"]),
-            "kind": about.get("kind", "") + (" (primary)" if about.get("primary") else ""),
-            "aliases": ", ".join(about.get("aliases", [])),
-        }
-        for name, about in found.items()
-    ]
+def _of_model(model: Model) -> list[dict[str, Any]]:
+    head, champion = model.head(), model.champion()
+    if head is None:
+        return []
+    beside = ", ".join(f"{name} {value}" for name, value in model.baselines())
+    return [_measure(model.name, model.metric, head) | {"baselines": beside, "champion before": str(champion or "")}]
+
+
+def _measure(of: str, metric: Metric, value: Value) -> dict[str, Any]:
+    low_high = Markup(str(value).partition(" ")[2])
+    return {"of": of, "measure": metric.label, "value": value.value, "95 % interval": low_high}
+
+
+def _version(run: Run, about: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "model": link(about["name"], links.model_version(run.home, about["name"], about["version"])),
+        "version": str(about["version"]),
+        "kind": about.get("kind", "") + (" (primary)" if about.get("primary") else ""),
+        "aliases": ", ".join(about.get("aliases", [])),
+    }
 
 
 def _places(run: Run) -> list[str]:

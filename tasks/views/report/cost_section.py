@@ -11,7 +11,7 @@ from typing import Any
 from conf.schema.engine import EngineConf
 from tasks.core.artifact import Manifest
 from tasks.core.plan.costs import Prices
-from tasks.views.report.gather import Run, Step
+from tasks.views.run_data import Run, Step
 
 
 @dataclass(frozen=True)

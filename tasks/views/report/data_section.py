@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.core.artifact import Manifest
 from tasks.corpus.funnel import DROPPING
-from tasks.views.report.gather import Run
+from tasks.views.run_data import Run
 
 EXAMPLES, EXCERPT, SEARCHED = 3, 320, 20_000
 """Examples of each reason, characters of each, and rows of a shard that are searched for them."""

@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from tasks.core import number_format
 from tasks.core.artifact import Manifest
+from tasks.views.model_view import Model
 from tasks.views.report.charts import short
-from tasks.views.report.gather import Run
 from tasks.views.report.layout import Drawing, Sizes, arrange
-from tasks.views.report.results_section import Model
+from tasks.views.run_data import Run
 
 SIZES = Sizes(width=164, height=42, gap=14, between=32, passing=6)
 MARGIN = 6
@@ -54,7 +54,7 @@ def build(run: Run, models: Iterable[Model]) -> Graph:
     owner: dict[str, str] = {}
     nodes: dict[str, Node] = {}
     states = {step.key: step.state for step in run.steps if step.manifest}
-    champions = {model.incumbent.key for model in models if model.incumbent}
+    champions = {str(model.incumbent.key) for model in models if model.incumbent}
     for manifest in run.manifests():
         _enter(nodes, owner, manifest, "reused" if states.get(manifest.key) == "cached" else "made", champions)
     for manifest in run.manifests():
@@ -82,7 +82,7 @@ def _enter(nodes: dict[str, Node], owner: dict[str, str], manifest: Manifest, ki
 def _connect(run: Run, nodes: dict[str, Node], owner: dict[str, str], manifest: Manifest, ref: dict[str, Any]) -> None:
     path = f"{ref['step']}/{ref['key']}"
     if path not in owner:
-        found = run.look(ref)
+        found = run.look(ref).manifest
         name = f"earlier {ref['step']}" if found else f"gone {ref['step']}"
         kind = "earlier" if found else "gone"
         node = nodes.setdefault(name, Node(f"n-{len(nodes)}", ref["step"], "", kind))
@@ -112,10 +112,11 @@ def _add_models(nodes: dict[str, Node], owner: dict[str, str], models: Iterable[
         if model.version is None or model.evaluation is None:
             continue
         node = Node(f"n-{len(nodes)}", f"{model.name} v{model.version}", model.state, "model", [("state", model.state)])
-        named = f"{model.evaluation.step}/{model.evaluation.key}"
+        named = f"{model.evaluation.name}/{model.evaluation.key}"
         gates = [n for n in nodes.values() for m in n.artifacts if m.step == "gate" and _first_input(m) == named]
         node.inputs |= {gate.id for gate in gates} or ({nodes[owner[named]].id} if named in owner else set())
-        if (made := _first_input(model.evaluation)) in owner:
+        evaluated = model.evaluation.manifest
+        if evaluated and (made := _first_input(evaluated)) in owner:
             node.inputs.add(nodes[owner[made]].id)
         nodes[f"model {model.name}"] = node
 

@@ -20,18 +20,13 @@ from tasks.core import number_format as figures
 from tasks.core.plan.keys import flat
 from tasks.core.store.open import home
 from tasks.core.store.store import Store
-from tasks.corpus.funnel import Stage, again, anew, funnel, overlapping, sentence, set_aside, without
+from tasks.corpus.funnel import Stage, set_aside, without
+from tasks.views import run_verdict
+from tasks.views.model_view import Model
 from tasks.views.palette import DARK, LIGHT, SERIES, SERIES_DARK, most_frequent
-from tasks.views.report import (
-    charts,
-    cost_section,
-    data_section,
-    lineage_section,
-    results_section,
-    training_section,
-    verdict_section,
-)
-from tasks.views.report.gather import Run, gather
+from tasks.views.report import charts, cost_section, data_section, lineage_section, training_section
+from tasks.views.run_data import Run
+from tasks.views.run_view import RunView
 
 FOLDER = Path(__file__).parent
 SAMPLES_SHOWN, SHADES = 6, 9
@@ -44,7 +39,7 @@ SHOWN = ("name", "run", "recipe", "started", "seconds", "command", "urls", "warn
 def write(store: Store, name: str, record: dict[str, Any], out: Path | None = None) -> Path:
     """Write the report of a run to `out`, by default HOME/reports/NAME.html; returns where it is."""
     path = out or home() / "reports" / f"{name}.html"
-    page = render(gather(store, name, record))
+    page = render(RunView.recorded(store, name, record))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -55,7 +50,7 @@ def write(store: Store, name: str, record: dict[str, Any], out: Path | None = No
     return path
 
 
-def render(run: Run) -> str:
+def render(view: RunView) -> str:
     """The page as text."""
     import jinja2
 
@@ -67,11 +62,10 @@ def render(run: Run) -> str:
                  figures.moment, figures.plural, _visible):  # fmt: skip
         environment.filters[form.__name__.lstrip("_")] = form
     environment.globals["beginning"] = figures.BEGINNING
-    environment.filters["metric_name"] = results_section.metric_name
     environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
     style, script = _style(), (FOLDER / "page.js").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
-        **_context(run),
+        **_context(view),
         style=Markup(style),
         script=Markup(script),
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
@@ -107,29 +101,29 @@ def _style() -> str:
     return themes + (FOLDER / "page.css").read_text(encoding="utf-8")
 
 
-def _context(run: Run) -> dict[str, Any]:
-    models = results_section.models(run)
+def _context(view: RunView) -> dict[str, Any]:
+    run = view.run
     efforts = cost_section.efforts(run)
-    stages = funnel(lambda step: [manifest.stats for manifest in run.of(step)])
-    graph = lineage_section.build(run, models)
+    graph = lineage_section.build(run, view.models)
     commit, dirty = cost_section.commit(run)
     return {
         "run": run,
-        "record": dict.fromkeys(SHOWN) | run.record,
-        "verdict": verdict_section.judge(run, models),
-        "why": verdict_section.reason(run),
-        "models": [_shown(run, n, model) for n, model in enumerate(models)],
+        "record": dict.fromkeys(SHOWN) | dict(run.record),
+        "view": view,
+        "verdict": view.verdict,
+        "why": view.why,
+        "models": [_shown(view, n, model) for n, model in enumerate(view.models)],
         "efforts": efforts,
         "total": cost_section.total(efforts),
         "prices": cost_section.prices(run.config),
         "watts": cost_section.watts(run),
         "lost": [step for step in run.steps if step.lost],
-        "stages": stages,
-        "way": sentence(stages),
-        "anew": anew([manifest.stats for manifest in run.of("cluster")]),
-        "repeated": again([manifest.stats for manifest in run.of("repeat_shard")]),
-        "funnel": _funnel(stages),
-        "overlaps": overlapping(manifest.stats for manifest in run.of("decontaminate_shard")),
+        "stages": view.stages,
+        "way": view.way,
+        "anew": view.anew,
+        "repeated": view.repeated,
+        "funnel": _funnel(view.stages),
+        "overlaps": view.overlaps,
         "examples": data_section.examples(run),
         "sources": data_section.sources(run),
         "tokenizer": data_section.tokenizer(run),
@@ -145,33 +139,38 @@ def _context(run: Run) -> dict[str, Any]:
     }
 
 
-def _shown(run: Run, n: int, model: results_section.Model) -> dict[str, Any]:
+def _shown(view: RunView, n: int, model: Model) -> dict[str, Any]:
     """A model with its drawings and what it wrote."""
-    marks = model.marks()
-    calibration = run.read_json(model.evaluation, "content/calibration.json") or []
-    points = [(row["confidence"], row["accuracy"], int(row["items"])) for row in calibration]
+    marks = _marks(model)
+    points = [(row["confidence"], row["accuracy"], int(row["items"])) for row in view.calibration(model)]
     return {
         "it": model,
-        "sentence": verdict_section.sentence(model),
+        "sentence": run_verdict.sentence(model),
         "head": model.head(),
         "rows": model.table(),
         "baselines": list(dict.fromkeys(name for row in model.table() for name in row["baselines"])),
-        "chart": charts.intervals(f"model-{n}", f"{model.name}: {results_section.metric_name(model.metric)}", marks)
-        if marks
-        else None,
-        "confusion": _confusion(run, model),
+        "chart": charts.intervals(f"model-{n}", f"{model.name}: {model.metric.label}", marks) if marks else None,
+        "confusion": _confusion(view.confusion(model)),
         "calibration": points,
         "reliability": charts.reliability(f"calibration-{n}", f"Calibration of {model.name}", points)
         if points
         else None,
-        "samples": (run.read_json(model.evaluation, "content/samples.json") or [])[:SAMPLES_SHOWN],
+        "samples": view.samples(model)[:SAMPLES_SHOWN],
     }
 
 
-def _confusion(run: Run, model: results_section.Model) -> dict[str, Any] | None:
+def _marks(model: Model) -> list[charts.Mark]:
+    """The deciding metric of the model, by source too, the champion's and the baselines', to be drawn."""
+    name, own = model.metric.name, model.values()
+    found = [("this model", model.head(), "model"), ("champion before", model.champion(), "champion")]
+    found += [(baseline, value, "baseline") for baseline, value in model.baselines()]
+    found += [(f"on {part.partition('/')[2]}", own[part], "model") for part in own if part.startswith(f"{name}/")]
+    return [charts.Mark(label, value.value, value.low, value.high, kind) for label, value, kind in found if value]
+
+
+def _confusion(found: dict[str, Any] | None) -> dict[str, Any] | None:
     """Counts with the shade (0 to 9) of their share of the row, and the rows' sums; of many classes the most
     frequent."""
-    found = run.read_json(model.evaluation, "content/confusion.json")
     if not found:
         return None
     shown = most_frequent(found["matrix"])

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.step import labelled
+from tasks.formats.evaluation import WHILE_TRAINING
 from tasks.views.report.charts import Series
-from tasks.views.report.gather import Run
+from tasks.views.run_data import Run
 
 NOT_CURVES = ("step", "time")
 CHARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -78,7 +79,7 @@ def trainings(run: Run) -> list[Training]:
             steps = int(max(x for chart in whole for series in chart.series for x, _ in series.points))
             made = manifest.made_by
             label = labelled(manifest.step, manifest.shard)
-            attempts, wrote = int(made.get("attempts") or 1), _samples(run.read_rows(manifest, "aux/samples.jsonl"))
+            attempts, wrote = int(made.get("attempts") or 1), _samples(run.read_rows(manifest, f"aux/{WHILE_TRAINING}"))
             about = str(manifest.stats.get("answers", ""))
             found.append(Training(label, manifest.key, steps, made.get("seconds"), attempts, whole, wrote, about))
     return found

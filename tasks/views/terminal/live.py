@@ -23,6 +23,7 @@ from tasks.core.events import Event
 from tasks.core.plan.costs import Prices
 from tasks.core.plan.planner import Row
 from tasks.core.step import labelled
+from tasks.views.run_data import Step
 from tasks.views.terminal.progress_bars import Board
 
 EVERY = 5.0
@@ -222,16 +223,16 @@ def plan_lines(rows: Iterable[Row], prices: Prices = Prices()) -> Iterable[str]:
     yield from (f"warning: {one}" for one in run_warnings.of(rows))
 
 
-def summary_table(outcomes: Iterable[Any]) -> Table:
+def summary_table(steps: Iterable[Step]) -> Table:
     """The steps of a run, shards folded: state, seconds, rows or tokens, key."""
     table = Table(box=None, pad_edge=False)
     for name, justify in (("step", "left"), ("state", "left"), ("seconds", "right"), ("made", "left"), ("key", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    folded: dict[str, list[Any]] = {}
-    for outcome in outcomes:
-        folded.setdefault(outcome.step, []).append(outcome)
+    folded: dict[str, list[Step]] = {}
+    for one in steps:
+        folded.setdefault(one.name, []).append(one)
     for step, group in folded.items():
-        counted = Counter(outcome.state for outcome in group)
+        counted = Counter(one.state for one in group)
         states = [f"{n} {state}" if len(group) > 1 else state for state, n in counted.items()]
         seconds = sum(o.seconds for o in group)
         key = (group[0].key or "")[:12] if len(group) == 1 else f"{len(group)} keys"
@@ -239,12 +240,12 @@ def summary_table(outcomes: Iterable[Any]) -> Table:
     return table
 
 
-def _made(group: list[Any]) -> str:
+def _made(group: list[Step]) -> str:
     """The first of the usual counts that the steps' statistics have, summed over shards."""
     for name in ("tokens", "documents", "rows", "entries", "vocab_size"):
-        values = [o.stats.get(name) for o in group]
-        if all(isinstance(value, int) for value in values):
-            return f"{number_format.count(sum(values))} {name.replace('_', ' ')}"
+        values = [one.stats.get(name) for one in group]
+        if (counts := [value for value in values if isinstance(value, int)]) and len(counts) == len(group):
+            return f"{number_format.count(sum(counts))} {name.replace('_', ' ')}"
     return ""
 
 

@@ -13,7 +13,6 @@ from tasks.core.errors import ConfigError
 from tasks.core.liveness import Announced
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.store import Store
-from tasks.formats.metrics import primary_metric
 
 NOW = 2_000.0
 LOST = "00000000-0000-0000-0000-000012345678"
@@ -73,8 +72,8 @@ def test_a_row_counts_steps_and_shows_the_first_evaluations_metric_whatever_the_
     run = history.runs(tmp_path, store)[0]
     assert (run.made, run.cached) == (1, 2)
     assert run.metric == {"step": "evaluate_lm", "name": "bits_per_byte", "value": 2.0, "low": 1.9, "high": 2.1}
-    assert primary_metric({"metrics": {}}) is None
-    assert (primary_metric({"metrics": {"pretrain": {"loss": 5.0}}}) or {})["name"] == "loss"
+    assert history.primary_metric({"metrics": {}}) is None
+    assert (history.primary_metric({"metrics": {"pretrain": {"loss": 5.0}}}) or {})["name"] == "loss"
 
 
 def test_a_run_is_found_by_id_its_start_its_name_and_as_last(tmp_path: Path, store: Store) -> None:

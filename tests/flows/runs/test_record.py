@@ -12,8 +12,8 @@ from conf.compose import compose
 from flows.runs.record import record_of
 from tasks.core.engine.workspace import Outcome
 from tasks.views.report import cost_section
-from tasks.views.report.gather import gather
-from tests.tasks.report.small import Made
+from tasks.views.run_data import gather
+from tests.tasks.views.small_run import Made
 
 
 def test_the_cost_of_a_run_is_that_of_its_report_steps_without_an_artifact_included(tmp_path: Path) -> None:

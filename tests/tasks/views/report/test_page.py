@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tasks.views.report import page
-from tasks.views.report.gather import gather
+from tasks.views.run_view import RunView
 from tests import pipeline_process
 from tests.browser import opened
-from tests.tasks.report.small import EVIL, Made, chain
+from tests.tasks.views.small_run import EVIL, Made, chain
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "col"}
 SECTIONS = ("models", "steps", "data", "tokenizer", "training", "lineage", "effort", "environment", "again")
@@ -57,7 +57,7 @@ class Tree(HTMLParser):
 
 
 def rendered(made: Made, state: str, **more: Any) -> tuple[str, Tree]:
-    text = page.render(gather(made.store, "small", made.record(state, **more)))
+    text = page.render(RunView.recorded(made.store, "small", made.record(state, **more)))
     return text, Tree(text)
 
 
@@ -253,7 +253,7 @@ def test_a_record_from_before_options_and_messages_were_kept_is_shown(made: Made
     old = made.record("refused")
     old["steps"] = [{name: value for name, value in step.items() if name != "message"} for step in old["steps"]]
     del old["urls"]
-    tree = Tree(page.render(gather(made.store, "small", old)))
+    tree = Tree(page.render(RunView.recorded(made.store, "small", old)))
     assert "does not hold the command line" in tree.words and "from before the configuration was kept" in tree.words
 
 
@@ -279,7 +279,7 @@ def test_of_very_many_classes_the_page_shows_the_most_frequent(tmp_path: Path) -
 def test_a_reused_run_shows_what_its_artifacts_hold(made: Made) -> None:
     record = made.record("completed")
     record["steps"] = [{**step, "state": "cached", "seconds": 0.0} for step in record["steps"]]
-    tree = Tree(page.render(gather(made.store, "small", record)))
+    tree = Tree(page.render(RunView.recorded(made.store, "small", record)))
     assert "Unchanged" in tree.words and "this run spent nothing on steps" in tree.words
     assert "2 h 00 min" in tree.words and "too_short" in tree.words
 

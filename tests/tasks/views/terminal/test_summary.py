@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -11,9 +12,14 @@ from rich.console import Console
 from flows.cli.main import main
 from tasks.core.engine.workspace import Outcome
 from tasks.core.run_warnings import warning
-from tasks.views.terminal.summary import summarise
+from tasks.views.run_view import RunView
+from tasks.views.terminal import summary
 
 HELLO = "Hello! How are you?"
+
+
+def summarise(console: Console, record: dict[str, Any], outcomes: list[Outcome]) -> None:
+    summary.summarise(console, RunView.running(None, record, outcomes))
 
 
 def test_how_many_documents_are_seen_more_than_once_is_told() -> None:

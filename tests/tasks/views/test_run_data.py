@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.views.report import cost_section, data_section, results_section, training_section
-from tasks.views.report.gather import gather
-from tests.tasks.report.small import Made, chain
+from tasks.views import model_view
+from tasks.views.report import cost_section, data_section, training_section
+from tasks.views.report.page import _marks
+from tasks.views.run_data import gather
+from tests.tasks.views.small_run import Made, chain
 
 
 def test_of_a_step_that_a_resumed_trainer_repeated_the_last_row_counts(tmp_path: Path) -> None:
@@ -43,10 +45,10 @@ def test_unreadable_rows_are_grouped_by_what_went_wrong_and_only_the_most_freque
 
 def test_a_model_knows_its_candidate_and_the_champion_that_it_had_to_beat(tmp_path: Path) -> None:
     made = chain(tmp_path)
-    (model,) = results_section.models(gather(made.store, "small", made.record("refused")))
+    (model,) = model_view.models(gather(made.store, "small", made.record("refused")))
     ours, theirs = model.head(), model.champion()
     assert ours and theirs and (ours.value, theirs.value, model.state) == (3.0, 2.5, "refused")
-    assert [mark.kind for mark in model.marks()] == ["model", "champion", "baseline", "model"]
+    assert [mark.kind for mark in _marks(model)] == ["model", "champion", "baseline", "model"]
 
 
 def test_reused_steps_cost_nothing_now_and_keep_what_they_cost_before(tmp_path: Path) -> None:

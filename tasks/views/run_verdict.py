@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.core import number_format
-from tasks.views.report.gather import Run
-from tasks.views.report.results_section import Model, Value, metric_name
+from tasks.views.model_view import Model
+from tasks.views.run_data import Run
 
 SIGNS = {"good": "✓", "same": "=", "warning": "!", "bad": "✗"}
 """Colour is never the only signal."""
@@ -74,19 +73,14 @@ def sentence(model: Model) -> str:
     head = model.head()
     if head is None:
         return f"{who} {came}; its measurements are not in the store any more."
-    unit = metric_name(model.metric)
     others = [(name, value) for name, value in [("the champion before", model.champion())] if value]
-    others += model.baselines(model.metric)
-    beside = ", ".join(f"{name} {_value(value)}" for name, value in others)
+    others += model.baselines()
+    beside = ", ".join(f"{name} {value}" for name, value in others)
     beaten_by = model.beaten_by()
     short = f" It does not beat: {', '.join(beaten_by)}." if beaten_by else ""
     why = f" {model.reasons[-1].removeprefix('reason').strip()}" if model.state == "refused" and model.reasons else ""
     why = f" It {model.cause()}." if model.cause() else why
-    return f"{who} {came}: {unit} {_value(head)}{f'; {beside}' if beside else ''}.{short}{why}"
-
-
-def _value(value: Value) -> str:
-    return f"{number_format.number(value.value)} {number_format.interval(value.low, value.high)}".strip()
+    return f"{who} {came}: {model.metric.label} {head}{f'; {beside}' if beside else ''}.{short}{why}"
 
 
 def _where_failed(run: Run) -> str:

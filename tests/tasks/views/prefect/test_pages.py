@@ -15,6 +15,8 @@ from tasks.views.palette import most_frequent
 from tasks.views.prefect import data_pages, model_pages, plots, run_page
 from tasks.views.prefect.markdown import Markup, bar, code, plain, table
 from tasks.views.prefect.pages import Book, key
+from tasks.views.run_data import registered
+from tasks.views.run_view import RunView
 
 STAGES = ("collect", "clean", "deduplicate", "hold out", "decontaminate")
 RUN = Run(Path("/home"), "demo", "abcdef0123", "demo-2026", ("1", "parent"))
@@ -22,6 +24,10 @@ RUN = Run(Path("/home"), "demo", "abcdef0123", "demo-2026", ("1", "parent"))
 
 def outcome(step: str, shard: str | None = None, state: str = "completed", **stats: Any) -> Outcome:
     return Outcome(step, shard, state, key="k" * 64, stats=stats, seconds=2.0)
+
+
+def view(outcomes: list[Outcome], state: str = "") -> RunView:
+    return RunView.running(None, {"state": state, "models": registered(outcomes)}, outcomes)
 
 
 def part(into: int, out: int, **reasons: int) -> dict[str, Any]:
@@ -49,12 +55,14 @@ def rows(markdown: str) -> list[list[str]]:
 
 
 def test_the_funnel_names_the_evaluation_documents_that_took_most_out() -> None:
-    said = data_pages.way([*chain(), outcome("decontaminate_shard", "web-001", parts={}, evaluation_items={"b": 6})])
+    said = data_pages.way(
+        view([*chain(), outcome("decontaminate_shard", "web-001", parts={}, evaluation_items={"b": 6})])
+    )
     assert [row for row in rows(said) if row[0] in ("`b`", "`set 'a'`")] == [["`b`", "7"], ["`set 'a'`", "4"]]
 
 
 def test_the_funnel_counts_what_each_stage_lets_through_drops_and_holds_out() -> None:
-    head, *cells = rows(data_pages.way(chain()))
+    head, *cells = rows(data_pages.way(view(chain())))
     found = {row[0]: dict(zip(head, row, strict=False)) for row in reversed(cells)}
     names = ("documents in", "out", "dropped", "held out")
     assert {stage: tuple(found[stage][name] for name in names) for stage in list(found)[::-1] if stage in STAGES} == {
@@ -65,14 +73,14 @@ def test_the_funnel_counts_what_each_stage_lets_through_drops_and_holds_out() ->
         "decontaminate": ("60", "55", "5", "0"),
     }
     said = "**Of 103 documents 55 are left; 38 were dropped, 10 held out for evaluation.**"
-    assert said in data_pages.way(chain())
+    assert said in data_pages.way(view(chain()))
     assert found["test (held out)"]["documents in"] == "10"
-    again = data_pages.way([*chain(), outcome("cluster", recomputed={"dropped": 2, "accepted": 1})])
-    assert "would drop 2 documents" in again and "(--refresh cluster)" not in data_pages.way(chain())
+    again = data_pages.way(view([*chain(), outcome("cluster", recomputed={"dropped": 2, "accepted": 1})]))
+    assert "would drop 2 documents" in again and "(--refresh cluster)" not in data_pages.way(view(chain()))
 
 
 def test_the_funnel_lists_reasons_from_the_most_frequent() -> None:
-    reasons = [cells for cells in rows(data_pages.way(chain())) if cells[1].startswith("`")]
+    reasons = [cells for cells in rows(data_pages.way(view(chain()))) if cells[1].startswith("`")]
     assert [(cells[1], cells[2]) for cells in reasons] == [
         ("`short`", "20"),
         ("`near_duplicate`", "10"),
@@ -121,7 +129,7 @@ def test_warnings_stand_on_the_page_of_the_run_and_of_the_step_and_nothing_in_th
     made = Made("tidy", "tidy", {}, None, warnings=of(steps))
     page = book.page(RUN, made)
     assert page is not None and "## Warnings" in page.markdown and "&lt;b&gt;web" in page.markdown
-    assert "Warnings" not in run_page.summary(RUN, "completed", [outcome("gate")])
+    assert "Warnings" not in run_page.summary(RUN, "completed", view([outcome("gate")], "completed"))
 
 
 def test_a_refused_gate_says_so_first_with_its_interval() -> None:
@@ -213,7 +221,7 @@ def test_the_picture_of_a_confusion_matrix_is_bounded_and_shows_the_most_frequen
 
 def test_the_summary_of_a_failed_run_shows_what_failed_and_what_was_reused() -> None:
     outcomes = [*chain("cached"), Outcome("pretrain", None, "failed", message="the disk is full")]
-    page = run_page.summary(RUN, "failed", outcomes)
+    page = run_page.summary(RUN, "failed", view(outcomes, "failed"))
     assert page.startswith("# demo-2026: failed\n\n**0 made, 5 reused, 1 failed.**\n\n**pretrain failed**")
     assert "the disk is full" in page
     assert ["fetch_shard", "2 cached", "", "`fetch_shard/kkkkkkkkkkkk`"] in rows(page)
@@ -221,7 +229,7 @@ def test_the_summary_of_a_failed_run_shows_what_failed_and_what_was_reused() -> 
 
 def test_the_summary_leads_to_models_mlflow_and_prefect() -> None:
     promoted = outcome("promote_model", name="demo-base", version=3, kind="base", primary=True, aliases=["champion"])
-    page = run_page.summary(RUN, "completed", [promoted])
+    page = run_page.summary(RUN, "completed", view([promoted], "completed"))
     assert "/#/models/demo-base/versions/3" in page
     assert "base (primary)" in page
     assert "/runs/flow-run/abcdef0123" in page and "/#/experiments/1/runs/parent" in page
@@ -237,7 +245,7 @@ def test_what_stands_in_a_cell_neither_ends_it_nor_is_taken_for_markup() -> None
 
 def test_a_message_cannot_end_the_block_that_it_stands_in() -> None:
     message = "torn:\n```\n# Not a heading\n````"
-    page = run_page.summary(RUN, "failed", [Outcome("pretrain", None, "failed", message=message)])
+    page = run_page.summary(RUN, "failed", view([Outcome("pretrain", None, "failed", message=message)], "failed"))
     assert f"\n`````\n{message}\n`````\n" in page
 
 
@@ -256,4 +264,4 @@ def test_the_page_of_validation_leads_to_the_data_docs_and_says_what_was_set_asi
         assert f"({tmp_path.as_uri()}/aux/data_docs/index.html)" in page
         assert ("1 shard with 40 documents set aside by validation: web-001." in page) == bool(stats)
     assert ["web-001", "40", "`rows: <0>`"] in rows(page)
-    assert "1 shard with 40 documents" in data_pages.way([*chain(), outcome("validate_corpus", **stats)])
+    assert "1 shard with 40 documents" in data_pages.way(view([*chain(), outcome("validate_corpus", **stats)]))

@@ -1,35 +1,14 @@
-"""The report's part about models: what was measured, beside what, and what the gate decided."""
+"""The models of a run: what was measured, beside what, and what the gate decided."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.artifact import Manifest
-from tasks.formats.metrics import PRIMARY, primary_name
+from tasks.formats.metrics import Metric, Value, values
 from tasks.models import kind as kinds
-from tasks.views.report.charts import Mark
-from tasks.views.report.gather import Run, Step
-
-NAMES = {
-    "bits_per_byte": "bits per byte",
-    "nats_per_byte": "nats per byte",
-    "macro_f1": "macro F1",
-    "roc_auc": "ROC-AUC",
-    "ece": "calibration error",
-    "nats": "loss in nats",
-}
-HIGHER = ("accuracy", "macro_f1", "roc_auc")
-LOWER = ("bits_per_byte", "nats_per_byte", "perplexity", "ece", "nats")
-
-
-@dataclass(frozen=True)
-class Value:
-    """A measured value and the ends of its interval."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
+from tasks.views.run_data import Run, Step
 
 
 @dataclass(frozen=True)
@@ -44,11 +23,12 @@ class Model:
     """promoted, champion (it was already), refused, waiting (for a person), failed, or measured (undecided)."""
     replaced: int | None
     reasons: tuple[str, ...]
-    decision: dict[str, Any] | None
-    evaluation: Manifest | None
-    incumbent: Manifest | None
+    decision: Mapping[str, Any] | None
+    evaluation: Step | None
+    incumbent: Step | None
     """The evaluation of the champion that it had to beat."""
-    metric: str
+    metric: Metric
+    """The one that decides."""
 
     def values(self) -> dict[str, Value]:
         """The metrics of the model itself, and of what is simpler, by their full names."""
@@ -56,26 +36,24 @@ class Model:
 
     def head(self) -> Value | None:
         """The metric that decides."""
-        return self.values().get(self.metric)
+        return self.values().get(self.metric.name)
 
     def champion(self) -> Value | None:
         """The same metric of the champion."""
-        return _values(self.incumbent).get(self.metric)
-
-    def better(self) -> str:
-        """Whether higher or lower values of the deciding metric are better."""
-        return "higher" if self.metric in HIGHER else "lower"
+        return _values(self.incumbent).get(self.metric.name)
 
     def is_better(self, one: Value, other: Value) -> bool:
         """By the deciding metric, intervals aside."""
-        return one.value > other.value if self.better() == "higher" else one.value < other.value
+        return one.value > other.value if self.metric.higher_is_better else one.value < other.value
 
-    def baselines(self, metric: str) -> list[tuple[str, Value]]:
-        """The same metric of what is simpler than a model, or the gate's figure where that was measured apart."""
-        values, decision = self.values(), self.decision or {}
+    def baselines(self, metric: str = "") -> list[tuple[str, Value]]:
+        """A metric, by default the deciding one, of what is simpler than a model, or the gate's figure where that was
+        measured apart."""
+        metric = metric or self.metric.name
+        own, decision = self.values(), self.decision or {}
         floors = decision.get("floors", ()) if decision.get("metric") == metric else ()
         apart = {f"{one['baseline']}_{metric}": Value(one["value"]) for one in floors}
-        known = {**apart, **values}
+        known = {**apart, **own}
         return [
             (name, known[f"{prefix}_{metric}"])
             for prefix, name in kinds.baselines().items()
@@ -93,41 +71,22 @@ class Model:
             kinds.baselines().get(one["baseline"], ""): one["holds"] for one in (self.decision or {}).get("floors", ())
         }
         head = self.head()
-        return [
-            name
-            for name, value in self.baselines(self.metric)
-            if head and not floors.get(name, self.is_better(head, value))
-        ]
-
-    def marks(self) -> list[Mark]:
-        """The deciding metric of the model, by source too, the champion's and the baselines', to be drawn."""
-        marks = [_mark("this model", self.head(), "model"), _mark("champion before", self.champion(), "champion")]
-        marks += [_mark(name, value, "baseline") for name, value in self.baselines(self.metric)]
-        parts = [name for name in self.values() if name.startswith(f"{self.metric}/")]
-        marks += [_mark(f"on {name.partition('/')[2]}", self.values()[name], "model") for name in parts]
-        return [mark for mark in marks if mark]
+        return [name for name, value in self.baselines() if head and not floors.get(name, self.is_better(head, value))]
 
     def table(self) -> list[dict[str, Any]]:
         """A row for each metric: the model's value, the champion's, and those of the baselines."""
         theirs, baselines = _values(self.incumbent), [f"{prefix}_" for prefix in kinds.baselines()]
         return [
             {
-                "name": metric_name(name),
-                "better": "higher" if _root(name) in HIGHER else "lower" if _root(name) in LOWER else "",
+                "metric": kinds.metric(name),
                 "ours": value,
                 "champion": theirs.get(name),
                 "baselines": dict(self.baselines(name)),
-                "head": name == self.metric,
+                "head": name == self.metric.name,
             }
             for name, value in self.values().items()
             if not name.startswith((*baselines, "beats_"))
         ]
-
-
-def metric_name(name: str) -> str:
-    """As a reader says it: `bits_per_byte/chat` is bits per byte, chat."""
-    root, _, part = name.partition("/")
-    return NAMES.get(root, root.replace("_", " ")) + (f", {part}" if part else "")
 
 
 def models(run: Run) -> list[Model]:
@@ -157,12 +116,13 @@ def _never_came(group: dict[str, list[Step]]) -> bool:
 
 def _model(run: Run, group: dict[str, list[Step]], place: int) -> Model:
     name = next(iter(group))
-    gate = _first(group.get("gate")).manifest if "gate" in group else None
-    inputs = [one for one in gate.inputs if one["step"] == gate.inputs[0]["step"]] if gate else []
-    ours, theirs = group[name][0].manifest, group[name][1].manifest if len(group[name]) > 1 else None
+    decision = group["gate"][0].stats or None if "gate" in group else None
+    ours, *others = group[name]
+    theirs = others[0] if others else None
+    if decision and not (ours.stats and (theirs or decision.get("first"))):
+        ours, theirs = _compared(run, group["gate"][0], ours, theirs)
     about = _registered(run, name, place)
     state, reasons = _state(group)
-    decision = run.read_json(gate, "content/decision.json")
     if state == "refused" and decision and not decision.get("accepted"):
         reasons = tuple(decision.get("reasons", ()))
     return Model(
@@ -174,16 +134,26 @@ def _model(run: Run, group: dict[str, list[Step]], place: int) -> Model:
         replaced=about.get("replaced"),
         reasons=reasons,
         decision=decision,
-        evaluation=ours or (run.look(dict(inputs[0])) if inputs else None),
-        incumbent=theirs or (run.look(dict(inputs[1])) if len(inputs) > 1 else None),
-        metric=(decision or {}).get("metric") or _head(ours),
+        evaluation=ours if ours.stats else None,
+        incumbent=theirs if theirs and theirs.stats else None,
+        metric=kinds.metric((decision or {}).get("metric") or _head(_step(name), ours)),
     )
 
 
-def _head(evaluation: Manifest | None) -> str:
+def _compared(run: Run, gate: Step, ours: Step, theirs: Step | None) -> tuple[Step, Step | None]:
+    """The evaluations of the candidate and of the champion, those that the run does not name by what the gate was
+    given."""
+    given = gate.manifest.inputs if gate.manifest else ()
+    of_gate = [run.look(one) for one in given if one["step"] == given[0]["step"]]
+    return (
+        ours if ours.stats or not of_gate else of_gate[0],
+        theirs or (of_gate[1] if len(of_gate) > 1 else None),
+    )
+
+
+def _head(step: str, evaluation: Step) -> str:
     """The metric that stands for a model where the gate names none."""
-    metrics = evaluation.stats.get("metrics") if evaluation else None
-    return primary_name(metrics) if metrics else PRIMARY[0]
+    return kinds.headline(step, evaluation.stats.get("metrics", {})) or ""
 
 
 def _registered(run: Run, evaluation: str, place: int) -> dict[str, Any]:
@@ -214,24 +184,5 @@ def _state(group: dict[str, list[Step]]) -> tuple[str, tuple[str, ...]]:
     return words.get(last.state, "measured"), reasons
 
 
-def _first(steps: list[Step] | None) -> Step:
-    assert steps
-    return steps[0]
-
-
-def _values(evaluation: Manifest | None) -> dict[str, Value]:
-    """Metrics with their intervals; `x_lo` and `x_hi` belong to `x`."""
-    raw = dict(evaluation.stats.get("metrics", {})) if evaluation else {}
-    return {
-        name: Value(float(value), raw.get(f"{name}_lo"), raw.get(f"{name}_hi"))
-        for name, value in raw.items()
-        if not name.endswith(("_lo", "_hi"))
-    }
-
-
-def _mark(label: str, value: Value | None, kind: str) -> Mark | None:
-    return Mark(label, value.value, value.low, value.high, kind) if value else None
-
-
-def _root(name: str) -> str:
-    return name.partition("/")[0]
+def _values(evaluation: Step | None) -> dict[str, Value]:
+    return values(evaluation.stats.get("metrics", {})) if evaluation else {}
