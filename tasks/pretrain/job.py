@@ -14,6 +14,7 @@ from tasks.core.artifact import canonical
 from tasks.core.errors import DataError
 from tasks.core.small_files import write_atomically
 from tasks.core.workdir import Workdir
+from tasks.formats.tokens import vocab_size_of
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,7 @@ class Job:
         folders = [folder for items in self.train.values() for folder in items]
         if not folders:
             raise DataError("there are no shards of tokens to train on")
-        try:
-            return int(json.loads((Path(folders[0]) / "meta.json").read_text())["vocab_size"])
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{folders[0]}/meta.json: {error}; make it again with tokenize_shard") from error
+        return vocab_size_of(Path(folders[0]))
 
     @property
     def status_file(self) -> Path:
