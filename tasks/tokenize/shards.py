@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from conf.schema.tokenize import TokenizerConf
 from tasks.core.errors import ArtifactError
 from tasks.core.events import Progress
+from tasks.formats.document_files import documents_in
 from tasks.formats.row_counts import rows_in
 from tasks.formats.tokens import TokenWriter
 from tasks.tokenize.engines import Differs, Engine, Tokenizers, engines
@@ -62,7 +63,7 @@ def write_shard(docs: Path, tokenizer: Path, out: Callable[[str], Path], conf: T
     """Tokenize PART/docs.parquet under `docs` for train and valid; returns tokens, bytes and documents per part, and
     the engine that wrote them."""
     model, eos = load(tokenizer, conf)
-    tables = {part: docs / f"{part}/docs.parquet" for part in PARTS}
+    tables = {part: documents_in(docs, part) for part in PARTS}
     for engine in engines(model, conf):
         progress = Progress(rows_in(tables.values()), "document")
         try:

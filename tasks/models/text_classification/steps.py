@@ -7,6 +7,7 @@ from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
 from tasks.finetune import NEEDS
+from tasks.formats.document_files import EVALUATION_FILE, documents_in
 from tasks.models.text_classification.classifier_options import (
     ClassifierEval,
     ClassifyConf,
@@ -37,7 +38,7 @@ def foresee_classifier(
     """What of the labelled texts will be cut off, about; `context`: tokens that the model looks at."""
     from tasks.models.text_classification import label_preview
 
-    paths = [doc / "train/docs.parquet" for doc in docs]
+    paths = [documents_in(doc, "train") for doc in docs]
     return label_preview.classify(paths, tokenizer / "tokenizer.json", context, conf)
 
 
@@ -62,5 +63,5 @@ def evaluate_classifier(
     """Accuracy and the rest, beside the baselines trained on `docs`: → metrics.json, items.parquet, confusion.json."""
     from tasks.models.text_classification import classifier_evaluation
 
-    train = [doc / "train" / "docs.parquet" for doc in docs]
-    return classifier_evaluation.run(model.path, evalset / "test.parquet", train, conf, work)
+    train = [documents_in(doc, "train") for doc in docs]
+    return classifier_evaluation.run(model.path, evalset / EVALUATION_FILE, train, conf, work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from tasks.corpus.funnel import (
     unmatched,
     without,
 )
+from tasks.formats.verdicts import DATA_DOCS, INDEX, losses_in, outcomes_in
 from tasks.views.prefect.markdown import bar, code, file_link, join, said, table
 
 MOST = 100
@@ -142,7 +142,7 @@ def _by_part(left: Sequence[dict[str, Any]], filtered: Sequence[dict[str, Any]])
 def validation(made: Made) -> str:
     """The verdict of a suite of expectations: what failed first, a link to the Data Docs."""
     assert made.folder is not None
-    outcomes = json.loads((made.folder / "content" / "verdict.json").read_bytes())["outcomes"]
+    outcomes = outcomes_in(made.folder / "content")
     failed = [outcome for outcome in outcomes if not outcome["success"]]
     met = len(outcomes) - len(failed)
     rows = [_expectation(outcome) for outcome in sorted(outcomes, key=lambda o: (o["success"], o["severity"]))]
@@ -157,7 +157,7 @@ def validation(made: Made) -> str:
         f"**{'Passed' if not failed else 'Passed with warnings'}: {met} of {len(outcomes)} expectations are met.**",
         f"**{without(aside)}** What follows is about the other shards." if aside else None,
         table(away),
-        f"Data Docs: {file_link(made.folder / 'aux' / made.stats.get('data_docs', 'data_docs/index.html'))}",
+        f"Data Docs: {file_link(made.folder / 'aux' / made.stats.get('data_docs', f'{DATA_DOCS}/{INDEX}'))}",
         table(rows),
         "## The corpus" if corpus else None,
         table(corpus),
@@ -167,7 +167,7 @@ def validation(made: Made) -> str:
 def losses(made: Made) -> str:
     """What each stage dropped of each source, the greatest share first."""
     assert made.folder is not None
-    found = json.loads((made.folder / "content" / "losses.json").read_bytes())
+    found = losses_in(made.folder / "content")
     found.sort(key=lambda one: -one["dropped"] / max(one["documents"], 1))
     rows = [
         {
