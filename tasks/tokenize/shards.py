@@ -13,6 +13,7 @@ from conf.schema.tokenize import TokenizerConf
 from tasks.core.errors import ArtifactError
 from tasks.core.events import Progress
 from tasks.formats.document_files import documents_in
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.formats.row_counts import rows_in
 from tasks.formats.tokens import TokenWriter
 from tasks.tokenize.engines import Differs, Engine, Tokenizers, engines
@@ -25,12 +26,12 @@ PARTS = ("train", "valid")
 def load(folder: Path, conf: TokenizerConf) -> tuple[Tokenizer, int]:
     """The tokenizer in a folder, taking special tokens in a text as plain text, and the id of eos."""
     use_threads()
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
     tokenizer.encode_special_tokens = True
     eos = tokenizer.token_to_id(conf.eos_token)
     if eos is None:
         raise ArtifactError(
-            f"{folder}/tokenizer.json has no token {conf.eos_token!r}: train it again (--refresh train_tokenizer) "
+            f"{folder / TOKENIZER_FILE} has no token {conf.eos_token!r}: train it again (--refresh train_tokenizer) "
             "or set tokenizer.eos_token back"
         )
     return tokenizer, eos

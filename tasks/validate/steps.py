@@ -10,6 +10,7 @@ from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.formats.document_files import DOCUMENTS_FILE, documents_in
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.validate.corpus_rules import in_full, judged, rules_of
 from tasks.validate.losses import losses_of
 
@@ -103,7 +104,7 @@ def check_tokens(tokens: tuple[Artifact, ...], tokenizer: Artifact, conf: Contra
 
     names = [" ".join(filter(None, [shard.shard or shard.key, shard.part_name])) for shard in tokens]
     found = [(name, part, shard / part) for name, shard in zip(names, tokens, strict=True) for part in PARTS]
-    table = contract.tokens(found, suite_tables.vocabulary_of(tokenizer / "tokenizer.json"))
+    table = contract.tokens(found, suite_tables.vocabulary_of(tokenizer / TOKENIZER_FILE))
     return verdict.judge(
         "Contract of the tokens",
         suites.read(suites.FOLDER / "contract_tokens.yaml", conf.tokens),

@@ -8,6 +8,7 @@ from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
 from tasks.finetune import NEEDS
 from tasks.formats.document_files import EVALUATION_FILE, documents_in
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.models.chat.chat_options import ChatConf, ChatEval
 
 
@@ -26,7 +27,7 @@ def foresee_chat(
     from tasks.models.chat import chat_preview
 
     paths = [documents_in(doc, "train") for doc in docs]
-    return chat_preview.chat(paths, tokenizer / "tokenizer.json", context, conf)
+    return chat_preview.chat(paths, tokenizer / TOKENIZER_FILE, context, conf)
 
 
 @step(part_of="evaluate", track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)

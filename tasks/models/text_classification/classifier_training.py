@@ -24,7 +24,7 @@ from tasks.core.workdir import Workdir
 from tasks.finetune import export
 from tasks.finetune.training import Collate, Loss, Row, settle, train
 from tasks.formats.document_files import documents_in
-from tasks.formats.model_folder import refuse_foreign
+from tasks.formats.model_folder import CONFIG_FILE, refuse_foreign
 from tasks.models.text_classification.augment import copies
 from tasks.models.text_classification.classifier_options import ClassifyConf
 from tasks.models.text_classification.label_preview import WHOLE
@@ -285,7 +285,7 @@ def build(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> Pr
 
 def is_causal(model: Path) -> bool:
     """Whether the model in a folder was trained to continue text."""
-    known = json.loads((model / "config.json").read_text()).get("architectures") or [""]
+    known = json.loads((model / CONFIG_FILE).read_text()).get("architectures") or [""]
     return str(known[0]).endswith("ForCausalLM")
 
 

@@ -8,6 +8,7 @@ from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
 from tasks.finetune import NEEDS
 from tasks.formats.document_files import EVALUATION_FILE, documents_in
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.models.text_classification.classifier_options import (
     ClassifierEval,
     ClassifyConf,
@@ -39,7 +40,7 @@ def foresee_classifier(
     from tasks.models.text_classification import label_preview
 
     paths = [documents_in(doc, "train") for doc in docs]
-    return label_preview.classify(paths, tokenizer / "tokenizer.json", context, conf)
+    return label_preview.classify(paths, tokenizer / TOKENIZER_FILE, context, conf)
 
 
 @step(part_of="finetune", version="1", resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)

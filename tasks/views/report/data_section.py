@@ -11,6 +11,7 @@ from typing import Any
 from tasks.core.artifact import Manifest
 from tasks.corpus.funnel import DROPPING
 from tasks.formats.document_files import DOCUMENTS_FILE, REJECTS_FILE, UNREADABLE_FILE
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.views.report.gather import Run
 
 EXAMPLES, EXCERPT, SEARCHED = 3, 320, 20_000
@@ -136,7 +137,7 @@ def tokenizer(run: Run) -> dict[str, Any] | None:
     if not found:
         return None
     stats = found[0].stats
-    raw = run.read_json(found[0], "content/tokenizer.json") or {}
+    raw = run.read_json(found[0], f"content/{TOKENIZER_FILE}") or {}
     vocabulary = (raw.get("model") or {}).get("vocab") or {}
     if isinstance(vocabulary, list):  # unigram: [piece, score] each
         vocabulary = [piece for piece, _ in vocabulary]
