@@ -49,7 +49,7 @@ class Job:
     @property
     def status_file(self) -> Path:
         """How it ended: {"ok", "kind", "message", "step", "stats"}."""
-        return self.work.scratch / "status.json"
+        return self.work.scratch / "training_status.json"
 
     @property
     def stop_file(self) -> Path:
@@ -64,7 +64,7 @@ class Job:
     @property
     def config_file(self) -> Path:
         """This job as JSON."""
-        return self.work.scratch / "job.json"
+        return self.work.scratch / "training_job.json"
 
     def write(self) -> Path:
         """Write the config file; returns its path."""

@@ -11,6 +11,7 @@ from typing import Any
 from tasks.core.engine.reporting import Made, Run
 from tasks.core.number_format import BEGINNING, change, number
 from tasks.core.services import links
+from tasks.core.workdir import METRICS_FILE
 from tasks.models import kind as kinds
 from tasks.views.prefect.markdown import Markup, cell, code, interval, join, link, plain, table, with_intervals
 from tasks.views.prefect.plots import read_rows
@@ -38,7 +39,7 @@ def pictures(folder: Path) -> str:
 def training(run: Run, made: Made) -> str:
     """A training: its result, its curve, how far it came how fast."""
     assert made.folder is not None
-    rows = read_rows(made.folder / "aux" / "metrics.jsonl")
+    rows = read_rows(made.folder / "aux" / METRICS_FILE)
     plain_stats = {k: v for k, v in made.stats.items() if isinstance(v, (int, float, str)) and k not in ("loss",)}
     metrics = made.stats.get("metrics", {})
     said = ", ".join(f"{name.replace('_', ' ')} {cell(value)}" for name, value in metrics.items())
