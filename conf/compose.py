@@ -21,6 +21,7 @@ from tasks.core.errors import ConfigError, nearest
 
 M = TypeVar("M", bound=BaseModel)
 FOLDER = Path(__file__).parent
+SERVICES = FOLDER / "services.yaml"
 GROUPS = ("data", "tokenizer", "model", "pretrain", "models", "engine", "store")
 KINDS = {
     "data.sources": tuple(plugins.names(*SOURCES)),

@@ -195,6 +195,37 @@ def test_no_kind_of_source_is_named_or_imported_outside_of_its_own_file(path: Pa
     assert not [name for name in imports(path) if name.startswith("tasks.collect.sources.")]
 
 
+FILE_NAME = re.compile(r"(?<![\w.*-])[\w-][\w.-]*\.(?:parquet|jsonl|json|bin|npy|npz|yaml|html|safetensors)(?!\w)")
+GIVEN = {
+    "meta.json": "what spaCy calls the file about a model, beside ours about tokens",
+    "state.json": "what save_to_disk of datasets leaves, beside the state of our segments",
+}
+"""Names that two rooms have for different files, one of them given by the world."""
+
+
+def room(path: Path) -> str:
+    """A stage, a kind of models, an inner room of tasks/core, of tasks/views, of flows or of conf."""
+    parts = path.relative_to(ROOT).parts[:-1]
+    return "/".join(parts[: 3 if parts[:2] in (("tasks", "core"), ("tasks", "views"), ("tasks", "models")) else 2])
+
+
+def files_named(path: Path) -> set[str]:
+    """Names of files in a module's strings, also at the end of paths and in messages; docstrings do not count."""
+    tree = ast.parse(path.read_text())
+    documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in documented]
+    return {name for node in texts if isinstance(node.value, str) for name in FILE_NAME.findall(node.value)}
+
+
+def test_no_file_of_one_room_is_named_in_another() -> None:
+    """What one writes and another reads is declared in tasks/formats, or by the room that writes it."""
+    named: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for path in OURS:
+        for name in files_named(path) - GIVEN.keys():
+            named[name][room(path)].append(label(path))
+    assert not {name: dict(rooms) for name, rooms in named.items() if len(rooms) > 1}
+
+
 @pytest.mark.parametrize("path", OURS, ids=label)
 def test_no_file_has_more_than_400_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -14,11 +13,13 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
-from conf.compose import FOLDER, read_model
+from conf.compose import SERVICES, read_model
 from conf.schema.services import ServicesConf
 from tasks.core import interpreter
 from tasks.core.checks import FAIL, OK, WARN, Check
 from tasks.core.services import ports, servers, supervised
+from tasks.core.services.server_record import record_file
+from tasks.core.tracking import mlflow_db
 
 SHOWN = ("torch", "prefect", "mlflow", "transformers")
 PORTS = {"prefect_port": "Prefect's pages", "mlflow_port": "MLflow's pages"}
@@ -182,13 +183,9 @@ def _home(home: Path) -> Iterator[Check]:
 
 
 def _databases(home: Path) -> Iterator[Check]:
-    prefect = sorted(path.name.removeprefix("migrated-") for path in servers.folder(home).glob("migrated-*"))
-    yield _database("prefect's database", prefect, version("prefect"))
-    try:
-        prepared = [str(json.loads((home / "mlflow/prepared.json").read_bytes())["mlflow"])]
-    except (OSError, ValueError, KeyError):
-        prepared = []
-    yield _database("mlflow's database", prepared, version("mlflow"))
+    yield _database("prefect's database", servers.migrated(home), version("prefect"))
+    prepared = mlflow_db.prepared_for(home)
+    yield _database("mlflow's database", [prepared] if prepared else [], version("mlflow"))
 
 
 def _database(name: str, migrated: list[str], installed: str) -> Check:
@@ -230,7 +227,7 @@ def _modified(path: Path) -> float:
 def _servers(home: Path) -> Iterator[Check]:
     found = servers.running(home)
     if found is None:
-        left = (servers.folder(home) / "server.json").exists()
+        left = record_file(home).exists()
         said = (
             "none runs; a record of a killed one is left, the next run clears it"
             if left
@@ -254,7 +251,7 @@ def _ports(home: Path) -> Iterator[Check]:
     """The ports that `up` takes: free, or held by the servers of this home."""
     import psutil
 
-    conf = servers.wanted(home) or read_model(ServicesConf, FOLDER / "services.yaml")
+    conf = servers.wanted(home) or read_model(ServicesConf, SERVICES)
     for option, what in PORTS.items():
         port = getattr(conf, option)
         name = f"port {port}"

@@ -26,6 +26,7 @@ from tasks.clean.columns import ID, Partitions, Rows, find, to_hex
 from tasks.clean.likeness import Texts
 from tasks.clean.load_signatures import EARLIER, FRESH, KEPT, RANK, RANKS, Documents, Previous, take_in
 from tasks.clean.union_find import blocks
+from tasks.formats.document_files import SIZES_FILE
 from tasks.formats.documents import PARTS, TableWriter
 
 ACCEPTED = pl.Schema({"id": pl.String, "shard": pl.String})
@@ -71,7 +72,7 @@ def cluster_shards(
     for shard, drops, sizes in outcome.by_shard():
         with TableWriter(out(f"{shard}/drop.parquet"), DROPS) as writer:
             writer.add(drops)
-        with TableWriter(out(f"{shard}/sizes.parquet"), SIZES) as writer:
+        with TableWriter(out(f"{shard}/{SIZES_FILE}"), SIZES) as writer:
             writer.add(sizes)
     stats = outcome.stats()
     shutil.rmtree(scratch)

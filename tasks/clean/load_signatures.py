@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from conf.schema.clean import DedupConf
 from tasks.clean.columns import ID, Column, Ids, Indices, Partitions, Rows, find, from_hex, heads
 from tasks.core.errors import DataError
+from tasks.formats.document_files import SIZES_FILE
 from tasks.text.words import Hashes, mix
 
 RANKS = ("test", "valid", "train")
@@ -112,7 +113,7 @@ def _previous(folder: Path | None, shards: list[str], scratch: Path, count: int)
         Partitions(scratch / "accepted", [("id", ID), ("shard", "<u4")], count),
         Partitions(scratch / "drops", [("id", ID), ("kept", ID)], count),
         Partitions(scratch / "sizes", [("id", ID), ("size", "<u4")], count),
-        sized=folder is not None and any(folder.glob("*/sizes.parquet")),
+        sized=folder is not None and any(folder.glob(f"*/{SIZES_FILE}")),
     )
     if folder is None:
         return found
@@ -126,7 +127,7 @@ def _previous(folder: Path | None, shards: list[str], scratch: Path, count: int)
             ids, kept = (from_hex(batch.column(name), path) for name in ("id", "kept_id"))
             other = ids != kept
             found.drops.append(heads(ids[other]), id=ids[other], kept=kept[other])
-    for path in sorted(folder.glob("*/sizes.parquet")):
+    for path in sorted(folder.glob(f"*/{SIZES_FILE}")):
         for batch in _batches(path):
             ids = from_hex(batch.column("id"), path)
             found.sizes.append(heads(ids), id=ids, size=batch.column("size").to_numpy())

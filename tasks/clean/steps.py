@@ -14,6 +14,8 @@ from tasks.clean.spacy_models import recogniser
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, Step, step
 from tasks.core.workdir import Workdir
+from tasks.formats.document_files import DOCUMENTS_FILE, EVALUATION_FILE, REJECTS_FILE, documents_in
+from tasks.formats.verdicts import failed_in
 
 __all__ = [
     "clean_shard",
@@ -43,12 +45,12 @@ def split_shard(docs: Artifact, taken: Sequence[str], judged: Artifact | None, c
     from tasks.clean.split import split
 
     return split(
-        docs / "docs.parquet",
-        lambda part: work / f"{part}/docs.parquet",
-        work.aux / "rejects.parquet",
+        docs / DOCUMENTS_FILE,
+        partial(documents_in, work),
+        work.aux / REJECTS_FILE,
         conf,
         taken,
-        judged.read_json("quarantine.json")["failed"] if judged else (),
+        failed_in(judged) if judged else (),
     )
 
 
@@ -68,9 +70,9 @@ def clean_shard(split: Artifact, finder: Mapping[str, str] | None, conf: CleanCo
     from tasks.clean.clean import clean_parts
 
     return clean_parts(
-        lambda part: split / f"{part}/docs.parquet",
-        lambda part: work / f"{part}/docs.parquet",
-        work.aux / "rejects.parquet",
+        partial(documents_in, split),
+        partial(documents_in, work),
+        work.aux / REJECTS_FILE,
         conf,
     )
 
@@ -80,7 +82,7 @@ def sign_shard(cleaned: Artifact, conf: DedupConf, work: Workdir) -> Stats:
     """Hash documents for the search for duplicates.  PART/docs.parquet in → signatures.parquet out."""
     from tasks.clean.signatures import sign_parts
 
-    return sign_parts(lambda part: cleaned / f"{part}/docs.parquet", work / "signatures.parquet", conf)
+    return sign_parts(partial(documents_in, cleaned), work / "signatures.parquet", conf)
 
 
 @step(resources=Cpu(2, 4), libraries=_TABLES)
@@ -96,13 +98,9 @@ def cluster(
     from tasks.clean.clusters import cluster_shards
 
     shards = {str(artifact.shard): artifact / "signatures.parquet" for artifact in signatures}
-    texts = {str(shard.shard): partial(_documents, shard) for shard in cleaned}
+    texts = {str(shard.shard): partial(documents_in, shard) for shard in cleaned}
     scratch = work.scratch / "clusters"
     return cluster_shards(shards, texts, previous.path if previous else None, work.__truediv__, scratch, conf)
-
-
-def _documents(shard: Artifact, part: str) -> Path:
-    return shard / f"{part}/docs.parquet"
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)
@@ -111,10 +109,10 @@ def filter_shard(cleaned: Artifact, dropped: Artifact, conf: DedupConf, work: Wo
     from tasks.clean.filter import apply_drops
 
     return apply_drops(
-        lambda part: cleaned / f"{part}/docs.parquet",
+        partial(documents_in, cleaned),
         dropped / "drop.parquet",
-        lambda part: work / f"{part}/docs.parquet",
-        work.aux / "rejects.parquet",
+        partial(documents_in, work),
+        work.aux / REJECTS_FILE,
     )
 
 
@@ -127,7 +125,7 @@ def freeze_evalset(
     test/docs.parquet of all shards in → test.parquet out."""
     from tasks.clean.evalset import freeze
 
-    return freeze((shard / "test/docs.parquet" for shard in filtered), work / "test.parquet", conf, way)
+    return freeze((documents_in(shard, "test") for shard in filtered), work / EVALUATION_FILE, conf, way)
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)
@@ -136,7 +134,7 @@ def strike_evalset(evalset: Artifact, taken: Sequence[str], conf: EvalsetConf, w
     test.parquet out."""
     from tasks.clean.evalset import strike
 
-    return strike(evalset / "test.parquet", work / "test.parquet", taken, conf)
+    return strike(evalset / EVALUATION_FILE, work / EVALUATION_FILE, taken, conf)
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)
@@ -146,7 +144,7 @@ def count_ngrams(
     """Count the n-grams of the evaluation sets in a shard.  train and valid in → counts.parquet out."""
     from tasks.clean.boilerplate import count
 
-    return count(lambda part: filtered / f"{part}/docs.parquet", _tables(evalsets), work / "counts.parquet", conf)
+    return count(partial(documents_in, filtered), _tables(evalsets), work / "counts.parquet", conf)
 
 
 @step(resources=Cpu(1, 2), libraries=_TABLES)
@@ -173,10 +171,10 @@ def decontaminate_shard(
     from tasks.clean.decontaminate import decontaminate
 
     return decontaminate(
-        lambda part: filtered / f"{part}/docs.parquet",
+        partial(documents_in, filtered),
         _tables(evalsets),
-        lambda part: work / f"{part}/docs.parquet",
-        work.aux / "rejects.parquet",
+        partial(documents_in, work),
+        work.aux / REJECTS_FILE,
         conf,
         boilerplate / "common.parquet" if boilerplate else None,
     )
@@ -185,4 +183,4 @@ def decontaminate_shard(
 def _tables(evalsets: Artifact | tuple[Artifact, ...]) -> list[Path]:
     """The documents of the project's own evaluation set, then those of others."""
     own, *others = (evalsets,) if isinstance(evalsets, Artifact) else evalsets
-    return [own / "test.parquet", *(other / "docs.parquet" for other in others)]
+    return [own / EVALUATION_FILE, *(other / DOCUMENTS_FILE for other in others)]

@@ -16,6 +16,7 @@ from tasks.core.errors import DataError
 from tasks.core.number_format import plural
 from tasks.core.run_warnings import told
 from tasks.core.urls import bare
+from tasks.formats.document_files import UNREADABLE_FILE
 
 GROUP_BYTES, GROUP_ROWS = 8_000_000, 10_000
 NOTES, LONGEST_NOTE = 256_000_000, 4_000
@@ -187,7 +188,7 @@ class Documents:
         for (why, option), count in sorted(self.beyond.items()):
             if why:
                 text = (
-                    f"{plural(count, 'document')} set aside: {why.replace('_', ' ')} (aux/unreadable.jsonl names them)"
+                    f"{plural(count, 'document')} set aside: {why.replace('_', ' ')} (aux/{UNREADABLE_FILE} names them)"
                 )
                 yield told(text, f"data.sources.{self.source}.{option}")
         if self.contradictions:

@@ -19,6 +19,7 @@ from tasks.core import plugins
 from tasks.core.errors import FromzeroError
 from tasks.core.step import NETWORK, Cpu, Stats, Step, step
 from tasks.core.workdir import Workdir
+from tasks.formats.document_files import DOCUMENTS_FILE, UNREADABLE_FILE
 
 if TYPE_CHECKING:
     from tasks.collect.survey import Group as Group
@@ -51,7 +52,7 @@ def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats
     """
     from tasks.collect.document_writer import Documents
 
-    with Documents(work / "docs.parquet", work.aux / "unreadable.jsonl", shard["source"]) as documents:
+    with Documents(work / DOCUMENTS_FILE, work.aux / UNREADABLE_FILE, shard["source"]) as documents:
         plugins.module(*SOURCES, conf.kind).read(shard["entries"], conf, documents, work.scratch)
         return {"entries": len(shard["entries"]), **documents.finish(shard["entries"])}
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from tasks.core.small_files import write_atomically
 
+METRICS_FILE, SYSTEM_FILE = "metrics.jsonl", "system.jsonl"
+
 
 class Workdir:
     """Where one attempt of a step writes.
@@ -37,12 +39,12 @@ class Workdir:
     @property
     def metrics_file(self) -> Path:
         """Metric rows, one JSON object a line: {"step", "time", name: value, ...}; the parent sends them to MLflow."""
-        return self.scratch / "metrics.jsonl"
+        return self.scratch / METRICS_FILE
 
     @property
     def system_file(self) -> Path:
         """Rows of the same form about the machine, sampled by the parent of a tracked step."""
-        return self.scratch / "system.jsonl"
+        return self.scratch / SYSTEM_FILE
 
     def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Append one row of metrics; a torn last line of a killed writer is cut off first."""

@@ -12,6 +12,7 @@ from tasks.core.artifact import FileEntry, Manifest
 from tasks.core.errors import ConfigError
 from tasks.core.store.store import Store
 from tasks.corpus.takedown import SHORTEST, page
+from tasks.formats.document_files import DOCUMENTS_FILE, EVALUATION_FILE, REJECTS_FILE
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,9 +24,9 @@ VERDICT = "cluster"
 Nothing of a document's text gets into what is made from such a part."""
 PARTS = ("train", "valid", "test")
 TRAINING = ("train", "valid")
-TABLES = ("docs.parquet", "test.parquet")
+TABLES = (DOCUMENTS_FILE, EVALUATION_FILE)
 """Files that hold documents."""
-REJECTS = "aux/rejects.parquet"
+DROPPED = f"aux/{REJECTS_FILE}"
 BECAUSE = ("exact_duplicate", "near_duplicate", "overlaps_evalset")
 """Reasons whose detail names another document, without which this one would have passed."""
 
@@ -146,7 +147,7 @@ def look(store: Store, ids: Iterable[str]) -> Found:
     documents: set[Place] = set()
     for place, manifest in manifests.items():
         for path, table in _tables(store, manifest):
-            if path == REJECTS:
+            if path == DROPPED:
                 for row in _rows(table, pl.col("id").is_in(wanted)):
                     sights.append(Sight(manifest, row["id"], row["part"], row["reason"], row["detail"]))
                 for row in _rows(table, _because_of(wanted)):
@@ -172,7 +173,7 @@ def _tables(store: Store, manifest: Manifest) -> Iterator[tuple[str, Path]]:
     files: tuple[FileEntry, ...] = tuple(
         file
         for file in manifest.files
-        if file.path == REJECTS or (file.path.startswith("content/") and file.path.rpartition("/")[2] in TABLES)
+        if file.path == DROPPED or (file.path.startswith("content/") and file.path.rpartition("/")[2] in TABLES)
     )
     if files:
         root = store.backend.fetch(f"{manifest.step}/{manifest.key}/{manifest.attempt}/", files)

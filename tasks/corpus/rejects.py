@@ -13,6 +13,7 @@ from tasks.core.artifact import Manifest
 from tasks.core.errors import ConfigError
 from tasks.core.store.store import Store
 from tasks.corpus.funnel import ASIDE, DROPPING, parts_of
+from tasks.formats.document_files import REJECTS_FILE, UNREADABLE_FILE
 
 READ = "collect"
 """The stage that sets rows aside which become no document."""
@@ -66,13 +67,13 @@ def _reasons(stage: str, manifest: Manifest) -> Counter[str]:
 def _rows(store: Store, stage: str, manifest: Manifest, reason: str) -> Iterator[dict[str, Any]]:
     folder, about = store.local(manifest), {"stage": stage, "shard": manifest.shard, "reason": reason}
     if stage == READ:
-        yield from _unreadable(folder / "aux" / "unreadable.jsonl", about)
+        yield from _unreadable(folder / "aux" / UNREADABLE_FILE, about)
         return
     import pyarrow.compute as pc
     import pyarrow.parquet as parquet
 
     names = ("detail", "source", "uri", "part", "text")
-    for batch in parquet.ParquetFile(folder / "aux" / "rejects.parquet").iter_batches(batch_size=1000):
+    for batch in parquet.ParquetFile(folder / "aux" / REJECTS_FILE).iter_batches(batch_size=1000):
         for row in batch.filter(pc.equal(batch.column("reason"), reason)).select(names).to_pylist():
             yield about | row
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from tasks.core.errors import ArtifactError
+from tasks.formats import model_folder
 
 
 def read_task(folder: Path, kind: str) -> dict[str, Any]:
     """task.json of a fine-tuned model; raises `ArtifactError` unless it is of `kind`."""
-    try:
-        task: dict[str, Any] = json.loads((folder / "task.json").read_text())
-    except FileNotFoundError:
-        raise ArtifactError(f"{folder} holds no task.json: it is not a fine-tuned model") from None
+    task = model_folder.read_task(folder)
+    if not task:
+        raise ArtifactError(f"{folder} holds no {model_folder.TASK_FILE}: it is not a fine-tuned model")
     if task["kind"] != kind:
         raise ArtifactError(f"{folder} is a model for {task['kind']}, not for {kind}")
     return task

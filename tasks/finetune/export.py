@@ -10,14 +10,20 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from tasks.core.artifact import canonical
 from tasks.core.errors import ConfigError
-from tasks.formats.model_folder import refuse_foreign
+from tasks.formats.model_folder import (
+    CONFIG_FILE,
+    SPECIAL_TOKENS_FILE,
+    TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE,
+    refuse_foreign,
+    write_task,
+)
 
 TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
+    TOKENIZER_FILE,
+    TOKENIZER_CONFIG_FILE,
+    SPECIAL_TOKENS_FILE,
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
@@ -38,7 +44,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 def context_of(model: Path) -> int | None:
     """How many tokens the model in a folder can look at; None if nothing limits it."""
-    found: int | None = json.loads((model / "config.json").read_text()).get("max_position_embeddings")
+    found: int | None = json.loads((model / CONFIG_FILE).read_text()).get("max_position_embeddings")
     return found
 
 
@@ -66,4 +72,4 @@ def save(model: PreTrainedModel, tokenizer_from: Path, folder: Path, task: Mappi
     for name in TOKENIZER_FILES:
         if (tokenizer_from / name).exists():
             shutil.copyfile(tokenizer_from / name, folder / name)
-    (folder / "task.json").write_text(json.dumps(json.loads(canonical(task)), indent=1, ensure_ascii=False) + "\n")
+    write_task(folder, task)

@@ -6,10 +6,15 @@ This file is also code of registered models: it imports nothing of its own proje
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "generation_config.json")
+CONFIG_FILE, TOKENIZER_CONFIG_FILE = "config.json", "tokenizer_config.json"
+TOKENIZER_FILE, SPECIAL_TOKENS_FILE = "tokenizer.json", "special_tokens_map.json"
+TASK_FILE = "task.json"
+"""What a fine-tuned model is for: its kind, and what asking it takes."""
+CONFIGS = (CONFIG_FILE, TOKENIZER_CONFIG_FILE, "processor_config.json", "generation_config.json")
 ADAPTER = "adapter_config.json"
 
 
@@ -38,6 +43,18 @@ def refuse_foreign(folder: Path, own: str = "") -> None:
         for file in set(map(str, named.values())) if isinstance(named, dict) else ():
             if file in ("", ".", "..") or any(letter in "/\\" or letter < " " for letter in file):
                 raise ForeignModel(f"{index} names {file!r}, which is no file beside it: write the model anew")
+
+
+def read_task(folder: Path) -> dict[str, Any]:
+    """What the model in a folder is for; empty for one that was not fine-tuned."""
+    path = folder / TASK_FILE
+    return dict(json.loads(path.read_bytes())) if path.exists() else {}
+
+
+def write_task(folder: Path, task: Mapping[str, Any]) -> None:
+    """Write what the model in a folder is for."""
+    said = json.dumps(task, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    (folder / TASK_FILE).write_text(f"{said}\n")
 
 
 def _read(path: Path) -> dict[str, Any]:

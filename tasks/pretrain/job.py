@@ -14,6 +14,7 @@ from tasks.core.artifact import canonical
 from tasks.core.errors import DataError
 from tasks.core.small_files import write_atomically
 from tasks.core.workdir import Workdir
+from tasks.formats.tokens import vocab_size_of
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,12 @@ class Job:
         folders = [folder for items in self.train.values() for folder in items]
         if not folders:
             raise DataError("there are no shards of tokens to train on")
-        try:
-            return int(json.loads((Path(folders[0]) / "meta.json").read_text())["vocab_size"])
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{folders[0]}/meta.json: {error}; make it again with tokenize_shard") from error
+        return vocab_size_of(Path(folders[0]))
 
     @property
     def status_file(self) -> Path:
         """How it ended: {"ok", "kind", "message", "step", "stats"}."""
-        return self.work.scratch / "status.json"
+        return self.work.scratch / "training_status.json"
 
     @property
     def stop_file(self) -> Path:
@@ -66,7 +64,7 @@ class Job:
     @property
     def config_file(self) -> Path:
         """This job as JSON."""
-        return self.work.scratch / "job.json"
+        return self.work.scratch / "training_job.json"
 
     def write(self) -> Path:
         """Write the config file; returns its path."""

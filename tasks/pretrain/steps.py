@@ -16,11 +16,13 @@ from tasks.pretrain.planning.epochs import warn_of_repeats
 
 def _folders(tokens: Iterable[Artifact]) -> tuple[dict[str, list[str]], list[str]]:
     """Training folders by source (the shard's name without its number), and valid folders that hold tokens."""
+    from tasks.formats.tokens import holds_tokens
+
     train: dict[str, list[str]] = {}
     valid: list[str] = []
     for shard in tokens:
         train.setdefault(re.sub(r"-\d+$", "", shard.shard or "all"), []).append(str(shard / "train"))
-        if (shard / "valid" / "tokens.bin").exists() and (shard / "valid" / "tokens.bin").stat().st_size:
+        if holds_tokens(shard / "valid"):
             valid.append(str(shard / "valid"))
     return train, valid
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ArtifactError, ConfigError
+from tasks.formats.model_folder import read_task
 from tasks.models import kind as kinds
 from tasks.models.kind import Kind
 from tasks.register import registry
@@ -56,7 +56,7 @@ def predict(uri: str, ref: str, texts: Sequence[str]) -> list[Any]:
     asking = import_module(kind.answering)
     with weights_folder(uri, version) as folder:
         model, encoder = asking.load(folder)
-        task = json.loads((folder / "task.json").read_text()) if (folder / "task.json").exists() else {}
+        task = read_task(folder)
     found = asking.answer(model, encoder, texts, task, **kind.params)
     ranked = [name for name, what in kind.columns.items() if what == "probabilities"]
     for row in found if ranked else ():

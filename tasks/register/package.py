@@ -124,22 +124,22 @@ def standing_alone(kind: str) -> str:
     version of it, or where somebody's own module has the name of one of its own."""
     code = CODE.read_text(encoding="utf-8")
     assert code.count(HERE) == 1
-    code = code.replace(HERE, _inlined(kinds.of(kind).answering, set()))
+    code = _inlined(code.replace(HERE, f"from {kinds.of(kind).answering} import answer, load\n"), set())
     assert "tasks." not in code
     return code
 
 
-def _inlined(module: str, done: set[str]) -> str:
-    """A module's code, with that of each module of ours that it imports in the place of the first import."""
-    done.add(module)
+def _inlined(code: str, done: set[str]) -> str:
+    """Code, with that of each module of ours that it imports in the place of the first import."""
     lines = []
-    for line in inspect.getsource(import_module(module)).splitlines(keepends=True):
-        if line.startswith("from __future__"):
-            continue
-        if found := re.match(r"from (tasks\.[\w.]+) import ", line):
-            lines.append("" if found[1] in done else _inlined(found[1], done))
-        else:
+    for line in code.splitlines(keepends=True):
+        found = re.match(r"from (tasks\.[\w.]+) import ", line)
+        if found is None:
             lines.append(line)
+        elif found[1] not in done:
+            done.add(found[1])
+            source = inspect.getsource(import_module(found[1]))
+            lines.append(_inlined(re.sub(r"(?m)^from __future__ .*\n", "", source), done))
     return "".join(lines)
 
 

@@ -1,20 +1,21 @@
 """The code inside a registered model: stands alone, so that a model loads wherever MLflow and transformers are.
 
-Models from code: the kind's own way of answering, with what it imports from here in the imports' place, and then this
-file are copied into the model as one, and MLflow runs it. Input is a list of texts, or a DataFrame with a column `text`
+Models from code: this file and its kind's own way of answering, with what they import from here in the imports' place,
+are copied into the model as one, and MLflow runs it. Input is a list of texts, or a DataFrame with a column `text`
 or `prompt`. A model that writes gives back its texts, any other a DataFrame with the columns of its kind.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
+
+from tasks.formats.model_folder import read_task
 
 load: Callable[[Path], Any] = NotImplemented
 answer: Callable[..., list[Any]] = NotImplemented
@@ -43,8 +44,7 @@ class Model(PythonModel):
         refuse_changed(folder, context.model_config["files"])
         self.params = dict(context.model_config["params"])
         self.model, self.encoder = load(folder)
-        task = folder / "task.json"
-        self.task = json.loads(task.read_text()) if task.exists() else {}
+        self.task = read_task(folder)
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints as schema
         """Texts, or a DataFrame with the columns of the kind."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.text.words import words
 from tasks.tokenize.texts import read_tagged
 
@@ -44,7 +45,7 @@ def gpt2() -> Tokenizer | None:
     from huggingface_hub import try_to_load_from_cache
 
     for name in ("openai-community/gpt2", "gpt2"):
-        if isinstance(found := try_to_load_from_cache(name, "tokenizer.json"), str):
+        if isinstance(found := try_to_load_from_cache(name, TOKENIZER_FILE), str):
             return Tokenizer.from_file(found)
     return None
 

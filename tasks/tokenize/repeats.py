@@ -4,15 +4,14 @@ FineWeb2 calls it rehydration (Penedo et al. 2025, "FineWeb2: One Pipeline to Sc
 is worth reading again, up to a point. A document that is seen n times is in the shard's own tokens and in the passes
 from 2 to n. Each pass is a token file of its own, so that no packing puts a document twice into one block.
 
-pass-N/train/      tokens.bin, index.npy and meta.json of the documents that are seen N times or more, in their order
+pass-N/train/      a file of tokens of the documents that are seen N times or more, in their order
 pass-N/valid/      the same of no document: what is held out is seen once
 repeated.parquet   id, size (of the cluster) and times of each document that is seen more than once
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from conf.schema.tokenize import UpsampleConf
 from tasks.core.errors import ArtifactError
-from tasks.formats.tokens import TokenShard
+from tasks.formats.tokens import TokenFile, TokenWriter
 
 Ints = NDArray[np.int64]
 
@@ -42,7 +41,7 @@ def write_repeats(
     Returns how many documents are seen how often, and the documents, tokens and bytes that this adds. Raises
     `ArtifactError` if documents and tokens are not of each other.
     """
-    shard = TokenShard.open(tokens)
+    shard = TokenFile.open(tokens, ArtifactError)
     table = _sized(docs, sizes)
     if table.height != len(shard):
         raise ArtifactError(
@@ -52,11 +51,11 @@ def write_repeats(
     times = times_of(table["size"].to_numpy().astype(np.int64), conf.times)
     repeated = table.select("id", "size", times=pl.Series(times, dtype=pl.UInt32)).filter(pl.col("times") > 1)
     repeated.write_parquet(out("repeated.parquet"))
-    lengths, added = table["bytes"].to_numpy(), {"documents": 0, "tokens": 0, "bytes": 0}
+    lengths, added = table["bytes"].to_list(), {"documents": 0, "tokens": 0, "bytes": 0}
     for number, name in enumerate(conf.passes, 2):
         chosen = np.flatnonzero(times >= number)
-        meta = _write(shard, chosen, int(lengths[chosen].sum()), out(f"{name}/train/tokens.bin").parent)
-        _write(shard, chosen[:0], 0, out(f"{name}/valid/tokens.bin").parent)
+        meta = _write(shard, chosen, lengths, out(f"{name}/train"))
+        _write(shard, chosen[:0], lengths, out(f"{name}/valid"))
         added = {field: count + meta[field] for field, count in added.items()}
     counts = np.bincount(times, minlength=2)
     seen = {str(n): int(count) for n, count in enumerate(counts) if n > 1 and count}
@@ -75,14 +74,11 @@ def _sized(docs: Path, sizes: Path) -> pl.DataFrame:
     return sized.with_columns(pl.col("size").fill_null(1))
 
 
-def _write(shard: TokenShard, chosen: Ints, size: int, out: Path) -> dict[str, Any]:
-    """Write some documents of a shard as a token file; `size` is their texts' bytes. Returns what is in meta.json."""
-    index = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.diff(shard.index)[chosen])])
-    tokens = np.asarray(shard.tokens)  # slices of a memory map itself are slow to make
-    with (out / "tokens.bin").open("wb") as file:
-        for first, last in zip(shard.index[chosen].tolist(), shard.index[chosen + 1].tolist(), strict=True):
-            file.write(tokens[first:last].tobytes())
-    np.save(out / "index.npy", index)
-    meta = {**shard.meta, "documents": len(chosen), "tokens": int(index[-1]), "bytes": size}
-    (out / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
-    return meta
+def _write(shard: TokenFile, chosen: Ints, sizes: Sequence[int], out: Path) -> dict[str, Any]:
+    """Write some documents of a shard as a token file; `sizes` are the texts' bytes. Returns what is in meta.json."""
+    tokens, lengths = np.asarray(shard.tokens), np.diff(shard.index)  # slices of a memory map itself are slow to make
+    with TokenWriter(out, shard.vocab_size, shard.eos_id) as writer:
+        for document in chosen.tolist():
+            first, last = shard.index[document], shard.index[document + 1]
+            writer.add(tokens[first:last], lengths[document : document + 1], sizes[document])
+    return writer.meta

@@ -1,13 +1,7 @@
-"""Token files: the ids of all documents of a part end to end, memory-mapped, with an index of where each begins.
-
-PART/tokens.bin   little-endian uint16 or uint32, each document ended by the eos id
-PART/index.npy    int64, documents + 1: where each document begins, and the end
-PART/meta.json    dtype, vocab_size, eos_id, documents, tokens, bytes (of the text, in UTF-8)
-"""
+"""Token files of a shard's documents: the ids of each part in a folder of its own."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +12,10 @@ from tokenizers import Tokenizer
 from conf.schema.tokenize import TokenizerConf
 from tasks.core.errors import ArtifactError
 from tasks.core.events import Progress
+from tasks.formats.document_files import documents_in
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.formats.row_counts import rows_in
+from tasks.formats.tokens import TokenWriter
 from tasks.tokenize.engines import Differs, Engine, Tokenizers, engines
 from tasks.tokenize.texts import read_texts
 from tasks.tokenize.train import use_threads
@@ -29,20 +26,15 @@ PARTS = ("train", "valid")
 def load(folder: Path, conf: TokenizerConf) -> tuple[Tokenizer, int]:
     """The tokenizer in a folder, taking special tokens in a text as plain text, and the id of eos."""
     use_threads()
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
     tokenizer.encode_special_tokens = True
     eos = tokenizer.token_to_id(conf.eos_token)
     if eos is None:
         raise ArtifactError(
-            f"{folder}/tokenizer.json has no token {conf.eos_token!r}: train it again (--refresh train_tokenizer) "
+            f"{folder / TOKENIZER_FILE} has no token {conf.eos_token!r}: train it again (--refresh train_tokenizer) "
             "or set tokenizer.eos_token back"
         )
     return tokenizer, eos
-
-
-def dtype_for(vocab_size: int) -> np.dtype[Any]:
-    """The smallest type that holds every id."""
-    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
 def write_part(
@@ -58,42 +50,25 @@ def write_part(
     Raises what the engine raises; what was written then is overwritten by the next call.
     """
     engine = engine or Tokenizers(tokenizer)
-    dtype = dtype_for(tokenizer.get_vocab_size())
-    lengths, size = [np.zeros(1, np.int64)], 0
-    with (out / "tokens.bin").open("wb") as file:
+    with TokenWriter(out, tokenizer.get_vocab_size(), eos) as writer:
         for texts in read_texts(docs):
             ids, counts = engine.encode(texts)
-            file.write(np.insert(ids, np.cumsum(counts), eos).astype(dtype).tobytes())
-            lengths.append(counts + 1)
-            size += sum(len(text.encode()) for text in texts)
+            size = sum(len(text.encode()) for text in texts)
+            writer.add(np.insert(ids, np.cumsum(counts), eos), counts + 1, size)
             if progress is not None:
                 progress.add(len(texts))
-    index = np.cumsum(np.concatenate(lengths))
-    np.save(out / "index.npy", index)
-    meta = {
-        "dtype": "uint16" if dtype.itemsize == 2 else "uint32",
-        "vocab_size": tokenizer.get_vocab_size(),
-        "eos_id": eos,
-        "documents": len(index) - 1,
-        "tokens": int(index[-1]),
-        "bytes": size,
-    }
-    (out / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
-    return meta
+    return writer.meta
 
 
 def write_shard(docs: Path, tokenizer: Path, out: Callable[[str], Path], conf: TokenizerConf) -> dict[str, Any]:
     """Tokenize PART/docs.parquet under `docs` for train and valid; returns tokens, bytes and documents per part, and
     the engine that wrote them."""
     model, eos = load(tokenizer, conf)
-    tables = {part: docs / f"{part}/docs.parquet" for part in PARTS}
+    tables = {part: documents_in(docs, part) for part in PARTS}
     for engine in engines(model, conf):
         progress = Progress(rows_in(tables.values()), "document")
         try:
-            parts = {
-                part: write_part(table, out(f"{part}/tokens.bin").parent, model, eos, engine, progress)
-                for part, table in tables.items()
-            }
+            parts = {part: write_part(table, out(part), model, eos, engine, progress) for part, table in tables.items()}
         except Differs as difference:
             print(f"{difference}: tokenizers writes this shard", flush=True)
         else:

@@ -8,6 +8,7 @@ from conf.schema.tokenize import TokenizerConf, UpsampleConf
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, step
 from tasks.core.workdir import Workdir
+from tasks.formats.document_files import DOCUMENTS_FILE, SIZES_FILE
 
 
 def foretell(docs: Any, conf: TokenizerConf) -> dict[str, float]:
@@ -23,7 +24,7 @@ def train_tokenizer(docs: tuple[Artifact, ...], conf: TokenizerConf, work: Workd
     """Train a tokenizer.  docs.parquet of all shards' train parts in → a transformers tokenizer's files out."""
     from tasks.tokenize import train
 
-    return train.train_tokenizer([part / "docs.parquet" for part in docs], work.__truediv__, conf, work.scratch)
+    return train.train_tokenizer([part / DOCUMENTS_FILE for part in docs], work.__truediv__, conf, work.scratch)
 
 
 @step(resources=Cpu(1, 1), libraries=("tokenizers", "pyarrow", "numpy"))
@@ -41,4 +42,4 @@ def repeat_shard(tokens: Artifact, docs: Artifact, clusters: Artifact, conf: Ups
     """
     from tasks.tokenize import repeats
 
-    return repeats.write_repeats(tokens.path, docs / "docs.parquet", clusters / "sizes.parquet", work.__truediv__, conf)
+    return repeats.write_repeats(tokens.path, docs / DOCUMENTS_FILE, clusters / SIZES_FILE, work.__truediv__, conf)

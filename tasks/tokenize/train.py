@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from conf.schema.tokenize import UNKNOWN, TokenizerConf
 from tasks.core.errors import DataError
+from tasks.formats.model_folder import SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 from tasks.tokenize import fertility, kinds, merges
 from tasks.tokenize.engines import Differs, Gigatoken, Tokenizers, fast
 from tasks.tokenize.texts import read_texts
@@ -52,7 +53,7 @@ def _texts(docs: Sequence[Path]) -> Iterator[list[str]]:
 
 def save(tokenizer: Tokenizer, out: Callable[[str], Path], conf: TokenizerConf) -> None:
     """Write the files from which `AutoTokenizer.from_pretrained` makes the same tokenizer."""
-    tokenizer.save(str(out("tokenizer.json")), pretty=False)
+    tokenizer.save(str(out(TOKENIZER_FILE)), pretty=False)
     named = {"bos_token": conf.eos_token, "eos_token": conf.eos_token, "pad_token": conf.pad_token}
     if conf.kind == "wordpiece":
         named["unk_token"] = UNKNOWN
@@ -67,8 +68,8 @@ def save(tokenizer: Tokenizer, out: Callable[[str], Path], conf: TokenizerConf) 
         "padding_side": "right",
         "model_input_names": ["input_ids", "attention_mask"],
     }
-    _write_json(out("tokenizer_config.json"), {**settings, **special})
-    _write_json(out("special_tokens_map.json"), special)
+    _write_json(out(TOKENIZER_CONFIG_FILE), {**settings, **special})
+    _write_json(out(SPECIAL_TOKENS_FILE), special)
     if conf.chat_template:
         template = (_TEMPLATES / f"{conf.chat_template}.jinja").read_text(encoding="utf-8")
         out("chat_template.jinja").write_text(template.rstrip("\n"), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +72,7 @@ def _repeated(paths: list[Path], tables: list[tuple[str, str, Path]], bucket: in
 
 
 def tokens(parts: Iterable[tuple[str, str, Path]], vocabulary: int, chunk: int = 1 << 22) -> pl.DataFrame:
-    """One row for each (shard, part, folder with meta.json, index.npy and tokens.bin); `vocabulary`: its size.
+    """One row for each (shard, part, folder of a token file); `vocabulary`: its size.
 
     Of a row that breaks the contract the name of the shard says the part, and the first document that does.
     Token files are read through a memory map, `chunk` tokens at a time.
@@ -86,34 +85,29 @@ def tokens(parts: Iterable[tuple[str, str, Path]], vocabulary: int, chunk: int =
 def _tokens(shard: str, part: str, folder: Path, vocabulary: int, chunk: int) -> dict[str, Any]:
     import numpy as np
 
-    meta = json.loads((folder / "meta.json").read_bytes())
-    index = np.load(folder / "index.npy", allow_pickle=False)
-    dtype = np.dtype(meta["dtype"]).newbyteorder("<")
-    size = (folder / "tokens.bin").stat().st_size
-    count = size // dtype.itemsize
-    ids = (
-        np.memmap(folder / "tokens.bin", dtype=dtype, mode="r")
-        if count and not size % dtype.itemsize
-        else np.empty(0, dtype)
-    )
+    from tasks.formats.tokens import TOKENS, TokenFile
+
+    file = TokenFile.unchecked(folder)
+    meta, index, ids = file.meta, file.index, file.tokens
+    count, torn = divmod(file.size, ids.itemsize)
     ends = index[1:][(index[1:] > 0) & (index[1:] <= ids.size)] - 1
     row: dict[str, Any] = {
         "shard": shard,
         "part": part,
         "documents": max(0, len(index) - 1),
-        "tokens": int(count),
-        "torn_bytes": int(size % dtype.itemsize),
+        "tokens": count,
+        "torn_bytes": torn,
         "largest_id": max((int(ids[at : at + chunk].max()) for at in range(0, ids.size, chunk)), default=0),
         "beyond_vocabulary": sum(int((ids[at : at + chunk] >= vocabulary).sum()) for at in range(0, ids.size, chunk)),
-        "vocabulary_differs": int(meta["vocab_size"] != vocabulary),
-        "without_eos": max(0, len(index) - 1) - int((ids[ends] == meta["eos_id"]).sum()),
+        "vocabulary_differs": int(file.vocab_size != vocabulary),
+        "without_eos": max(0, len(index) - 1) - int((ids[ends] == file.eos_id).sum()),
         "empty_documents": int((np.diff(index) <= 0).sum()),
-        "index_off_by": abs(int(index[-1]) - int(count)) + abs(int(index[0])) if len(index) else int(count) + 1,
-        "meta_off_by": abs(int(meta["tokens"]) - int(count)) + abs(int(meta["documents"]) - max(0, len(index) - 1)),
+        "index_off_by": abs(int(index[-1]) - count) + abs(int(index[0])) if len(index) else count + 1,
+        "meta_off_by": abs(int(meta["tokens"]) - count) + abs(int(meta["documents"]) - max(0, len(index) - 1)),
     }
     if any(row[name] for name in BROKEN):
-        document = _first_wrong(ids, index, vocabulary, meta["eos_id"], chunk)
-        row["shard"] = f"{shard} {part}{'' if document is None else f', document {document} of tokens.bin'}"
+        document = _first_wrong(ids, index, vocabulary, file.eos_id, chunk)
+        row["shard"] = f"{shard} {part}{'' if document is None else f', document {document} of {TOKENS}'}"
     return row
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,8 @@ from tasks.core.artifact import Artifact
 from tasks.core.errors import DataError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
+from tasks.formats.document_files import DOCUMENTS_FILE
+from tasks.formats.verdicts import DATA_DOCS, write_quarantine
 from tasks.validate import data_docs, distribution, drift, expectations, in_full, quarantine, suite_tables, verdict
 from tasks.validate import row_languages as languages
 from tasks.validate.outcomes import Outcome
@@ -56,7 +57,7 @@ class Corpus:
         self.in_full = {}
         for docs in full:
             shard = docs.shard or docs.key
-            rows = suite_tables.rows_of(docs / "docs.parquet", shard, kinds[shard], marked)
+            rows = suite_tables.rows_of(docs / DOCUMENTS_FILE, shard, kinds[shard], marked)
             self.in_full[shard] = in_full.check(suite, shard, kinds[shard], rows)
 
     def look(self, without: Sequence[str] = ()) -> Look:
@@ -103,7 +104,7 @@ def judge(
         last = corpus.look(tuple(aside))
     outcomes = [quarantine.released(outcome, conf) for outcome in last.outcomes]
     before = {f"before_{name}": result for name, result in first.results.items()} if aside else {}
-    index = data_docs.write(work.aux / "data_docs", TITLE, outcomes, {**last.results, **before}, aside, last.languages)
+    index = data_docs.write(work.aux / DATA_DOCS, TITLE, outcomes, {**last.results, **before}, aside, last.languages)
     critical = [outcome for outcome in outcomes if outcome.stops]
     if critical:
         raise DataError(verdict.refusal(TITLE, critical, index, too_many or GO_ON))
@@ -111,6 +112,5 @@ def judge(
     stats = verdict.write(outcomes, last.corpus, work)
     if conf.set_aside == "shards":
         for shard in corpus.profiles:
-            said = json.dumps({"failed": aside.get(shard, [])}, indent=1, ensure_ascii=False)
-            (work / f"{shard}/quarantine.json").write_text(f"{said}\n")
+            write_quarantine(work, shard, aside.get(shard, []))
     return stats | quarantine.stats(aside, corpus.statistics)

@@ -9,6 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from tasks.formats.verdicts import INDEX
 from tasks.validate.outcomes import Outcome
 
 _ACTIVE = ("script", "iframe")
@@ -47,7 +48,7 @@ def write(
     for name, result in results.items():
         page = view.render(ValidationResultsPageRenderer().render(_escaped(result)))
         (folder / f"{name}.html").write_text(_still(page), encoding="utf-8")
-    index = folder / "index.html"
+    index = folder / INDEX
     before = _aside(aside or {}) + _languages(languages or {})
     index.write_text(_index(title, outcomes, results, before), encoding="utf-8")
     return index
@@ -83,7 +84,7 @@ def _without(page: str, tag: str) -> str:
 def _still(page: str) -> str:
     for tag in _ACTIVE:
         page = _without(page, tag)
-    page = _UPWARDS.sub('"index.html"', _LOADING.sub("", page))
+    page = _UPWARDS.sub(f'"{INDEX}"', _LOADING.sub("", page))
     return re.sub(r"<head>", f"<head>\n{_HEAD}", page, count=1)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from conf.schema.validate import DriftConf, ExpectationConf
 from tasks.core.artifact import Artifact
+from tasks.formats.verdicts import corpus_in
 from tasks.validate import distribution
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def measured(corpus: Mapping[str, Any], counts: NDArray[np.int64], previous: Art
     """
     if previous is None:
         return dict(corpus)
-    before = previous.read_json("verdict.json")["corpus"]
+    before = corpus_in(previous)
     return {
         **corpus,
         "rows_ratio": corpus["rows"] / max(1, before["rows"]),

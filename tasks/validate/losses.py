@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from conf.schema.validate import LossesConf
@@ -16,6 +14,8 @@ from tasks.core.plan.planner import first_pending
 from tasks.core.run_warnings import told, warning
 from tasks.core.step import Stats
 from tasks.corpus.funnel import by_source
+from tasks.formats.document_files import Place
+from tasks.formats.verdicts import write_losses
 
 REASONS, SOURCES = 3, 8
 """Reasons of a loss that are named, and lossy sources of a stage."""
@@ -90,7 +90,7 @@ def losses_of(*stages: Sequence[Any]) -> Any:
     return found
 
 
-def judge(lost: Mapping[str, Any], conf: LossesConf, out: Path) -> Stats:
+def judge(lost: Mapping[str, Any], conf: LossesConf, out: Place) -> Stats:
     """Write what every stage dropped of every source; returns the warnings.
 
     Raises `DataError` that names each collapse, its reasons, and the options that change it or let it pass.
@@ -98,7 +98,7 @@ def judge(lost: Mapping[str, Any], conf: LossesConf, out: Path) -> Stats:
     losses = [loss for stage, sources in lost.items() for loss in _counted(stage, sources, conf)]
     if collapsed := list(_collapsed(losses, conf)):
         raise DataError(_refusal(collapsed, conf))
-    out.write_text(json.dumps([loss.to_json() for loss in losses], indent=1, ensure_ascii=False) + "\n")
+    write_losses(out, [loss.to_json() for loss in losses])
     return {"warnings": [told(**one) for one in _warnings(losses, conf)]}
 
 

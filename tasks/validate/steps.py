@@ -9,6 +9,8 @@ from conf.schema.validate import ContractConf, LossesConf, ProfileConf, Validate
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, step
 from tasks.core.workdir import Workdir
+from tasks.formats.document_files import DOCUMENTS_FILE, documents_in
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.validate.corpus_rules import in_full, judged, rules_of
 from tasks.validate.losses import losses_of
 
@@ -36,7 +38,7 @@ def profile_shard(docs: Artifact, origin: Mapping[str, str], conf: ProfileConf, 
     """
     from tasks.validate import distribution, row_languages, statistics, suite_tables
 
-    path = docs / "docs.parquet"
+    path = docs / DOCUMENTS_FILE
     sampled = row_languages.marked(statistics.sample(path, conf.sample_rows))
     measured = statistics.profile(path, docs.shard or docs.key, origin["source"], origin["kind"])
     measured = measured.hstack(row_languages.statistics(sampled))
@@ -73,7 +75,7 @@ def check_losses(lost: Mapping[str, Any], conf: LossesConf, work: Workdir) -> St
     """Refuse stages that drop too much of a source; `lost` is what `losses_of` counted.  counts → losses.json."""
     from tasks.validate import losses
 
-    return losses.judge(lost, conf, work / "losses.json")
+    return losses.judge(lost, conf, work)
 
 
 @step(blocks=True, resources=Cpu(1, memory_gb=1.5), libraries=GX, data=("conf/suites/contract_documents.yaml",))
@@ -81,7 +83,7 @@ def check_documents(docs: tuple[Artifact, ...], conf: ContractConf, work: Workdi
     """Check the contract of the cleaned documents.  train/ and valid/docs.parquet of all shards → verdict.json."""
     from tasks.validate import contract, suite_tables, suites, verdict
 
-    found = [(shard.shard or shard.key, part, shard / part / "docs.parquet") for shard in docs for part in PARTS]
+    found = [(shard.shard or shard.key, part, documents_in(shard, part)) for shard in docs for part in PARTS]
     table = contract.documents(found)
     return verdict.judge(
         "Contract of the cleaned documents",
@@ -102,7 +104,7 @@ def check_tokens(tokens: tuple[Artifact, ...], tokenizer: Artifact, conf: Contra
 
     names = [" ".join(filter(None, [shard.shard or shard.key, shard.part_name])) for shard in tokens]
     found = [(name, part, shard / part) for name, shard in zip(names, tokens, strict=True) for part in PARTS]
-    table = contract.tokens(found, suite_tables.vocabulary_of(tokenizer / "tokenizer.json"))
+    table = contract.tokens(found, suite_tables.vocabulary_of(tokenizer / TOKENIZER_FILE))
     return verdict.judge(
         "Contract of the tokens",
         suites.read(suites.FOLDER / "contract_tokens.yaml", conf.tokens),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from tasks.core.errors import DataError
 from tasks.core.events import warn
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
+from tasks.formats.verdicts import DATA_DOCS, INDEX, write_verdict
 from tasks.validate import data_docs, expectations
 from tasks.validate.outcomes import Outcome
 
@@ -32,7 +32,7 @@ def judge(
     and, from `go_on`, what can be done.
     """
     outcomes, results = expectations.run(suite, tables)
-    index = data_docs.write(work.aux / "data_docs", title, outcomes, results)
+    index = data_docs.write(work.aux / DATA_DOCS, title, outcomes, results)
     critical = [outcome for outcome in outcomes if outcome.stops]
     if critical:
         raise DataError(refusal(title, critical, index, go_on))
@@ -41,16 +41,15 @@ def judge(
 
 def write(outcomes: Sequence[Outcome], corpus: Mapping[str, Any], work: Workdir) -> Stats:
     """Write verdict.json; returns the counts and the warnings, which are also printed."""
-    verdict = {"outcomes": [outcome.to_json() for outcome in outcomes], "corpus": dict(corpus)}
-    (work / "verdict.json").write_text(json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    write_verdict(work, [outcome.to_json() for outcome in outcomes], corpus)
     warnings = [str(outcome) for outcome in outcomes if not outcome.success]
     for warning in warnings:
         warn(warning)
     return {
         "expectations": len(outcomes),
         "warnings": warnings,
-        "data_docs": "data_docs/index.html",
-        "corpus": verdict["corpus"],
+        "data_docs": f"{DATA_DOCS}/{INDEX}",
+        "corpus": dict(corpus),
     }
 
 

@@ -22,7 +22,7 @@ from tasks.core.plan.planner import Planner
 from tasks.core.step import interpreted_by
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.store import Store
-from tasks.formats.tokens import TokenShard
+from tasks.formats.tokens import TokenFile
 from tests.in_process import InProcess
 from tests.pipeline_process import WORDS
 
@@ -110,7 +110,7 @@ def prepared(folder: Path, texts: Path, shard_mb: float = 8, *options: str) -> P
 
 def seen_in(part: str, documents: list[Artifact], tokens: list[Artifact]) -> dict[str, int]:
     """How often each document of a part is in what training reads, by its tokens in the first artifact of its shard."""
-    shards = [TokenShard.open(shard / part) for shard in tokens]
+    shards = [TokenFile.open(shard / part) for shard in tokens]
     counts = Counter(shard[n].tobytes() for shard in shards for n in range(len(shard)))
     ids = [pl.read_parquet(shard / f"{part}/docs.parquet")["id"].to_list() for shard in documents]
     first = [[shard[n].tobytes() for n in range(len(shard))] for shard in shards[: len(ids)]]

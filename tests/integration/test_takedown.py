@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from tasks.formats.tokens import TokenShard
+from tasks.formats.tokens import TokenFile
 from tests.pipeline_process import House
 
 
@@ -24,7 +24,7 @@ def mine(house: House, step: str) -> list[dict[str, Any]]:
 
 def token_ids(manifest: dict[str, Any]) -> list[bytes]:
     """The ids of each training document."""
-    shard = TokenShard.open(content(manifest) / "train")
+    shard = TokenFile.open(content(manifest) / "train")
     return [shard[n].tobytes() for n in range(len(shard))]
 
 

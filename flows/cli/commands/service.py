@@ -25,12 +25,12 @@ def up(overrides: tuple[str, ...]) -> None:
     fromzero up
     fromzero up prefect_port=4300 mlflow_port=5100
     """
-    from conf.compose import FOLDER, read_model
+    from conf.compose import SERVICES, read_model
     from conf.schema.services import ServicesConf
     from flows.deploy import up_down
     from tasks.core.services import servers
 
-    conf = read_model(ServicesConf, FOLDER / "services.yaml", overrides)
+    conf = read_model(ServicesConf, SERVICES, overrides)
     home = _home()
     found = up_down.up(home, conf, click.echo)
     for name, pages in found.items():
@@ -126,7 +126,7 @@ def deploy(files: tuple[Path, ...], dry_run: bool, prune: bool, as_json: bool) -
     fromzero deploy
     fromzero deploy weekly.yaml --dry-run
     """
-    from conf.compose import FOLDER, read_model
+    from conf.compose import SERVICES, read_model
     from conf.schema.services import ServicesConf
     from tasks.core.errors import HostError
     from tasks.core.services import servers
@@ -145,7 +145,7 @@ def deploy(files: tuple[Path, ...], dry_run: bool, prune: bool, as_json: bool) -
     standing.prefect_by_environment()
     from flows.deploy import deployments
 
-    conf = servers.wanted(home) or read_model(ServicesConf, FOLDER / "services.yaml")
+    conf = servers.wanted(home) or read_model(ServicesConf, SERVICES)
     changes = deployments.compare(list(files) or deployments.shipped(), conf.pool, prune)
     if as_json:
         click.echo(json.dumps({"deployments": [change.plain() for change in changes]}))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from conf.schema.services import ServicesConf
+from tasks.core.services.server_record import asked_file, recorded_url
 from tasks.core.small_files import read_json
 from tasks.core.tracking.mlflow_db import tracking_uri
 from tasks.core.urls import bare
@@ -17,7 +18,7 @@ TRAINING = "?workflowType=machine_learning"
 def prefect_pages(home: Path) -> str:
     """The base address of Prefect's pages: those that `up` serves, or will, unless a run was given another server."""
     api = os.environ.get("PREFECT_API_URL", "")
-    own = not api or api == read_json(home / "prefect" / "server.json").get("url")
+    own = not api or api == recorded_url(home)
     return os.environ.get("PREFECT_UI_URL") or (
         _served(home, "prefect_port") if own else bare(api.removesuffix("/api"))
     )
@@ -31,7 +32,7 @@ def mlflow_pages(home: Path) -> str:
 
 def _served(home: Path, option: str) -> str:
     """Where `up` serves pages: as it was asked to last, else as its defaults say. A run's own server goes with it."""
-    known = read_json(home / "prefect" / "up.json")
+    known = read_json(asked_file(home))
     asked = ServicesConf(**{name: value for name, value in known.items() if name in ServicesConf.model_fields})
     host = "127.0.0.1" if asked.host == "0.0.0.0" else asked.host
     return f"http://{host}:{getattr(asked, option)}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.core.errors import HostError, Transient
 from tasks.core.services import access
-from tasks.core.small_files import read_json
+from tasks.core.services.server_record import recorded_url
 from tasks.core.store.open import home
 from tasks.core.urls import bare
 
@@ -63,7 +63,7 @@ def _ask(url: str, path: str, body: dict[str, Any] | None, method: str | None) -
 def _credentials(url: str) -> dict[str, str]:
     """Ours for the home's own server, else the user's."""
     here = home()
-    if read_json(here / "prefect" / "server.json").get("url") == url.rstrip("/"):
+    if recorded_url(here) == url.rstrip("/"):
         return {"Authorization": access.authorization(here)}
     user = os.environ.get("PREFECT_API_AUTH_STRING")
     if user:

@@ -24,6 +24,7 @@ from conf.schema.services import ServicesConf
 from tasks.core import interpreter
 from tasks.core.errors import HostError
 from tasks.core.services import access, prefect_api
+from tasks.core.services.server_record import asked_file, folder, record_file
 from tasks.core.services.supervised import check_port, end_groups
 from tasks.core.small_files import write_atomically
 from tasks.core.store.lease import lock_file
@@ -39,6 +40,8 @@ WATCH_EVERY = 0.5
 """Seconds between looks of a run whether the keeper lives."""
 CLIENT_RETRIES = "8"
 """How often Prefect's client repeats a request that fails, each time after twice as many seconds."""
+MIGRATED = "migrated-"
+"""How the files begin that say which version of Prefect the database is for."""
 GIVEN_UP = 3
 """Exit code of a keeper whose server does not stay up."""
 HEARTBEAT = 30
@@ -48,11 +51,6 @@ OF_A_RUN = (
     "PREFECT_SERVER_API_AUTH_STRING",
 )  # fmt: skip
 """How the variables begin that concern the run which starts the keeper, and nobody after it."""
-
-
-def folder(home: Path) -> Path:
-    """Where the server keeps its database, lock and log."""
-    return home / "prefect"
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -72,7 +70,7 @@ def migrate(home: Path) -> None:
 
     Raises `HostError`, the database untouched, if another version of Prefect made it.
     """
-    database, done = folder(home) / "prefect.db", folder(home) / f"migrated-{version('prefect')}"
+    database, done = folder(home) / "prefect.db", folder(home) / f"{MIGRATED}{version('prefect')}"
     lease = lock_file(folder(home) / "migrate.lock")
     try:
         if not done.exists() or done.read_text() != revision(database):
@@ -84,6 +82,11 @@ def migrate(home: Path) -> None:
             write_atomically(done, revision(database).encode())
     finally:
         lease.release()
+
+
+def migrated(home: Path) -> list[str]:
+    """The versions of Prefect that made or migrated the database."""
+    return sorted(path.name.removeprefix(MIGRATED) for path in folder(home).glob(f"{MIGRATED}*"))
 
 
 class Membership:
@@ -180,7 +183,7 @@ class Membership:
 
 def clear(home: Path) -> None:
     """End what a killed keeper has left, so that its ports are free; one that lives, or starts now, is left alone."""
-    if (folder(home) / "server.json").exists():
+    if record_file(home).exists():
         lease = lock_file(folder(home) / "start.lock")
         try:
             _clear(home)
@@ -189,7 +192,7 @@ def clear(home: Path) -> None:
 
 
 def _clear(home: Path) -> None:
-    file = folder(home) / "server.json"
+    file = record_file(home)
     try:
         left = dict(json.loads(file.read_bytes())).get("services", {}).values()
     except (FileNotFoundError, ValueError):
@@ -201,9 +204,9 @@ def _clear(home: Path) -> None:
 
 
 def running(home: Path) -> dict[str, Any] | None:
-    """What server.json says, if the keeper that wrote it lives (it holds keeper.lock)."""
+    """What the record says, if the keeper that wrote it lives (it holds keeper.lock)."""
     try:
-        found = dict(json.loads((folder(home) / "server.json").read_bytes()))
+        found = dict(json.loads(record_file(home).read_bytes()))
         with (folder(home) / "keeper.lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return None
@@ -265,7 +268,7 @@ def pages(home: Path) -> dict[str, str]:
 def wanted(home: Path) -> ServicesConf | None:
     """What `fromzero up` asked for, until `down`."""
     try:
-        return ServicesConf.model_validate_json((folder(home) / "up.json").read_bytes())
+        return ServicesConf.model_validate_json(asked_file(home).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
 
@@ -273,6 +276,6 @@ def wanted(home: Path) -> ServicesConf | None:
 def want(home: Path, conf: ServicesConf | None) -> None:
     """Ask the keeper for the services of `conf`, or for none beyond what runs use."""
     if conf is None:
-        (folder(home) / "up.json").unlink(missing_ok=True)
+        asked_file(home).unlink(missing_ok=True)
     else:
-        write_atomically(folder(home) / "up.json", conf.model_dump_json().encode())
+        write_atomically(asked_file(home), conf.model_dump_json().encode())

@@ -26,7 +26,8 @@ from conf.schema.services import ServicesConf
 from tasks.core import interpreter
 from tasks.core.errors import FromzeroError, HostError
 from tasks.core.services import access, final_states, guard
-from tasks.core.services.servers import GIVEN_UP, WATCH_EVERY, answers, folder, migrate, wanted
+from tasks.core.services.server_record import folder, record_file
+from tasks.core.services.servers import GIVEN_UP, WATCH_EVERY, answers, migrate, wanted
 from tasks.core.services.supervised import Service, free_port
 from tasks.core.small_files import write_atomically
 from tasks.core.store.lease import lock_file
@@ -165,7 +166,7 @@ class Keeper:
         found["services"] = {name: service.status() for name, service in self.services.items()}
         data = json.dumps(found).encode()
         if data != self._written:
-            write_atomically(folder(self.home) / "server.json", data)
+            write_atomically(record_file(self.home), data)
             self._written = data
 
     def given_up(self) -> bool:
@@ -204,7 +205,7 @@ def keep(home: Path, port: int | None = None) -> int:
                 continue
         if keeper.fixed or keeper.asked is not None:  # whoever comes next needs the same ports
             keeper.stop()
-        (folder(home) / "server.json").unlink(missing_ok=True)
+        record_file(home).unlink(missing_ok=True)
         held.release()
     keeper.stop()
     return GIVEN_UP if keeper.given_up() else 0

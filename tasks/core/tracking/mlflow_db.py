@@ -67,7 +67,7 @@ def prepare(home: Path) -> str:
     Nothing is done (and MLflow not imported) if it is prepared already or the URI points elsewhere.
     Racing processes wait.
     """
-    uri, folder, state = tracking_uri(home), home.resolve() / "mlflow", home.resolve() / "mlflow" / "prepared.json"
+    uri, folder, state = tracking_uri(home), home.resolve() / "mlflow", _state_file(home)
     if uri != f"sqlite:///{folder}/mlflow.db":
         return uri
     wanted = {"home": str(home.resolve()), "mlflow": version("mlflow"), "revision": revision(folder / "mlflow.db")}
@@ -86,6 +86,19 @@ def prepare(home: Path) -> str:
         wanted["revision"] = revision(folder / "mlflow.db")
         write_atomically(state, json.dumps(wanted).encode())
     return uri
+
+
+def _state_file(home: Path) -> Path:
+    """What the database was prepared for: home, mlflow (its version), revision."""
+    return home.resolve() / "mlflow" / "prepared.json"
+
+
+def prepared_for(home: Path) -> str | None:
+    """The version of MLflow that the database was prepared for; None if it was not."""
+    try:
+        return str(json.loads(_state_file(home).read_bytes())["mlflow"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def check(home: Path) -> None:

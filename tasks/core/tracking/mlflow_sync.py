@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.core.liveness import boot
 from tasks.core.small_files import read_json, write_atomically
 from tasks.core.tracking.mlflow_db import EXPERIMENT, artifacts_of, prepare
+from tasks.core.workdir import METRICS_FILE, SYSTEM_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,7 +24,9 @@ Point = tuple[str, float, float, int]
 BATCH = 1000
 """Metrics in one request, at most: MLflow's own limit."""
 
-ROWS = ("metrics.jsonl", "system.jsonl")
+WANTED, REACHED = "run.json", "mlflow.json"
+"""Files of a run's folder: what MLflow should show, and how far it got."""
+ROWS = (METRICS_FILE, SYSTEM_FILE)
 """Files of a run's folder that hold rows of metrics."""
 KIND = "mlflow.experimentKind"
 """Tag by which MLflow knows what pages an experiment needs: those for training models, here."""
@@ -68,10 +71,10 @@ def deliver(client: MlflowClient, experiment: str, folder: Path, locks: Path) ->
     try:
         return _deliver(client, experiment, folder, locks)
     except MlflowException:
-        known = read_json(folder / "mlflow.json").get("run")
+        known = read_json(folder / REACHED).get("run")
         if known is None or living(client, known):
             raise
-        (folder / "mlflow.json").unlink()
+        (folder / REACHED).unlink()
         return False
 
 
@@ -88,7 +91,7 @@ def living(client: MlflowClient, run: str) -> bool:
 
 
 def _deliver(client: MlflowClient, experiment: str, folder: Path, locks: Path) -> bool:
-    wanted, reached = read_json(folder / "run.json"), read_json(folder / "mlflow.json")
+    wanted, reached = read_json(folder / WANTED), read_json(folder / REACHED)
     if not wanted:
         return True
     if reached.get("session") != wanted["session"]:
@@ -114,7 +117,7 @@ def _deliver(client: MlflowClient, experiment: str, folder: Path, locks: Path) -
 
 
 def _remember(folder: Path, reached: Mapping[str, Any]) -> None:
-    write_atomically(folder / "mlflow.json", json.dumps(reached).encode())
+    write_atomically(folder / REACHED, json.dumps(reached).encode())
 
 
 def _find_or_create(client: MlflowClient, experiment: str, locks: Path, wanted: Mapping[str, Any]) -> str:

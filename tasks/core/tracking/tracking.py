@@ -24,7 +24,18 @@ from tasks.core.artifact import Artifact, sha256
 from tasks.core.inner_path import InnerPath
 from tasks.core.small_files import read_json, write_atomically
 from tasks.core.tracking.mlflow_db import prepare, tracking_uri
-from tasks.core.tracking.mlflow_sync import PICTURES, PROGRESS, ROWS, connect, deliver, end_stale_runs, gone, owner
+from tasks.core.tracking.mlflow_sync import (
+    PICTURES,
+    PROGRESS,
+    REACHED,
+    ROWS,
+    WANTED,
+    connect,
+    deliver,
+    end_stale_runs,
+    gone,
+    owner,
+)
 
 __all__ = ["PICTURES", "Tracked", "Tracking", "datasets_of", "prepare", "tracking_uri"]
 
@@ -47,17 +58,17 @@ class Tracked:
     @property
     def run_id(self) -> str | None:
         """MLflow's id, as soon as it is known."""
-        return self.last_id or read_json(self.folder / "mlflow.json").get("run")
+        return self.last_id or read_json(self.folder / REACHED).get("run")
 
     @property
     def experiment_id(self) -> str | None:
         """The id of the experiment that the run belongs to, as soon as it is known."""
-        return self.experiment or read_json(self.folder / "mlflow.json").get("experiment")
+        return self.experiment or read_json(self.folder / REACHED).get("experiment")
 
     def want(self, **values: Any) -> None:
         """Change what MLflow should show; only its owner calls this."""
-        wanted = read_json(self.folder / "run.json") | values
-        write_atomically(self.folder / "run.json", json.dumps(wanted).encode())
+        wanted = read_json(self.folder / WANTED) | values
+        write_atomically(self.folder / WANTED, json.dumps(wanted).encode())
 
 
 class Tracking:
@@ -93,7 +104,7 @@ class Tracking:
         `params` is the step's config, nested; `datasets` are what goes in: {name: {digest, uri, profile}}.
         """
         self._begin()
-        tracked, run = Tracked(scratch), read_json(scratch / "run.json").get("id") or uuid.uuid4().hex
+        tracked, run = Tracked(scratch), read_json(scratch / WANTED).get("id") or uuid.uuid4().hex
         self._forget(run)
         own = {"fromzero.step": step, "fromzero.key": key, "fromzero.owner": owner()}
         parent = {name: self._spec[name] for name in ("id", "name", "started")}
@@ -131,11 +142,11 @@ class Tracking:
         """
         tracked.want(status=status, metrics=dict(metrics or {}), ended=time.time())
         if not self._sent(tracked, timeout) and tracked.folder.parent != self._unsent:
-            kept = self._unsent / InnerPath(read_json(tracked.folder / "run.json")["id"], f"{tracked.folder}/run.json")
+            kept = self._unsent / InnerPath(read_json(tracked.folder / WANTED)["id"], f"{tracked.folder}/{WANTED}")
             kept.mkdir(parents=True, exist_ok=True)
             if (tracked.folder / PICTURES).exists():
                 shutil.copytree(tracked.folder / PICTURES, kept / PICTURES, dirs_exist_ok=True)
-            for name in ("mlflow.json", *ROWS, "run.json"):
+            for name in (REACHED, *ROWS, WANTED):
                 if (tracked.folder / name).exists():
                     shutil.copyfile(tracked.folder / name, kept / name)
             tracked.folder = kept
@@ -156,7 +167,7 @@ class Tracking:
             return
         end = time.monotonic() + timeout
         for tracked in reversed(self._runs):
-            if not read_json(tracked.folder / "run.json").get("status", tracked.done.is_set()):
+            if not read_json(tracked.folder / WANTED).get("status", tracked.done.is_set()):
                 self.finish(tracked, status, timeout=max(0.0, end - time.monotonic()))
         self._stop.set()
         self._wake.set()
@@ -191,7 +202,7 @@ class Tracking:
 
     def _left(self) -> Iterator[Tracked]:
         """What earlier runs could not send; those that were killed before they could say how they ended, as KILLED."""
-        for path in sorted(self._unsent.glob("*/run.json")):
+        for path in sorted(self._unsent.glob(f"*/{WANTED}")):
             tracked, wanted = Tracked(path.parent), read_json(path)
             if wanted["status"] is None and self._dead(path, wanted):
                 tracked.want(status="KILLED", ended=path.stat().st_mtime)
@@ -212,7 +223,7 @@ class Tracking:
 
     def _forget(self, run: str) -> None:
         """A run that goes on is not to be ended by what was kept of it before."""
-        self._runs = [t for t in self._runs if read_json(t.folder / "run.json").get("id") != run]
+        self._runs = [t for t in self._runs if read_json(t.folder / WANTED).get("id") != run]
         shutil.rmtree(self._unsent / run, ignore_errors=True)
 
     def _serve(self) -> None:

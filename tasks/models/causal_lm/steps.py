@@ -6,6 +6,7 @@ from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
+from tasks.formats.document_files import EVALUATION_FILE
 from tasks.models.causal_lm.lm_options import LmEval
 
 
@@ -14,4 +15,4 @@ def evaluate_lm(model: Artifact, evalset: Artifact, conf: LmEval, work: Workdir)
     """Bits per byte, perplexity and samples of a language model: → metrics.json, items.parquet, samples.json."""
     from tasks.models.causal_lm import bits_per_byte
 
-    return bits_per_byte.run(model.path, evalset / "test.parquet", conf, work)
+    return bits_per_byte.run(model.path, evalset / EVALUATION_FILE, conf, work)

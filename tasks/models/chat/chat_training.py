@@ -22,6 +22,7 @@ from tasks.core.workdir import Workdir
 from tasks.finetune import export
 from tasks.finetune.preview import IGNORED, WARN
 from tasks.finetune.training import Collate, Row, settle, train
+from tasks.formats.document_files import documents_in
 from tasks.formats.model_folder import refuse_foreign
 from tasks.models.chat import windows
 from tasks.models.chat.chat_options import ChatConf
@@ -124,7 +125,7 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
     tokenizer = export.load_tokenizer(model)
     check_template(tokenizer)
     taken = {
-        part: conversations([doc / part / "docs.parquet" for doc in docs], most)
+        part: conversations([documents_in(doc, part) for doc in docs], most)
         for part, most in (("train", conf.max_conversations), ("valid", conf.max_valid))
     }
     for part, found in taken.items():

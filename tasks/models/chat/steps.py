@@ -7,6 +7,8 @@ from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
 from tasks.finetune import NEEDS
+from tasks.formats.document_files import EVALUATION_FILE, documents_in
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.models.chat.chat_options import ChatConf, ChatEval
 
 
@@ -24,8 +26,8 @@ def foresee_chat(
     """What of the conversations will be split, cut or left out, about; `context`: tokens that the model looks at."""
     from tasks.models.chat import chat_preview
 
-    paths = [doc / "train/docs.parquet" for doc in docs]
-    return chat_preview.chat(paths, tokenizer / "tokenizer.json", context, conf)
+    paths = [documents_in(doc, "train") for doc in docs]
+    return chat_preview.chat(paths, tokenizer / TOKENIZER_FILE, context, conf)
 
 
 @step(part_of="evaluate", track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
@@ -33,7 +35,7 @@ def evaluate_chat(model: Artifact, evalset: Artifact, conf: ChatEval, work: Work
     """Bits per byte of the answers, and sample answers: → metrics.json, items.parquet, samples.json."""
     from tasks.models.chat import answers
 
-    return answers.run(model.path, evalset / "test.parquet", conf, work)
+    return answers.run(model.path, evalset / EVALUATION_FILE, conf, work)
 
 
 @step(part_of="evaluate", resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
@@ -41,4 +43,4 @@ def score_start(start: Artifact, model: Artifact, evalset: Artifact, conf: ChatE
     """The same figures of what a chat model was fine-tuned from, on the same tokens: → metrics.json, items.parquet."""
     from tasks.models.chat import answers
 
-    return answers.run_start(start.path, model.path, evalset / "test.parquet", conf, work)
+    return answers.run_start(start.path, model.path, evalset / EVALUATION_FILE, conf, work)

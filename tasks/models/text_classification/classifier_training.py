@@ -23,7 +23,8 @@ from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
 from tasks.finetune.training import Collate, Loss, Row, settle, train
-from tasks.formats.model_folder import refuse_foreign
+from tasks.formats.document_files import documents_in
+from tasks.formats.model_folder import CONFIG_FILE, refuse_foreign
 from tasks.models.text_classification.augment import copies
 from tasks.models.text_classification.classifier_options import ClassifyConf
 from tasks.models.text_classification.label_preview import WHOLE
@@ -92,7 +93,7 @@ class Examples:
 
 def examples(docs: Iterable[Path], conf: ClassifyConf) -> Examples:
     """The training examples in the train parts of `docs`; raises `DataError` where there are not two classes."""
-    table = labelled([doc / "train" / "docs.parquet" for doc in docs], conf.max_per_class)
+    table = labelled([documents_in(doc, "train") for doc in docs], conf.max_per_class)
     names, left_out = classes(table, conf.min_per_class, conf.run.model)
     pattern = mask_pattern(table["label"].unique().sort(), conf)
     table = table.filter(pl.col("label").is_in(names))
@@ -200,7 +201,7 @@ def run(
     chosen = examples(docs, conf)
     names, table = chosen.names, chosen.table
     encode = encoder(tokenizer, chosen.pattern, conf)
-    valid = _rows(labelled([doc / "valid" / "docs.parquet" for doc in docs], None), names, encode)
+    valid = _rows(labelled([documents_in(doc, "valid") for doc in docs], None), names, encode)
     if not valid:
         raise DataError(f"the valid part holds no document labelled with one of {names}: early stopping needs some")
     network = build(model, names, export.pad_id(tokenizer), conf)
@@ -284,7 +285,7 @@ def build(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> Pr
 
 def is_causal(model: Path) -> bool:
     """Whether the model in a folder was trained to continue text."""
-    known = json.loads((model / "config.json").read_text()).get("architectures") or [""]
+    known = json.loads((model / CONFIG_FILE).read_text()).get("architectures") or [""]
     return str(known[0]).endswith("ForCausalLM")
 
 

@@ -7,6 +7,8 @@ from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
 from tasks.finetune import NEEDS
+from tasks.formats.document_files import EVALUATION_FILE, documents_in
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.models.text_classification.classifier_options import (
     ClassifierEval,
     ClassifyConf,
@@ -37,8 +39,8 @@ def foresee_classifier(
     """What of the labelled texts will be cut off, about; `context`: tokens that the model looks at."""
     from tasks.models.text_classification import label_preview
 
-    paths = [doc / "train/docs.parquet" for doc in docs]
-    return label_preview.classify(paths, tokenizer / "tokenizer.json", context, conf)
+    paths = [documents_in(doc, "train") for doc in docs]
+    return label_preview.classify(paths, tokenizer / TOKENIZER_FILE, context, conf)
 
 
 @step(part_of="finetune", version="1", resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
@@ -62,5 +64,5 @@ def evaluate_classifier(
     """Accuracy and the rest, beside the baselines trained on `docs`: → metrics.json, items.parquet, confusion.json."""
     from tasks.models.text_classification import classifier_evaluation
 
-    train = [doc / "train" / "docs.parquet" for doc in docs]
-    return classifier_evaluation.run(model.path, evalset / "test.parquet", train, conf, work)
+    train = [documents_in(doc, "train") for doc in docs]
+    return classifier_evaluation.run(model.path, evalset / EVALUATION_FILE, train, conf, work)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ConfigError, DataError, HostError, Transient, missing_part
+from tasks.formats.model_folder import CONFIG_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 from tasks.models.text_classification.classifier_options import BackTranslationConf, TranslatorConf
 
 Identity = dict[str, Any]
@@ -20,8 +21,8 @@ Memory = Mapping[str, Any]
 
 OPTION = "models.NAME.train.augment.translate"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-TOKENIZER, PIECES, BYTES = "tokenizer.json", (".model", ".spm"), "ByT5Tokenizer"
-"""A tokenizer's one file, the endings of SentencePiece's files, and the class that needs no file."""
+PIECES, BYTES = (".model", ".spm"), "ByT5Tokenizer"
+"""The endings of SentencePiece's files, and the class of a tokenizer that needs none."""
 NOT_READ = (".md", ".bin", ".h5", ".msgpack", ".ot", ".onnx", ".pt", ".pth", ".ckpt")
 """Endings of files in a model's folder that loading it never reads: what people read, and weights of other forms."""
 FETCHED = ("*.json", "*.safetensors", "*.model", "*.spm", "*.txt", "*.jinja")
@@ -84,8 +85,8 @@ def _check(folder: Path, max_tokens: int) -> None:
     """Raise `ConfigError` for a folder that holds no model that can translate texts of `max_tokens` tokens."""
     names = [file.name for file in folder.iterdir() if file.is_file()]
     _check_names(names)
-    config, about = _read(folder / "config.json"), _read(folder / "tokenizer_config.json")
-    named = any(name == TOKENIZER or name.startswith("vocab") or name.endswith(PIECES) for name in names)
+    config, about = _read(folder / CONFIG_FILE), _read(folder / TOKENIZER_CONFIG_FILE)
+    named = any(name == TOKENIZER_FILE or name.startswith("vocab") or name.endswith(PIECES) for name in names)
     if not named and about.get("tokenizer_class") != BYTES:  # transformers would make an empty one
         raise ConfigError("holds no tokenizer: write it beside the model with its save_pretrained")
     if not config.get("is_encoder_decoder"):
@@ -100,14 +101,14 @@ def _check(folder: Path, max_tokens: int) -> None:
 
 def _check_names(names: Collection[str]) -> None:
     """Raise `ConfigError` for a model that lacks a file, `HostError` for a package that its files need."""
-    if "config.json" not in names:
-        raise ConfigError("holds no config.json: name what transformers' save_pretrained wrote")
+    if CONFIG_FILE not in names:
+        raise ConfigError(f"holds no {CONFIG_FILE}: name what transformers' save_pretrained wrote")
     if not any(name in names for name in WEIGHTS):
         raise ConfigError(
             f"holds none of {', '.join(WEIGHTS)}, and weights of other forms are not read: load it once with "
             "transformers' AutoModelForSeq2SeqLM and write it with save_pretrained"
         )
-    if TOKENIZER not in names and any(name.endswith(PIECES) for name in names) and not find_spec("sentencepiece"):
+    if TOKENIZER_FILE not in names and any(name.endswith(PIECES) for name in names) and not find_spec("sentencepiece"):
         raise HostError(f"its tokenizer is SentencePiece's: {missing_part('sentencepiece')}")
 
 

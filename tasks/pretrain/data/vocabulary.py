@@ -16,6 +16,7 @@ import numpy.typing as npt
 from conf.schema.model import ModelConf
 from conf.schema.tokenize import SENTINEL
 from tasks.core.errors import ConfigError, DataError
+from tasks.formats.model_folder import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 from tasks.formats.tokens import Ints
 
 Flags = npt.NDArray[np.bool_]
@@ -66,8 +67,8 @@ def read(folder: Path, size: int, eos: int) -> Vocabulary:
     any token without ##. On bytes a token without letters and digits is a word by itself, as it is in WordPiece.
     """
     try:
-        raw = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        raw = json.loads((folder / TOKENIZER_FILE).read_text(encoding="utf-8"))
+        settings = json.loads((folder / TOKENIZER_CONFIG_FILE).read_text(encoding="utf-8"))
         named = _named(raw["model"])
         added = {token["content"]: int(token["id"]) for token in raw["added_tokens"]}
         special = np.zeros(size, np.bool_)
@@ -89,7 +90,7 @@ def byte_lengths(folder: Path, size: int) -> Ints | None:
     """How many bytes of text each of `size` tokens stands for, special ones for none; None for a tokenizer that does
     not work on bytes."""
     try:
-        raw = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        raw = json.loads((folder / TOKENIZER_FILE).read_text(encoding="utf-8"))
         if raw["decoder"]["type"] != "ByteLevel":
             return None
         lengths = np.zeros(size, np.int64)

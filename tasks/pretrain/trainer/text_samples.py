@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tasks.core.errors import ConfigError, DataError
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.pretrain.cluster.heartbeat import Pulse
 from tasks.pretrain.job import Job
 from tasks.pretrain.trainer.trainer import Trainer
@@ -54,9 +55,9 @@ def prepare(job: Job, eos: int) -> Samples | None:
     if job.conf.model.aim != "causal":
         raise ConfigError("pretrain.run.sample_every: only a causal model continues text: set it to null")
     try:
-        encoder = Encoder.of_file(f"{job.tokenizer}/tokenizer.json")
+        encoder = Encoder.of_file(f"{job.tokenizer}/{TOKENIZER_FILE}")
     except Exception as error:  # tokenizers raises nothing more particular
-        raise DataError(f"{job.tokenizer}/tokenizer.json: {error}; make it again with train_tokenizer") from error
+        raise DataError(f"{job.tokenizer}/{TOKENIZER_FILE}: {error}; make it again with train_tokenizer") from error
     starts = [[eos, *ids] for ids in encoder.texts(run.sample_prompts)]
     if (longest := max(map(len, starts))) + run.sample_tokens > width:
         raise ConfigError(

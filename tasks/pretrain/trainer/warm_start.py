@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError, ConfigError
-from tasks.formats.model_folder import refuse_foreign
+from tasks.formats.model_folder import CONFIG_FILE, TOKENIZER_FILE, refuse_foreign
 from tasks.pretrain.network import model
 
 ASIDE = frozenset(
@@ -35,7 +35,7 @@ def refuse_other_tokenizer(start: Path, tokenizer: Path, segment: str) -> None:
 
 
 def _ids(folder: Path) -> tuple[Any, Any]:
-    path = folder / "tokenizer.json"
+    path = folder / TOKENIZER_FILE
     try:
         raw = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -51,7 +51,7 @@ def refuse_other_network(network: Any, start: Path, segment: str) -> None:
     try:
         before = AutoConfig.from_pretrained(start / "model", local_files_only=True, trust_remote_code=False).to_dict()
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{start}/model/config.json cannot be read: {error}") from error
+        raise ArtifactError(f"{start}/model/{CONFIG_FILE} cannot be read: {error}") from error
     now = model.stored_as(network).config.to_dict()
     names = (before.keys() | now.keys()) - ASIDE
     other = [

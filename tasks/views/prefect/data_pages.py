@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from tasks.core.engine.reporting import Made
 from tasks.core.engine.workspace import Outcome
 from tasks.core.number_format import count, plural, share, size
 from tasks.corpus.funnel import ASIDE, again, parts_of, set_aside, source_of, total, without
+from tasks.formats.verdicts import DATA_DOCS, INDEX, losses_in, outcomes_in
 from tasks.views.prefect.markdown import bar, code, file_link, join, said, table
 from tasks.views.run_view import RunView
 
@@ -125,7 +125,7 @@ def _by_part(left: Sequence[Mapping[str, Any]], filtered: Sequence[Mapping[str, 
 def validation(made: Made) -> str:
     """The verdict of a suite of expectations: what failed first, a link to the Data Docs."""
     assert made.folder is not None
-    outcomes = json.loads((made.folder / "content" / "verdict.json").read_bytes())["outcomes"]
+    outcomes = outcomes_in(made.folder / "content")
     failed = [outcome for outcome in outcomes if not outcome["success"]]
     met = len(outcomes) - len(failed)
     rows = [_expectation(outcome) for outcome in sorted(outcomes, key=lambda o: (o["success"], o["severity"]))]
@@ -140,7 +140,7 @@ def validation(made: Made) -> str:
         f"**{'Passed' if not failed else 'Passed with warnings'}: {met} of {len(outcomes)} expectations are met.**",
         f"**{without(aside)}** What follows is about the other shards." if aside else None,
         table(away),
-        f"Data Docs: {file_link(made.folder / 'aux' / made.stats.get('data_docs', 'data_docs/index.html'))}",
+        f"Data Docs: {file_link(made.folder / 'aux' / made.stats.get('data_docs', f'{DATA_DOCS}/{INDEX}'))}",
         table(rows),
         "## The corpus" if corpus else None,
         table(corpus),
@@ -150,7 +150,7 @@ def validation(made: Made) -> str:
 def losses(made: Made) -> str:
     """What each stage dropped of each source, the greatest share first."""
     assert made.folder is not None
-    found = json.loads((made.folder / "content" / "losses.json").read_bytes())
+    found = losses_in(made.folder / "content")
     found.sort(key=lambda one: -one["dropped"] / max(one["documents"], 1))
     rows = [
         {

@@ -11,6 +11,7 @@ from typing import Any
 from tasks.core.engine.reporting import Made, Run
 from tasks.core.number_format import BEGINNING, change, number
 from tasks.core.services import links
+from tasks.core.workdir import METRICS_FILE
 from tasks.formats.evaluation import SAMPLES as WRITTEN
 from tasks.formats.evaluation import WHILE_TRAINING
 from tasks.formats.metrics import values
@@ -41,7 +42,7 @@ def pictures(folder: Path) -> str:
 def training(run: Run, made: Made) -> str:
     """A training: its result, its curve, how far it came how fast."""
     assert made.folder is not None
-    rows = read_rows(made.folder / "aux" / "metrics.jsonl")
+    rows = read_rows(made.folder / "aux" / METRICS_FILE)
     plain_stats = {k: v for k, v in made.stats.items() if isinstance(v, (int, float, str)) and k not in ("loss",)}
     metrics = made.stats.get("metrics", {})
     said = ", ".join(f"{kinds.metric(name).label} {value}" for name, value in values(metrics).items())

@@ -12,6 +12,7 @@ from tasks.core.engine.workspace import Outcome
 from tasks.core.plan.keys import flat
 from tasks.core.store.store import Store
 from tasks.corpus.funnel import DROPPING
+from tasks.formats.document_files import DOCUMENTS_FILE
 from tasks.models import kind as kinds
 from tasks.views.prefect import data_pages, model_pages, plots
 from tasks.views.prefect import run_page as whole
@@ -98,7 +99,7 @@ class Book:
 
     def _documents(self, fetched: Sequence[Outcome]) -> list[Path]:
         found = [self.store.look(outcome.step, outcome.key or "") for outcome in fetched]
-        return [self.store.local(m) / "content" / "docs.parquet" for m in found if isinstance(m, Manifest)]
+        return [self.store.local(m) / "content" / DOCUMENTS_FILE for m in found if isinstance(m, Manifest)]
 
 
 def _of_kind(step: str) -> Callable[[Run, Made], str] | None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.core.workdir import METRICS_FILE
 from tasks.formats.evaluation import CALIBRATION, CONFUSION, METRICS
 from tasks.formats.metrics import values
 from tasks.models import kind as kinds
@@ -127,7 +128,7 @@ def calibration(bins: Sequence[Mapping[str, float]], path: Path) -> None:
 def draw(step: str, folder: Path) -> None:
     """What there is to draw of a step's work directory, into aux/plots/."""
     target = folder / "aux" / "plots"
-    rows = read_rows(folder / "aux" / "metrics.jsonl")
+    rows = read_rows(folder / "aux" / METRICS_FILE)
     if any("loss" in row or "valid_loss" in row for row in rows):
         curve(rows, step.replace("_", " "), target / "training_curve.png")
     metrics = _json(folder / "content" / METRICS)

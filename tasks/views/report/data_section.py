@@ -10,6 +10,8 @@ from typing import Any
 
 from tasks.core.artifact import Manifest
 from tasks.corpus.funnel import DROPPING
+from tasks.formats.document_files import DOCUMENTS_FILE, REJECTS_FILE, UNREADABLE_FILE
+from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.views.run_data import Run
 
 EXAMPLES, EXCERPT, SEARCHED = 3, 320, 20_000
@@ -52,7 +54,7 @@ def _unreadable(run: Run) -> dict[tuple[str, str], list[Example]]:
     found: dict[tuple[str, str], list[Example]] = {}
     counted: Counter[str] = Counter()
     for manifest in run.of("fetch_shard"):
-        for row in run.read_rows(manifest, "aux/unreadable.jsonl"):
+        for row in run.read_rows(manifest, f"aux/{UNREADABLE_FILE}"):
             said = str(row.get("reason"))
             reason = _blanked(said)
             counted[reason] += 1
@@ -69,7 +71,7 @@ def _rejects(run: Run, manifest: Manifest, wanted: set[str]) -> Iterator[dict[st
     """The first rejected rows of each wanted reason in one artifact."""
     here = {reason for part in manifest.stats.get("parts", {}).values() for reason in part.get("reasons", {})}
     left = dict.fromkeys(wanted & here, EXAMPLES)
-    file = run.open(manifest, "aux/rejects.parquet") if left else None
+    file = run.open(manifest, f"aux/{REJECTS_FILE}") if left else None
     if file is None:
         return
     import pyarrow.parquet as parquet
@@ -100,7 +102,10 @@ def _excerpt(text: str) -> str:
 
 def sources(run: Run) -> list[dict[str, Any]]:
     """Training documents by source and licence, the largest first; without clean ones those that were collected."""
-    for step, path in (("decontaminate_shard", "content/train/docs.parquet"), ("fetch_shard", "content/docs.parquet")):
+    for step, path in (
+        ("decontaminate_shard", f"content/train/{DOCUMENTS_FILE}"),
+        ("fetch_shard", f"content/{DOCUMENTS_FILE}"),
+    ):
         counted = _counted(run, run.of(step), path)
         if counted:
             total = sum(counted.values())
@@ -132,7 +137,7 @@ def tokenizer(run: Run) -> dict[str, Any] | None:
     if not found:
         return None
     stats = found[0].stats
-    raw = run.read_json(found[0], "content/tokenizer.json") or {}
+    raw = run.read_json(found[0], f"content/{TOKENIZER_FILE}") or {}
     vocabulary = (raw.get("model") or {}).get("vocab") or {}
     if isinstance(vocabulary, list):  # unigram: [piece, score] each
         vocabulary = [piece for piece, _ in vocabulary]

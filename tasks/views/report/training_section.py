@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.step import labelled
+from tasks.core.workdir import METRICS_FILE
 from tasks.formats.evaluation import WHILE_TRAINING
 from tasks.views.report.charts import Series
 from tasks.views.run_data import Run
@@ -72,7 +73,7 @@ def trainings(run: Run) -> list[Training]:
     """The curves of every artifact that has some; of a step that a resumed trainer has repeated the last row counts."""
     found = []
     for manifest in run.manifests():
-        curves = _curves(run.read_rows(manifest, "aux/metrics.jsonl"))
+        curves = _curves(run.read_rows(manifest, f"aux/{METRICS_FILE}"))
         charts = [_chart(title, names, curves) for title, names in CHARTS]
         whole = tuple(chart for chart in charts if any(len(series.points) > 1 for series in chart.series))
         if whole:

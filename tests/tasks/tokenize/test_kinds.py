@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from conf.schema.tokenize import TokenizerConf
 from tasks.core.errors import DataError
-from tasks.formats.tokens import TokenShard
+from tasks.formats.tokens import TokenFile
 from tasks.tokenize.shards import load, write_part
 from tasks.tokenize.train import train, train_tokenizer
 
@@ -97,7 +97,7 @@ def test_any_text_reads_back_exactly(tmp_path_factory, write, folders, texts: li
     folder = tmp_path_factory.mktemp("shard")
     tokenizer, eos = load(folders[kind], conf_of(kind))
     write_part(write(folder / "docs.parquet", texts), folder, tokenizer, eos)
-    shard = TokenShard.open(folder)
+    shard = TokenFile.open(folder)
     assert [tokenizer.decode(shard[n].tolist(), skip_special_tokens=False) for n in range(len(shard))] == texts
 
 

@@ -16,7 +16,7 @@ from conf.schema.tokenize import TokenizerConf, UpsampleConf
 from tasks.core.artifact import Artifact, hash_file
 from tasks.core.errors import ArtifactError
 from tasks.core.workdir import Workdir
-from tasks.formats.tokens import TokenFile, TokenShard
+from tasks.formats.tokens import TokenFile
 from tasks.tokenize.repeats import times_of, write_repeats
 from tasks.tokenize.shards import PARTS, load, write_part
 from tasks.tokenize.steps import repeat_shard
@@ -55,14 +55,14 @@ def repeated(house: Path, root: Path, conf: UpsampleConf = CONF) -> tuple[dict[s
     return repeat_shard.function(*parts, conf, work), work
 
 
-def texts_of(shard: TokenShard) -> list[bytes]:
+def texts_of(shard: TokenFile) -> list[bytes]:
     return [shard[n].tobytes() for n in range(len(shard))]
 
 
 def test_a_document_is_in_every_pass_up_to_the_times_that_it_is_seen(house: Path, tmp_path: Path) -> None:
     stats, work = repeated(house, tmp_path / "work")
-    once = texts_of(TokenShard.open(house / "content/train"))
-    passes = [TokenShard.open(work.content / name / "train") for name in ("pass-2", "pass-3")]
+    once = texts_of(TokenFile.open(house / "content/train"))
+    passes = [TokenFile.open(work.content / name / "train") for name in ("pass-2", "pass-3")]
     assert texts_of(passes[0]) == [once[n] for n in (0, 3, 4, 9)] and texts_of(passes[1]) == [once[n] for n in (3, 9)]
     seen = Counter([*once, *texts_of(passes[0]), *texts_of(passes[1])])
     assert seen == Counter({text: EXPECTED.get(n, 1) for n, text in enumerate(once)})
@@ -75,7 +75,7 @@ def test_a_document_is_in_every_pass_up_to_the_times_that_it_is_seen(house: Path
         "bytes": sum(json.loads((work.content / f"pass-{n}/train/meta.json").read_text())["bytes"] for n in (2, 3)),
         "repeated": 4,
         "times": {"2": 2, "3": 2},
-        "once": {"documents": 30, "tokens": len(TokenShard.open(house / "content/train").tokens)},
+        "once": {"documents": 30, "tokens": len(TokenFile.open(house / "content/train").tokens)},
     }
     lengths = pl.read_parquet(house / "content/docs/docs.parquet")["text"].str.len_bytes()
     assert stats["bytes"] == sum((times - 1) * lengths[n] for n, times in EXPECTED.items())
@@ -104,7 +104,7 @@ def test_repeating_gives_equal_bytes_anywhere_and_sizes_that_nothing_reaches_giv
     assert found[0] == found[1]
     stats, work = repeated(house, tmp_path / "none", UpsampleConf(times={5000: 2}))
     assert (stats["documents"], stats["tokens"], stats["repeated"], stats["times"]) == (0, 0, 0, {})
-    assert len(TokenShard.open(work.content / "pass-2/train")) == 0
+    assert len(TokenFile.open(work.content / "pass-2/train")) == 0
 
 
 def test_tokens_of_other_documents_are_refused(house: Path, tmp_path: Path, write, docstrings) -> None:

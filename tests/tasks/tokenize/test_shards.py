@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from conf.schema.tokenize import TokenizerConf
 from tasks.core.errors import ArtifactError, DataError
-from tasks.formats.tokens import TokenShard
-from tasks.tokenize.shards import dtype_for, load, write_part, write_shard
+from tasks.formats.tokens import TokenFile, dtype_for
+from tasks.tokenize.shards import load, write_part, write_shard
 from tasks.tokenize.train import train_tokenizer
 
 CONF = TokenizerConf(vocab_size=600)
@@ -31,7 +31,7 @@ def test_reading_back_decodes_to_the_exact_texts(tmp_path: Path, write, docstrin
     stats = write_shard(tmp_path, tokenizer, lambda name: _made(out / name), CONF)
     model, eos = load(tokenizer, CONF)
     for part, these in texts.items():
-        shard = TokenShard.open(out / part)
+        shard = TokenFile.open(out / part)
         assert [model.decode(shard[n].tolist(), skip_special_tokens=False) for n in range(len(shard))] == these
         assert (shard.tokens[shard.index[1:] - 1] == eos).all()
         assert (shard.tokens == eos).sum() == len(these), "a document's own text must never give an eos"
@@ -58,7 +58,7 @@ def test_any_text_survives(tmp_path_factory, write, tokenizer: Path, texts: list
     folder = tmp_path_factory.mktemp("shard")
     model, eos = load(tokenizer, CONF)
     write_part(write(folder / "docs.parquet", texts), folder, model, eos)
-    shard = TokenShard.open(folder)
+    shard = TokenFile.open(folder)
     assert [model.decode(shard[n].tolist(), skip_special_tokens=False) for n in range(len(shard))] == texts
 
 
@@ -82,13 +82,13 @@ def test_a_truncated_file_is_not_opened(tmp_path: Path, write, docstrings, token
     data = (tmp_path / "tokens.bin").read_bytes()
     (tmp_path / "tokens.bin").write_bytes(data[:-2])
     with pytest.raises(ArtifactError, match=r"tokens\.bin does not fit"):
-        TokenShard.open(tmp_path)
+        TokenFile.open(tmp_path, ArtifactError)
 
 
 def test_documents_are_counted_from_0_to_the_last(tmp_path: Path, write, tokenizer: Path) -> None:
     model, eos = load(tokenizer, CONF)
     write_part(write(tmp_path / "docs.parquet", ["one"]), tmp_path, model, eos)
-    shard = TokenShard.open(tmp_path)
+    shard = TokenFile.open(tmp_path)
     assert len(shard) == 1
     for outside in (-1, 1):
         with pytest.raises(IndexError):
@@ -115,11 +115,9 @@ def test_ids_above_65535_are_written_wide_and_read_back(tmp_path: Path, write, t
     model.add_tokens([chr(0x4E00 + n // 100) + str(n) for n in range(1 << 16)])
     texts = ["one \u4e00" + "0 two", "", chr(0x4E00 + 655) + "65535", "end"]
     meta = write_part(write(tmp_path / "docs.parquet", texts), tmp_path, model, eos)
-    shard = TokenShard.open(tmp_path)
+    shard = TokenFile.open(tmp_path)
     assert (meta["dtype"], meta["vocab_size"]) == ("uint32", 600 + (1 << 16))
     assert shard.tokens.dtype == np.dtype("<u4") and shard[2].tolist() == [600 + 65535]
     assert [model.decode(shard[n].tolist(), skip_special_tokens=False) for n in range(len(shard))] == texts
     assert shard.index.tolist() == np.cumsum([0, *(len(shard[n]) + 1 for n in range(len(shard)))]).tolist()
-    from tasks.formats.tokens import TokenFile
-
-    assert np.array_equal(TokenFile.open(tmp_path).tokens, shard.tokens), "the loader reads the same ids"
+    assert np.array_equal(np.fromfile(tmp_path / "tokens.bin", "<u4"), shard.tokens), "the loader reads the same ids"

@@ -11,7 +11,7 @@ import pytest
 from conf.schema.tokenize import TokenizerConf
 from tasks.core.artifact import Artifact, hash_file
 from tasks.core.workdir import Workdir
-from tasks.formats.tokens import TokenShard
+from tasks.formats.tokens import TokenFile
 from tasks.tokenize import steps
 
 CONF = TokenizerConf(vocab_size=600)
@@ -57,7 +57,7 @@ def test_both_steps_give_equal_bytes_twice(tmp_path: Path, docs: list[Artifact])
         f"{p}/{f}" for p in ("train", "valid") for f in ("tokens.bin", "index.npy", "meta.json")
     }
     assert trained["vocab_size"] == 600 and tokenized["parts"]["valid"]["documents"] == 0
-    empty = TokenShard.open(second.content / "valid")
+    empty = TokenFile.open(second.content / "valid")
     assert len(empty) == 0 and len(empty.tokens) == 0
 
 

@@ -30,7 +30,7 @@ def shard(name: str, documents: int, step: str = "clean_shard", **reasons: int) 
 
 
 def warned(tmp_path: Path, *stages: list[Artifact], **options: Any) -> list[dict[str, str]]:
-    return list(judge(losses_of(*stages), LossesConf(**options), tmp_path / "losses.json")["warnings"])
+    return list(judge(losses_of(*stages), LossesConf(**options), tmp_path)["warnings"])
 
 
 def test_a_loss_is_counted_over_all_shards_of_a_source_and_of_no_other(tmp_path: Path) -> None:
