@@ -61,9 +61,8 @@ def check_path(names: list[str], where: str, root: type[BaseModel] = Recipe) -> 
             return
         found = [m.model_fields[name].annotation for m in classes if name in m.model_fields]
         if not found:
-            known = sorted({field for m in classes for field in m.model_fields})
             parent = ".".join(names[:depth]) or "a recipe"
-            raise ConfigError(f"{where}: {parent} has no option {name!r}{nearest(name, known)}")
+            raise ConfigError(f"{where}: {parent} has no option {name!r}{_meant(name, classes)}")
         models = [option for annotation in found for option in _options(annotation)]
         if any(option is dict for option in models) and depth + 1 < len(names):
             return _check_value_path(found, names[depth + 2 :], where)
@@ -75,8 +74,14 @@ def _check_value_path(annotations: list[Any], rest: list[str], where: str) -> No
     values = [value for a in annotations for value in _options(a, values=True)]
     classes = [v for v in values if isinstance(v, type) and issubclass(v, BaseModel)]
     if rest and classes and not any(rest[0] in m.model_fields for m in classes):
-        known = sorted({field for m in classes for field in m.model_fields})
-        raise ConfigError(f"{where}: no option {rest[0]!r} here{nearest(rest[0], known)}")
+        raise ConfigError(f"{where}: no option {rest[0]!r} here{_meant(rest[0], classes)}")
+
+
+def _meant(name: str, classes: list[type[BaseModel]]) -> str:
+    """What a name that is no option of these is now, or the nearest names."""
+    now = {old: new for m in classes for new, old in getattr(m, "formerly", {}).items()}
+    known = sorted({field for m in classes for field in m.model_fields})
+    return f": it is now {now[name]!r}" if name in now else nearest(name, known)
 
 
 def _options(annotation: Any, values: bool = False) -> list[Any]:

@@ -51,7 +51,7 @@ def prepare(recipe: Recipe) -> Data:
 def documents_of(recipe: Recipe) -> Data:
     """observe → fetch → validate → split → clean → dedup → decontaminate → contract."""
     name, data = recipe.name, recipe.data
-    finder = clean.recogniser(data.clean.names)
+    ner_model = clean.recogniser(data.clean.names)
     shards = observe(f"shards/{name}", sources, data)
     confs = [data.sources[shard["source"]] for shard in shards]
     sets = data.decontaminate.against
@@ -68,7 +68,7 @@ def documents_of(recipe: Recipe) -> Data:
     taken = observe(takedown.REF, takedown.concerning, fetched)
     admitted = [data.admission(shard["source"]) for shard in shards]
     split = clean.split_shard.map(fetched, taken, judged, conf=admitted)
-    cleaned = clean.clean_shard.map(split, finder, conf=data.clean)
+    cleaned = clean.clean_shard.map(split, ner_model, conf=data.clean)
     signed = clean.sign_shard.map(cleaned, conf=data.dedup)
     clusters = clean.cluster.chained(f"dedup/{name}", tuple(signed), tuple(cleaned), conf=data.dedup)
     filtered = clean.filter_shard.map(cleaned, [clusters.part(shard) for shard in names], conf=data.dedup)

@@ -36,12 +36,12 @@ def release(recipe: Recipe, name: str, conf: ModelRecipe, data: Data, start: Any
     registration = RegisterConf.model_validate({**dict(conf.register), "kind": conf.kind})
     evaluation = kind.evaluate(conf, model, data, shown)
     registered = register.register_model(model, evaluation, data.documents, conf=registration)
-    incumbent = register.champion_of(registration.name, model)
-    theirs = kind.evaluate(conf, register.weights_of(incumbent), data, shown) if incumbent else None
+    champion = register.champion_of(registration.name, model)
+    theirs = kind.evaluate(conf, register.weights_of(champion), data, shown) if champion else None
     baselines = kind.before(conf, start, model, data, shown)
     decision = evaluate.gate(evaluation, theirs, *baselines, conf=conf.gate, about=shown)
     hours = recipe.approval.hours if recipe.approval.by == "human" else None
-    register.promote_model(registered, incumbent, decision, hours, conf=registration)
+    register.promote_model(registered, champion, decision, hours, conf=registration)
 
 
 def about(recipe: Recipe, name: str) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Union
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Union
 
 from pydantic import Field, StringConstraints
 
@@ -28,5 +29,6 @@ class CollectConf(Conf):
     """The sources by name: lower-case letters, digits, - and _."""
     shard_mb: float = Field(64, gt=0)
     """A shard is closed before its entries' sizes pass this many MB; only new shards follow it."""
-    shrink_limit: float = Field(0.5, ge=0, le=1)
+    max_entry_loss: float = Field(0.5, ge=0, le=1)
     """The share of its entries that a source may lose since the last run before it is refused; 1 accepts any loss."""
+    formerly: ClassVar[Mapping[str, str]] = {"max_entry_loss": "shrink_limit"}

@@ -1,4 +1,4 @@
-"""Options of evaluation and of the gate that compares a candidate with the incumbent."""
+"""Options of evaluation and of the gate that compares a candidate with the champion."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class SampleSpec(Conf):
 
 
 class GateConf(Conf):
-    """When a candidate may take the incumbent's place."""
+    """When a candidate may take the champion's place."""
 
     metric: str = "bits_per_byte"
     """What is compared, on the same items: a metric of the model's kind."""

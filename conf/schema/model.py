@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -68,12 +69,12 @@ class ModelConf(Conf):
     @model_validator(mode="after")
     def _encoders_are_tied(self) -> Self:
         # transformers leaves a bias without use where they are not, for which gradients would be waited in vain.
-        if self.aim == "masked" and not self.tie_embeddings:
+        if self.resolved_objective == "masked" and not self.tie_embeddings:
             raise ValueError("tie_embeddings=false is not for encoders that restore hidden words: leave it true")
         return self
 
     @property
-    def aim(self) -> Objective:
+    def resolved_objective(self) -> Objective:
         """The objective, told from the architecture where none is given."""
         return self.objective or DENOISERS.get(self.architecture, "causal")
 
@@ -96,13 +97,13 @@ class NativeConf(Conf):
     """Number of layers."""
     width: int = Field(default_factory=lambda given: ASPECT * given["depth"], gt=0)
     """Size of a token's vector between layers; 64 for each layer unless given."""
-    heads: int = Field(default_factory=lambda given: max(1, given["width"] // HEAD_SIZE), gt=0)
+    num_heads: int = Field(default_factory=lambda given: max(1, given["width"] // HEAD_SIZE), gt=0)
     """Attention heads, a divisor of width; one for each 64 of width unless given."""
-    kv_heads: int = Field(default_factory=lambda given: given["heads"], gt=0)
-    """Heads of keys and values, a divisor of heads; fewer is grouped-query attention. All heads unless given."""
-    head_size: int = Field(default_factory=lambda given: given["width"] // given["heads"], gt=0, multiple_of=2)
-    """Width of a head; width / heads unless given."""
-    inner: int = Field(default_factory=lambda given: -(-int(INNER * given["width"]) // 64) * 64, gt=0)
+    num_kv_heads: int = Field(default_factory=lambda given: given["num_heads"], gt=0)
+    """Heads of keys and values, a divisor of num_heads; fewer is grouped-query attention. All heads unless given."""
+    head_size: int = Field(default_factory=lambda given: given["width"] // given["num_heads"], gt=0, multiple_of=2)
+    """Width of a head; width / num_heads unless given."""
+    intermediate_size: int = Field(default_factory=lambda given: -(-int(INNER * given["width"]) // 64) * 64, gt=0)
     """Width inside the feed-forward part; 8/3 of width, rounded up to a multiple of 64, unless given."""
     qk_norm: bool = False
     """Normalise queries and keys in each head, which bears higher learning rates (Dehghani et al., 2023)."""
@@ -117,17 +118,24 @@ class NativeConf(Conf):
     init_std: float = Field(0.02, gt=0)
     """Standard deviation of new weights; divided by sqrt(2 depth) in the two matrices of a layer that write to its
     output (Radford et al., GPT-2, 2019)."""
+    formerly: ClassVar[Mapping[str, str]] = {
+        "num_heads": "heads",
+        "num_kv_heads": "kv_heads",
+        "intermediate_size": "inner",
+    }
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width={self.width} is not a multiple of heads={self.heads}: change one of them")
-        if self.heads % self.kv_heads:
-            raise ValueError(f"heads={self.heads} is not a multiple of kv_heads={self.kv_heads}: change one of them")
+        if self.width % self.num_heads:
+            raise ValueError(f"width={self.width} is not a multiple of num_heads={self.num_heads}: change one of them")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_heads={self.num_heads} is not a multiple of num_kv_heads={self.num_kv_heads}: change one of them"
+            )
         return self
 
     @property
-    def aim(self) -> Objective:
+    def resolved_objective(self) -> Objective:
         """Always causal."""
         return "causal"
 
@@ -140,10 +148,10 @@ class NativeConf(Conf):
         """The same network as transformers has it."""
         config: dict[str, Any] = {
             "hidden_size": self.width,
-            "intermediate_size": self.inner,
+            "intermediate_size": self.intermediate_size,
             "num_hidden_layers": self.depth,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
+            "num_attention_heads": self.num_heads,
+            "num_key_value_heads": self.num_kv_heads,
             "head_dim": self.head_size,
             "max_position_embeddings": self.max_positions,
             "rope_theta": self.rope_theta,

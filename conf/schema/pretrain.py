@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -154,17 +155,22 @@ class OptimizerConf(Conf):
     guard_patience: int | None = Field(None, ge=1)
     """Skipped updates in a row after which training takes back the weights and moments of an earlier checkpoint, and
     goes on with the data that follow: the steps in between are not made again. None: never."""
-    guard_back: int = Field(200, ge=1)
+    rollback_interval: int = Field(200, ge=1)
     """Steps between the checkpoints that `guard_patience` goes back to, counted from 0; the last one before the first
     skipped update is taken. At least guard_patience."""
-    later: ClassVar[frozenset[str]] = frozenset({"kind", "momentum", "nesterov", "l1", "guard_patience", "guard_back"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"kind", "momentum", "nesterov", "l1", "guard_patience", "rollback_interval"}
+    )
+    formerly: ClassVar[Mapping[str, str]] = {"rollback_interval": "guard_back"}
 
     @model_validator(mode="after")
     def _suits_the_kind(self) -> Self:
         if self.nesterov and not (self.kind == "sgd" and self.momentum):
             raise ValueError("nesterov is for kind=sgd with a momentum above 0: leave it out")
-        if self.guard_patience is not None and self.guard_patience > self.guard_back:
-            raise ValueError(f"guard_patience={self.guard_patience} exceeds guard_back={self.guard_back}: raise it")
+        if self.guard_patience is not None and self.guard_patience > self.rollback_interval:
+            raise ValueError(
+                f"guard_patience={self.guard_patience} exceeds rollback_interval={self.rollback_interval}: raise it"
+            )
         return self
 
 
@@ -174,6 +180,10 @@ class Earlier(RunConf):
 
     segments: tuple[SegmentConf, ...] = ()
     """The segments before it, in order."""
+
+
+EVALUATING = {"eval_interval": "valid_every", "eval_tokens": "valid_tokens"}
+"""What two fields of the next two were called before."""
 
 
 class PretrainConf(Conf):
@@ -187,14 +197,15 @@ class PretrainConf(Conf):
     """The optimizer and its guard."""
     seed: int = Field(0, ge=0)
     """Seed of the weights, of the order of the data and of dropout."""
-    valid_every: int = Field(200, ge=1)
+    eval_interval: int = Field(200, ge=1)
     """Optimizer steps between two looks at the valid tokens."""
-    valid_tokens: int = Field(65_536, gt=0)
+    eval_tokens: int = Field(65_536, gt=0)
     """How many valid tokens are looked at, spread evenly over all."""
     run: PretrainRun = PretrainRun()
     """How it is run."""
     earlier: Earlier = Earlier()
     """The segments before it."""
+    formerly: ClassVar[Mapping[str, str]] = EVALUATING
 
 
 class PretrainRecipe(Conf):
@@ -206,12 +217,13 @@ class PretrainRecipe(Conf):
     """The optimizer and its guard."""
     seed: int = Field(0, ge=0)
     """Seed of the weights, of the order of the data and of dropout."""
-    valid_every: int = Field(200, ge=1)
+    eval_interval: int = Field(200, ge=1)
     """Optimizer steps between two looks at the valid tokens."""
-    valid_tokens: int = Field(65_536, gt=0)
+    eval_tokens: int = Field(65_536, gt=0)
     """How many valid tokens are looked at, spread evenly over all."""
     run: PretrainRun = PretrainRun()
     """How it is run."""
+    formerly: ClassVar[Mapping[str, str]] = EVALUATING
 
     @model_validator(mode="after")
     def _starts_once(self) -> Self:
@@ -248,8 +260,8 @@ class PretrainRecipe(Conf):
                 segment=segment.model_copy(update={"start": None}),
                 optimizer=self.optimizer,
                 seed=self.seed,
-                valid_every=self.valid_every,
-                valid_tokens=self.valid_tokens,
+                eval_interval=self.eval_interval,
+                eval_tokens=self.eval_tokens,
                 run=self.run.model_copy(update={"segment": name}),
                 earlier=Earlier(segments=tuple(self.segments.values())[:place]),
             )

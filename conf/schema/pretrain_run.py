@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,7 +26,7 @@ class PretrainRun(RunConf):
     rendezvous: str | None = Field(None, pattern=r"^[\w.-]+:\d{1,5}$")
     """HOST:PORT of this machine at which the other nodes meet it; None: its name (its address,
     if the name is localhost) and 29400."""
-    node_seconds: float = Field(600.0, ge=1)
+    rendezvous_timeout: float = Field(600.0, ge=1)
     """Seconds in which all nodes must be there at the start, and again after one was lost."""
     max_epochs: float | None = Field(4.0, gt=0)
     """How often training may read its data, or one source of a mixture, before the plan, the run and its report warn of
@@ -43,16 +44,16 @@ class PretrainRun(RunConf):
     width; a divisor of processes."""
     micro_batch: int = Field(16, ge=1)
     """Sequences in one forward pass of one process; gradients are accumulated over the passes of a step."""
-    probe: bool = False
+    auto_micro_batch: bool = False
     """Before the first step, look for the largest micro_batch that fits (a power of two) and use it in place of
     `micro_batch`: on cuda by trying, on the CPU by the estimate and the memory that is free. It is kept with the
     checkpoints, for another one would round otherwise."""
-    recompute: Literal["none", "selective", "full", "budget"] = "none"
+    activation_checkpointing: Literal["none", "selective", "full", "budget"] = "none"
     """What the backward pass computes again in place of keeping it: full, all inside the network's layers (a third more
     work, least memory); selective, all but matrix products and attention. The weights are the same to the bit.
-    budget: the compiler chooses, within recompute_budget; only where `compile` is on."""
-    recompute_budget: float = Field(0.5, ge=0, le=1)
-    """Share of the memory of recompute=none that recompute=budget may keep for the backward pass; 0: as full."""
+    budget: the compiler chooses, within checkpointing_budget; only where `compile` is on."""
+    checkpointing_budget: float = Field(0.5, ge=0, le=1)
+    """Share of the memory of `none` that `budget` may keep for the backward pass; 0: as full."""
     precision: Literal["auto", "fp32", "bf16", "fp8"] = "auto"
     """auto: bf16 where the device computes in it (it is asked), else fp32. fp8: bf16, with the matrix products within
     layers in fp8, on GPUs of compute capability 8.9 or more with torchao."""
@@ -81,10 +82,17 @@ class PretrainRun(RunConf):
     """Minutes after which a checkpoint is made all the same."""
     max_restarts: int = Field(3, ge=0)
     """How often training processes that died or hang are started again from the newest checkpoint, in one attempt."""
-    hang_seconds: float | None = Field(300.0, gt=0)
+    hang_timeout: float | None = Field(300.0, gt=0)
     """Seconds in which a training process gets nothing done (no forward pass, no step) before all are taken to hang,
     and are killed and started again; counted from the first finished step on, and not while a checkpoint is waited for.
     None: never."""
+    formerly: ClassVar[Mapping[str, str]] = {
+        "activation_checkpointing": "recompute",
+        "checkpointing_budget": "recompute_budget",
+        "auto_micro_batch": "probe",
+        "rendezvous_timeout": "node_seconds",
+        "hang_timeout": "hang_seconds",
+    }
 
     @model_validator(mode="after")
     def _attends(self) -> Self:

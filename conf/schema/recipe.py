@@ -160,17 +160,17 @@ class Recipe(Conf):
 
     @model_validator(mode="after")
     def _the_objective_has_what_it_needs(self) -> Recipe:
-        if isinstance(self.model, NativeConf) or self.model.aim == "causal":
+        if isinstance(self.model, NativeConf) or self.model.resolved_objective == "causal":
             return self
-        aim = self.model.aim
+        objective = self.model.resolved_objective
         architecture = self.model.architecture
-        if aim == "masked" and not self.tokenizer.mask_token:
+        if objective == "masked" and not self.tokenizer.mask_token:
             raise ValueError(
                 f"model.architecture={architecture} is trained to restore hidden words, and the tokenizer has no token "
                 "to hide them behind: set \"tokenizer.mask_token='[MASK]'\""
             )
         wanted = max(self.model.noise.most_spans(segment.seq_len) for segment in self.pretrain.segments.values())
-        if aim == "span" and self.tokenizer.sentinels < wanted:
+        if objective == "span" and self.tokenizer.sentinels < wanted:
             raise ValueError(
                 f"model.architecture={architecture} is trained to restore up to {wanted} hidden spans of a text, and "
                 f"the tokenizer has {self.tokenizer.sentinels} tokens to hide them behind: set "
@@ -185,7 +185,7 @@ class Recipe(Conf):
 
     @model_validator(mode="after")
     def _models_can_be_made(self) -> Recipe:
-        sort: str | None = "causal" if isinstance(self.model, NativeConf) else self.model.aim
+        sort: str | None = "causal" if isinstance(self.model, NativeConf) else self.model.resolved_objective
         unfit: dict[str, str] = {}
         for name, model in self.in_order.items():
             if model.is_reference:

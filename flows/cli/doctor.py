@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and the mend: each check is a row; nothing is imported that is looked for."""
+"""What this machine has and lacks, and how to fix it: each check is a row; nothing is imported that is looked for."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _encodings(group: Group) -> str:
 
 
 def troubles(survey: Survey) -> Iterator[str]:
-    """What a person should know, each with the mend."""
+    """What a person should know, each with how to fix it."""
     for one in survey.skipped[:5]:
         yield f"left out: {one.why}"
     if len(survey.skipped) > 5:

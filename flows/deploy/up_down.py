@@ -14,7 +14,7 @@ from typing import Any
 
 from conf.schema.services import ServicesConf
 from flows.runs import standing
-from flows.runs.running import prepare, settle
+from flows.runs.running import make_home, prepare
 from tasks.core import liveness
 from tasks.core.errors import ConfigError, HostError, Transient
 from tasks.core.services import access, prefect_api, servers
@@ -41,7 +41,7 @@ def up(home: Path, conf: ServicesConf, say: Callable[[str], None]) -> dict[str, 
     """Keep the servers and the worker running; returns their pages. Nothing happens to what is up already."""
     if url := os.environ.get("PREFECT_API_URL"):
         raise ConfigError(f"PREFECT_API_URL names a server ({url}): `up` starts one of its own, so unset it first")
-    settle(home)
+    make_home(home)
     prepare()
     asked, found = servers.wanted(home), servers.running(home)
     if asked is not None and asked != conf:
@@ -60,7 +60,7 @@ def up(home: Path, conf: ServicesConf, say: Callable[[str], None]) -> dict[str, 
         member = servers.Membership(home)
         try:
             _start(home, conf, member.url(), say)
-            Tracking.settle(home, MLFLOW_LIMIT)
+            Tracking.end_lost(home, MLFLOW_LIMIT)
         finally:
             member.leave()
     except BaseException:

@@ -88,7 +88,7 @@ def _order(run: dict[str, Any]) -> tuple[str, str]:
 
 
 class Answer(RunInput):
-    """A person's word on a model that the gate has accepted."""
+    """A person's approval of a model that the gate has accepted."""
 
     approve: bool = Field(False, description="Promote it. Left unticked: refuse it.")
     reason: str = Field(min_length=3, description="Why; kept with the model's version.")

@@ -1,4 +1,4 @@
-"""The runs of a home: under way, ended, and gone without a word; their logs."""
+"""The runs of a home: under way, ended, and gone without a status; their logs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Run:
     name: str
     recipe: str
     state: str
-    """running; completed, refused, reached, failed or interrupted; lost: it went without a word."""
+    """running; completed, refused, reached, failed or interrupted; lost: it vanished."""
     started: float | None
     """Unix time in seconds."""
     seconds: float | None

@@ -23,7 +23,7 @@ from tasks.core.store.store import Store
 from tasks.core.tracking import mlflow_db
 from tasks.pretrain import steps as pretrain
 from tasks.register import steps as register
-from tasks.views.prefect.pages import Book
+from tasks.views.prefect.pages import RecipePages
 from tasks.views.run_view import RunView
 from tasks.views.terminal.live import Terminal
 
@@ -43,7 +43,7 @@ def hand_down(recipe: Recipe) -> Path:
     return folder
 
 
-def settle(folder: Path) -> None:
+def make_home(folder: Path) -> None:
     """Make the home, its owner's alone; raises `HostError` if it cannot be written."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def prepare() -> None:
     """Create or migrate Prefect's and MLflow's databases."""
     from tasks.core.tracking import tracking
 
-    settle(home())
+    make_home(home())
     servers.migrate(home())
     tracking.prepare(home())
 
@@ -90,7 +90,7 @@ def run(
     It ended completed, refused, waiting (for a person's approval) or reached (the step of `until`).
     """
     folder = hand_down(recipe)
-    settle(folder)
+    make_home(folder)
     mlflow_db.check(folder)
     given = os.environ.get("PREFECT_API_URL")
     if given:
@@ -126,7 +126,7 @@ def run_inside(
     from tasks.core.engine.prefect_run import carry as carry_inside
 
     folder = hand_down(recipe)
-    settle(folder)
+    make_home(folder)
     planned = announced_plan(recipe, terminal, refresh, until)
     ended: list[State[Any]] = []
 
@@ -163,7 +163,7 @@ def _carry_out(
     engine_class = _imported_engine()
     store = open_store(recipe.store)
     engine = engine_class(
-        store, home(), recipe.engine, terminal, planned.refresh, planned.until, book_of(recipe, store)
+        store, home(), recipe.engine, terminal, planned.refresh, planned.until, pages_of(recipe, store)
     )  # fmt: skip
     if recipe.approval.by == "human" and any(row.step == "promote_model" for row in planned.rows):
         register.check_form()
@@ -182,9 +182,9 @@ def _carry_out(
     return state, RunView.running(store, kept, engine.outcomes)
 
 
-def book_of(recipe: Recipe, store: Store) -> Book:
+def pages_of(recipe: Recipe, store: Store) -> RecipePages:
     """What makes the pages of a recipe's runs."""
-    return Book(store, {name: source.kind for name, source in recipe.data.sources.items()})
+    return RecipePages(store, {name: source.kind for name, source in recipe.data.sources.items()})
 
 
 def labels_of(recipe: Recipe) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from conf.schema.clean import DedupConf
 from tasks.clean.columns import Partitions, Rows
 from tasks.clean.likeness import Doubt
 from tasks.clean.load_signatures import COMPARED, REPEATED, Documents
-from tasks.clean.union_find import Forest
+from tasks.clean.union_find import UnionFind
 
 Docs = NDArray[np.uint32]
 
@@ -21,26 +21,26 @@ _CHUNK = 1 << 14
 """Pairs compared at a time: bounds the memory."""
 
 
-def join(documents: Documents, conf: DedupConf) -> Forest:
+def join(documents: Documents, conf: DedupConf) -> UnionFind:
     """Join exact duplicates, and documents that share a band of their signatures and whose estimated Jaccard similarity
     reaches the threshold; of exact duplicates only the one with the smallest id is compared with others."""
-    forest = Forest(int(documents.starts[-1]))
-    _join_exact(documents.exact, documents.flags, forest)
+    groups = UnionFind(int(documents.starts[-1]))
+    _join_exact(documents.exact, documents.flags, groups)
     for band in documents.bands:
         for rows in band.drain():
             distinct = rows[documents.flags[rows["doc"]] & REPEATED == 0]
             for left, right in _pairs(distinct):
-                _join_alike(left, right, documents, forest, conf)
-        forest.flatten()
-    return forest
+                _join_alike(left, right, documents, groups, conf)
+        groups.flatten()
+    return groups
 
 
-def _join_exact(exact: Partitions, flags: NDArray[np.uint8], forest: Forest) -> None:
+def _join_exact(exact: Partitions, flags: NDArray[np.uint8], groups: UnionFind) -> None:
     for rows in exact.drain():
         rows = rows[np.argsort(rows["exact"], kind="stable")]
         same = rows["exact"][1:] == rows["exact"][:-1]
         flags[rows["doc"][1:][same]] |= REPEATED
-        forest.join(rows["doc"][:-1][same], rows["doc"][1:][same])
+        groups.join(rows["doc"][:-1][same], rows["doc"][1:][same])
 
 
 def _pairs(rows: Rows) -> Iterator[tuple[Docs, Docs]]:
@@ -56,13 +56,13 @@ def _pairs(rows: Rows) -> Iterator[tuple[Docs, Docs]]:
             yield docs[chunk], docs[chunk + distance]
 
 
-def _join_alike(left: Docs, right: Docs, documents: Documents, forest: Forest, conf: DedupConf) -> None:
+def _join_alike(left: Docs, right: Docs, documents: Documents, groups: UnionFind, conf: DedupConf) -> None:
     """Join the pairs that are alike, and set `COMPARED` where the estimate leaves a doubt; those that are in one
     component already need no look."""
-    apart = forest.roots(left) != forest.roots(right)
+    apart = groups.roots(left) != groups.roots(right)
     left, right = left[apart], right[apart]
     one, other = (documents.signatures.take(docs)["minhash"] for docs in (left, right))
     estimates = (one == other).mean(axis=1)
     same = estimates >= conf.threshold
-    forest.join(left[same], right[same])
+    groups.join(left[same], right[same])
     documents.flags[left[same & (estimates < Doubt.of(conf).high)]] |= COMPARED

@@ -30,7 +30,7 @@ from tasks.clean.load_signatures import (
     Previous,
     first_of,
 )
-from tasks.clean.union_find import Forest, blocks
+from tasks.clean.union_find import UnionFind, blocks
 
 Numbers = NDArray[np.uint32]
 OPEN = 2**32 - 1
@@ -40,7 +40,7 @@ LEADERS = 64
 
 
 @dataclass(frozen=True)
-class Survivors:
+class Representatives:
     """The outcome by numbers; whether a document stays is in its flags too."""
 
     kept: Numbers
@@ -50,11 +50,11 @@ class Survivors:
 
 
 def choose(
-    documents: Documents, previous: Previous, forest: Forest, texts: Texts, scratch: Path, conf: DedupConf
-) -> Survivors:
+    documents: Documents, previous: Previous, groups: UnionFind, texts: Texts, scratch: Path, conf: DedupConf
+) -> Representatives:
     """Decide on all documents. Sets `KEPT` of those that stay, and `FRESH` of those that would stay if none had been
     accepted earlier. A drop decided earlier stands as long as the document that it names is there and is alike."""
-    roots, flags = forest.flatten(), documents.flags
+    roots, flags = groups.flatten(), documents.flags
     remembered = _named(documents, previous, scratch)
     mark(documents, roots, conf)
     sets = Sets(scratch)
@@ -69,7 +69,7 @@ def choose(
         kept[pairs["doc"][right]] = pairs["kept"][right]
     kept = _decide(documents, roots, kept, EARLIER, likeness, conf)
     _mark(flags, kept, KEPT if any_earlier else KEPT | FRESH)
-    return Survivors(kept, _sizes(kept, scratch))
+    return Representatives(kept, _sizes(kept, scratch))
 
 
 def _decide(
@@ -173,13 +173,13 @@ def _named(documents: Documents, previous: Previous, scratch: Path) -> Partition
         drops = drops[first_of(drops["id"])]
         docs, there = _numbers(documents, number, drops["id"])
         there[there] = flags[docs[there]] & EARLIER == 0
-        survivors = drops["kept"][there]
-        named.append(heads(survivors), doc=docs[there], kept=survivors)
+        representatives = drops["kept"][there]
+        named.append(heads(representatives), doc=docs[there], kept=representatives)
     found = Partitions(scratch / "remembered", [("doc", "<u4"), ("kept", "<u4")], count)
     for number, rows in enumerate(named.drain()):
-        survivors, there = _numbers(documents, number, rows["kept"])
-        there[there] = flags[survivors[there]] & EARLIER > 0
-        docs, chosen = rows["doc"][there], survivors[there]
+        representatives, there = _numbers(documents, number, rows["kept"])
+        there[there] = flags[representatives[there]] & EARLIER > 0
+        docs, chosen = rows["doc"][there], representatives[there]
         flags[docs] |= COMPARED
         flags[chosen] |= COMPARED
         found.put(np.full(len(docs), number), doc=docs, kept=chosen)

@@ -21,7 +21,7 @@ import polars as pl
 
 from conf.schema.clean import DedupConf
 from tasks.clean.buckets import join
-from tasks.clean.choose_representatives import Survivors, choose
+from tasks.clean.choose_representatives import Representatives, choose
 from tasks.clean.columns import ID, Partitions, Rows, find, to_hex
 from tasks.clean.likeness import Texts
 from tasks.clean.load_signatures import EARLIER, FRESH, KEPT, RANK, RANKS, Documents, Previous, take_in
@@ -55,7 +55,7 @@ def cluster_shards(
     SHARD/sizes.parquet for each, and accepted/documents.parquet, to `out(NAME)`, each sorted by id.
 
     `previous` is the folder that an earlier call wrote, None at the first intake. A drop decided earlier keeps the
-    survivor that it names as long as that is still right, so that an intake does not touch the shards before it.
+    representative that it names as long as that is still right, so that an intake does not touch the shards before it.
     `scratch` is a folder for temporary files (about 1 KB a document, and as much as the texts of what may be
     duplicates), emptied first and removed at the end. Raises `DataError` for ids that are not 32 hex digits, for more
     than 2**29 documents, and for a shard that lacks the text of a document that was signed.
@@ -63,9 +63,9 @@ def cluster_shards(
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     documents, before = take_in(shards, previous, scratch, conf)
-    forest = join(documents, conf)
-    survivors = choose(documents, before, forest, texts, scratch, conf)
-    outcome = _Outcome(documents, before, survivors, scratch)
+    groups = join(documents, conf)
+    representatives = choose(documents, before, groups, texts, scratch, conf)
+    outcome = _Outcome(documents, before, representatives, scratch)
     with TableWriter(out("accepted/documents.parquet"), ACCEPTED) as writer:
         for frame in outcome.accepted():
             writer.add(frame)
@@ -82,8 +82,10 @@ def cluster_shards(
 class _Outcome:
     """What an intake decided, as the tables that are written."""
 
-    def __init__(self, documents: Documents, previous: Previous, survivors: Survivors, scratch: Path) -> None:
-        self._documents, self._previous, self._survivors = documents, previous, survivors
+    def __init__(
+        self, documents: Documents, previous: Previous, representatives: Representatives, scratch: Path
+    ) -> None:
+        self._documents, self._previous, self._chosen = documents, previous, representatives
         self._shards = pl.Series(list(documents.rows), dtype=pl.String)
         rows = np.cumsum(np.array([0, *documents.rows.values()]))
         self._group = (rows // _GROUP)[:-1]
@@ -112,7 +114,7 @@ class _Outcome:
         flags, copies = self._documents.flags[first:last], self._documents.copies.pop(number)
         gone = np.flatnonzero(flags & KEPT == 0)
         dropped = np.concatenate((gone, copies["doc"] - first))
-        kept = self._documents.names.take(self._survivors.kept[dropped + first])
+        kept = self._documents.names.take(self._chosen.kept[dropped + first])
         exact = names["exact"][dropped] == kept["exact"]
         shards = np.concatenate((names["shard"][gone], copies["shard"]))
         self._drops.put(self._group[shards], shard=shards, id=names["id"][dropped], kept=kept["id"], exact=exact)
@@ -126,7 +128,7 @@ class _Outcome:
         recorded = self._previous.sized & (self._documents.flags[first:last] & EARLIER > 0)
         sizes = np.zeros(last - first, np.uint32)
         counted = kept & ~recorded
-        sizes[counted] = self._survivors.sizes.read(first, last - first)["size"][counted]
+        sizes[counted] = self._chosen.sizes.read(first, last - first)["size"][counted]
         places, there = find(names["id"], known["id"])
         there[there] = recorded[places[there]]
         sizes[places[there]] = known["size"][there]
@@ -156,7 +158,7 @@ class _Outcome:
         changed: Counter[str] = Counter()
         clusters = largest = 0
         for block in blocks(len(flags)):
-            counts = self._survivors.sizes.read(block.start, block.stop - block.start)["size"]
+            counts = self._chosen.sizes.read(block.start, block.stop - block.start)["size"]
             clusters += int((counts > 1).sum())
             largest = max(largest, int(counts.max()))
             marks = flags[block] & (KEPT | FRESH)

@@ -62,8 +62,8 @@ def _what_is_on(step: Step, conf: CleanConf) -> Step:
 
 
 @step(resources=Cpu(1, 2), fits=_what_is_on)
-def clean_shard(split: Artifact, finder: Mapping[str, str] | None, conf: CleanConf, work: Workdir) -> Stats:
-    """Repair and scrub documents, drop poor and foreign ones; `finder` is what `recogniser` gave.
+def clean_shard(split: Artifact, ner_model: Mapping[str, str] | None, conf: CleanConf, work: Workdir) -> Stats:
+    """Repair and scrub documents, drop poor and foreign ones; `ner_model` is what `recogniser` gave.
 
     PART/docs.parquet in → the same out, rejects beside.
     """

@@ -14,7 +14,7 @@ BLOCK = 1 << 18
 """Nodes that are gone through at a time."""
 
 
-class Forest:
+class UnionFind:
     """Components of a growing graph; the smallest node of each is its root."""
 
     def __init__(self, count: int) -> None:

@@ -22,14 +22,14 @@ def observe_sources(conf: CollectConf, previous: Assignment | None = None) -> li
 
     `previous` is what `assignment_of` gave after the last accepted run: its entries stay where they are, new ones go
     into new shards, shards without entries are left out. Raises `DataError` for a source that lists nothing or has
-    lost more than `conf.shrink_limit` of its entries, and what the source's own listing raises.
+    lost more than `conf.max_entry_loss` of its entries, and what the source's own listing raises.
     """
     shards: list[Shard] = []
     for source, options in conf.sources.items():
         before = {name: had for name, had in (previous or {}).items() if had["source"] == source}
         known = [uri for had in before.values() for uri in had["uris"]]
         entries = list_entries(source, options, known)
-        _check_shrinkage(source, entries, known, conf.shrink_limit)
+        _check_shrinkage(source, entries, known, conf.max_entry_loss)
         shards += deal(source, entries, before, int(conf.shard_mb * 1e6))
     return shards
 
@@ -88,6 +88,6 @@ def _check_shrinkage(source: str, entries: list[Entry], before: list[str], limit
         gone = [{"uri": uri} for uri in sorted(set(before) - {entry["uri"] for entry in entries})]
         raise DataError(
             f"source {source!r} lists {len(entries)} entries where it had {len(before)}; gone: {named(gone)}. That is "
-            f"a loss of more than {limit:.0%} (data.shrink_limit). If it is meant, run once with data.shrink_limit=1; "
-            f"for another corpus give the source another name than {source}"
+            f"a loss of more than {limit:.0%} (data.max_entry_loss). If it is meant, run once with "
+            f"data.max_entry_loss=1; for another corpus give the source another name than {source}"
         )

@@ -11,7 +11,7 @@
     │   └── ChildKilled           1   a child process ended by a signal
     └── Refused                   4   the gate said no
 
-Each message names the thing and the mend. Only `Transient` is retried.
+Each message names the thing and how to fix it. Only `Transient` is retried.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Transient(FromzeroError):
 
 
 class ChildKilled(Transient):
-    """A child process was ended by a signal or lost without a word."""
+    """A child process was ended by a signal or lost without a status."""
 
 
 class Refused(FromzeroError):

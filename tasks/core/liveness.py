@@ -89,7 +89,7 @@ def living(home: Path) -> list[dict[str, Any]]:
 
 
 def dead(home: Path) -> list[dict[str, Any]]:
-    """The runs that went without a word."""
+    """The runs that vanished."""
     return [about for about, alive in _looked_at(home) if not alive]
 
 

@@ -62,7 +62,7 @@ def told(text: str, option: str = "") -> dict[str, str]:
 
 
 def in_stats(step: str, shard: str | None, stats: Mapping[str, Any]) -> list[Warned]:
-    """The warnings in a step's statistics; those of expectations are texts that name the mend themselves."""
+    """The warnings in a step's statistics; those of expectations are texts that say themselves how to fix it."""
     return [
         Warned(step, shard, one) if isinstance(one, str) else Warned(step, shard, one["text"], one.get("option", ""))
         for one in stats.get("warnings", ())

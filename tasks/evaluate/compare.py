@@ -22,7 +22,7 @@ class Comparison:
     """Two models on the same items."""
 
     candidate: float
-    incumbent: float
+    champion: float
     gain: float
     """Their difference, turned so that more is better for the candidate."""
     low: float
@@ -33,32 +33,32 @@ class Comparison:
     items: int
 
 
-def joined(candidate: pl.DataFrame, incumbent: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def joined(candidate: pl.DataFrame, champion: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Both tables in order of id; raises `ArtifactError` unless they are about the same items."""
-    ours, theirs = candidate.sort("id"), incumbent.sort("id")
+    ours, theirs = candidate.sort("id"), champion.sort("id")
     given = [name for name in ("id", "bytes", "label") if name in ours.columns and name in theirs.columns]
     if not ours.select(given).equals(theirs.select(given)) or ours["id"].is_duplicated().any():
         only_ours, only_theirs = (len({*a["id"]} - {*b["id"]}) for a, b in ((ours, theirs), (theirs, ours)))
         raise ArtifactError(
-            f"candidate and incumbent were evaluated on different items ({only_ours} only of the candidate, "
-            f"{only_theirs} only of the incumbent): evaluate the incumbent on the candidate's evaluation set first"
+            f"candidate and champion were evaluated on different items ({only_ours} only of the candidate, "
+            f"{only_theirs} only of the champion): evaluate the champion on the candidate's evaluation set first"
         )
     return ours, theirs
 
 
 def paired_bootstrap(
-    candidate: pl.DataFrame, incumbent: pl.DataFrame, metric: ItemMetric, seed: int, resamples: int, confidence: float
+    candidate: pl.DataFrame, champion: pl.DataFrame, metric: ItemMetric, seed: int, resamples: int, confidence: float
 ) -> Comparison:
     """Compare two models on their items (id, and what the metric needs), joined by id.
 
     Both are summed over the same draws. Raises `ArtifactError` if the items differ or lack a column.
     """
-    for name, table in (("candidate", candidate), ("incumbent", incumbent)):
+    for name, table in (("candidate", candidate), ("champion", champion)):
         if missing := set(metric.needs) - set(table.columns):
             raise ArtifactError(
                 f"the {name}'s items have no {sorted(missing)}: {metric.name} cannot be computed from them"
             )
-    ours, theirs = joined(candidate, incumbent)
+    ours, theirs = joined(candidate, champion)
     both = metric.columns(pl.concat([ours.select(metric.needs), theirs.select(metric.needs)]))
     sides = np.split(both, 2)
     sign = 1.0 if metric.higher_is_better else -1.0

@@ -34,18 +34,18 @@ class Finding:
 
 
 def run(
-    candidate: Artifact, incumbent: Artifact | None, baselines: tuple[Artifact, ...], conf: GateConf, work: Workdir
+    candidate: Artifact, champion: Artifact | None, baselines: tuple[Artifact, ...], conf: GateConf, work: Workdir
 ) -> Stats:
     """Write the decision and return it; `baselines` are evaluations of what a candidate was fine-tuned from.
 
     Raises `ArtifactError` if the two are not evaluations of one kind on the same items; a refusal is no error here.
     """
-    if incumbent is not None and incumbent.step != candidate.step:
-        raise ArtifactError(f"{candidate.step} and {incumbent.step} measure different things: nothing to compare")
+    if champion is not None and champion.step != candidate.step:
+        raise ArtifactError(f"{candidate.step} and {champion.step} measure different things: nothing to compare")
     measured = kind.measured_by(candidate.step)
     if measured is None:
         raise ArtifactError(f"{candidate.step} measures no kind of models that is known here")
-    theirs = None if incumbent is None else read_items(incumbent)
+    theirs = None if champion is None else read_items(champion)
     ours = read_items(candidate)
     for start in baselines:
         before = read_items(start).select("id", pl.col("nats").alias("untuned_nats"))
@@ -60,22 +60,22 @@ def run(
 
 
 def decide(
-    candidate: pl.DataFrame, incumbent: pl.DataFrame | None, conf: GateConf, metric: ItemMetric
+    candidate: pl.DataFrame, champion: pl.DataFrame | None, conf: GateConf, metric: ItemMetric
 ) -> dict[str, Any]:
     """The gate's decision as JSON: accepted if there are enough items, each floor holds, and the candidate wins against
-    the incumbent, or is the first.
+    the champion, or is the first.
 
     Every `difference` and the `interval` beside it are turned alike: more is better for the candidate. `verdict` says
     in a line what decided, `reasons` in sentences what was found.
     """
     floors = [_floor(candidate, name, conf, metric) for name in conf.floors]
-    against = _first() if incumbent is None else _incumbent(candidate, incumbent, conf, metric)
+    against = _first() if champion is None else _champion(candidate, champion, conf, metric)
     found = [_enough(candidate.height, conf), *floors, against]
     accepted = all(one.holds for one in found)
     told = [one.short for one in found if one.short and (accepted or not one.holds)]
     return {
         "accepted": accepted,
-        "first": incumbent is None,
+        "first": champion is None,
         "verdict": "; ".join(told),
         "rule": conf.rule,
         "metric": conf.metric,
@@ -97,27 +97,27 @@ def _enough(items: int, conf: GateConf) -> Finding:
 
 
 def _first() -> Finding:
-    return Finding(True, "is the first", ("There is no incumbent: the candidate is the first.",), {})
+    return Finding(True, "is the first", ("There is no champion: the candidate is the first.",), {})
 
 
 def _floor(candidate: pl.DataFrame, name: str, conf: GateConf, metric: ItemMetric) -> Finding:
     found = _compared(candidate, of_baseline(candidate, name, metric), conf, metric)
     holds, called = found.low > 0, kind.baselines().get(name, name)
     shown = (
-        f"{conf.metric.replace('_', ' ')} {number(found.candidate)} against {number(found.incumbent)}, difference "
+        f"{conf.metric.replace('_', ' ')} {number(found.candidate)} against {number(found.champion)}, difference "
         f"{change(found.gain)}, {conf.confidence:.0%} interval {change(found.low)} to {change(found.high)}"
     )
     verb = "beats" if holds else "does not beat"
-    values = {"candidate": found.candidate, "value": found.incumbent}
+    values = {"candidate": found.candidate, "value": found.champion}
     figures = {"baseline": name, "holds": holds, **values, **_difference(found)}
     return Finding(holds, f"{verb} {called} ({shown})", (f"The candidate {verb} {called}: {shown}.",), figures)
 
 
-def _incumbent(candidate: pl.DataFrame, incumbent: pl.DataFrame, conf: GateConf, metric: ItemMetric) -> Finding:
-    found = _compared(candidate, incumbent, conf, metric)
+def _champion(candidate: pl.DataFrame, champion: pl.DataFrame, conf: GateConf, metric: ItemMetric) -> Finding:
+    found = _compared(candidate, champion, conf, metric)
     seen = (
-        f"On the same {found.items} items the candidate has {conf.metric} {found.candidate:.4f}, the incumbent "
-        f"{found.incumbent:.4f}: a gain of {found.gain:+.4f} ({conf.confidence:.0%} interval {found.low:+.4f} to "
+        f"On the same {found.items} items the candidate has {conf.metric} {found.candidate:.4f}, the champion "
+        f"{found.champion:.4f}: a gain of {found.gain:+.4f} ({conf.confidence:.0%} interval {found.low:+.4f} to "
         f"{found.high:+.4f}, p = {found.p:.4f})."
     )
     if conf.rule == "superior":
@@ -126,11 +126,11 @@ def _incumbent(candidate: pl.DataFrame, incumbent: pl.DataFrame, conf: GateConf,
         short = f"{'is' if holds else 'is not proven'} superior to the champion"
     else:
         holds = found.low >= -conf.margin
-        verdict = f"{'stays' if holds else 'does not stay'} within {conf.margin:g} of the incumbent"
-        short = f"{verdict.removesuffix('incumbent')}champion"
+        verdict = f"{'stays' if holds else 'does not stay'} within {conf.margin:g} of the champion"
+        short = f"{verdict.removesuffix('champion')}champion"
     short += f" (difference {change(found.gain)}, {conf.confidence:.0%} interval {change(found.low)} to "
     short += f"{change(found.high)})"
-    figures = {"candidate": found.candidate, "incumbent": found.incumbent, **_difference(found)}
+    figures = {"candidate": found.candidate, "champion": found.champion, **_difference(found)}
     return Finding(holds, short, (seen, f"The interval {verdict}."), figures)
 
 

@@ -25,7 +25,7 @@ Span = tuple[int, int, int, int]
 """(text, begin, end, first): the window is tokens begin…end of a text, of which first…end are scored."""
 
 
-def settle(run: EvaluateRun) -> torch.device:
+def set_up(run: EvaluateRun) -> torch.device:
     """Fix threads and kernels; returns the device. Raises `ConfigError` if the GPU that is asked for is not there."""
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -16,11 +16,11 @@ LIBRARIES = ("torch", "transformers", "polars", "numpy", "scikit-learn")
 
 
 @step(libraries=("polars", "numpy"))
-def gate(candidate: Artifact, incumbent: Artifact | None, *baselines: Artifact, conf: GateConf, work: Workdir) -> Stats:
-    """May the candidate take the incumbent's place? Evaluations → decision.json; a refusal is a result."""
+def gate(candidate: Artifact, champion: Artifact | None, *baselines: Artifact, conf: GateConf, work: Workdir) -> Stats:
+    """May the candidate take the champion's place? Evaluations → decision.json; a refusal is a result."""
     from tasks.evaluate import decision
 
-    return decision.run(candidate, incumbent, baselines, conf, work)
+    return decision.run(candidate, champion, baselines, conf, work)
 
 
 def compare_versions(

@@ -37,7 +37,7 @@ def compare(
         verdict = "new is better" if found["low"] > 0 else "old is better" if found["high"] < 0 else "not proven"
         verdict = verdict if found["items"] >= FEWEST else "too few items"
         kept = {name: found[name] for name in ("gain", "low", "high", "p", "items")}
-        sides = {"old": found["incumbent"], "new": found["candidate"]}
+        sides = {"old": found["champion"], "new": found["candidate"]}
         better = metric.higher_is_better
         metrics.append({"metric": metric.name, "higher_is_better": better, **sides, **kept, "verdict": verdict})
     about = [{name: one[name] for name in ("name", "version", "digest")} for one in (old, new)]

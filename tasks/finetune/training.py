@@ -78,7 +78,7 @@ class Measured(Trainer):
         return loss, logits, of
 
 
-def settle(conf: TuneConf) -> bool:
+def set_up(conf: TuneConf) -> bool:
     """Fix seeds, threads and kernels; returns whether to train on a GPU. Raises `ConfigError` if there is none."""
     on_gpu = conf.run.device != "cpu" and torch.cuda.is_available()
     if conf.run.device == "cuda" and not on_gpu:
@@ -172,7 +172,7 @@ def _outcome(root: Path, patience: int | None) -> Outcome:
 
 
 def _arguments(conf: TuneConf, root: Path) -> TrainingArguments:
-    on_gpu = settle(conf)
+    on_gpu = set_up(conf)
     arguments = TrainingArguments(
         output_dir=str(root),
         num_train_epochs=1,

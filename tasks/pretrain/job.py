@@ -57,9 +57,9 @@ class Job:
         return self.work.scratch / "stop"
 
     @property
-    def meeting_file(self) -> Path:
+    def rendezvous_file(self) -> Path:
         """There while other nodes are called to take part."""
-        return self.work.scratch / "meeting.json"
+        return self.work.scratch / "rendezvous.json"
 
     @property
     def config_file(self) -> Path:

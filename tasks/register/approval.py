@@ -1,4 +1,4 @@
-"""A person's word on a model that the gate has accepted: asked for by a form in Prefect's pages."""
+"""A person's approval of a model that the gate has accepted: asked for by a form in Prefect's pages."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def waiting(version: ModelVersion) -> dict[str, Any] | None:
         return None
     page = links.flow_run(home(), str(version.tags.get(RUN)))
     told = (
-        f"{version.name} version {version.version} was accepted by the gate and waits for a person's word until "
+        f"{version.name} version {version.version} was accepted by the gate and awaits approval until "
         f"{version.tags[UNTIL]}: {page} has the form (Resume), or `fromzero promote {version.name} {version.version}`"
     )
     return {"waiting": True, "until": version.tags[UNTIL], "form": page, "message": told}

@@ -106,7 +106,7 @@ def agrees(known: Champion | None, present: Champion | None) -> bool:
     return known.version == present.version and known.same(present)
 
 
-def settle(
+def reconcile(
     refs: Refs, model: str, present: Champion | None, why: Callable[[Champion | None], str]
 ) -> tuple[list[Entry], str | None]:
     """Finish what a crash left begun, by where the alias is now, and record a move outside the gate.

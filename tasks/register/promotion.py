@@ -151,7 +151,7 @@ def _tag(uri: str, target: ModelVersion, tags: dict[str, str]) -> None:
 def answer(
     refs: Refs, uri: str, name: str, version: int, approve: bool, reason: str, by: str, asked: str | None = None
 ) -> dict[str, Any]:
-    """A person's word on a version that waits: name, to, from, moved; what was said is kept in tags and journal.
+    """A person's approval of a version that waits: name, to, from, moved; what was said is kept in tags and journal.
 
     `asked` is the flow run whose form it was: an older form's answer does not count. Raises `Refused` if nothing waits
     for it, its time is over, or the champion is not the one that it was compared with any more.
@@ -243,7 +243,7 @@ def _settled(refs: Refs, uri: str, name: str) -> tuple[list[Entry], str | None]:
     """The journal, brought up to date with what MLflow has; what people have done to the champion, if anything."""
     known = registry.versions(uri, name)
     present = next((identity(version) for version in known if registry.CHAMPION in version.aliases), None)
-    entries, found = journal.settle(refs, name, present, lambda before: what_was_done(name, known, before))
+    entries, found = journal.reconcile(refs, name, present, lambda before: what_was_done(name, known, before))
     _point_back(uri, name, entries)
     return entries, found
 

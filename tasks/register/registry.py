@@ -62,7 +62,7 @@ def champion(uri: str, name: str) -> dict[str, Any] | None:
     return None if found is None else observation(found)
 
 
-def incumbent(uri: str, name: str, weights_digest: str) -> dict[str, Any] | None:
+def compared_with(uri: str, name: str, weights_digest: str) -> dict[str, Any] | None:
     """The champion that a candidate has to beat, or had to: the one it replaced, if it is the champion itself.
 
     So the gate has the same inputs, and is a hit, when a run is repeated after its model was promoted.

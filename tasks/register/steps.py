@@ -38,12 +38,12 @@ def find_registered(
 
 def find_promoted(
     registered: dict[str, Any],
-    incumbent: dict[str, Any] | None,
+    champion: dict[str, Any] | None,
     decision: Artifact,
     hours: float | None = None,
     conf: RegisterConf | None = None,
 ) -> Stats | None:
-    """The version if it is the champion already and its files are there, or if it waits for a person's word; light."""
+    """The version if it is the champion already and its files are there, or if it awaits approval; light."""
     from tasks.register import approval, registry
 
     uri = _uri()
@@ -52,7 +52,7 @@ def find_promoted(
         return {**registered, "aliases": list(present.aliases), "promoted": True}
     known = {version.version: version for version in registry.versions(uri, registered["name"])}
     target = known.get(registered["version"]) if hours is not None else None
-    compared_with = incumbent["version"] if incumbent else None
+    compared_with = champion["version"] if champion else None
     if target is None or compared_with != (present.version if present else None):
         return None
     waits = approval.waiting(target)
@@ -119,21 +119,22 @@ def register_model(
 @effect(check=find_promoted, resources=Cpu(1, memory_gb=1.0), retry=NETWORK, needs=("mlflow",))
 def promote_model(
     registered: dict[str, Any],
-    incumbent: dict[str, Any] | None,
+    champion: dict[str, Any] | None,
     decision: Artifact,
     hours: float | None = None,
     *,
     conf: RegisterConf | None = None,
     work: Workdir,
 ) -> Stats:
-    """Make a registered version the champion if the gate's decision says so and the champion is still `incumbent`.
+    """Make a registered version the champion if the gate's decision says so and the champion is still `champion`,
+    with which it was compared.
 
     With `hours` a person is asked first, and has so long to answer. Raises `Refused` with a table of the reasons.
     """
     from tasks.core.store.open import open_store
     from tasks.register import promotion
 
-    moved = promotion.promote_accepted(open_store(), _uri(), registered, incumbent, decision, hours)
+    moved = promotion.promote_accepted(open_store(), _uri(), registered, champion, decision, hours)
     if moved.get("waiting"):
         return {**registered, "aliases": [], "promoted": False, **moved}
     if moved["found"]:
@@ -151,7 +152,7 @@ def check_form() -> None:
 def answer(
     refs: Refs, name: str, version: int, approve: bool, reason: str, by: str, asked: str | None = None
 ) -> dict[str, Any]:
-    """A person's word on a version that waits for it; {name, to, from, moved}."""
+    """A person's approval of a version that waits for it; {name, to, from, moved}."""
     from tasks.register import promotion
 
     return promotion.answer(refs, _uri(), name, version, approve, reason, by, asked)
@@ -173,7 +174,7 @@ def champion_of(name: str, model: Any) -> dict[str, Any] | None:
     from tasks.register import registry, weights
 
     uri, digest = _uri(), getattr(model, "digest", None)
-    found = registry.incumbent(uri, name, digest) if digest else registry.champion(uri, name)
+    found = registry.compared_with(uri, name, digest) if digest else registry.champion(uri, name)
     if found is None:
         return None
     version = registry.resolve(uri, f"{name}@{found['version']}", whole=False)

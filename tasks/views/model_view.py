@@ -25,7 +25,7 @@ class Model:
     reasons: tuple[str, ...]
     decision: Mapping[str, Any] | None
     evaluation: Step | None
-    incumbent: Step | None
+    before: Step | None
     """The evaluation of the champion that it had to beat."""
     metric: Metric
     """The one that decides."""
@@ -40,7 +40,7 @@ class Model:
 
     def champion(self) -> Value | None:
         """The same metric of the champion."""
-        return _values(self.incumbent).get(self.metric.name)
+        return _values(self.before).get(self.metric.name)
 
     def is_better(self, one: Value, other: Value) -> bool:
         """By the deciding metric, intervals aside."""
@@ -75,7 +75,7 @@ class Model:
 
     def table(self) -> list[dict[str, Any]]:
         """A row for each metric: the model's value, the champion's, and those of the baselines."""
-        theirs, baselines = _values(self.incumbent), [f"{prefix}_" for prefix in kinds.baselines()]
+        theirs, baselines = _values(self.before), [f"{prefix}_" for prefix in kinds.baselines()]
         return [
             {
                 "metric": kinds.metric(name),
@@ -135,7 +135,7 @@ def _model(run: Run, group: dict[str, list[Step]], place: int) -> Model:
         reasons=reasons,
         decision=decision,
         evaluation=ours if ours.stats else None,
-        incumbent=theirs if theirs and theirs.stats else None,
+        before=theirs if theirs and theirs.stats else None,
         metric=kinds.metric((decision or {}).get("metric") or _head(_step(name), ours)),
     )
 

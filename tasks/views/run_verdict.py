@@ -45,8 +45,9 @@ def judge(run: Run, models: Sequence[Model]) -> Verdict:
         return Verdict("warning", "Refused", head, sentences)
     if waiting := [step for step in run.steps if step.state == "waiting"]:
         names = [model.name for model in models if model.state == "waiting"]
-        head = f"{_listed(names) or _listed([step.label for step in waiting])} {'wait' if len(names) > 1 else 'waits'}"
-        return Verdict("warning", "Waiting for a person's word", f"{head} for a person's word", sentences)
+        who = _listed(names) or _listed([step.label for step in waiting])
+        head = f"{who} {'await' if len(names) > 1 else 'awaits'} approval"
+        return Verdict("warning", "Awaiting approval", head, sentences)
     if promoted := [model for model in models if model.state == "promoted"]:
         first = promoted[0]
         one = f"{first.name} version {first.version} is the new champion"
@@ -68,7 +69,7 @@ def sentence(model: Model) -> str:
         "champion": "is the champion already",
         "refused": "was refused",
         "measured": "was measured",
-        "waiting": "waits for a person's word",
+        "waiting": "awaits approval",
     }.get(model.state, model.state)
     head = model.head()
     if head is None:

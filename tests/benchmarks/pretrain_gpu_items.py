@@ -29,7 +29,7 @@ TEXT = (
 )
 """The demo's text and more, with a vocabulary as large as GPT-2's."""
 SEQ_LEN, DRY_LEN = 2048, 32
-TINY = NativeConf(depth=2, width=16, heads=2)
+TINY = NativeConf(depth=2, width=16, num_heads=2)
 
 
 def recipe_of(name: str) -> Recipe:
@@ -114,7 +114,7 @@ def curve(folder: Path, dry: bool) -> None:
         "log_every": 1,
         "checkpoint_steps": 10**6,
     }
-    conf = {"segment": {**segment, "schedule": "cosine"}, "run": run, "valid_every": 5 if dry else 15}
+    conf = {"segment": {**segment, "schedule": "cosine"}, "run": run, "eval_interval": 5 if dry else 15}
     job = job_of(folder, "curve", TINY if dry else recipe_of("gpt2_124m").model, *text_of(folder), conf)
     stats, rows = launch(job), read_rows(job.work.metrics_file)
     images = folder if dry else Path(__file__).parents[2] / "docs" / "images"

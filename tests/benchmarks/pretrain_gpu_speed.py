@@ -84,7 +84,7 @@ def called(name: str, compiled: bool, dry: bool) -> str:
 
 def speed(name: str, folder: Path, dry: bool) -> None:
     """fromzero's step, as the loop makes it."""
-    from tasks.pretrain.network.device import settle
+    from tasks.pretrain.network.device import set_up
     from tasks.pretrain.trainer.setup import make_trainer
 
     size, length = SIZES[name], DRY_LEN if dry else SEQ_LEN
@@ -96,7 +96,7 @@ def speed(name: str, folder: Path, dry: bool) -> None:
         segment = {"tokens": 100 * batch, "batch_tokens": batch, "seq_len": length, "peak_lr": 1e-4}
         train = {"random": [str(folder / f"random-{vocabulary}")]}
         job = job_of(folder, name, model, train, [], {"segment": segment, "run": run})
-        trainer = make_trainer(job, settle(job.conf.run))
+        trainer = make_trainer(job, set_up(job.conf.run))
         found = paced(trainer.update, batch, dry)
         rated(called(name, compiled, dry), "fromzero", model, vocabulary, length, found)
 

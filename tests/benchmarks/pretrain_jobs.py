@@ -16,7 +16,7 @@ from typing import Any
 
 from conf.compose import compose
 from tasks.pretrain.job import Job
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.trainer.loop import Loop
 from tasks.pretrain.trainer.signals import Stop
 from tests.benchmarks import pretrain_text
@@ -43,7 +43,7 @@ def speed(folder: Path, compiled: bool = False, joined: bool = False) -> dict[st
     """The loop with no checkpoint but the last."""
     spec = json.loads((folder / "spec.json").read_text())
     job = job_of(folder, "speed", spec["steps"], joined=joined, compile=compiled)
-    steps, loop = Steps(), Loop(job, settle(job.conf.run))
+    steps, loop = Steps(), Loop(job, set_up(job.conf.run))
     update = loop.trainer.update
 
     def counted(*flags: bool) -> Any:
@@ -61,7 +61,7 @@ def stall(folder: Path, wait: bool = False) -> dict[str, Any]:
     """The loop with a checkpoint every few steps, in the background or, with `wait`, waited for."""
     spec = json.loads((folder / "spec.json").read_text())
     job = job_of(folder, "stall", spec["saves"] * spec["save_every"], checkpoint_steps=spec["save_every"])
-    steps, loop = Steps(), Loop(job, settle(job.conf.run))
+    steps, loop = Steps(), Loop(job, set_up(job.conf.run))
     save = loop.checkpoints.save
 
     def waited(*args: Any, **options: Any) -> None:

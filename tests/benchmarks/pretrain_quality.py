@@ -40,7 +40,7 @@ def job_of(folder: Path, name: str, seed: int, steps: int = STEPS) -> Job:
     recipe = compose("demo")
     conf = recipe.pretrain.chain(recipe.model)[0]
     segment = conf.segment.model_copy(update={"tokens": steps * conf.segment.batch_tokens})
-    options = {"segment": segment, "seed": seed, "valid_every": LOOK, "valid_tokens": 1 << 24}
+    options = {"segment": segment, "seed": seed, "eval_interval": LOOK, "eval_tokens": 1 << 24}
     run = conf.run.model_copy(update={"threads": 1, "device": "cpu"})
     return pretrain_text.job(folder, folder / name, conf.model_copy(update={**options, "run": run}), held_out=True)
 

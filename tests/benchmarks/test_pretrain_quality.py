@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.trainer.setup import choose_valid, make_trainer
 from tests.benchmarks.pretrain_quality import _looking, draw, trainer
 from tests.tasks.pretrain.conftest import job_of, write_shards
@@ -14,7 +14,7 @@ from tests.tasks.pretrain.conftest import job_of, write_shards
 
 def test_a_look_at_held_out_tokens_gives_what_training_itself_gives(tmp_path: Path) -> None:
     job = job_of(write_shards(tmp_path / "shards"), tmp_path / "work")
-    there, (valid, picks) = make_trainer(job, settle(job.conf.run)), choose_valid(job)
+    there, (valid, picks) = make_trainer(job, set_up(job.conf.run)), choose_valid(job)
     look = _looking(job, there.trainee.model, bf16=False)
     losses = []
     for _ in range(3):

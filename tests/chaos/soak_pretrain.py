@@ -40,7 +40,7 @@ def job_for(data: Path, work: Path, network: NetworkConf, run: dict[str, Any], s
 
     `data` is a folder that this function fills once, `work` the job's own.
     """
-    if isinstance(network, ModelConf) and network.aim != "causal":
+    if isinstance(network, ModelConf) and network.resolved_objective != "causal":
         files = data / "texts"
         return texts.job(files if files.exists() else texts.write(files), work, network, tokens=steps * 512, run=run)
     files = data / "numbers"
@@ -80,7 +80,7 @@ def main(seed: int | None = None) -> None:
     with tempfile.TemporaryDirectory() as root:
         for number, (name, (parallel, processes)) in enumerate(product(NETWORKS, SPREADS)):
             run = {"processes": processes, "parallel": parallel, "checkpoint_steps": 7}
-            patience = {"max_restarts": 50, "hang_seconds": 6.0}
+            patience = {"max_restarts": 50, "hang_timeout": 6.0}
             calm, wild = (
                 job_for(Path(root), Path(root, f"{kind}-{number}"), NETWORKS[name], {**run, **patience})
                 for kind in ("calm", "wild")

@@ -160,8 +160,8 @@ def test_a_wrong_depth_is_the_only_thing_that_is_said() -> None:
 
 
 def test_sizes_of_a_native_model_that_do_not_divide_are_refused_with_both() -> None:
-    with pytest.raises(ConfigError, match="model: width=256 is not a multiple of heads=3"):
-        compose("demo", ("model=native", "model.heads=3"))
+    with pytest.raises(ConfigError, match="model: width=256 is not a multiple of num_heads=3"):
+        compose("demo", ("model=native", "model.num_heads=3"))
 
 
 def test_a_sequence_longer_than_a_native_model_takes_is_refused_with_both_options() -> None:
@@ -273,3 +273,27 @@ def test_planning_imports_nothing_heavy_and_starts_nothing(tmp_path: Path) -> No
     )
     assert ran.stdout.strip() == "[]", ran.stderr
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "now"),
+    [
+        ("pretrain.valid_every=9", "eval_interval"),
+        ("pretrain.optimizer.guard_back=9", "rollback_interval"),
+        ("pretrain.run.recompute=full", "activation_checkpointing"),
+        ("data.shrink_limit=1", "max_entry_loss"),
+        ("model.inner=64", "intermediate_size"),
+    ],
+)
+def test_an_option_that_had_another_name_is_refused_with_the_present_one(
+    override: str, now: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=f"it is now '{now}'"):
+        compose("demo", (override,))
+    path, (name, _, value) = tmp_path / "mine.yaml", override.partition("=")
+    nested = value
+    for part in reversed(name.split(".")):
+        nested = f"{{{part}: {nested}}}"
+    path.write_text(nested)
+    with pytest.raises(ConfigError, match=f"it is now '{now}'"):
+        compose(str(path))

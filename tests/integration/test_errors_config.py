@@ -1,4 +1,4 @@
-"""Wrong options and recipes through the command: the option, the mend, exit code 2, and nothing is started."""
+"""Wrong options and recipes through the command: the option, the fix, exit code 2, and nothing is started."""
 
 from __future__ import annotations
 

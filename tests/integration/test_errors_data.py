@@ -102,8 +102,8 @@ def test_bad_rows_are_set_aside_up_to_the_limit_and_named_one_by_one(tmp_path: P
     (tmp_path / "texts" / "a.jsonl").unlink()
     (tmp_path / "texts" / "b.jsonl").rename(tmp_path / "c.jsonl")
     (tmp_path / "texts" / "new.jsonl").write_bytes(GOOD)
-    lost = mine.start("run", str(mine.recipe), "data.shrink_limit=0.4", "--until", "fetch_shard").wait(None)
-    refused(lost, "'mine' lists 1 entries where it had 2", "a.jsonl", "b.jsonl", "run once with data.shrink_limit=1")
+    lost = mine.start("run", str(mine.recipe), "data.max_entry_loss=0.4", "--until", "fetch_shard").wait(None)
+    refused(lost, "'mine' lists 1 entries where it had 2", "a.jsonl", "b.jsonl", "run once with data.max_entry_loss=1")
     mine.whole()
     assert len(mine.manifests("fetch_shard")) == 1, "what was made stays"
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from conf.schema.services import ServicesConf
 from flows.cli import main
-from flows.runs.running import settle
+from flows.runs.running import make_home
 from tasks.core.errors import HostError
 from tasks.core.services import access, servers
 from tasks.core.services.access import Person
@@ -207,7 +207,7 @@ def test_a_home_is_its_owners_alone_and_so_is_what_the_command_writes(tmp_path: 
     loose = tmp_path / "loose"
     loose.mkdir(mode=0o755)
     for home in (loose, tmp_path / "new" / "home"):
-        settle(home)
+        make_home(home)
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
     before = os.umask(0o022)
     try:

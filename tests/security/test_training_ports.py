@@ -135,15 +135,15 @@ def test_a_meeting_that_no_process_of_this_home_has_called_is_not_gone_to(make: 
     job = make("nodes/a", nodes=2, rendezvous=f"127.0.0.1:{free_ports(1)[0]}")
     folder = job.work.root.parent
     forged = b'{"endpoint": "203.0.113.9:29400", "id": "1", "job": "/tmp/job.json"}'
-    write_atomically(job.meeting_file, forged)
+    write_atomically(job.rendezvous_file, forged)
     assert node_address.newest(folder) is None
     ours = node_address.Meeting("1", "127.0.0.1:29400", "j").sealed
-    write_atomically(job.meeting_file, ours)
+    write_atomically(job.rendezvous_file, ours)
     assert node_address.newest(folder) is not None
-    write_atomically(job.meeting_file, ours.replace(b"127.0.0.1", b"127.0.0.9"))
+    write_atomically(job.rendezvous_file, ours.replace(b"127.0.0.1", b"127.0.0.9"))
     assert node_address.newest(folder) is None
     for nonsense in (b"[]", b"{}", b"\xff", b'{"id": 1, "seal": "x"}', ours.replace(b'"seal":"', '"seal":"ä'.encode())):
-        write_atomically(job.meeting_file, nonsense)
+        write_atomically(job.rendezvous_file, nonsense)
         assert node_address.newest(folder) is None
 
 
@@ -166,9 +166,9 @@ def test_the_state_of_a_rendezvous_that_holds_code_is_not_unpickled(tmp_path: Pa
 GROUP = """
 import pickle, sys
 from pathlib import Path
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.job import Job
-settle(Job.read(Path(sys.argv[1])).conf.run)
+set_up(Job.read(Path(sys.argv[1])).conf.run)
 from torch.distributed import all_gather_object, distributed_c10d
 import torch
 evil = Path(sys.argv[2]).read_bytes()

@@ -19,7 +19,7 @@ STYLES = {"warn": "yellow", "fail": "red"}
 @click.command()
 @AS_JSON
 def doctor(as_json: bool) -> None:
-    """What this machine has and lacks, and the mend. Exits 1 if a run cannot work.
+    """What this machine has and lacks, and how to fix it. Exits 1 if a run cannot work.
 
     \b
     fromzero doctor

@@ -91,7 +91,7 @@ class JobFile:
         try:
             status = json.loads(self.status_file.read_bytes())
         except (FileNotFoundError, ValueError):
-            raise ChildKilled(f"the child process ended without a word ({_how(code)}); its log: {log}") from None
+            raise ChildKilled(f"the child process exited without a status ({_how(code)}); its log: {log}") from None
         if status["ok"]:
             return dict(status["stats"])
         with suppress(OSError), log.open("a") as file:  # for whoever looks further: not for the terminal

@@ -32,10 +32,10 @@ from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.engine import child_process
 from tasks.core.engine.launcher import GRACE
 from tasks.core.engine.prefect_store import ByKey, Locks, Records
-from tasks.core.engine.publishing import Gallery
+from tasks.core.engine.publishing import Publisher
 from tasks.core.engine.reporting import Page, Pages, Run
-from tasks.core.engine.step_runner import Bodies, git_state, now
-from tasks.core.engine.workspace import Bench, Job, Outcome, Report
+from tasks.core.engine.step_runner import StepRunner, git_state, now
+from tasks.core.engine.workspace import Job, Outcome, Report, Workspace
 from tasks.core.errors import Conflict, FromzeroError, StepError, Transient, from_exception, nearest
 from tasks.core.events import Event
 from tasks.core.liveness import Announced
@@ -65,17 +65,17 @@ class Engine(Interpretation):
     ) -> None:  # fmt: skip
         """`conf` says how; `report` is told what happens; `pages` makes what people read in Prefect and MLflow."""
         super().__init__(store, refresh, until)
-        self.home, self.conf, self.report, self.gallery = home, conf, report, Gallery(pages, _publish)
+        self.home, self.conf, self.report, self.publisher = home, conf, report, Publisher(pages, _publish)
         self.outcomes: list[Outcome] = []
         self.recipe, self.run_id, self.run_name = "", "", ""
-        self.bench = Bench(store, report, child_process.Slots(conf.cpus or os.cpu_count() or 1), conf.places)
+        self.workspace = Workspace(store, report, child_process.Slots(conf.cpus or os.cpu_count() or 1), conf.places)
         self.locks = Locks(self)
         self.records = Records()
         self.records._engine = self
         self.git = git_state()
         self.tracking: Tracking | None = None
         """MLflow's side of the run, from its first tracked step on."""
-        self.bodies = Bodies(self)
+        self.bodies = StepRunner(self)
         self._tasks: dict[tuple[str, bool], Task[..., Any]] = {}
         self._jobs: dict[str, Job] = {}
         self._submitted: list[tuple[str, str, PrefectConcurrentFuture[Any]]] = []
@@ -116,7 +116,7 @@ class Engine(Interpretation):
         failed = [job for job in jobs if job.error is not None]
         if failed:
             raise _together(failed)
-        self.gallery.show_stages(self.run, jobs[0].call.step, self.outcomes)
+        self.publisher.show_stages(self.run, jobs[0].call.step, self.outcomes)
         return results
 
     def _prepare(self, call: Call) -> Job:

@@ -152,13 +152,13 @@ def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
     except Reached:
         return _ended_well(engine, "reached", f"until {engine.until}: ")
     except Exception:
-        engine.bench.cancel()
+        engine.workspace.cancel()
         if servers.answers(url):  # else its client would try for a minute
-            engine.gallery.show_summary(engine.run, "failed", engine.outcomes)
+            engine.publisher.show_summary(engine.run, "failed", engine.outcomes)
         raise
     except BaseException:
         engine.status = "KILLED"
-        engine.bench.cancel()
+        engine.workspace.cancel()
         raise
     finally:
         ended.set()
@@ -166,7 +166,7 @@ def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
         if engine.tracking is not None:
             engine.tracking.close(engine.status)
         else:
-            Tracking.settle(engine.home)
+            Tracking.end_lost(engine.home)
         _confirm(engine, url, before)
         if deployment.id is not None and engine.status == "KILLED":  # a worker's signal leaves no time for more
             final_states.at_end(url, announced, engine.run_id)
@@ -189,7 +189,7 @@ def _confirm(engine: Engine, url: str, before: list[str]) -> None:
 def _ended_well(engine: Engine, ended: str = "completed", how_far: str = "") -> State[Any]:
     """How a flow ends whose steps have all done their work."""
     engine.status = "FINISHED"
-    engine.gallery.show_summary(engine.run, ended, engine.outcomes)
+    engine.publisher.show_summary(engine.run, ended, engine.outcomes)
     for state in ("refused", "waiting"):
         if found := [outcome.message for outcome in engine.outcomes if outcome.state == state]:
             return Completed(name=state.capitalize(), message="\n".join(found), data=state)

@@ -14,7 +14,7 @@ EVERY = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Headway:
+class Progress:
     """Shows the newest of a step's events of progress now and then, and the last one, while it is entered.
 
     A step that tells none costs nothing. What cannot be shown is logged once, and not tried again.
@@ -32,7 +32,7 @@ class Headway:
         """The step has told how far it is."""
         self._newest = event
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="headway", daemon=True)
+            self._thread = threading.Thread(target=self._serve, name="progress", daemon=True)
             self._thread.start()
 
     def __enter__(self) -> Self:

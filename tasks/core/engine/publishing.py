@@ -20,7 +20,7 @@ from tasks.core.workdir import Workdir
 _log = logging.getLogger(__name__)
 
 
-class Gallery:
+class Publisher:
     """Hangs what `pages` makes where people look: nothing at all if there is none."""
 
     def __init__(self, pages: Pages | None, publish: Callable[[Page], object]) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.engine.progress import Headway
-from tasks.core.engine.publishing import Gallery
+from tasks.core.engine.progress import Progress
+from tasks.core.engine.publishing import Publisher
 from tasks.core.engine.reporting import Run
-from tasks.core.engine.workspace import Bench, Job, Report
+from tasks.core.engine.workspace import Job, Report, Workspace
 from tasks.core.errors import Refused, StepError, Transient
 from tasks.core.events import Event
 from tasks.core.interpreter import ROOT
-from tasks.core.plan.fingerprint import code_of, fingerprint
+from tasks.core.plan.fingerprint import fingerprint, versions_of
 from tasks.core.plan.keys import artifacts_in, flat, made_from
 from tasks.core.small_files import clear
 from tasks.core.step import Call
@@ -41,8 +41,8 @@ class Host(Protocol):
     run_name: str
     store: Store
     report: Report
-    bench: Bench
-    gallery: Gallery
+    workspace: Workspace
+    publisher: Publisher
     tracking: Tracking | None
     git: dict[str, Any]
 
@@ -63,7 +63,7 @@ class Host(Protocol):
         """Shows in Prefect how far a task run is."""
 
 
-class Bodies:
+class StepRunner:
     """Makes artifacts and carries effects out for an engine, in the threads of its tasks, each with its id and log."""
 
     def __init__(self, engine: Host) -> None:
@@ -83,13 +83,13 @@ class Bodies:
             raise StepError(f"{job.call.label} was lost while the run was under way: run again")
         engine.report.started(job.call.label)
         work = engine.store.backend.open_work(path, lease)
-        engine.bench.ready(work, job, lambda why: engine.decide(job.call, job.key, why))
+        engine.workspace.ready(work, job, lambda why: engine.decide(job.call, job.key, why))
         before = work.progress
         tracked = self._track(job, work, task) if step.track else None
         try:
-            with engine.bench.saving(path, work, lease):
+            with engine.workspace.saving(path, work, lease):
                 stats = self._run(job, work, lease, task, log)
-            engine.bench.keep_curves(work)
+            engine.workspace.keep_curves(work)
         except BaseException as error:
             if work.progress > max(before, job.progress):
                 job.failures = 0
@@ -100,7 +100,7 @@ class Bodies:
             raise
         made_by = self._made_by(job, task, stats)
         if tracked is not None and engine.tracking is not None:
-            engine.gallery.draw(step, work)
+            engine.publisher.draw(step, work)
             numbers = {k: float(v) for k, v in stats.get("metrics", {}).items() if isinstance(v, (int, float))}
             made_by["mlflow_run"] = engine.tracking.finish(tracked, "FINISHED", numbers)
         inputs = tuple(artifact.ref() for artifact in artifacts_in(job.call.inputs))
@@ -108,7 +108,7 @@ class Bodies:
         job.manifest = engine.store.publish(work, manifest, over=job.over)
         engine.store.backend.close_work(path)
         job.outcome.state = "completed"
-        engine.gallery.show(engine.run, engine.store, job, stats)
+        engine.publisher.show(engine.run, engine.store, job, stats)
         return _fresh(Artifact.of(job.manifest).ref())
 
     def effect(self, job: Job, task: str, log: Log) -> tuple[str, str]:
@@ -131,7 +131,7 @@ class Bodies:
             job.result = self._run(job, work, lease, task, log)
             engine.store.backend.close_work(job.path)
             job.outcome.state, job.outcome.stats = "completed", dict(job.result)
-            engine.gallery.show(engine.run, engine.store, job, job.outcome.stats)
+            engine.publisher.show(engine.run, engine.store, job, job.outcome.stats)
             return _waiting(job) or ("Completed", "done")
         except Refused as refused:
             job.outcome.state, job.outcome.message, job.result = "refused", str(refused), {"refused": str(refused)}
@@ -152,7 +152,7 @@ class Bodies:
             if job.call.shard is None:  # one for each shard of many would hide the others
                 shown(event)
 
-        with Headway(show) as headway:
+        with Progress(show) as progress:
 
             def note(text: str) -> None:
                 with suppress(Exception):  # a log line that Prefect does not take must not end the step
@@ -164,12 +164,12 @@ class Bodies:
 
             def hear(event: Event) -> None:
                 if event.kind == "progress":
-                    headway.event(event)
+                    progress.event(event)
                 else:
                     note(event.said)
                 engine.report.event(label, event)
 
-            return engine.bench.run(job, work, lease, file, self._context(job, task), say, hear)
+            return engine.workspace.run(job, work, lease, file, self._context(job, task), say, hear)
 
     def _noticed(self, label: str) -> Callable[[str], None]:
         return lambda text: self.engine.report.event(label, Event("notice", text=text))
@@ -216,10 +216,10 @@ class Bodies:
             "task_run": task,
             "host": platform.node(),
             "python": platform.python_version(),
-            "cpus": min(job.call.step.resources.cpu, self.engine.bench.slots.total),
+            "cpus": min(job.call.step.resources.cpu, self.engine.workspace.slots.total),
             "git": self.engine.git,
             "fingerprint": fingerprint(job.call.step).digest,
-            "code": code_of(job.call.step),
+            "code": versions_of(job.call.step),
             "seconds": round(job.outcome.seconds, 3),
             "attempts": job.outcome.attempts,
             "finished": now(),

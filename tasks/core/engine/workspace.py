@@ -1,4 +1,4 @@
-"""The bench on which one artifact is made: its work directory, its inputs, the child process, its checkpoints."""
+"""The workspace in which one artifact is made: its work directory, its inputs, the child process, its checkpoints."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Job:
         return random.uniform(0.5, 1.0) * wait if self.failures else 0.0
 
 
-class Bench:
+class Workspace:
     """Where one process makes artifacts; the engine decides which, and when again."""
 
     def __init__(

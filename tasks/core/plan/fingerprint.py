@@ -64,7 +64,7 @@ def fingerprint(step: Step) -> Code:
     return Code(_digest(whole), dict(sorted({**reach.by_module(), **data, **libraries}.items())))
 
 
-def code_of(step: Step) -> dict[str, str]:
+def versions_of(step: Step) -> dict[str, str]:
     """The parts of a step's fingerprint by the names of modules, data files and libraries."""
     return fingerprint(step).parts
 

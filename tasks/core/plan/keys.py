@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.artifact import FORMAT, Artifact, Manifest
 from tasks.core.errors import Conflict
-from tasks.core.plan.fingerprint import code_of, fingerprint
+from tasks.core.plan.fingerprint import fingerprint, versions_of
 from tasks.core.step import Call, Step
 from tasks.core.store.store import Store
 
@@ -85,7 +85,7 @@ def _code_difference(then: Manifest, step: Step) -> str:
         return f"code of {', '.join(changed_code(old, new))}"
     if "digest" not in old:
         return "its code, whose digest no longer holds names of files"
-    return f"code of {', '.join(changed_code(then.made_by.get('code', {}), code_of(step)))}"
+    return f"code of {', '.join(changed_code(then.made_by.get('code', {}), versions_of(step)))}"
 
 
 def changed_code(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

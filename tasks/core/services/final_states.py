@@ -128,7 +128,7 @@ def the_dead(home: Path, url: str, say: Callable[[str], None] = lambda text: Non
         owed = about.get("owed") or {}
         _end(url, about["run"], owed.get("state") or GONE, [TaskRun(**task) for task in owed.get("tasks", [])])
         liveness.forget(home, about["run"])
-        say(f"{about.get('name') or about['run']} had ended without a word: Prefect knows now")
+        say(f"{about.get('name') or about['run']} had vanished: Prefect knows now")
         settled.append(about["run"])
     return settled
 

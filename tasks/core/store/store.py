@@ -285,7 +285,7 @@ class Store:
             raise HostError(why) from error
 
     def unwritable(self, names: Iterable[str]) -> str | None:
-        """Why something cannot be made that is kept under these names (STEP, STEP/KEY, a ref), and the mend."""
+        """Why something cannot be made that is kept under these names (STEP, STEP/KEY, a ref), and how to fix that."""
         why = next(filter(None, map(self.backend.unwritable, names)), None)
         mend = "what is whole in it is served: to make more, mend that or name another store (store.path, store.bucket)"
         return why and f"{why}; {mend}"

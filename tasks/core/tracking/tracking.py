@@ -174,7 +174,7 @@ class Tracking:
         self._thread.join(max(1.0, end - time.monotonic()))
 
     @classmethod
-    def settle(cls, home: Path, timeout: float = 10) -> None:
+    def end_lost(cls, home: Path, timeout: float = 10) -> None:
         """Send what runs that are gone have left, and end them; MLflow is not even imported if they left nothing."""
         tracking = cls(home, "", "")
         tracking._runs = list(tracking._left())

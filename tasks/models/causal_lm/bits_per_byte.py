@@ -71,7 +71,7 @@ def measure(items: pl.DataFrame, conf: LmEval | Any) -> dict[str, float]:
 
 def run(model: Path, evalset: Path, conf: LmEval, work: Workdir) -> Stats:
     """Score the held-out documents; write the evaluation with samples."""
-    device = scoring.settle(conf.run)
+    device = scoring.set_up(conf.run)
     table = output.held_out(evalset, conf.sources).select("id", "text", "source").collect()
     table = table.filter(pl.col("text").str.len_bytes() > 0)
     if table.is_empty():

@@ -44,7 +44,7 @@ def score(model: Any, tokenizer: Any, table: pl.DataFrame, conf: ChatEval) -> pl
 
 def measure(network: Path, model: Path, evalset: Path, conf: ChatEval) -> tuple[Any, Any, pl.DataFrame, dict[str, Any]]:
     """The tokenizer of `model`, the network in `network`, its items and metrics on the held-out conversations."""
-    device = scoring.settle(conf.run)
+    device = scoring.set_up(conf.run)
     output.read_task(model, "chat")
     table = output.held_out(evalset, conf.sources).select("id", "messages").collect()
     table = table.filter(pl.col("messages").list.len() > 1)

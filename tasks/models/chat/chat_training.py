@@ -21,7 +21,7 @@ from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
 from tasks.finetune.preview import IGNORED, WARN
-from tasks.finetune.training import Collate, Row, settle, train
+from tasks.finetune.training import Collate, Row, set_up, train
 from tasks.formats.document_files import documents_in
 from tasks.formats.model_folder import refuse_foreign
 from tasks.models.chat import windows
@@ -121,7 +121,7 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
     """Fine-tune the causal model in `model` on the train parts of `docs`; write model/ with the merged weights."""
     if isinstance(conf.max_length, int):
         export.check_context(model, conf.max_length, conf.run.model)
-    settle(conf)
+    set_up(conf)
     tokenizer = export.load_tokenizer(model)
     check_template(tokenizer)
     taken = {

@@ -68,7 +68,7 @@ def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], task: dict[s
 
 def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval, work: Workdir) -> Stats:
     """Classify the held-out documents; write the evaluation, with confusions and calibration."""
-    device = scoring.settle(conf.run)
+    device = scoring.set_up(conf.run)
     task = output.read_task(model, "classification")
     everything = output.held_out(evalset, conf.sources)
     table = known(everything, task)

@@ -22,7 +22,7 @@ from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
-from tasks.finetune.training import Collate, Loss, Row, settle, train
+from tasks.finetune.training import Collate, Loss, Row, set_up, train
 from tasks.formats.document_files import documents_in
 from tasks.formats.model_folder import CONFIG_FILE, refuse_foreign
 from tasks.models.text_classification.augment import copies
@@ -196,7 +196,7 @@ def run(
     """
     if conf.max_length != "auto":
         export.check_context(model, conf.max_length, conf.run.model)
-    settle(conf)
+    set_up(conf)
     tokenizer = export.load_tokenizer(model)
     chosen = examples(docs, conf)
     names, table = chosen.names, chosen.table

@@ -23,7 +23,7 @@ from tasks.core.number_format import ahead
 from tasks.core.small_files import write_atomically
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.finetune.training import settle
+from tasks.finetune.training import set_up
 from tasks.formats.model_folder import refuse_foreign
 from tasks.models.text_classification import classifier_training
 from tasks.models.text_classification.augment import numbered
@@ -42,7 +42,7 @@ def run(docs: Sequence[Path], models: dict[str, Identity], conf: TranslateConf, 
     Names are hidden before and after. A copy of which no text is left is empty. Batches that are done survive in
     `work.scratch`.
     """
-    on_gpu = settle(conf.classify)
+    on_gpu = set_up(conf.classify)
     chosen = classifier_training.examples(docs, conf.classify)
     rows = _drawn(chosen.hidden(conf.classify), conf)
     seeds = [f"{conf.classify.seed}/{id_}/{number}" for id_, number in rows.select("id", "number").iter_rows()]

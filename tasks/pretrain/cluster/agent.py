@@ -119,8 +119,8 @@ def run(arguments: Sequence[str]) -> None:
     from torch.distributed.run import main
 
     job = Job.read(Path(arguments[-1]))
-    limit = job.conf.run.hang_seconds
-    with TemporaryDirectory(prefix="fromzero-pulse-") as folder:
+    limit = job.conf.run.hang_timeout
+    with TemporaryDirectory(prefix="fromzero-heartbeat-") as folder:
         os.environ[PULSE] = folder
         rendezvous.register(Path(folder))
         Agent.job, Agent.watch = job, None if limit is None else Watch(Path(folder), limit)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PULSE = "FROMZERO_PULSE"
-"""Environment variable: the folder in which each training process of this machine keeps its pulse."""
+"""Environment variable: the folder in which each training process of this machine keeps its heartbeat."""
 STACKS = signal.SIGUSR2
 """The signal at which a training process writes down the stacks of its threads."""
 _FORM = struct.Struct("qqq")
@@ -21,7 +21,7 @@ _FORM = struct.Struct("qqq")
 
 @dataclass(frozen=True)
 class Sign:
-    """What a pulse says at one moment."""
+    """What a heartbeat says at one moment."""
 
     beats: int
     """Grows with everything that the process gets done."""
@@ -31,9 +31,9 @@ class Sign:
     """Whether silence means that something is wrong: not before the first step is finished, nor in a pause."""
 
 
-def pulse_file(folder: Path, pid: int) -> Path:
-    """Where the process `pid` keeps its pulse."""
-    return folder / f"{pid}.pulse"
+def heartbeat_file(folder: Path, pid: int) -> Path:
+    """Where the process `pid` keeps its heartbeat."""
+    return folder / f"{pid}.heartbeat"
 
 
 def stacks_file(folder: Path, pid: int) -> Path:
@@ -42,30 +42,30 @@ def stacks_file(folder: Path, pid: int) -> Path:
 
 
 def read_sign(folder: Path, pid: int) -> Sign | None:
-    """The present sign of the process `pid`; None as long as it keeps no pulse."""
+    """The present sign of the process `pid`; None as long as it keeps no heartbeat."""
     try:
-        beats, step, watched = _FORM.unpack(pulse_file(folder, pid).read_bytes())
+        beats, step, watched = _FORM.unpack(heartbeat_file(folder, pid).read_bytes())
     except (OSError, struct.error):
         return None
     return Sign(beats, step, bool(watched))
 
 
-class Pulse:
-    """The pulse of this process: a few numbers in shared memory, so that a beat costs no system call."""
+class Heartbeat:
+    """The heartbeat of this process: a few numbers in shared memory, so that a beat costs no system call."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Keep the pulse in `folder`; without one nobody looks."""
+        """Keep the heartbeat in `folder`; without one nobody looks."""
         self._map = mmap.mmap(-1, _FORM.size)
         if folder is not None:
-            path = pulse_file(folder, os.getpid())
+            path = heartbeat_file(folder, os.getpid())
             path.write_bytes(bytes(_FORM.size))
             with path.open("r+b") as file:
                 self._map = mmap.mmap(file.fileno(), _FORM.size)
         self._words = memoryview(self._map).cast("q")
 
     @classmethod
-    def here(cls) -> Pulse:
-        """The pulse of a training process, in the folder that its agent has named."""
+    def here(cls) -> Heartbeat:
+        """The heartbeat of a training process, in the folder that its agent has named."""
         return cls(Path(os.environ[PULSE]) if PULSE in os.environ else None)
 
     def beat(self) -> None:

@@ -38,7 +38,7 @@ ALONE = 75
 
 
 @dataclass(frozen=True)
-class Meeting:
+class Rendezvous:
     """One attempt at a training by several nodes, the first of which runs the step."""
 
     id: str
@@ -49,11 +49,11 @@ class Meeting:
     """Path of the job's file."""
 
     def options(self, job: Job, first: bool) -> list[str]:
-        """torchrun's options for a node. The meeting's store and rank 0, which writes, are always on the first one."""
+        """torchrun's options for a node. The rendezvous' store and rank 0, which writes, are always on the first."""
         run, (every, missed) = job.conf.run, HEARTBEAT
         details = {
             "is_host": int(first),
-            "join_timeout": int(run.node_seconds),
+            "join_timeout": int(run.rendezvous_timeout),
             "keep_alive_interval": every,
             "keep_alive_max_attempt": missed,
         }
@@ -77,22 +77,22 @@ class Meeting:
         return canonical({**asdict(self), "seal": self._seal()})
 
     def _seal(self) -> str:
-        return hmac.digest(secret.key(home(), "meeting"), canonical(asdict(self)), "sha256").hex()
+        return hmac.digest(secret.key(home(), "rendezvous"), canonical(asdict(self)), "sha256").hex()
 
     @classmethod
-    def read(cls, data: bytes) -> Meeting | None:
-        """The meeting in a file; None if no process of this home has called it."""
+    def read(cls, data: bytes) -> Rendezvous | None:
+        """The rendezvous in a file; None if no process of this home has called it."""
         try:
             found = dict(json.loads(data))
             seal = str(found.pop("seal", ""))
-            meeting = cls(**{name: str(value) for name, value in found.items()})
+            rendezvous = cls(**{name: str(value) for name, value in found.items()})
         except (ValueError, TypeError):
             return None
-        return meeting if hmac.compare_digest(seal.encode(), meeting._seal().encode()) else None
+        return rendezvous if hmac.compare_digest(seal.encode(), rendezvous._seal().encode()) else None
 
 
 @contextmanager
-def called(job: Job) -> Iterator[Meeting | None]:
+def called(job: Job) -> Iterator[Rendezvous | None]:
     """Call the other nodes, as long as this lasts; None for a job of one node.
 
     Raises `HostError` if the port is taken, or others cannot find this machine by any name that it knows.
@@ -102,13 +102,13 @@ def called(job: Job) -> Iterator[Meeting | None]:
         return
     endpoint = job.conf.run.rendezvous or f"{own_name()}:{PORT}"
     _refuse_if_taken(endpoint)
-    meeting = Meeting(uuid.uuid4().hex, endpoint, str(job.config_file))
-    write_atomically(job.meeting_file, meeting.sealed)
+    rendezvous = Rendezvous(uuid.uuid4().hex, endpoint, str(job.config_file))
+    write_atomically(job.rendezvous_file, rendezvous.sealed)
     notice(f"{job.conf.run.nodes} nodes meet at {endpoint}")
     try:
-        yield meeting
+        yield rendezvous
     finally:
-        job.meeting_file.unlink(missing_ok=True)
+        job.rendezvous_file.unlink(missing_ok=True)
 
 
 def own_name() -> str:
@@ -172,16 +172,16 @@ def _refuse_if_taken(endpoint: str) -> None:
             ) from error
 
 
-def newest(folder: Path, endpoint: str | None = None) -> Meeting | None:
-    """The meeting last called in a work directory below `folder`, of those at `endpoint` if it is given; None if there
-    is none. What a first node that was killed has left behind counts until there is another; what no process of this
-    home has sealed does not."""
-    found: list[tuple[float, Meeting]] = []
-    for path in folder.glob("*/scratch/meeting.json"):
+def newest(folder: Path, endpoint: str | None = None) -> Rendezvous | None:
+    """The rendezvous last called in a work directory below `folder`, of those at `endpoint` if it is given; None if
+    there is none. What a first node that was killed has left behind counts until there is another; what no process of
+    this home has sealed does not."""
+    found: list[tuple[float, Rendezvous]] = []
+    for path in folder.glob("*/scratch/rendezvous.json"):
         with suppress(FileNotFoundError):
-            meeting = Meeting.read(path.read_bytes())
-            if meeting is not None and endpoint in (None, meeting.endpoint):
-                found.append((path.stat().st_mtime, meeting))
+            rendezvous = Rendezvous.read(path.read_bytes())
+            if rendezvous is not None and endpoint in (None, rendezvous.endpoint):
+                found.append((path.stat().st_mtime, rendezvous))
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
@@ -189,7 +189,8 @@ def missing(job: Job) -> HostError:
     """Not all nodes were there in time."""
     run = job.conf.run
     return HostError(
-        f"the {run.nodes} nodes of this training were not together within pretrain.run.node_seconds="
-        f"{run.node_seconds:g}: run `fromzero train-node` on each of the others, with the same FROMZERO_HOME on a file "
-        "system that all share, and see that they reach pretrain.run.rendezvous, a name and a port of this machine"
+        f"the {run.nodes} nodes of this training were not together within pretrain.run.rendezvous_timeout="
+        f"{run.rendezvous_timeout:g}: run `fromzero train-node` on each of the others, with the same FROMZERO_HOME on "
+        "a file system that all share, and see that they reach pretrain.run.rendezvous, a name and a port of this "
+        "machine"
     )

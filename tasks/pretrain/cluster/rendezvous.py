@@ -1,7 +1,7 @@
 """Where torchrun's agents and their training processes meet: on one machine in a file, on several in the shared store.
 
-torch's own meeting place is a TCP store that listens on all addresses, asks nobody who they are, and whose contents are
-unpickled.
+torch's own place for that is a TCP store that listens on all addresses, asks nobody who they are, and whose contents
+are unpickled.
 """
 
 from __future__ import annotations

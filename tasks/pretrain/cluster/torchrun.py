@@ -14,7 +14,7 @@ from typing import Any
 
 from tasks.core import interpreter
 from tasks.core.errors import KINDS, ChildKilled, FromzeroError, HostError, StepError
-from tasks.pretrain.cluster.node_address import ALONE, BACKEND, HERE, LOOPBACK_ADDRESS, Meeting, called, missing
+from tasks.pretrain.cluster.node_address import ALONE, BACKEND, HERE, LOOPBACK_ADDRESS, Rendezvous, called, missing
 from tasks.pretrain.cluster.parent_watch import PARENT
 from tasks.pretrain.job import Job
 from tasks.pretrain.planning.out_of_memory import kernel_kills, out_of_memory
@@ -29,12 +29,12 @@ GRACE = 20
 """Seconds that torchrun gives its processes to save after a signal."""
 
 
-def command(job: Job, meeting: Meeting | None = None, first: bool = True) -> list[str]:
+def command(job: Job, rendezvous: Rendezvous | None = None, first: bool = True) -> list[str]:
     """The command line of the trainer on this node; of several, which meet, it is the first or another one."""
     run = job.conf.run
     alone = ["--rdzv-backend", BACKEND, "--rdzv-endpoint", HERE, "--rdzv-id", "alone"]
     alone += ["--local-addr", LOOPBACK_ADDRESS]
-    elastic = alone if meeting is None else meeting.options(job, first)
+    elastic = alone if rendezvous is None else rendezvous.options(job, first)
     elastic += ["--nproc-per-node", str(run.processes), "--max-restarts", str(run.max_restarts)]
     # The agent looks after its processes this often: its default would add a tenth of a second to short runs.
     elastic += ["--monitor-interval", "0.05", "--shutdown-timeout", str(GRACE), "-m", "tasks.pretrain.trainer.worker"]
@@ -90,15 +90,15 @@ def patient(trainer: subprocess.Popen[bytes], stop_file: Path) -> Iterator[list[
 def launch(job: Job) -> dict[str, Any]:
     """Train in child processes of this process group, and on the nodes that come when called; returns the statistics.
 
-    Raises what the status file says: `ChildKilled` when interrupted or gone without a word, `HostError` out of memory,
+    Raises what the status file says: `ChildKilled` when interrupted or gone without one, `HostError` out of memory,
     `Transient` when the processes lost each other, else the error of the training code.
     """
     for file in (job.status_file, job.stop_file):
         file.unlink(missing_ok=True)
     job.write()
     kills = kernel_kills()
-    with called(job) as meeting:
-        trainer = subprocess.Popen(command(job, meeting), env=environment(job))
+    with called(job) as rendezvous:
+        trainer = subprocess.Popen(command(job, rendezvous), env=environment(job))
         with patient(trainer, job.stop_file) as signals:
             trainer.wait()
     try:

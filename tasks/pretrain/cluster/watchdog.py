@@ -27,7 +27,7 @@ class Watch:
     """Counts how long each process has been silent."""
 
     def __init__(self, folder: Path, limit: float) -> None:
-        """Look at the pulses in `folder`; silence of more than `limit` seconds is too long."""
+        """Look at the heartbeats in `folder`; silence of more than `limit` seconds is too long."""
         self.folder, self.limit = folder, limit
         self.every = min(1.0, limit / 10)
         self.looked = time.monotonic()

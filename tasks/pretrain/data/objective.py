@@ -245,8 +245,8 @@ def choose(conf: NetworkConf, seed: int, seq_len: int, tokenizer: Path, size: in
 
     Raises `ConfigError` if the tokenizer lacks a token that it needs.
     """
-    if isinstance(conf, NativeConf) or conf.aim == "causal":
+    if isinstance(conf, NativeConf) or conf.resolved_objective == "causal":
         return Causal()
     known = vocabulary.read(tokenizer, size, eos)
     known.check(conf, seq_len)
-    return (Masked if conf.aim == "masked" else Span)(known, conf.noise, seed)
+    return (Masked if conf.resolved_objective == "masked" else Span)(known, conf.noise, seed)

@@ -46,14 +46,14 @@ class Vocabulary:
     def check(self, conf: ModelConf, seq_len: int) -> None:
         """Raise `ConfigError` if a token is missing that the objective of `conf` needs."""
         wanted = conf.noise.most_spans(seq_len)
-        if conf.aim != "causal" and self.pad is None:
+        if conf.resolved_objective != "causal" and self.pad is None:
             raise ConfigError(f"the tokenizer has no token that fills up: set tokenizer.pad_token {AGAIN}")
-        if conf.aim == "masked" and self.mask is None:
+        if conf.resolved_objective == "masked" and self.mask is None:
             raise ConfigError(
                 f"the tokenizer has no token that hides a word, which {conf.architecture} needs: set "
                 f"\"tokenizer.mask_token='[MASK]'\" {AGAIN}"
             )
-        if conf.aim == "span" and len(self.sentinels) < wanted:
+        if conf.resolved_objective == "span" and len(self.sentinels) < wanted:
             raise ConfigError(
                 f"the tokenizer has {len(self.sentinels)} tokens that hide a span ({SENTINEL.format(0)}, …) and "
                 f"{conf.architecture} needs {wanted}: set tokenizer.sentinels={wanted} or more {AGAIN}"

@@ -86,7 +86,7 @@ def hindrance(network: Any, place: Place, kind: str) -> str | None:
     if place.device.type != "cuda" or place.deterministic or place.precision == torch.float32:
         return "others are for bf16 on cuda, not deterministic"
     if config is None:
-        heads, pairs, size = network.conf.heads, network.conf.kv_heads, network.conf.head_size
+        heads, pairs, size = network.conf.num_heads, network.conf.num_kv_heads, network.conf.head_size
         if kind == "flex":
             return "the native decoder has varlen"
     elif config.model_type not in DECODERS:

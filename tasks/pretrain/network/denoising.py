@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tasks.pretrain.data.packing import IGNORE
-from tasks.pretrain.network.model import Trainee, first_position
+from tasks.pretrain.network.model import LossModule, first_position
 
 HEADS = {"bert": "cls", "roberta": "lm_head"}
 """What makes logits of an encoder's last hidden states, where it can be asked for some of them."""
@@ -21,7 +21,7 @@ def same(queries: Tensor, keys: Tensor) -> Tensor:
     return (queries[:, :, None] == keys[:, None, :])[:, None]
 
 
-class MaskedTrainee(Trainee):
+class MaskedLossModule(LossModule):
     """An encoder that restores hidden words."""
 
     def forward(self, ids: Tensor, positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,7 +38,7 @@ class MaskedTrainee(Trainee):
         return self.sums(getattr(model, head)(states[hidden]), labels[hidden])
 
 
-class SpanTrainee(Trainee):
+class SpanLossModule(LossModule):
     """An encoder and a decoder that writes the hidden spans."""
 
     def forward(  # type: ignore[override]
@@ -61,5 +61,5 @@ class SpanTrainee(Trainee):
         return self.sums(logits.flatten(0, 1), labels.flatten())
 
 
-TRAINEES: dict[str, type[Trainee]] = {"causal": Trainee, "masked": MaskedTrainee, "span": SpanTrainee}
+LOSS_MODULES: dict[str, type[LossModule]] = {"causal": LossModule, "masked": MaskedLossModule, "span": SpanLossModule}
 """The network with its loss, for each objective."""

@@ -48,7 +48,7 @@ class Place:
         return self.world // self.tensor
 
 
-def settle(run: PretrainRun) -> Place:
+def set_up(run: PretrainRun) -> Place:
     """Choose the device, join the process group (torchrun's environment), fix threads and kernels.
 
     Raises `HostError` when cuda is asked for and there is none for this process, and for what it cannot do.

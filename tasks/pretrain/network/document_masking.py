@@ -11,7 +11,7 @@ from torch import Tensor
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from tasks.core.errors import ConfigError
 from tasks.pretrain.data.packing import IGNORE
-from tasks.pretrain.network.denoising import HEADS, TRAINEES
+from tasks.pretrain.network.denoising import HEADS, LOSS_MODULES
 from tasks.pretrain.planning.feasible import DECODERS
 
 PROVEN = {"causal": DECODERS | {"mixtral"}, "masked": frozenset(HEADS), "span": frozenset({"t5"})}
@@ -28,9 +28,9 @@ def refuse_if_leaking(network: Any, conf: NetworkConf) -> None:
     It is so if a forward pass fails, if what stands in one document changes the loss of another in the same sequence,
     or if a causal network (or a decoder) sees what it is to write.
     """
-    if isinstance(conf, NativeConf) or conf.architecture in PROVEN[conf.aim]:
+    if isinstance(conf, NativeConf) or conf.architecture in PROVEN[conf.resolved_objective]:
         return
-    where = f"model.architecture={conf.architecture} cannot be trained with the objective {conf.aim}"
+    where = f"model.architecture={conf.architecture} cannot be trained with the objective {conf.resolved_objective}"
     try:
         other, ahead = leaks(network, conf)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError, RuntimeError) as error:
@@ -38,22 +38,26 @@ def refuse_if_leaking(network: Any, conf: NetworkConf) -> None:
     if other:
         raise ConfigError(f"{where}: documents in one sequence see each other; take one that keeps them apart")
     if ahead:
-        raise ConfigError(f"{where}: it sees the tokens that it is to write; set model.objective to another one")
+        raise ConfigError(
+            f"{where}: it sees the tokens that it is to write; set model.objective to another one"
+        )
 
 
 @torch.no_grad()
 def leaks(network: Any, conf: ModelConf) -> tuple[bool, bool]:
     """Whether one document changes the loss of another, and whether later tokens change that of earlier ones."""
     was = network.training
-    trainee = TRAINEES[conf.aim](network, False).eval()
+    loss_module = LOSS_MODULES[conf.resolved_objective](network, False).eval()
     places = torch.arange(LENGTH).repeat(2)[None]
     document = torch.arange(2).repeat_interleave(LENGTH)[None]
     ids = torch.arange(2 * LENGTH)[None] + 2
     one, two = (document == 0), (document == 1)
 
     def nats(read: Tensor, written: Tensor, labelled: Tensor) -> float:
-        given: Sequence[Tensor] = (written, places) if conf.aim != "span" else (read, document, written, document)
-        return float(trainee(*given, torch.where(labelled, ids, IGNORE))[0])
+        given: Sequence[Tensor] = (
+            (written, places) if conf.resolved_objective != "span" else (read, document, written, document)
+        )
+        return float(loss_module(*given, torch.where(labelled, ids, IGNORE))[0])
 
     def differ(changed: Tensor, labelled: Tensor, encoder: bool) -> bool:
         other = torch.where(changed, ids + 2 * LENGTH, ids)
@@ -62,6 +66,6 @@ def leaks(network: Any, conf: ModelConf) -> tuple[bool, bool]:
 
     other = differ(one, two, True) or differ(two, one, True)
     early = two & (places < LENGTH // 2)
-    ahead = conf.aim != "masked" and differ(two & ~early, early, False)
-    trainee.train(was)
+    ahead = conf.resolved_objective != "masked" and differ(two & ~early, early, False)
+    loss_module.train(was)
     return other, ahead

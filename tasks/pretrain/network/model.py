@@ -46,7 +46,7 @@ def build(conf: NetworkConf, vocab_size: int, eos_id: int, seq_len: int, seed: i
         if getattr(config, "output_router_logits", False):
             raise ValueError("output_router_logits: the balance of experts is no part of the loss here, leave it out")
         torch.manual_seed(seed)
-        create: Any = getattr(transformers, CLASSES[conf.aim]).from_config
+        create: Any = getattr(transformers, CLASSES[conf.resolved_objective]).from_config
         return create(config, dtype=torch.float32, attn_implementation="sdpa")
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, RuntimeError) as error:
         raise ConfigError(f"model: no {conf.architecture!r} can be built from {conf.config}: {error}") from error
@@ -61,7 +61,7 @@ def config_of(conf: ModelConf, vocab_size: int, eos_id: int, pad_id: int | None 
         "eos_token_id": eos_id,
         "pad_token_id": pad_id,
         "tie_word_embeddings": conf.tie_embeddings,
-        **({"decoder_start_token_id": pad_id} if conf.aim == "span" else {}),
+        **({"decoder_start_token_id": pad_id} if conf.resolved_objective == "span" else {}),
         **conf.config,
         "vocab_size": vocab_size,
     }
@@ -85,7 +85,7 @@ def has_plain_head(network: Any) -> bool:
     return isinstance(network, native.Native) or network.config.model_type in DECODERS
 
 
-class Trainee(nn.Module):
+class LossModule(nn.Module):
     """A causal language model that returns sums of losses, so that shares of a batch add up exactly."""
 
     def __init__(self, model: Any, z_loss: bool, smoothing: float = 0.0) -> None:
@@ -145,18 +145,20 @@ def blocks(model: Any) -> nn.ModuleList:
     return max(lists, key=len, default=nn.ModuleList())
 
 
-def looked_up(trainee: Trainee) -> list[nn.Parameter]:
+def looked_up(loss_module: LossModule) -> list[nn.Parameter]:
     """The matrices of the embeddings and of the output layer."""
-    tables = [module for module in trainee.modules() if isinstance(module, nn.Embedding)]
-    return [parameter for part in (*tables, trainee.model.get_output_embeddings()) for parameter in part.parameters()]
+    tables = [module for module in loss_module.modules() if isinstance(module, nn.Embedding)]
+    return [
+        parameter for part in (*tables, loss_module.model.get_output_embeddings()) for parameter in part.parameters()
+    ]
 
 
-def parameters(trainee: Trainee) -> dict[str, nn.Parameter]:
+def parameters(loss_module: LossModule) -> dict[str, nn.Parameter]:
     """The network's parameters by name, tied ones once."""
-    return dict(trainee.model.named_parameters())
+    return dict(loss_module.model.named_parameters())
 
 
-def buffers(trainee: Trainee) -> dict[str, Tensor]:
+def buffers(loss_module: LossModule) -> dict[str, Tensor]:
     """The buffers that belong to the weights (those that a state dict holds)."""
-    named = dict(trainee.model.named_parameters(remove_duplicate=False))
-    return {name: value for name, value in trainee.model.state_dict().items() if name not in named}
+    named = dict(loss_module.model.named_parameters(remove_duplicate=False))
+    return {name: value for name, value in loss_module.model.state_dict().items() if name not in named}

@@ -1,7 +1,7 @@
 """A small decoder of our own: rotary positions, RMSNorm, SwiGLU, grouped-query attention, QK-norm as an option.
 
 Its weights have the names and shapes of transformers' llama (qwen3 with QK-norm), so that storing it is renaming
-nothing, and transformers computes the same logits from them. It answers what `Trainee` asks of a transformers model.
+nothing, and transformers computes the same logits from them. It answers what `LossModule` asks of a transformers model.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Attention(nn.Module):
 
     def __init__(self, conf: NativeConf) -> None:
         super().__init__()
-        self.size, self.grouped = conf.head_size, conf.heads != conf.kv_heads
-        self.q_proj = nn.Linear(conf.width, conf.heads * conf.head_size, bias=False)
-        self.k_proj = nn.Linear(conf.width, conf.kv_heads * conf.head_size, bias=False)
-        self.v_proj = nn.Linear(conf.width, conf.kv_heads * conf.head_size, bias=False)
-        self.o_proj = nn.Linear(conf.heads * conf.head_size, conf.width, bias=False)
+        self.size, self.grouped = conf.head_size, conf.num_heads != conf.num_kv_heads
+        self.q_proj = nn.Linear(conf.width, conf.num_heads * conf.head_size, bias=False)
+        self.k_proj = nn.Linear(conf.width, conf.num_kv_heads * conf.head_size, bias=False)
+        self.v_proj = nn.Linear(conf.width, conf.num_kv_heads * conf.head_size, bias=False)
+        self.o_proj = nn.Linear(conf.num_heads * conf.head_size, conf.width, bias=False)
         self.q_norm = Norm(conf.head_size, conf.norm_eps) if conf.qk_norm else nn.Identity()
         self.k_norm = Norm(conf.head_size, conf.norm_eps) if conf.qk_norm else nn.Identity()
 
@@ -72,9 +72,9 @@ class Mlp(nn.Module):
 
     def __init__(self, conf: NativeConf) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(conf.width, conf.inner, bias=False)
-        self.up_proj = nn.Linear(conf.width, conf.inner, bias=False)
-        self.down_proj = nn.Linear(conf.inner, conf.width, bias=False)
+        self.gate_proj = nn.Linear(conf.width, conf.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(conf.width, conf.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(conf.intermediate_size, conf.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [batch, seq_len, width] → the same."""

@@ -7,16 +7,16 @@ from typing import Any
 from torch import nn
 
 from tasks.pretrain.network.device import Place
-from tasks.pretrain.network.model import Trainee, blocks
+from tasks.pretrain.network.model import LossModule, blocks
 
 
-def spread(trainee: Trainee, place: Place) -> nn.Module:
-    """The trainee on its device, as shards (fsdp) or copies (ddp) over the processes that read different sequences.
+def parallelize(loss_module: LossModule, place: Place) -> nn.Module:
+    """The loss_module on its device, as shards (fsdp) or copies (ddp) over the processes that read different sequences.
 
     Fewer shards than such processes are hybrid sharding: shards within a group, copies across (Zhao et al., "PyTorch
     FSDP", 2023). The layers are cut for `place.tensor` processes before.
     """
-    trainee.to(place.device)
+    loss_module.to(place.device)
     if place.parallel == "fsdp" and place.world > 1:
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
@@ -24,22 +24,22 @@ def spread(trainee: Trainee, place: Place) -> nn.Module:
         if place.tensor > 1:
             from tasks.pretrain.network import tensor_parallel
 
-            tensor_parallel.cut(trainee.model, mesh["tensor"])
+            tensor_parallel.cut(loss_module.model, mesh["tensor"])
         if place.data_world > 1:
             data = mesh["copies", "shards"] if place.data_world > place.shards else mesh["shards"]
-            for block in blocks(trainee.model):
+            for block in blocks(loss_module.model):
                 fully_shard(block, mesh=data)
-            fully_shard(trainee, mesh=data)
-            register_fsdp_forward_method(trainee, "following")
-        return trainee
+            fully_shard(loss_module, mesh=data)
+            register_fsdp_forward_method(loss_module, "following")
+        return loss_module
     if place.world == 1:
-        return trainee
+        return loss_module
     from torch.nn.parallel import DistributedDataParallel
 
     # Looking for unused parameters keeps the first step's buckets: rebuilt ones would add up in another order after
     # a resume, and with three processes or more the last bits would differ.
     return DistributedDataParallel(
-        trainee,
+        loss_module,
         device_ids=[place.device.index] if place.device.type == "cuda" else None,
         find_unused_parameters=place.deterministic and place.world > 2,
     )
@@ -54,10 +54,10 @@ def _mesh(place: Place) -> Any:
     return init_device_mesh(place.device.type, tuple(sizes[name] for name in names), mesh_dim_names=names)
 
 
-def inner(module: nn.Module) -> Trainee:
-    """The trainee itself, whatever it is wrapped in."""
+def inner(module: nn.Module) -> LossModule:
+    """The loss_module itself, whatever it is wrapped in."""
     from torch.nn.parallel import DistributedDataParallel
 
     found = module.module if isinstance(module, DistributedDataParallel) else module
-    assert isinstance(found, Trainee)
+    assert isinstance(found, LossModule)
     return found

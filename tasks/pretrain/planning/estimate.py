@@ -48,9 +48,9 @@ def _activation_bytes(conf: PretrainConf, vocab_size: int, each: int) -> int:
     layers, width = _shape(as_transformers(conf.model))
     processes = conf.run.world // conf.run.tensor_parallel
     rows = min(conf.run.micro_batch, -(-conf.segment.sequences // processes))
-    most, budget = 34 * layers, conf.run.recompute_budget
+    most, budget = 34 * layers, conf.run.checkpointing_budget
     ways = {"none": most, "selective": 12 * layers + 34, "full": layers + 34, "budget": budget * most + layers + 34}
-    kept = ways[conf.run.recompute]
+    kept = ways[conf.run.activation_checkpointing]
     return int(rows * conf.segment.seq_len * each * (kept * width + 3 * vocab_size))
 
 
@@ -128,9 +128,9 @@ def foretold_seconds(conf: PretrainConf, flops: float | None, gpu: Gpu | None) -
 def refuse_if_too_large(conf: PretrainConf, vocab_size: int, device_gb: float | None = None) -> None:
     """Raise `HostError` when a run cannot fit into this machine's memory, or into GPUs of `device_gb` each, if known.
 
-    With `pretrain.run.probe` the smallest micro-batch has to fit.
+    With `pretrain.run.auto_micro_batch` the smallest micro-batch has to fit.
     """
-    run = conf.run.model_copy(update={"micro_batch": 1}) if conf.run.probe else conf.run
+    run = conf.run.model_copy(update={"micro_batch": 1}) if conf.run.auto_micro_batch else conf.run
     gpu = not on_cpu(run.device)
     held = memory(conf.model_copy(update={"run": run}), vocab_size, gpu=gpu)
     there = device_gb if gpu else host_memory_gb()
@@ -142,7 +142,7 @@ def refuse_if_too_large(conf: PretrainConf, vocab_size: int, device_gb: float | 
         sizes = "model.depth" if isinstance(conf.model, NativeConf) else "the sizes in model.config"
         what = "memory and a GPU here" if gpu else "memory and this machine"
         micro = "" if run.micro_batch == 1 else f"lower pretrain.run.micro_batch (now {run.micro_batch}), "
-        micro += "" if run.recompute == "full" else "set pretrain.run.recompute=full, "
+        micro += "" if run.activation_checkpointing == "full" else "set pretrain.run.activation_checkpointing=full, "
         micro += "shard over more pretrain.run.processes (one for each GPU), " if gpu else ""
         raise HostError(
             f"pretrain.segments.{run.segment}: training {parameters / 1e6:,.0f} M parameters takes about "

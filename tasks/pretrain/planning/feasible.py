@@ -29,9 +29,9 @@ def refuse_if_impossible(conf: NetworkConf) -> None:
     """Raise `ConfigError` for an unknown architecture, a misspelt field, and sizes that do not divide."""
     if isinstance(conf, NativeConf):  # nothing is left to ask: its own model checks its sizes
         return
-    known = models(conf.aim)
+    known = models(conf.resolved_objective)
     if known and conf.architecture not in known:
-        kind = "" if conf.objective is None else f" for model.objective={conf.objective}"
+        kind = "" if conf.resolved_objective is None else f" for model.objective={conf.resolved_objective}"
         near = nearest(conf.architecture, known)
         raise ConfigError(f"model.architecture: there is no {conf.architecture!r}{kind}{near}")
     fields = fields_of(conf.architecture)
@@ -50,7 +50,7 @@ def refuse_if_unattended(conf: NetworkConf, attention: str) -> None:
     why = None
     if isinstance(conf, NativeConf):
         why = "the native decoder has none" if attention == "flex" else None
-    elif conf.aim != "causal" or conf.architecture not in DECODERS:
+    elif conf.resolved_objective != "causal" or conf.architecture not in DECODERS:
         why = f"it is for the native decoder and causal models of {', '.join(sorted(DECODERS))}"
         why = why.replace("the native decoder and ", "") if attention == "flex" else why
     elif dropout := attention_dropout({**DROPOUT.get(conf.architecture, {}), **conf.config}):

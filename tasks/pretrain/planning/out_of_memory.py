@@ -40,10 +40,13 @@ def out_of_memory(what: str, run: PretrainRun, *, cuda: bool) -> str:
             f"pretrain.run.micro_batch={max(1, run.micro_batch // 2)} (it is {run.micro_batch}; the batch stays the "
             "same by accumulation)"
         )
-    if run.recompute == "budget":
-        options.append(f"pretrain.run.recompute_budget below {run.recompute_budget:g} (0: least activations)")
-    elif run.recompute != "full":
-        options.append(f"pretrain.run.recompute=full (it is {run.recompute}; a third more work, least activations)")
+    if run.activation_checkpointing == "budget":
+        options.append(f"pretrain.run.checkpointing_budget below {run.checkpointing_budget:g} (0: least activations)")
+    elif run.activation_checkpointing != "full":
+        options.append(
+            f"pretrain.run.activation_checkpointing=full (it is {run.activation_checkpointing}; a third more work, "
+            "least activations)"
+        )
     if cuda and not (run.processes > 1 and run.parallel != "ddp"):
         options.append("pretrain.run.parallel=fsdp with more pretrain.run.processes, which share the weights")
     if not cuda and run.malloc:

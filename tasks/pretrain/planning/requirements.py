@@ -10,10 +10,10 @@ from tasks.core.errors import ConfigError, HostError
 
 def refuse_without(run: PretrainRun, *, cuda: bool) -> None:
     """Raise `ConfigError` or `HostError` for an option that needs a GPU, the compiler or a package that is not here."""
-    if run.recompute == "budget" and not (cuda if run.compile is None else run.compile):
+    if run.activation_checkpointing == "budget" and not (cuda if run.compile is None else run.compile):
         raise ConfigError(
-            "pretrain.run.recompute=budget is the compiler's choice, and nothing is compiled here: set "
-            "pretrain.run.compile=true, or pretrain.run.recompute=selective"
+            "pretrain.run.activation_checkpointing=budget is the compiler's choice, and nothing is compiled here: set "
+            "pretrain.run.compile=true, or pretrain.run.activation_checkpointing=selective"
         )
     if run.attention in ("varlen", "flex") and not cuda:
         raise HostError(

@@ -27,12 +27,13 @@ def kept_file(job: Job) -> Path:
 
 
 def micro_batch(job: Job, trainer: Trainer, free_gb: float, say: Callable[[str], None]) -> int:
-    """The micro-batch to train with: the one of the config unless `pretrain.run.probe` is set; the same everywhere.
+    """The micro-batch to train with: the one of the config unless `pretrain.run.auto_micro_batch` is set; the same
+    everywhere.
 
     `free_gb` is the memory that was free before the trainer took any, which is what counts on a CPU. Raises
     `HostError` if a single sequence does not fit.
     """
-    if not job.conf.run.probe:
+    if not job.conf.run.auto_micro_batch:
         return job.conf.run.micro_batch
     place, path = trainer.place, kept_file(job)
     kept = int(json.loads(path.read_bytes())["micro_batch"]) if path.exists() else 0
@@ -46,7 +47,9 @@ def micro_batch(job: Job, trainer: Trainer, free_gb: float, say: Callable[[str],
     if not found:
         what = "the device's memory" if on_gpu else "memory"
         run = job.conf.run.model_copy(update={"micro_batch": 1})
-        raise HostError(f"pretrain.run.probe: not even one sequence fits; {out_of_memory(what, run, cuda=on_gpu)}")
+        raise HostError(
+            f"pretrain.run.auto_micro_batch: not even one sequence fits; {out_of_memory(what, run, cuda=on_gpu)}"
+        )
     if place.rank == 0:
         write_atomically(path, canonical({"micro_batch": found}))
     if place.compile:  # else training would go on with code for many shapes

@@ -18,7 +18,7 @@ SYSTEM = Path("/sys/class")
 NAMES = ("memory_peak_gb", "temperature_c", "power_w")
 
 
-class Gauges:
+class DeviceMetrics:
     """The gauges of the device that this process computes on; of a CPU those of the whole machine, but for memory.
 
     What cannot be read is left out: heat and power of a CPU are often not shown in a container, those of a GPU need

@@ -10,20 +10,20 @@ from typing import Any
 import torch.distributed as dist
 
 from tasks.core.errors import ArtifactError
-from tasks.pretrain.cluster.heartbeat import Pulse
+from tasks.pretrain.cluster.heartbeat import Heartbeat
 from tasks.pretrain.data.batches import padding
 from tasks.pretrain.job import Job
 from tasks.pretrain.network import attention
-from tasks.pretrain.network.device import Place, describe, settle
+from tasks.pretrain.network.device import Place, describe, set_up
 from tasks.pretrain.planning.estimate import in_words
 from tasks.pretrain.planning.hardware import free_memory_gb
 from tasks.pretrain.trainer import batch_size_probe, skipped_batches, text_samples
 from tasks.pretrain.trainer import segment_export as export
 from tasks.pretrain.trainer.checkpoint import Checkpoints
-from tasks.pretrain.trainer.rollback import Retreat
+from tasks.pretrain.trainer.rollback import Rollback
 from tasks.pretrain.trainer.setup import bits_per_byte, choose_valid, make_meter, make_trainer
 from tasks.pretrain.trainer.signals import Stop
-from tasks.pretrain.trainer.throughput import headway, line
+from tasks.pretrain.trainer.throughput import line, progress_event
 from tasks.pretrain.trainer.trainer import Figures
 from tasks.pretrain.trainer.training_log import Journal
 
@@ -37,8 +37,8 @@ class Loop:
         self.journal = Journal(job.work, place.rank == 0)
         free = free_memory_gb()
         self.trainer = make_trainer(job, place)
-        network = self.trainer.trainee.model
-        if place.device.type == "cuda" and job.conf.model.aim == "causal":
+        network = self.trainer.loss_module.model
+        if place.device.type == "cuda" and job.conf.model.resolved_objective == "causal":
             self.journal.say(attention.choose(network, place, job.conf.run.attention))
         self.journal.say(in_words(job.conf, job.vocab_size))
         self.trainer.micro_batch = batch_size_probe.micro_batch(job, self.trainer, free, self.journal.say)
@@ -46,9 +46,9 @@ class Loop:
         self.bits = bits_per_byte(job, self.valid, self.valid_picks)
         self.samples = text_samples.prepare(job, self.trainer.sources[0].files[0].eos_id)
         self.checkpoints = Checkpoints(job.work.scratch / "checkpoints", self._progress, self.journal.say)
-        self.pulse = Pulse.here()
-        self.trainer.beat = self.checkpoints.beat = self.pulse.beat
-        self.retreat = Retreat(job.conf.optimizer.guard_patience, job.conf.optimizer.guard_back)
+        self.heartbeat = Heartbeat.here()
+        self.trainer.beat = self.checkpoints.beat = self.heartbeat.beat
+        self.rollback = Rollback(job.conf.optimizer.guard_patience, job.conf.optimizer.rollback_interval)
         self.losses: dict[str, float | None] = {"loss": None, "valid_loss": None, "best": None, "worse": 0}
         self.seconds = 0.0
         self._resume()
@@ -57,7 +57,7 @@ class Loop:
         self.meter = make_meter(job, place, self.trainer.step)
         self.trainer.reading = self.meter.waiting
         self.validated = False
-        if self.trainer.step == 0 and self.retreat.due(0):
+        if self.trainer.step == 0 and self.rollback.due(0):
             self.save()
 
     def _progress(self, step: int) -> None:
@@ -71,8 +71,8 @@ class Loop:
         trainer = self.trainer
         trainer.step, trainer.skipped = int(record["step"]), int(record["skipped"])
         trainer.guard.restore(record["guard"])
-        if "retreat" in record:  # it is not in a checkpoint of an earlier fromzero
-            self.retreat.restore(record["retreat"])
+        if "retreat" in record:  # its former name; it is not in a checkpoint of an earlier fromzero
+            self.rollback.restore(record["retreat"])
         self.seconds, self.losses = float(record["seconds"]), dict(record["losses"])
         self.journal.notice(f"resuming from the checkpoint of step {trainer.step}")
 
@@ -95,8 +95,8 @@ class Loop:
             figures = self.trainer.update(stop.asked, due and self.place.rank == 0)
             stopped, clock = figures.flags
             step = self.trainer.step
-            self.pulse.finished(step)
-            kept = self._went_back(figures) or self.retreat.due(step)
+            self.heartbeat.finished(step)
+            kept = self._went_back(figures) or self.rollback.due(step)
             self._look(figures)
             self._end_early()
             if stopped or clock or kept or step == self.steps or step % self.conf.run.checkpoint_steps == 0:
@@ -113,20 +113,20 @@ class Loop:
         step, trainer = self.trainer.step, self.trainer
         if figures.skipped:
             self._report(step, figures)
-        point = self.retreat.judge(step, figures.skipped)
+        point = self.rollback.judge(step, figures.skipped)
         if point is None:
             return False
-        with self.pulse.paused():
+        with self.heartbeat.paused():
             self.checkpoints.wait()
             folder = self.checkpoints.of(point)
             if folder is None:
                 raise ArtifactError(
-                    f"the checkpoint of step {point}, to go back to after {self.retreat.row} skipped updates, is gone "
+                    f"the checkpoint of step {point}, to go back to after {self.rollback.row} skipped updates, is gone "
                     "or broken: set pretrain.optimizer.guard_patience=null, or run from the beginning (--refresh "
                     "pretrain)"
                 )
             trainer.guard.restore(self.checkpoints.load(folder, trainer.tensors(rng=False))["guard"])
-        self.retreat.went_back(point, step)
+        self.rollback.went_back(point, step)
         self.journal.say(f"step {step}: too many skipped updates: back to the weights of step {point}, with new data")
         return True
 
@@ -158,18 +158,18 @@ class Loop:
         step, last = self.trainer.step, self.trainer.step == self.steps
         self.losses |= {"loss": figures.loss, "valid_loss": None}
         values = {"loss": figures.loss, "grad_norm": figures.norm, "learning_rate": figures.rate}
-        if self.valid_picks and (last or step % self.conf.valid_every == 0):
+        if self.valid_picks and (last or step % self.conf.eval_interval == 0):
             values["valid_loss"] = self._validate()
             values |= self._in_bits()
         if self.samples is not None and (last or step % (self.conf.run.sample_every or 1) == 0):
             with self.meter.aside():
-                self.samples.write(self.trainer, self.journal, self.pulse)
+                self.samples.write(self.trainer, self.journal, self.heartbeat)
         if last or "valid_loss" in values or step % self.conf.run.log_every == 0:
             self._log(step, values)
 
     def _validate(self) -> float:
         # The first look may compile the network anew, for as long as that takes.
-        with contextlib.nullcontext() if self.validated else self.pulse.paused(), self.meter.aside():
+        with contextlib.nullcontext() if self.validated else self.heartbeat.paused(), self.meter.aside():
             loss = self.trainer.evaluate(self.valid_picks, self.valid)
         self.validated = True
         best = self.losses["best"]
@@ -191,7 +191,7 @@ class Loop:
         self.journal.row(step, values)
         said = line(step, self.steps, values)
         (self.journal.result if "valid_loss" in values else self.journal.say)(said)
-        self.journal.tell(headway(step, self.steps, values))
+        self.journal.tell(progress_event(step, self.steps, values))
 
     def save(self) -> None:
         """Checkpoint the present step in the background."""
@@ -206,10 +206,10 @@ class Loop:
             "world": self.place.world,
             "tensor": self.place.tensor,
             "loader": self._loader(trainer.step),
-            "retreat": self.retreat.state(),
+            "retreat": self.rollback.state(),
         }
         with self.meter.stalling():
-            self.checkpoints.save(trainer.step, trainer.tensors(), record, keep=self.retreat.points)
+            self.checkpoints.save(trainer.step, trainer.tensors(), record, keep=self.rollback.points)
         self.saved_at = time.monotonic()
 
     def _loader(self, steps: int) -> dict[str, Any]:
@@ -243,9 +243,9 @@ class Loop:
             "tokens_per_second": round(speed, 1),
             "flops": flops * tokens if flops is not None else None,
             "mfu": self.meter.utilisation(speed),
-            "memory_peak_gb": self.meter.gauges.most()["memory_peak_gb"],
+            "memory_peak_gb": self.meter.device_metrics.most()["memory_peak_gb"],
             "skipped_updates": self.trainer.skipped,
-            "went_back": len(self.retreat.windows),
+            "went_back": len(self.rollback.windows),
             "device": describe(self.place.device),
             "world_size": self.place.world,
             "metrics": {name: value for name, value in metrics.items() if value is not None},
@@ -255,10 +255,10 @@ class Loop:
 def train(job: Job) -> dict[str, Any] | None:
     """Carry out a job; the status to be written, on the first process only."""
     stop = Stop()
-    place = settle(job.conf.run)
+    place = set_up(job.conf.run)
     loop = Loop(job, place)
     done = loop.run(stop)
-    loop.pulse.rest()
+    loop.heartbeat.rest()
     stats = loop.stats() if done else {}
     if done:
         loop.export()

@@ -8,7 +8,7 @@ from typing import Any
 from tasks.core.errors import StepError
 
 
-class Retreat:
+class Rollback:
     """Counts skipped updates in a row, and knows which checkpoint to go back to when there are too many.
 
     The weights and moments go back; the step, and with it the schedule and the place in the data, goes on, so that the

@@ -55,14 +55,14 @@ def write_model(trainer: Trainer, tokenizer: Path, folder: Path) -> None:
     """Write config, weights (safetensors; their average where one is kept) and the tokenizer's files; the same bytes
     for the same weights."""
     weights = {name: trainer.full(value) for name, value in (trainer.ema or trainer.named).items()}
-    weights |= {name: trainer.full(value) for name, value in model.buffers(trainer.trainee).items()}
+    weights |= {name: trainer.full(value) for name, value in model.buffers(trainer.loss_module).items()}
     if trainer.place.rank:
         return
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     folder.mkdir(parents=True, exist_ok=True)
-    model.stored_as(trainer.trainee.model).save_pretrained(folder, state_dict=weights)
+    model.stored_as(trainer.loss_module.model).save_pretrained(folder, state_dict=weights)
     for path in sorted(tokenizer.iterdir()):
         if path.is_file():
             shutil.copyfile(path, folder / path.name)

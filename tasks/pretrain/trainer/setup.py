@@ -85,7 +85,7 @@ def choose_valid(job: Job) -> tuple[list[Source], list[tuple[int, int]]]:
         return [], []
     segment = job.conf.segment
     source = open_sources({EVERYTHING: [Path(path) for path in job.valid]}, segment.seq_len)[EVERYTHING]
-    wanted = min(max(1, job.conf.valid_tokens // segment.seq_len), source.blocks)
+    wanted = min(max(1, job.conf.eval_tokens // segment.seq_len), source.blocks)
     chosen = np.unique(np.linspace(0, source.blocks - 1, wanted).astype(np.int64))
     return [source], [(0, int(block)) for block in chosen]
 
@@ -95,7 +95,7 @@ def bits_per_byte(job: Job, valid: list[Source], picks: list[tuple[int, int]]) -
 
     None without valid tokens, for a network that does not continue text, and for a tokenizer that is not on bytes.
     """
-    if not picks or job.conf.model.aim != "causal":
+    if not picks or job.conf.model.resolved_objective != "causal":
         return None
     lengths = vocabulary.byte_lengths(Path(job.tokenizer), job.vocab_size)
     if lengths is None:

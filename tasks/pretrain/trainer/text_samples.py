@@ -11,7 +11,7 @@ import torch
 
 from tasks.core.errors import ConfigError, DataError
 from tasks.formats.model_folder import TOKENIZER_FILE
-from tasks.pretrain.cluster.heartbeat import Pulse
+from tasks.pretrain.cluster.heartbeat import Heartbeat
 from tasks.pretrain.job import Job
 from tasks.pretrain.trainer.trainer import Trainer
 from tasks.pretrain.trainer.training_log import Journal
@@ -33,11 +33,11 @@ class Samples:
     eos: int
     begun: bool = False
 
-    def write(self, trainer: Trainer, journal: Journal, pulse: Pulse) -> None:
+    def write(self, trainer: Trainer, journal: Journal, heartbeat: Heartbeat) -> None:
         """Let the network go on with every prompt, and list what it wrote; to be called on all processes."""
         count, width = self.job.conf.run.sample_tokens, self.job.conf.segment.seq_len
         # The first time may compile the network anew, for as long as that takes.
-        with contextlib.nullcontext() if self.begun else pulse.paused():
+        with contextlib.nullcontext() if self.begun else heartbeat.paused():
             written = continued(trainer, self.starts, width, count, self.eos)
         self.begun = True
         texts = [self.tokenizer.decode(tokens) for tokens in written]
@@ -52,7 +52,7 @@ def prepare(job: Job, eos: int) -> Samples | None:
     run, width = job.conf.run, job.conf.segment.seq_len
     if run.sample_every is None or not run.sample_prompts:
         return None
-    if job.conf.model.aim != "causal":
+    if job.conf.model.resolved_objective != "causal":
         raise ConfigError("pretrain.run.sample_every: only a causal model continues text: set it to null")
     try:
         encoder = Encoder.of_file(f"{job.tokenizer}/{TOKENIZER_FILE}")
@@ -84,6 +84,6 @@ def continued(trainer: Trainer, starts: Sequence[Sequence[int]], width: int, cou
         for number in range(count):
             trainer.beat()
             last = lengths + number - 1
-            ids[rows, last + 1] = trainer.trainee.following(ids, positions, last).argmax(1)
+            ids[rows, last + 1] = trainer.loss_module.following(ids, positions, last).argmax(1)
     found = [row[len(start) : len(start) + count] for row, start in zip(ids.tolist(), starts, strict=True)]
     return [tokens[: tokens.index(eos)] if eos in tokens else tokens for tokens in found]

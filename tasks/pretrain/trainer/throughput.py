@@ -13,7 +13,7 @@ from tasks.core.events import Event
 from tasks.core.number_format import ahead
 from tasks.pretrain.network.device import Place, describe
 from tasks.pretrain.planning.hardware import peak_flops
-from tasks.pretrain.trainer.device_metrics import Gauges
+from tasks.pretrain.trainer.device_metrics import DeviceMetrics
 
 WORTH_SAYING = 0.01
 """The share of the time from which on waiting is in the line."""
@@ -25,7 +25,7 @@ class Meter:
     def __init__(self, segment: SegmentConf, place: Place, flops: int | None, step: int) -> None:
         """`flops` of a token, forward and backward; `step` is where this process begins."""
         self.segment, self.world, self.flops = segment, place.world, flops
-        self.gauges = Gauges(place.device)
+        self.device_metrics = DeviceMetrics(place.device)
         self.peak = peak_flops(describe(place.device)) if place.device.type == "cuda" else None
         self.step, self.at = step, time.monotonic()
         self.spent: defaultdict[str, float] = defaultdict(float)
@@ -82,7 +82,7 @@ class Meter:
             found["mfu"] = utilisation
         self.step, self.at = step, now
         self.spent.clear()
-        return found | self.gauges.most()
+        return found | self.device_metrics.most()
 
 
 def line(step: int, steps: int, row: Mapping[str, float]) -> str:
@@ -103,7 +103,7 @@ def line(step: int, steps: int, row: Mapping[str, float]) -> str:
     return "  ".join([*parts, f"left {ahead(row['seconds_left'])}"])
 
 
-def headway(step: int, steps: int, row: Mapping[str, float]) -> Event:
+def progress_event(step: int, steps: int, row: Mapping[str, float]) -> Event:
     """A row as what terminals and servers show of it: how far, how fast, and how well."""
     left, tokens = row["seconds_left"], row["tokens_per_second"]
     parts = [f"{tokens:,.0f} tokens/s"]

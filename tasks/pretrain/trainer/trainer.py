@@ -20,7 +20,7 @@ from tasks.pretrain.data.batches import Order, Source
 from tasks.pretrain.data.objective import Inputs, Objective
 from tasks.pretrain.data.packing import IGNORE
 from tasks.pretrain.network import activation_checkpointing, fp8, model, parallelize, tensor_parallel
-from tasks.pretrain.network.denoising import TRAINEES
+from tasks.pretrain.network.denoising import LOSS_MODULES
 from tasks.pretrain.network.device import Place
 from tasks.pretrain.trainer import optimizer
 from tasks.pretrain.trainer.schedule import learning_rate
@@ -62,18 +62,22 @@ class Trainer:
             )
         tensor_parallel.refuse_if_indivisible(network, conf)
         self.conf, self.place, self.sources, self.order, self.objective = conf, place, sources, order, objective
-        trainee = TRAINEES[conf.model.aim](network, conf.optimizer.z_loss > 0, conf.segment.label_smoothing)
-        trainee.train()
+        loss_module = LOSS_MODULES[conf.model.resolved_objective](
+            network, conf.optimizer.z_loss > 0, conf.segment.label_smoothing
+        )
+        loss_module.train()
         if place.fp8:
             fp8.convert(model.blocks(network))
-        activation_checkpointing.install(model.blocks(network), conf.run.recompute, conf.run.recompute_budget)
+        activation_checkpointing.install(
+            model.blocks(network), conf.run.activation_checkpointing, conf.run.checkpointing_budget
+        )
         if place.compile:
             for block in model.blocks(network):
                 block.compile()
-        self.module = parallelize.spread(trainee, place)
-        self.trainee = parallelize.inner(self.module)
-        self.named = model.parameters(self.trainee)
-        self.optimizer = optimizer.make(self.named, conf.optimizer, model.looked_up(self.trainee))
+        self.module = parallelize.parallelize(loss_module, place)
+        self.loss_module = parallelize.inner(self.module)
+        self.named = model.parameters(self.loss_module)
+        self.optimizer = optimizer.make(self.named, conf.optimizer, model.looked_up(self.loss_module))
         averaged = self.named.items() if conf.segment.ema else ()
         self.ema = {name: parameter.detach().clone() for name, parameter in averaged}
         """The average of the weights by name, where one is kept."""
@@ -94,7 +98,7 @@ class Trainer:
     def tensors(self, *, rng: bool = True) -> dict[str, Tensor]:
         """Everything that a checkpoint holds as tensors, by name; views that loading fills in place."""
         state = {f"model.{name}": parameter.detach() for name, parameter in self.named.items()}
-        state |= {f"buffer.{name}": value for name, value in model.buffers(self.trainee).items()}
+        state |= {f"buffer.{name}": value for name, value in model.buffers(self.loss_module).items()}
         state |= {f"optimizer.{name}": value for name, value in self.optimizer.moments(self.named).items()}
         state |= {f"ema.{name}": value for name, value in self.ema.items()}
         if rng:
@@ -179,10 +183,10 @@ class Trainer:
     @contextlib.contextmanager
     def looking(self) -> Iterator[None]:
         """The network as it is judged (no dropout, the average of the weights where one is kept), without gradients."""
-        self.trainee.eval()
+        self.loss_module.eval()
         with torch.no_grad(), self._averaged(), self._precision():
             yield
-        self.trainee.train()
+        self.loss_module.train()
 
     def evaluate(self, blocks: Sequence[tuple[int, int]], sources: Sequence[Source]) -> float:
         """Nats per labelled token of these blocks, the work shared by all processes."""
@@ -193,7 +197,7 @@ class Trainer:
         rows = self._read(mine + [blocks[0]] * (width - len(mine)), sources)
         rows[-1][len(mine) :] = IGNORE
         with self.looking():
-            nats = sum(float(self.trainee(*piece)[0]) for piece in self._pieces(rows))
+            nats = sum(float(self.loss_module(*piece)[0]) for piece in self._pieces(rows))
         total = self._sum([nats, float((rows[-1] != IGNORE).sum())])
         return total[0] / max(total[1], 1.0)
 

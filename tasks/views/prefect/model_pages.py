@@ -137,7 +137,7 @@ def gate(run: Run, made: Made) -> str:
     rule = Markup(f"{plain(found['rule'].replace('_', ' '))} on {code(found['metric'])}")
     rows: list[dict[str, Any]] = [{"": "rule", "value": rule}, {"": "margin", "value": f"{found['margin']:g}"}]
     rows += [{"": "items", "value": found["items"]}, {"": "items at least", "value": found["min_items"]}]
-    beside = [] if found["first"] else [_against("the champion", found["incumbent"], found, found["confidence"])]
+    beside = [] if found["first"] else [_against("the champion", found["champion"], found, found["confidence"])]
     for floor in found["floors"]:
         who = kinds.baselines().get(floor["baseline"], floor["baseline"])
         row = _against(who, floor["value"], {**found, **floor}, found["confidence"])

@@ -46,7 +46,7 @@ NAMED = {
 }
 
 
-class Book:
+class RecipePages:
     """The engine's `Pages` for recipes: implements them with `kinds`, each source's kind by name."""
 
     def __init__(self, store: Store, kinds: Mapping[str, str]) -> None:

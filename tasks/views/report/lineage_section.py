@@ -54,7 +54,7 @@ def build(run: Run, models: Iterable[Model]) -> Graph:
     owner: dict[str, str] = {}
     nodes: dict[str, Node] = {}
     states = {step.key: step.state for step in run.steps if step.manifest}
-    champions = {str(model.incumbent.key) for model in models if model.incumbent}
+    champions = {str(model.before.key) for model in models if model.before}
     for manifest in run.manifests():
         _enter(nodes, owner, manifest, "reused" if states.get(manifest.key) == "cached" else "made", champions)
     for manifest in run.manifests():

@@ -277,7 +277,7 @@ def status_lines(found: dict[str, Any]) -> Iterable[str]:
     for run in found["dead"]:
         yield f"dead      {run['name']}: its process is gone; the same command goes on where it was"
     for name in found.get("waiting", []):
-        yield f"waiting   {name}: for a person's word; its page in Prefect has the form"
+        yield f"waiting   {name}: for approval; its page in Prefect has the form"
     for name in found.get("deployments", []):
         yield f"deployed  {name}"
     for run in found.get("queued", []):

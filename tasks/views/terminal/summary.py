@@ -61,7 +61,7 @@ def _model(console: Console, view: RunView, model: Model) -> None:
     baselines = list(dict.fromkeys(name for row in rows for name in row["baselines"]))
     if rows:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        before = ["champion before"] if model.incumbent else []
+        before = ["champion before"] if model.before else []
         for column in ("  metric", "this model", *before, *baselines):
             table.add_column(column)
         for row in rows:

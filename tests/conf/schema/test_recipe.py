@@ -33,7 +33,7 @@ def test_nothing_that_continues_text_is_made_of_a_model_that_is_trained_on_hidde
     ):
         compose("demo", options)
     recipe = compose("demo", (*options, "models=none"))
-    assert recipe.model.aim == "masked" and compose("demo").model.aim == "causal"
+    assert recipe.model.resolved_objective == "masked" and compose("demo").model.resolved_objective == "causal"
 
 
 def test_options_of_noise_are_in_the_keys_of_those_only_who_set_them() -> None:

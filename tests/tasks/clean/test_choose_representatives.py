@@ -8,7 +8,7 @@ import pytest
 from tasks.clean.choose_representatives import choose
 from tasks.clean.likeness import Texts
 from tasks.clean.load_signatures import EARLIER, FRESH, KEPT, take_in
-from tasks.clean.union_find import Forest
+from tasks.clean.union_find import UnionFind
 from tasks.formats.documents import PARTS
 from tests.tasks.clean.test_load_signatures import CONF, write
 
@@ -44,9 +44,9 @@ def test_the_one_that_stays_in_a_cluster(
     (tmp_path / "scratch").mkdir()
     documents, before = take_in(write(tmp_path, {"a": numbers}), None, tmp_path / "scratch", CONF)
     documents.flags[earlier] |= EARLIER
-    forest = Forest(3)
-    forest.join(np.array([0, 1], np.uint32), np.array([1, 2], np.uint32))
-    survivors = choose(documents, before, forest, texts(tmp_path, numbers), tmp_path / "scratch", ALL_ALIKE)
+    groups = UnionFind(3)
+    groups.join(np.array([0, 1], np.uint32), np.array([1, 2], np.uint32))
+    survivors = choose(documents, before, groups, texts(tmp_path, numbers), tmp_path / "scratch", ALL_ALIKE)
     assert np.flatnonzero(documents.flags & KEPT).tolist() == kept
     assert np.flatnonzero(documents.flags & FRESH).tolist() == fresh
     found = [n if n in kept else kept[0] for n in range(3)]
@@ -57,7 +57,7 @@ def test_the_one_that_stays_in_a_cluster(
 def test_documents_of_a_cluster_that_are_not_alike_all_stay(tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     documents, before = take_in(write(tmp_path, {"a": [0, 3, 6]}), None, tmp_path / "scratch", CONF)
-    forest = Forest(3)
-    forest.join(np.array([0, 1], np.uint32), np.array([1, 2], np.uint32))
-    survivors = choose(documents, before, forest, texts(tmp_path, [0, 3, 6]), tmp_path / "scratch", CONF)
+    groups = UnionFind(3)
+    groups.join(np.array([0, 1], np.uint32), np.array([1, 2], np.uint32))
+    survivors = choose(documents, before, groups, texts(tmp_path, [0, 3, 6]), tmp_path / "scratch", CONF)
     assert survivors.kept.tolist() == [0, 1, 2]

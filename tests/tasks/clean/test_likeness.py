@@ -11,7 +11,7 @@ from tasks.clean import likeness
 from tasks.clean.likeness import Doubt, Sets, mark
 from tasks.clean.load_signatures import COMPARED, take_in
 from tasks.clean.signatures import sign
-from tasks.clean.union_find import Forest
+from tasks.clean.union_find import UnionFind
 from tasks.formats.documents import PARTS
 from tests.tasks.clean.test_signatures import jaccard
 
@@ -59,10 +59,10 @@ def test_no_text_is_asked_for_where_every_pair_of_a_cluster_is_settled_by_the_si
         folder.mkdir()
         table[some].write_parquet(folder / "s.parquet")
         documents, _ = take_in({"s": folder / "s.parquet"}, None, folder, conf)
-        forest = Forest(len(some))
+        groups = UnionFind(len(some))
         for one, other in edges:
-            forest.join(np.array([one], np.uint32), np.array([other], np.uint32))
-        mark(documents, forest.flatten(), conf)
+            groups.join(np.array([one], np.uint32), np.array([other], np.uint32))
+        mark(documents, groups.flatten(), conf)
         return np.flatnonzero(documents.flags & COMPARED).tolist()
 
     assert marked([0, 1, 2, 3], [(0, 1)]) == [], "a pair that is alike beyond doubt"

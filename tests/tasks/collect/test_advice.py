@@ -114,7 +114,7 @@ def test_files_that_are_gone_are_accepted_as_told(tmp_path: Path, way: str) -> N
     before = assignment_of(observe_sources(conf("own")))
     for n in range(3):
         (tmp_path / f"{n}.txt").unlink()
-    with pytest.raises(DataError, match=r"run once with data\.shrink_limit=1; for another corpus give the source an"):
+    with pytest.raises(DataError, match=r"run once with data\.max_entry_loss=1; for another corpus give the source an"):
         observe_sources(conf("own"), before)
-    (shard,) = observe_sources(conf("own", shrink_limit=1) if way == "limit" else conf("other"), before)
+    (shard,) = observe_sources(conf("own", max_entry_loss=1) if way == "limit" else conf("other"), before)
     assert len(shard["entries"]) == 1

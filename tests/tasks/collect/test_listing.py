@@ -83,9 +83,9 @@ def test_a_source_that_shrinks_beyond_the_limit_is_refused_until_it_is_allowed(t
     before = assignment_of(observe_sources(conf))
     for number in range(3):
         (tmp_path / f"{number}.txt").unlink()
-    with pytest.raises(DataError, match=r"1 entries where it had 4.*shrink_limit=1"):
+    with pytest.raises(DataError, match=r"1 entries where it had 4.*max_entry_loss=1"):
         observe_sources(conf, before)
-    allowed = conf.model_copy(update={"shrink_limit": 1.0})
+    allowed = conf.model_copy(update={"max_entry_loss": 1.0})
     assert [e["name"] for e in observe_sources(allowed, before)[0]["entries"]] == ["3.txt"]
 
 

@@ -1,4 +1,4 @@
-"""Runs that live, and runs that went without a word."""
+"""Runs that live, and runs that vanished."""
 
 import os
 import subprocess

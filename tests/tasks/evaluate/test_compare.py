@@ -20,9 +20,9 @@ METRICS = {name: metric for kind in kinds().values() for name, metric in kind.me
 METRIC = st.sampled_from(sorted(METRICS))
 
 
-def decide(candidate: pl.DataFrame, incumbent: pl.DataFrame | None, conf: GateConf) -> dict[str, Any]:
+def decide(candidate: pl.DataFrame, champion: pl.DataFrame | None, conf: GateConf) -> dict[str, Any]:
     """The gate's decision on items, by the metric that the options name."""
-    return decision.decide(candidate, incumbent, conf, METRICS[conf.metric])
+    return decision.decide(candidate, champion, conf, METRICS[conf.metric])
 
 
 def items(seed: int, skill: float = 0.6, count: int = 60) -> pl.DataFrame:
@@ -100,12 +100,12 @@ def test_pairing_sees_a_small_gain_that_two_separate_intervals_would_not() -> No
     worse = items(0)
     better = worse.with_columns(pl.col("nats") * 0.99)
     found = compare(better, worse, "bits_per_byte")
-    assert found.low > 0 and found.high - found.low < found.incumbent * 0.01
+    assert found.low > 0 and found.high - found.low < found.champion * 0.01
 
 
 def test_the_first_candidate_is_accepted_because_there_is_no_incumbent() -> None:
     found = decide(items(0), None, GateConf())
-    assert found["accepted"] and found["first"] and "no incumbent" in found["reasons"][0]
+    assert found["accepted"] and found["first"] and "no champion" in found["reasons"][0]
 
 
 @pytest.mark.parametrize("other", [items(1, count=59), items(1).with_columns(pl.col("bytes") + 1)])
@@ -115,7 +115,7 @@ def test_different_evaluation_sets_are_not_compared(other: pl.DataFrame) -> None
 
 
 def test_items_without_what_the_metric_needs_are_named() -> None:
-    with pytest.raises(ArtifactError, match=r"incumbent's items have no \['nats'\]"):
+    with pytest.raises(ArtifactError, match=r"champion's items have no \['nats'\]"):
         decide(items(0), items(1).drop("nats"), GateConf())
 
 

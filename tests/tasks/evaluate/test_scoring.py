@@ -47,7 +47,7 @@ def test_scoring_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_batched_losses_are_those_of_each_text_alone(model_dir: Path) -> None:
-    model = scoring.load_causal(model_dir, scoring.settle(CPU))
+    model = scoring.load_causal(model_dir, scoring.set_up(CPU))
     rng = np.random.default_rng(0)
     texts = [rng.integers(4, 300, size=n).tolist() for n in (2, 17, 40, 64, 3, 1)]
     nats = scoring.token_nats(model, texts, WindowConf(window=64, stride=32, batch_tokens=150, run=CPU))
@@ -60,7 +60,7 @@ def test_batched_losses_are_those_of_each_text_alone(model_dir: Path) -> None:
 
 
 def test_more_context_changes_the_losses_of_a_long_text(model_dir: Path) -> None:
-    model = scoring.load_causal(model_dir, scoring.settle(CPU))
+    model = scoring.load_causal(model_dir, scoring.set_up(CPU))
     text = np.random.default_rng(0).integers(4, 300, size=150).tolist()
     (short,), (long,) = (
         scoring.token_nats(model, [text], WindowConf(window=w, stride=w // 2, run=CPU)) for w in (8, 64)
@@ -69,7 +69,7 @@ def test_more_context_changes_the_losses_of_a_long_text(model_dir: Path) -> None
 
 
 def test_a_window_beyond_the_models_context_is_a_config_error(model_dir: Path) -> None:
-    model = scoring.load_causal(model_dir, scoring.settle(CPU))
+    model = scoring.load_causal(model_dir, scoring.set_up(CPU))
     with pytest.raises(ConfigError, match="window=64"):
         scoring.token_nats(model, [[1, 2]], WindowConf(window=65, stride=8, run=CPU))
     assert len(scoring.token_nats(model, [[1, 2]], WindowConf(window=64, stride=8, run=CPU))[0]) == 1, "as it says"
@@ -78,8 +78,8 @@ def test_a_window_beyond_the_models_context_is_a_config_error(model_dir: Path) -
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to run on")
 def test_an_evaluation_that_finds_no_gpu_runs_on_the_cpu_as_its_message_says() -> None:
     with pytest.raises(ConfigError, match=r"set models\.base\.evaluate\.run\.device=cpu"):
-        scoring.settle(EvaluateRun(device="cuda", model="base"))
-    assert scoring.settle(EvaluateRun(device="cpu")).type == "cpu"
+        scoring.set_up(EvaluateRun(device="cuda", model="base"))
+    assert scoring.set_up(EvaluateRun(device="cpu")).type == "cpu"
 
 
 def test_a_stride_that_leaves_no_context_is_refused() -> None:

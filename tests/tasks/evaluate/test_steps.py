@@ -144,11 +144,11 @@ def evaluation(folder: Path, nats: list[float], step: str = "evaluate_lm") -> Ar
 
 
 def decide(
-    tmp_path: Path, candidate: Artifact, incumbent: Artifact | None, *baselines: Artifact, floors: tuple[str, ...] = ()
+    tmp_path: Path, candidate: Artifact, champion: Artifact | None, *baselines: Artifact, floors: tuple[str, ...] = ()
 ) -> Stats:
     work = Workdir(tmp_path / "work")
     work.make()
-    stats = gate.function(candidate, incumbent, *baselines, conf=GateConf(floors=floors), work=work)
+    stats = gate.function(candidate, champion, *baselines, conf=GateConf(floors=floors), work=work)
     assert json.loads((work.content / "decision.json").read_text()) == stats
     return stats
 

@@ -11,7 +11,7 @@ from conf.schema.finetune import FinetuneRun, TuneConf
 from tasks.core.errors import ConfigError
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
-from tasks.finetune.training import order, settle, train
+from tasks.finetune.training import order, set_up, train
 from tasks.models.chat import chat_training
 from tasks.models.chat.chat_options import ChatConf, LoraSpec
 from tasks.models.text_classification import classifier_training
@@ -48,7 +48,7 @@ def test_batches_of_like_length_need_less_than_half_the_padding_of_random_ones()
 def test_asking_for_a_gpu_where_there_is_none_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"run\.device"):
-        settle(TuneConf(run=FinetuneRun(device="cuda")))
+        set_up(TuneConf(run=FinetuneRun(device="cuda")))
 
 
 @pytest.mark.parametrize("batch_size", [3, 8, 30])

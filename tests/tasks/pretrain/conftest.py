@@ -25,7 +25,9 @@ GPT2 = ModelConf(
     architecture="gpt2",
     config={"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "attn_pdrop": 0.1, "resid_pdrop": 0.1},
 )
-NATIVE = NativeConf(depth=2, width=16, heads=4, kv_heads=2, inner=32, qk_norm=True, tie_embeddings=False)
+NATIVE = NativeConf(
+    depth=2, width=16, num_heads=4, num_kv_heads=2, intermediate_size=32, qk_norm=True, tie_embeddings=False
+)
 
 
 def write_shard(folder: Path, lengths: list[int], seed: int = 0) -> Path:
@@ -61,7 +63,7 @@ def job_of(shards: Path, folder: Path, model: NetworkConf = LLAMA, **options: An
         model=model,
         optimizer=OptimizerConf(**options.pop("optimizer", {})),
         run=PretrainRun(**{**run, **options.pop("run", {})}),
-        valid_every=options.pop("valid_every", 10),
+        eval_interval=options.pop("eval_interval", 10),
         seed=options.pop("seed", 0),
         segment=SegmentConf(**{**segment, **{k: v for k, v in options.items() if k != "start"}}),
     )

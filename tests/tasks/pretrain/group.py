@@ -48,11 +48,11 @@ class StopAt:
 def _train(path: str, stop: int | None) -> None:
     from torch import distributed
 
-    from tasks.pretrain.network.device import settle
+    from tasks.pretrain.network.device import set_up
     from tasks.pretrain.trainer.loop import Loop
 
     job = Job.read(Path(path))
-    loop = Loop(job, settle(job.conf.run))
+    loop = Loop(job, set_up(job.conf.run))
     if loop.run(StopAt(loop, stop)):  # type: ignore[arg-type]
         loop.export()
     loop.checkpoints.close()

@@ -14,7 +14,7 @@ import pytest
 
 from conf.schema.model import ModelConf
 from tasks.pretrain.job import Job
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.trainer.setup import choose_valid, make_trainer
 
 MakeJob = Callable[..., Job]
@@ -60,9 +60,9 @@ def test_a_small_text_is_learned_below_the_entropy_of_its_tokens(
     folder, entropy = text
     shape = {"tokens": 60 * 1024, "batch_tokens": 1024, "seq_len": 64, "peak_lr": 0.01}
     job = make_job(model=MODEL, **{**shape, **WAYS[way]})
-    conf = job.conf.model_copy(update={"valid_tokens": 8192})
+    conf = job.conf.model_copy(update={"eval_tokens": 8192})
     job = Job(**{**vars(job), "conf": conf, "train": {"text": [str(folder)]}, "valid": [str(folder)]})
-    trainer = make_trainer(job, settle(job.conf.run))
+    trainer = make_trainer(job, set_up(job.conf.run))
     sources, picks = choose_valid(job)
     before = trainer.evaluate(picks, sources)
     assert abs(before - math.log(128)) < 0.2

@@ -62,7 +62,7 @@ def job(root: Path, work: Path, model: ModelConf, **options: Any) -> Job:
     conf = PretrainConf(
         model=model,
         run=PretrainRun(**{**run, **options.pop("run", {})}),
-        valid_every=options.pop("valid_every", 10),
+        eval_interval=options.pop("eval_interval", 10),
         seed=options.pop("seed", 0),
         segment=SegmentConf(**{**segment, **options}),
     )

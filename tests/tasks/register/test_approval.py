@@ -1,4 +1,4 @@
-"""A person's word on an accepted model, the question put to a real Prefect server."""
+"""A person's approval of an accepted model, the question put to a real Prefect server."""
 
 from __future__ import annotations
 

@@ -132,15 +132,15 @@ def test_a_champion_that_was_not_the_one_compared_refuses_the_promotion(
     assert aliases(uri)["champion"] == 2
 
 
-def test_a_repeated_run_finds_the_incumbent_that_its_champion_was_compared_with(
+def test_a_repeated_run_finds_the_version_that_its_champion_was_compared_with(
     uri: str, add_version: AddVersion, accept: Callable[..., Any]
 ) -> None:
     first, second = add_version("a"), add_version("b")
     accept(first)
-    assert registry.incumbent(uri, NAME, "a") is None
-    before = registry.incumbent(uri, NAME, "b")
+    assert registry.compared_with(uri, NAME, "a") is None
+    before = registry.compared_with(uri, NAME, "b")
     accept(second)
-    after = registry.incumbent(uri, NAME, "b")
+    after = registry.compared_with(uri, NAME, "b")
     assert before is not None and after is not None
     assert (before["version"], before["digest"]) == (after["version"], after["digest"]) == (1, "a")
 

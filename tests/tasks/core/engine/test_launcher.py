@@ -21,7 +21,7 @@ from tasks.core.engine import child_process, launcher
 from tasks.core.engine.job_file import JobFile
 from tasks.core.engine.launcher import Launcher, Listener
 from tasks.core.engine.places.local import Local
-from tasks.core.engine.workspace import Bench, Job, Outcome
+from tasks.core.engine.workspace import Job, Outcome, Workspace
 from tasks.core.errors import ChildKilled, ConfigError, DataError, FromzeroError, HostError, StepError
 from tasks.core.events import Event
 from tasks.core.step import Call, Cpu, Step
@@ -142,7 +142,7 @@ def test_lines_and_events_arrive_in_order_and_no_line_is_an_event(sent: Sent) ->
         ("data", DataError, "the data are bad"),
         ("disk", HostError, "the disk is full"),
         ("bug", StepError, "nothing there"),
-        ("kill", ChildKilled, r"ended without a word \(SIGKILL\)"),
+        ("kill", ChildKilled, r"exited without a status \(SIGKILL\)"),
     ],
 )
 def test_a_failure_comes_back_as_what_it_is(sent: Sent, what: str, kind: type[FromzeroError], message: str) -> None:
@@ -199,17 +199,19 @@ def test_a_step_runs_in_the_place_that_the_options_name(tmp_path: Path, monkeypa
     monkeypatch.setattr(plugins, "names", lambda package, group, door="": found)
     store, slots = Store(LocalBackend(tmp_path / "store")), child_process.Slots(1)
     assert EngineConf.model_validate({"places": {"pretrain": "elsewhere"}}).places == {"pretrain": "elsewhere"}
-    bench, work = Bench(store, Quiet(), slots, {"speak": "elsewhere"}), Workdir(tmp_path / "work")
-    assert isinstance(bench.place_of(bodies.speak), Elsewhere) and isinstance(bench.place_of(bodies.fail), Local)
-    assert isinstance(Bench(store, Quiet(), slots, {"engine": "elsewhere"}).place_of(bodies.fail), Elsewhere)
+    workspace, work = Workspace(store, Quiet(), slots, {"speak": "elsewhere"}), Workdir(tmp_path / "work")
+    assert isinstance(workspace.place_of(bodies.speak), Elsewhere) and isinstance(
+        workspace.place_of(bodies.fail), Local
+    )
+    assert isinstance(Workspace(store, Quiet(), slots, {"engine": "elsewhere"}).place_of(bodies.fail), Elsewhere)
     work.make()
     job, lines = Job(Call(bodies.speak, (["hello"],)), "k", {}, Outcome("speak", None)), list[str]()
     with slots.take(Cpu(1)):  # it takes none of this machine's
-        bench.run(job, work, FileLease(0), tmp_path / "log", {}, lines.append)
+        workspace.run(job, work, FileLease(0), tmp_path / "log", {}, lines.append)
     assert lines == ["hello", "between"]
 
 
 def test_a_place_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"engine\.places: there is no place 'locale'; did you mean local\?"):
-        Bench(Store(LocalBackend(tmp_path)), Quiet(), child_process.Slots(1), {"pretrain": "locale"})
+        Workspace(Store(LocalBackend(tmp_path)), Quiet(), child_process.Slots(1), {"pretrain": "locale"})
     assert isinstance(launcher.place("local"), Local)

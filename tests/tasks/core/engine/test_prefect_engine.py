@@ -72,7 +72,7 @@ def test_an_infrastructure_error_is_tried_again_and_bad_data_are_not(home: Path,
 
 def test_a_child_that_dies_without_progress_uses_up_its_retries(home: Path, prefect_url: str) -> None:
     dead = Toy(home, prefect_url, "a=die").wait()
-    assert dead["error"].startswith("ChildKilled: the child process ended without a word (SIGKILL)")
+    assert dead["error"].startswith("ChildKilled: the child process exited without a status (SIGKILL)")
     assert next(o["attempts"] for o in dead["outcomes"] if o["step"] == "join") == 3
 
 

@@ -1,4 +1,4 @@
-"""The bench: what an attempt takes."""
+"""The workspace: what an attempt takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.core.engine import child_process
-from tasks.core.engine.workspace import Bench, Job, Outcome
+from tasks.core.engine.workspace import Job, Outcome, Workspace
 from tasks.core.step import Call, Cpu
 from tasks.core.store.lease import FileLease
 from tasks.core.store.local import LocalBackend
@@ -23,7 +23,7 @@ from tests.toy_run import Quiet
 def test_the_wait_for_cores_is_no_time_of_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does it count in the next run: only the attempt's own time is noted in the scratch."""
     slots = child_process.Slots(1)
-    bench, work = Bench(Store(LocalBackend(tmp_path / "store")), Quiet(), slots), Workdir(tmp_path / "work")
+    workspace, work = Workspace(Store(LocalBackend(tmp_path / "store")), Quiet(), slots), Workdir(tmp_path / "work")
     job = Job(Call(toy.train, (), toy.ToyConf()), "k", {}, Outcome("train", None, attempts=1))
     began: list[float] = []
 
@@ -34,7 +34,7 @@ def test_the_wait_for_cores_is_no_time_of_the_step(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(child_process, "run_child", child)
     work.make()
     arguments = (job, work, FileLease(0), tmp_path / "log", {}, print)
-    runner = threading.Thread(target=bench.run, args=arguments)
+    runner = threading.Thread(target=workspace.run, args=arguments)
     with slots.take(Cpu(1)):
         runner.start()
         time.sleep(1.0)

@@ -356,7 +356,7 @@ def test_the_runs_of_a_killed_pipeline_are_ended_by_one_that_makes_nothing(home:
     wait_until(lambda: reached(work).get("offset", 0) > 0)
     owner.send_signal(signal.SIGKILL)
     owner.wait()
-    Tracking.settle(home, timeout=LIMIT)
+    Tracking.end_lost(home, timeout=LIMIT)
     ended = {name: run.info.status for name, run in runs(client(home)).items()}
     assert ended == {"killed": "KILLED", "pretrain": "KILLED"}
     assert list((home / "mlflow" / "unsent").iterdir()) == []

@@ -18,7 +18,7 @@ CONF = LmEval(window=64, stride=48, run=CPU)
 
 
 def test_a_document_pays_for_each_of_its_tokens_and_for_its_end(model_dir: Path) -> None:
-    model, tokenizer = scoring.load_causal(model_dir, scoring.settle(CPU)), scoring.load_tokenizer(model_dir)
+    model, tokenizer = scoring.load_causal(model_dir, scoring.set_up(CPU)), scoring.load_tokenizer(model_dir)
     items = bits_per_byte.score(model, tokenizer, table([{"text": "array é axis"}]), CONF)
     assert items["tokens"][0] == len(tokenizer("array é axis")["input_ids"]) + 1
     assert items["bytes"][0] == len("array é axis".encode())

@@ -19,7 +19,7 @@ CONF = ChatEval(window=64, stride=48, run=CPU)
 
 
 def test_only_the_answers_count(model_dir: Path) -> None:
-    model, tokenizer = scoring.load_causal(model_dir, scoring.settle(CPU)), scoring.load_tokenizer(model_dir)
+    model, tokenizer = scoring.load_causal(model_dir, scoring.set_up(CPU)), scoring.load_tokenizer(model_dir)
     turns = [{"role": "user", "content": "say " * 40}, {"role": "assistant", "content": "shé"}]
     items = answers.score(model, tokenizer, table([{"text": "t", "messages": turns}]), CONF)
     assert items["tokens"][0] == len(tokenizer("shé<|end|>")["input_ids"])
@@ -47,7 +47,7 @@ def test_an_evaluation_set_without_conversations_is_an_error_in_the_data(chat_mo
 def test_what_a_model_was_made_from_is_measured_on_the_tokens_of_that_model(
     chat_model: Path, evalset: Path, tmp_path: Path
 ) -> None:
-    network = scoring.load_causal(chat_model, scoring.settle(CPU))
+    network = scoring.load_causal(chat_model, scoring.set_up(CPU))
     with torch.no_grad():
         network.get_output_embeddings().weight.mul_(1.5)
     network.save_pretrained(tmp_path / "start")

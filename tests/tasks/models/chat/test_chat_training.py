@@ -213,5 +213,5 @@ def test_examples_that_are_as_short_as_the_message_says_fit_the_context(model_di
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to run on")
 def test_fine_tuning_that_finds_no_gpu_runs_on_the_cpu_as_its_message_says() -> None:
     with pytest.raises(ConfigError, match=r"set models\.NAME\.train\.run\.device=cpu"):
-        training.settle(CONF.model_copy(update={"run": FinetuneRun(device="cuda")}))
-    assert not training.settle(CONF)
+        training.set_up(CONF.model_copy(update={"run": FinetuneRun(device="cuda")}))
+    assert not training.set_up(CONF)

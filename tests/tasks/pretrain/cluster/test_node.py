@@ -100,7 +100,7 @@ def test_a_node_that_is_killed_and_comes_back_and_an_agent_that_is_killed_leave_
         assert one.process.returncode == 0, errors
     assert outcome(job) == outcome(whole)
     assert curve(job) == curve(whole)
-    assert not job.meeting_file.exists()
+    assert not job.rendezvous_file.exists()
     wait_for(lambda: "waiting for a training" in (tmp_path / "nodes" / "back.out").read_text(), "it never waited")
     back.send_signal(signal.SIGINT)
     assert back.wait() == 1
@@ -117,9 +117,9 @@ def test_an_interrupted_node_lets_all_of_them_save(make_job: MakeJob, loaded: Pr
 
 
 def test_nodes_that_do_not_come_in_time_end_the_run_with_what_to_do(make_job: MakeJob, loaded: Preloaded) -> None:
-    job = make_job("nodes/a", GPT2, **on_two_nodes(node_seconds=1))
+    job = make_job("nodes/a", GPT2, **on_two_nodes(rendezvous_timeout=1))
     said = Body(job, loaded, QUICK).said()
-    assert "HostError: the 2 nodes of this training were not together within pretrain.run.node_seconds=1" in said
+    assert "HostError: the 2 nodes of this training were not together within pretrain.run.rendezvous_timeout=1" in said
     assert "fromzero train-node" in said
 
 
@@ -130,11 +130,11 @@ def test_the_newest_meeting_counts_and_one_whose_first_node_is_gone_is_not_reach
     with node_address.called(old) as first:
         assert node_address.newest(folder) == first
         with node_address.called(new) as second:
-            os.utime(old.meeting_file, (0, 0))
+            os.utime(old.rendezvous_file, (0, 0))
             assert node_address.newest(folder) == second
             assert node_address.newest(folder, old.conf.run.rendezvous) == first, "one that is named"
         assert node_address.newest(folder) == first is not None and not first.reachable()
-    write_atomically(old.meeting_file, node_address.Meeting("left", "127.0.0.1:1", "j").sealed)
+    write_atomically(old.rendezvous_file, node_address.Rendezvous("left", "127.0.0.1:1", "j").sealed)
     left = node_address.newest(folder)
     assert left is not None and left.id == "left" and not left.reachable()
 

@@ -58,7 +58,7 @@ def test_one_process_killed_with_its_body_or_its_agent_ends_with_the_undisturbed
 def test_two_processes_killed_stopped_and_interrupted_end_with_the_undisturbed_weights(
     make_job: MakeJob, loaded: Preloaded, parallel: str, model: NetworkConf
 ) -> None:
-    run = {"processes": 2, "checkpoint_steps": 7, "parallel": parallel, "max_restarts": 20, "hang_seconds": 6.0}
+    run = {"processes": 2, "checkpoint_steps": 7, "parallel": parallel, "max_restarts": 20, "hang_timeout": 6.0}
     both = {**options(2), "run": run}
     whole, job = make_job("whole", model, **both), make_job("disturbed", model, **both)
     undisturbed, body = Body(whole, loaded), Body(job, loaded)

@@ -1,4 +1,4 @@
-"""Real processes that keep a pulse, stopped and hung in earnest."""
+"""Real processes that keep a heartbeat, stopped and hung in earnest."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.pretrain.cluster.heartbeat import PULSE, Pulse, read_sign
+from tasks.pretrain.cluster.heartbeat import PULSE, Heartbeat, read_sign
 from tasks.pretrain.cluster.watchdog import Watch
 from tests.toy_process import eventually
 
 CHILD = """
 import sys, time
-from tasks.pretrain.cluster.heartbeat import Pulse, show_stacks_when_asked
+from tasks.pretrain.cluster.heartbeat import Heartbeat, show_stacks_when_asked
 show_stacks_when_asked()
-pulse = Pulse.here()
+heartbeat = Heartbeat.here()
 def lost_in_thought():
     time.sleep(600)
 for step in range(int(sys.argv[1])):
-    pulse.finished(step + 1)
+    heartbeat.finished(step + 1)
 if sys.argv[2] == "busy":
     while True:
-        pulse.beat()
+        heartbeat.beat()
         time.sleep(0.001)
 lost_in_thought()
 """
@@ -84,7 +84,7 @@ def test_a_hung_and_a_stopped_process_are_found_beside_a_busy_one_and_say_why(st
 
 def test_silence_before_the_first_finished_step_and_in_a_pause_means_nothing(start: Start, tmp_path: Path) -> None:
     new, late = start(0, "hang"), start(1, "hang")
-    mine = Pulse(tmp_path)
+    mine = Heartbeat(tmp_path)
     mine.finished(7)
     with mine.paused():
         assert silent(Watch(tmp_path, LIMIT), [os.getpid(), new, late]) == [late]
@@ -94,7 +94,7 @@ def test_silence_before_the_first_finished_step_and_in_a_pause_means_nothing(sta
 
 
 def test_a_watch_that_was_itself_held_up_does_not_count_that_time(tmp_path: Path) -> None:
-    mine = Pulse(tmp_path)
+    mine = Heartbeat(tmp_path)
     mine.finished(1)
     watch = Watch(tmp_path, LIMIT)
     watch.looked -= watch.every

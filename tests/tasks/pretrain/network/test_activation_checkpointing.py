@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from conf.schema.model import ModelConf, NativeConf
 from tasks.pretrain.job import Job
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.trainer.setup import make_trainer
 from tests.tasks.pretrain.conftest import GPT2, LLAMA
 
@@ -27,7 +27,7 @@ class Products(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    "model", [LLAMA, GPT2, NativeConf(depth=2, width=16, heads=2)], ids=["llama", "gpt2", "native"]
+    "model", [LLAMA, GPT2, NativeConf(depth=2, width=16, num_heads=2)], ids=["llama", "gpt2", "native"]
 )
 def test_what_is_computed_again_takes_less_memory_and_changes_no_bit(
     model: ModelConf | NativeConf, make_job: MakeJob
@@ -36,8 +36,8 @@ def test_what_is_computed_again_takes_less_memory_and_changes_no_bit(
     kept: dict[str, int] = {}
     products: dict[str, int] = {}
     for mode in ("none", "selective", "full"):
-        job = make_job(mode, model, run={"recompute": mode})
-        trainer = make_trainer(job, settle(job.conf.run))
+        job = make_job(mode, model, run={"activation_checkpointing": mode})
+        trainer = make_trainer(job, set_up(job.conf.run))
         sizes: list[int] = []
 
         def keep(value: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:

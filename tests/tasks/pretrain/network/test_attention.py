@@ -24,13 +24,13 @@ from tasks.core.errors import HostError
 from tasks.pretrain.data.packing import IGNORE
 from tasks.pretrain.network import attention
 from tasks.pretrain.network.attention import borders, choose, differs, hindrance, same_document, use
-from tasks.pretrain.network.device import Place, settle
-from tasks.pretrain.network.model import Trainee, build, stored_as
+from tasks.pretrain.network.device import Place, set_up
+from tasks.pretrain.network.model import LossModule, build, stored_as
 
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 WIDE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 NETWORKS: dict[str, NativeConf | ModelConf] = {
-    "native": NativeConf(depth=2, width=32, heads=4, kv_heads=2, inner=48),
+    "native": NativeConf(depth=2, width=32, num_heads=4, num_kv_heads=2, intermediate_size=48),
     "llama": ModelConf(architecture="llama", config=WIDE | {"num_key_value_heads": 2}),
     "qwen3": ModelConf(architecture="qwen3", config=WIDE | {"num_key_value_heads": 2, "head_dim": 8}),
     "mistral": ModelConf(architecture="mistral", config=WIDE | {"num_key_value_heads": 2, "sliding_window": 5}),
@@ -68,16 +68,16 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def gpu() -> Place:
     """A place whose device says that it is a GPU."""
-    return replace(settle(PretrainRun(device="cpu")), device=torch.device("cuda"), deterministic=False)
+    return replace(set_up(PretrainRun(device="cpu")), device=torch.device("cuda"), deterministic=False)
 
 
 def nats_and_gradients(network: Any) -> tuple[Tensor, list[Tensor]]:
     torch.manual_seed(1)
     ids = torch.randint(0, 64, PACKED.shape)
     labels = torch.where(torch.rand(PACKED.shape) < 0.1, IGNORE, ids.roll(-1, 1))
-    trainee = Trainee(network, z_loss=False)
-    trainee.train()
-    nats, _ = trainee(ids, PACKED, labels)
+    loss_module = LossModule(network, z_loss=False)
+    loss_module.train()
+    nats, _ = loss_module(ids, PACKED, labels)
     return nats.detach(), list(torch.autograd.grad(nats, list(network.parameters())))
 
 
@@ -109,7 +109,7 @@ def test_a_network_learns_the_same_whichever_attention_it_has(name: str, kind: s
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("kind", ["varlen", "flex"])
 def test_a_kind_is_taken_only_if_it_gives_what_sdpa_gives(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = settle(PretrainRun(device="cpu"))
+    place = set_up(PretrainRun(device="cpu"))
     assert differs(kind, place, 4, 2, 8) is None
 
     def careless(*args: Any, **options: Any) -> Tensor:

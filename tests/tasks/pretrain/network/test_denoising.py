@@ -17,7 +17,7 @@ from tasks.core.errors import ConfigError
 from tasks.pretrain.data.objective import Masked, Span
 from tasks.pretrain.data.packing import IGNORE
 from tasks.pretrain.job import Job
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.network.model import blocks
 from tasks.pretrain.trainer.loop import Loop
 from tasks.pretrain.trainer.setup import choose_valid, make_trainer
@@ -33,7 +33,7 @@ def name(model: ModelConf) -> str:
 
 
 def trainer_of(job: Job) -> Trainer:
-    return make_trainer(job, settle(job.conf.run))
+    return make_trainer(job, set_up(job.conf.run))
 
 
 def tensors(arrays: tuple[np.ndarray, ...]) -> list[torch.Tensor]:
@@ -47,12 +47,12 @@ def test_no_token_changes_the_loss_of_another_document(model: ModelConf, root: P
     inputs, _ = hiding(trainer, block)
     read, of = (inputs[1], inputs[3]) if len(inputs) == 5 else (np.cumsum(inputs[1] == 0, axis=1),) * 2
     looked_up: list[torch.Tensor] = []
-    for module in trainer.trainee.modules():
+    for module in trainer.loss_module.modules():
         if isinstance(module, torch.nn.Embedding) and module.num_embeddings == 400:
             module.register_forward_hook(lambda module, given, out: (out.retain_grad(), looked_up.append(out))[1])
     chosen = of[inputs[-1] != IGNORE][0]
     labels = np.where(of == chosen, inputs[-1], IGNORE)
-    trainer.trainee.eval()(*tensors((*inputs[:-1], labels)))[0].backward()
+    trainer.loss_module.eval()(*tensors((*inputs[:-1], labels)))[0].backward()
     assert len(looked_up) == (2 if model.architecture == "t5" else 1)
     for found, document in zip(looked_up, (read, of), strict=False):
         assert found.grad is not None
@@ -80,7 +80,7 @@ def test_a_small_text_is_learned_below_its_unigram_entropy(model: ModelConf, roo
     special = trainer.objective.known.special if isinstance(trainer.objective, Masked | Span) else np.arange(400) < 1
     labels = np.where(special[np.maximum(inputs[-1], 0)], IGNORE, inputs[-1])  # sentinels are easily told
     with torch.no_grad():
-        nats = float(trainer.trainee.eval()(*tensors((*inputs[:-1], labels)))[0])
+        nats = float(trainer.loss_module.eval()(*tensors((*inputs[:-1], labels)))[0])
     assert nats / (labels != IGNORE).sum() < texts.unigram_entropy(root) - 0.1
 
 
@@ -97,7 +97,7 @@ class StopAt:
 
 def run(job: Job, *stops: int) -> tuple[Trainer, str, str, str]:
     """Train to the end in one process after another, each asked to stop at a step; the trainer, digests and curve."""
-    place = settle(job.conf.run)
+    place = set_up(job.conf.run)
     for stop in (*stops, job.conf.segment.steps):
         loop = Loop(job, place)
         assert loop.run(cast(Stop, StopAt(loop, stop))) == (stop == job.conf.segment.steps)
@@ -122,7 +122,7 @@ def test_a_resumed_run_has_the_bits_of_one_that_never_stopped_and_exports_equal_
     ids = torch.arange(30, 50).reshape(2, 10)
     given = {"input_ids": ids, **({"decoder_input_ids": ids[:, :4]} if model.architecture == "t5" else {})}
     with torch.no_grad():
-        assert torch.equal(loaded(**given).logits, trainer.trainee.model.eval()(**given).logits)
+        assert torch.equal(loaded(**given).logits, trainer.loss_module.model.eval()(**given).logits)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "whole" / "content" / "model")
     assert loaded.config.pad_token_id == tokenizer.pad_token_id and tokenizer.mask_token == "[MASK]"
     assert model.architecture != "t5" or loaded.config.decoder_start_token_id == tokenizer.pad_token_id
@@ -135,8 +135,8 @@ def test_layers_of_both_halves_are_computed_again_to_the_same_bits(
 ) -> None:
     losses = []
     for which in ("none", mode):
-        trainer = trainer_of(texts.job(root, tmp_path / which, model, run={"recompute": which}))
-        assert len(blocks(trainer.trainee.model)) == 2
+        trainer = trainer_of(texts.job(root, tmp_path / which, model, run={"activation_checkpointing": which}))
+        assert len(blocks(trainer.loss_module.model)) == 2
         losses.append([trainer.update().loss for _ in range(3)])
     assert losses[0] == losses[1]
 
@@ -147,7 +147,7 @@ def test_an_untied_t5_loads_with_equal_logits_too(root: Path, tmp_path: Path) ->
     loaded = transformers.AutoModelForSeq2SeqLM.from_pretrained(job.work.content / "model", local_files_only=True)
     given = {"input_ids": torch.arange(30, 40)[None], "decoder_input_ids": torch.arange(4)[None]}
     with torch.no_grad():
-        assert torch.equal(loaded.eval()(**given).logits, trainer.trainee.model.eval()(**given).logits)
+        assert torch.equal(loaded.eval()(**given).logits, trainer.loss_module.model.eval()(**given).logits)
 
 
 def test_roberta_gives_a_document_the_positions_that_it_has_alone(root: Path, tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_roberta_gives_a_document_the_positions_that_it_has_alone(root: Path, tm
     ids = torch.arange(30, 42)[None]
     labels = torch.where(ids < 36, ids, IGNORE)
     with torch.no_grad():
-        nats = trainer.trainee.eval()(ids, torch.arange(12)[None], labels)[0]
-        alone = trainer.trainee.model(input_ids=ids, labels=labels).loss * 6
+        nats = trainer.loss_module.eval()(ids, torch.arange(12)[None], labels)[0]
+        alone = trainer.loss_module.model(input_ids=ids, labels=labels).loss * 6
     assert torch.allclose(nats, alone)
 
 

@@ -22,18 +22,18 @@ PROVEN = [
 
 
 def network(conf: ModelConf) -> Any:
-    return build(conf, 64, 0, 16, 0, None if conf.aim == "causal" else 1)
+    return build(conf, 64, 0, 16, 0, None if conf.resolved_objective == "causal" else 1)
 
 
 @pytest.mark.parametrize("conf", PROVEN, ids=lambda conf: conf.architecture)
 def test_documents_are_kept_apart_and_nothing_is_seen_ahead_by(conf: ModelConf) -> None:
     assert document_masking.leaks(network(conf), conf) == (False, False)
-    assert conf.architecture in document_masking.PROVEN[conf.aim]
+    assert conf.architecture in document_masking.PROVEN[conf.resolved_objective]
 
 
 def test_all_that_are_vouched_for_are_asked_here() -> None:
     vouched = {(aim, name) for aim, names in document_masking.PROVEN.items() for name in names}
-    assert vouched == {(conf.aim, conf.architecture) for conf in PROVEN}
+    assert vouched == {(conf.resolved_objective, conf.architecture) for conf in PROVEN}
 
 
 @pytest.mark.parametrize(

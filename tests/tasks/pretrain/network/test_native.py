@@ -1,4 +1,4 @@
-"""Our own decoder: equal to its twin in transformers, documents apart, and as much a trainee as any other."""
+"""Our own decoder: equal to its twin in transformers, documents apart, and as much a loss_module as any other."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.tasks.pretrain.trainer.test_trainer import trainer_of
 from tests.trainer_process import rows
 
 MakeJob = Callable[..., Job]
-SMALL: dict[str, Any] = {"depth": 2, "width": 16, "heads": 4, "inner": 24, "max_positions": 64}
+SMALL: dict[str, Any] = {"depth": 2, "width": 16, "num_heads": 4, "intermediate_size": 24, "max_positions": 64}
 SHAPES = {
     "llama": NativeConf(**SMALL),
-    "llama, grouped, untied": NativeConf(**SMALL, kv_heads=2, tie_embeddings=False, rope_theta=500.0),
-    "llama, wide heads": NativeConf(**SMALL, kv_heads=1, head_size=6, norm_eps=1e-3),
+    "llama, grouped, untied": NativeConf(**SMALL, num_kv_heads=2, tie_embeddings=False, rope_theta=500.0),
+    "llama, wide heads": NativeConf(**SMALL, num_kv_heads=1, head_size=6, norm_eps=1e-3),
     "qwen3": NativeConf(**SMALL, qk_norm=True),
-    "qwen3, grouped, untied": NativeConf(**SMALL, qk_norm=True, kv_heads=2, tie_embeddings=False),
+    "qwen3, grouped, untied": NativeConf(**SMALL, qk_norm=True, num_kv_heads=2, tie_embeddings=False),
 }
 
 
@@ -49,7 +49,7 @@ def stored(conf: NativeConf, make_job: MakeJob, folder: Path) -> tuple[Any, Any]
         for parameter in trainer.named.values():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
     segment_export.write_model(trainer, Path(job.tokenizer), folder)
-    return trainer.trainee.model.eval(), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return trainer.loss_module.model.eval(), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -139,8 +139,8 @@ def test_shards_over_two_processes_learn_what_one_process_learns(make_job: MakeJ
     ("options", "message"),
     [
         ({"depth": 0}, "greater than 0"),
-        ({"depth": 2, "heads": 3}, "width=128 is not a multiple of heads=3"),
-        ({"depth": 2, "heads": 4, "kv_heads": 3}, "heads=4 is not a multiple of kv_heads=3"),
+        ({"depth": 2, "num_heads": 3}, "width=128 is not a multiple of num_heads=3"),
+        ({"depth": 2, "num_heads": 4, "num_kv_heads": 3}, "num_heads=4 is not a multiple of num_kv_heads=3"),
         ({"depth": 2, "head_size": 5}, "multiple of 2"),
     ],
 )
@@ -150,7 +150,13 @@ def test_sizes_that_do_not_fit_are_refused_with_both_numbers(options: dict[str, 
 
 
 def test_depth_sets_all_sizes_and_what_is_given_sets_those_that_follow() -> None:
-    plain, wide = NativeConf(depth=12), NativeConf(depth=4, width=2048, heads=16, kv_heads=8)
-    assert (plain.width, plain.heads, plain.kv_heads, plain.head_size, plain.inner) == (768, 12, 12, 64, 2048)
-    assert (wide.head_size, wide.inner) == (128, 5504)
+    plain, wide = NativeConf(depth=12), NativeConf(depth=4, width=2048, num_heads=16, num_kv_heads=8)
+    assert (plain.width, plain.num_heads, plain.num_kv_heads, plain.head_size, plain.intermediate_size) == (
+        768,
+        12,
+        12,
+        64,
+        2048,
+    )
+    assert (wide.head_size, wide.intermediate_size) == (128, 5504)
     assert isinstance(plain.in_transformers(), ModelConf)

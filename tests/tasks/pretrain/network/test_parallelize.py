@@ -49,7 +49,7 @@ CHAIN: list[tuple[int, dict[str, Any]]] = [
 def options(**run: Any) -> dict[str, Any]:
     """Few steps of two passes each, of a batch that padding makes uneven."""
     return {
-        "tokens": STEPS * 128, "packing": "best_fit", "peak_lr": 1e-3, "valid_every": 3, "ema": 0.9,
+        "tokens": STEPS * 128, "packing": "best_fit", "peak_lr": 1e-3, "eval_interval": 3, "ema": 0.9,
         "run": {"micro_batch": 1, "checkpoint_steps": 100, **run},
     }  # fmt: skip
 
@@ -88,8 +88,8 @@ def test_losses_gradients_and_weights_are_those_of_one_process_however_many_ther
         (GPT2, {}, 2, "a gpt2 cannot be cut .*no plan for it.*tensor_parallel=1"),
         (ModelConf(architecture="phi3", config={**QWEN.config, "pad_token_id": 0}), {}, 2, "phi3 .*colwise_gather"),
         (NATIVE, {"kind": "muon"}, 2, "muon needs whole matrices"),
-        (NativeConf(depth=2, width=24, heads=3, inner=64), {}, 2, "heads=3 .*tensor_parallel=2"),
-        (NATIVE, {}, 4, "kv_heads=2 .*tensor_parallel=4"),
+        (NativeConf(depth=2, width=24, num_heads=3, intermediate_size=64), {}, 2, "num_heads=3 .*tensor_parallel=2"),
+        (NATIVE, {}, 4, "num_kv_heads=2 .*tensor_parallel=4"),
     ],
 )
 def test_what_cannot_be_cut_is_refused_with_the_mend(

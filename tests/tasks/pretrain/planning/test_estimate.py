@@ -36,7 +36,16 @@ MODELS = [
     ModelConf(architecture="t5", config={"d_model": 32, "num_decoder_layers": 3, "feed_forward_proj": "gated-gelu"}),
     ModelConf(architecture="t5", config={"d_model": 32, "num_decoder_layers": 0}, tie_embeddings=False),
     NativeConf(depth=2),
-    NativeConf(depth=2, width=32, heads=4, kv_heads=2, head_size=12, inner=40, qk_norm=True, tie_embeddings=False),
+    NativeConf(
+        depth=2,
+        width=32,
+        num_heads=4,
+        num_kv_heads=2,
+        head_size=12,
+        intermediate_size=40,
+        qk_norm=True,
+        tie_embeddings=False,
+    ),
 ]
 
 
@@ -133,7 +142,7 @@ def test_recomputing_and_half_precision_keep_less_and_an_average_of_the_weights_
         segment = conf.segment.model_copy(update={"ema": ema})
         return estimate.memory(conf.model_copy(update={"segment": segment}), 96, gpu=gpu) or {}
 
-    kept = [held(recompute=mode)["activations"] for mode in ("none", "selective", "full")]
+    kept = [held(activation_checkpointing=mode)["activations"] for mode in ("none", "selective", "full")]
     assert kept == sorted(kept, reverse=True) and len(set(kept)) == 3
     assert held(precision="fp32")["activations"] == 2 * kept[0] and held(gpu=False)["activations"] == 4 * kept[0]
     assert held(ema=0.9)["optimizer"] == held()["optimizer"] + held()["gradients"]
@@ -151,7 +160,7 @@ def test_on_a_gpu_time_follows_from_its_speed_and_what_does_not_fit_is_refused_w
     ):
         estimate.refuse_if_too_large(conf, 96, 0.001)
     most = sum((estimate.memory(small(device="cuda", micro_batch=1), 96, gpu=True) or {}).values()) / 1e9
-    probed = small(device="cuda", micro_batch=8, probe=True)
+    probed = small(device="cuda", micro_batch=8, auto_micro_batch=True)
     estimate.refuse_if_too_large(probed, 96, most + 0.01)
     with pytest.raises(HostError, match=r"pretrain\.segments\.main: training"):
         estimate.refuse_if_too_large(small(device="cuda", micro_batch=8), 96, most / 2)

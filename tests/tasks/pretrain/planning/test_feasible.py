@@ -14,8 +14,11 @@ from tasks.pretrain.planning.feasible import models, refuse_if_impossible, refus
             {"architecture": "bart", "objective": "span", "config": {"d_modl": 8}},
             "bart has no field 'd_modl'; did you mean d_model",
         ),
-        ({"architecture": "brt", "objective": "masked"}, "no 'brt' for model.objective=masked; did you mean bert"),
-        ({"architecture": "t5", "objective": "causal"}, "no 't5' for model.objective=causal"),
+        (
+            {"architecture": "brt", "objective": "masked"},
+            "no 'brt' for model.resolved_objective=masked; did you mean bert",
+        ),
+        ({"architecture": "t5", "objective": "causal"}, "no 't5' for model.resolved_objective=causal"),
         ({"architecture": "bert", "config": {"hidden_size": 10, "num_attention_heads": 3}}, "10 is not a multiple of"),
         ({"architecture": "t5", "config": {"num_layers": -1}}, "num_layers must be a positive whole number"),
     ],
@@ -28,7 +31,7 @@ def test_a_network_that_cannot_be_is_refused_from_transformers_source(options: d
 def test_every_objective_has_its_architectures() -> None:
     for conf in (ModelConf(), *(ModelConf(architecture=name) for name in ("mixtral", "bert", "roberta", "t5"))):
         refuse_if_impossible(conf)
-        assert conf.architecture in models(conf.aim)
+        assert conf.architecture in models(conf.resolved_objective)
     refuse_if_impossible(ModelConf(architecture="t5", config={"d_model": 30, "num_heads": 4}))
 
 

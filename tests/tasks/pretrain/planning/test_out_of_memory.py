@@ -22,9 +22,9 @@ def test_what_torch_says_of_a_tensor_that_does_not_fit_is_recognised() -> None:
 @pytest.mark.parametrize(
     ("run", "cuda", "wanted"),
     [
-        ({}, True, ["micro_batch=8", "recompute=full", "parallel=fsdp"]),
-        ({"processes": 4, "recompute": "full"}, True, ["micro_batch=8", "seq_len", "model.config"]),
-        ({"micro_batch": 1}, False, ["recompute=full", "malloc=false", "seq_len"]),
+        ({}, True, ["micro_batch=8", "activation_checkpointing=full", "parallel=fsdp"]),
+        ({"processes": 4, "activation_checkpointing": "full"}, True, ["micro_batch=8", "seq_len", "model.config"]),
+        ({"micro_batch": 1}, False, ["activation_checkpointing=full", "malloc=false", "seq_len"]),
     ],
 )
 def test_the_three_options_are_those_that_still_can_help(run: dict[str, object], cuda: bool, wanted: list[str]) -> None:

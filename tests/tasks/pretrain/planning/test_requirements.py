@@ -6,15 +6,17 @@ import pytest
 
 from conf.schema.pretrain import PretrainRun
 from tasks.core.errors import ConfigError, HostError
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.planning import requirements
 from tasks.pretrain.planning.requirements import refuse_without
 
 
 def test_a_budget_is_refused_where_nothing_is_compiled() -> None:
-    run = PretrainRun(device="cpu", recompute="budget")
-    with pytest.raises(ConfigError, match=r"set pretrain\.run\.compile=true, or pretrain\.run\.recompute=selective"):
-        settle(run)
+    run = PretrainRun(device="cpu", activation_checkpointing="budget")
+    with pytest.raises(
+        ConfigError, match=r"set pretrain\.run\.compile=true, or pretrain\.run\.activation_checkpointing=selective"
+    ):
+        set_up(run)
     refuse_without(run, cuda=True)
     refuse_without(run.model_copy(update={"compile": True}), cuda=False)
     with pytest.raises(ConfigError, match="compile=true"):
@@ -23,7 +25,7 @@ def test_a_budget_is_refused_where_nothing_is_compiled() -> None:
 
 def test_fp8_is_refused_without_a_gpu_and_without_torchao(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(HostError, match=r"compute capability 8\.9 .* set pretrain\.run\.precision=auto"):
-        settle(PretrainRun(device="cpu", precision="fp8"))
+        set_up(PretrainRun(device="cpu", precision="fp8"))
     there: dict[str, Any] = {"torchao": None}
     monkeypatch.setattr(requirements, "find_spec", there.get)
     with pytest.raises(HostError, match=r"pip install '\.\[fp8\]'"):
@@ -38,7 +40,7 @@ def test_fp8_is_refused_without_a_gpu_and_without_torchao(monkeypatch: pytest.Mo
 def test_attention_of_gpus_is_refused_without_one_and_where_bits_must_be_the_same(kind: str) -> None:
     run = PretrainRun.model_validate({"device": "cpu", "attention": kind})
     with pytest.raises(HostError, match=rf"attention={kind} needs a GPU.*set pretrain\.run\.attention=auto"):
-        settle(run)
+        set_up(run)
     refuse_without(run, cuda=True)
     for option in ({"deterministic": True}, {"precision": "fp32"}):
         with pytest.raises(ValueError, match=f"attention={kind} is for bf16"):

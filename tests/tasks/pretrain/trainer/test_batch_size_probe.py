@@ -9,7 +9,7 @@ import torch
 
 from tasks.core.errors import HostError
 from tasks.pretrain.job import Job
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.network.parallelize import inner
 from tasks.pretrain.planning.estimate import memory
 from tasks.pretrain.trainer.batch_size_probe import SPARED, largest, tried
@@ -18,7 +18,7 @@ from tests.tasks.pretrain.conftest import GPT2
 from tests.tasks.pretrain.trainer.test_loop import train, train_until
 
 MakeJob = Callable[..., Job]
-PROBED = {"probe": True, "micro_batch": 1}
+PROBED = {"auto_micro_batch": True, "micro_batch": 1}
 
 
 def free_for(job: Job, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,15 +59,15 @@ def test_a_probe_without_room_for_one_sequence_is_refused_with_the_mend(
 ) -> None:
     job = make_job(run=PROBED)
     monkeypatch.setattr("tasks.pretrain.trainer.loop.free_memory_gb", lambda: 0.001)
-    with pytest.raises(HostError, match=r"not even one sequence fits; .*pretrain\.run\.recompute=full"):
-        Loop(job, settle(job.conf.run))
+    with pytest.raises(HostError, match=r"not even one sequence fits; .*pretrain\.run\.activation_checkpointing=full"):
+        Loop(job, set_up(job.conf.run))
 
 
 def test_a_try_leaves_weights_gradients_and_random_state_as_they_were(
     make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job("tried", GPT2)
-    trainer = Loop(job, settle(job.conf.run)).trainer
+    trainer = Loop(job, set_up(job.conf.run)).trainer
     before = {name: value.clone() for name, value in trainer.tensors().items()}
     drawn: list[int] = []
     inner(trainer.module).register_forward_pre_hook(lambda module, given: drawn.append(len(given[0])))

@@ -13,7 +13,7 @@ from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, BytesSto
 
 from conf.schema.pretrain import PretrainRun
 from tasks.core.errors import ArtifactError
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.trainer.checkpoint import COMPLETE, Checkpoints, RestrictedReader, RestrictedUnpickler, is_whole
 
 
@@ -27,7 +27,7 @@ def state(value: float) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Iterator[Checkpoints]:
-    settle(PretrainRun(device="cpu", threads=1))
+    set_up(PretrainRun(device="cpu", threads=1))
     made = Checkpoints(tmp_path / "checkpoints", lambda step: None, print)
     yield made
     made.close()

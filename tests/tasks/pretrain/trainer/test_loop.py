@@ -13,7 +13,7 @@ import torch
 
 from tasks.core.errors import StepError
 from tasks.pretrain.job import Job
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.trainer.loop import Loop
 from tasks.pretrain.trainer.training_log import skipped_file
 from tests.tasks.pretrain import texts
@@ -51,7 +51,7 @@ def train_until(job: Job, step: int, bad: Collection[int] = ()) -> tuple[Loop, l
     """Train in a new loop until it is asked to stop at a step, or with -1 to the end; the loop and its losses."""
     losses: list[float] = []
     stop = StopAt(step)
-    stop.loop = loop = Loop(job, settle(job.conf.run))
+    stop.loop = loop = Loop(job, set_up(job.conf.run))
     update = loop.trainer.update
     poison(loop, bad)
 
@@ -76,7 +76,7 @@ def train(job: Job, *stops: int, bad: Collection[int] = ()) -> tuple[Loop, list[
 def test_everything_that_an_optimizer_or_a_segment_keeps_is_resumed_bit_for_bit(
     options: dict[str, Any], make_job: MakeJob
 ) -> None:
-    shape: dict[str, Any] = {"tokens": 16 * 128, "valid_every": 4, "run": {"checkpoint_steps": 5}}
+    shape: dict[str, Any] = {"tokens": 16 * 128, "eval_interval": 4, "run": {"checkpoint_steps": 5}}
     calm, wanted = train(make_job("calm", **shape, **options))
     again, found = train(make_job("again", **shape, **options), 2, 3)
     assert found == wanted
@@ -86,7 +86,7 @@ def test_everything_that_an_optimizer_or_a_segment_keeps_is_resumed_bit_for_bit(
 
 
 def test_training_ends_before_its_budget_when_the_valid_loss_no_longer_falls(make_job: MakeJob) -> None:
-    options: dict[str, Any] = {"tokens": 400 * 128, "valid_every": 2, "peak_lr": 1.0, "patience": 3}
+    options: dict[str, Any] = {"tokens": 400 * 128, "eval_interval": 2, "peak_lr": 1.0, "patience": 3}
     loop, losses = train(make_job(**options))
     assert len(losses) == loop.steps < 400
     assert loop.stats()["tokens"] == loop.steps * 128
@@ -119,9 +119,9 @@ def test_the_average_of_the_weights_is_what_is_looked_at_and_exported(make_job: 
 
 BACK: dict[str, Any] = {
     "tokens": 20 * 128,
-    "valid_every": 4,
+    "eval_interval": 4,
     "run": {"checkpoint_steps": 3},
-    "optimizer": {"guard_patience": 3, "guard_back": 4},
+    "optimizer": {"guard_patience": 3, "rollback_interval": 4},
 }
 BAD = (7, 8, 9, 15)
 
@@ -133,7 +133,7 @@ def test_too_many_skipped_updates_take_back_earlier_weights_and_a_stop_at_any_mo
     calm, wanted = train(make_job("calm", **BACK), bad=BAD)
     again, found = train(make_job("again", **BACK), *stops, bad=BAD)
     assert found == wanted
-    assert calm.retreat.windows == again.retreat.windows == [(4, 9)]
+    assert calm.rollback.windows == again.rollback.windows == [(4, 9)]
     assert calm.stats()["went_back"] == 1 and calm.stats()["skipped_updates"] == again.stats()["skipped_updates"] == 4
     tensors = again.trainer.tensors()
     assert all(torch.equal(value, tensors[name]) for name, value in calm.trainer.tensors().items())
@@ -163,7 +163,7 @@ def test_every_skipped_update_is_listed_once_with_its_documents(make_job: MakeJo
 
 
 def test_every_row_tells_pace_waits_and_memory_and_those_with_a_look_bits_per_byte(tmp_path: Path) -> None:
-    job = texts.job(texts.write(tmp_path / "texts"), tmp_path / "work", LLAMA, valid_every=4, tokens=6 * 512)
+    job = texts.job(texts.write(tmp_path / "texts"), tmp_path / "work", LLAMA, eval_interval=4, tokens=6 * 512)
     loop, losses = train(job, 3)
     found = rows(job)
     assert [row["loss"] for row in found] == losses and [row["step"] for row in found] == [1, 2, 3, 4, 5, 6]

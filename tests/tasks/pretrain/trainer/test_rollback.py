@@ -5,10 +5,10 @@ import json
 import pytest
 
 from tasks.core.errors import StepError
-from tasks.pretrain.trainer.rollback import Retreat
+from tasks.pretrain.trainer.rollback import Rollback
 
 
-def walk(retreat: Retreat, skipped: str, first: int = 1) -> list[tuple[int, int]]:
+def walk(retreat: Rollback, skipped: str, first: int = 1) -> list[tuple[int, int]]:
     """Make steps, x for a skipped one; the returns (to, at)."""
     found = []
     for step, word in enumerate(skipped, first):
@@ -20,8 +20,8 @@ def walk(retreat: Retreat, skipped: str, first: int = 1) -> list[tuple[int, int]
     return found
 
 
-def begun(patience: int | None = 3, every: int = 4) -> Retreat:
-    retreat = Retreat(patience, every)
+def begun(patience: int | None = 3, every: int = 4) -> Rollback:
+    retreat = Rollback(patience, every)
     retreat.due(0)
     return retreat
 
@@ -60,7 +60,7 @@ def test_a_state_read_back_from_json_goes_on_as_if_nothing_had_happened(kill: in
     calm, killed = begun(), begun()
     wanted = walk(calm, skipped)
     found = walk(killed, skipped[:kill])
-    again = Retreat(3, 4)
+    again = Rollback(3, 4)
     again.restore(json.loads(json.dumps(killed.state())))
     assert found + walk(again, skipped[kill:], first=kill + 1) == wanted
     assert again.state() == calm.state()

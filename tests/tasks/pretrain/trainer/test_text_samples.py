@@ -14,7 +14,7 @@ from conf.schema.model import ModelConf, NetworkConf
 from tasks.core.errors import ConfigError
 from tasks.pretrain.cluster.torchrun import launch
 from tasks.pretrain.job import Job
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.trainer.loop import Loop
 from tasks.pretrain.trainer.signals import Stop
 from tasks.pretrain.trainer.text_samples import continued
@@ -32,7 +32,7 @@ class Never:
 
 
 def train(job: Job) -> Loop:
-    loop = Loop(job, settle(job.conf.run))
+    loop = Loop(job, set_up(job.conf.run))
     assert loop.run(cast(Stop, Never()))
     loop.checkpoints.close()
     return loop
@@ -42,7 +42,7 @@ def written(job: Job) -> list[dict[str, Any]]:
     return [json.loads(line) for line in samples_file(job.work).read_text().splitlines()]
 
 
-@pytest.mark.parametrize("options", [{"ema": 0.5}, {"run": {"recompute": "full"}}])
+@pytest.mark.parametrize("options", [{"ema": 0.5}, {"run": {"activation_checkpointing": "full"}}])
 def test_writing_changes_no_bit_of_the_training_though_dropout_draws(
     options: dict[str, Any], root: Path, tmp_path: Path
 ) -> None:
@@ -65,14 +65,16 @@ def test_what_is_written_is_the_likeliest_token_after_the_text_so_far(
     trainer = train(texts.job(root, tmp_path / "work", cast(ModelConf, model), tokens=2 * 512)).trainer
     ids = Tokenizer.from_file(str(root / "tokenizer" / "tokenizer.json")).encode("The statement").ids
     found = continued(trainer, [[0, *ids], [0]], 64, 5, eos=1)
-    trainer.trainee.eval()
+    trainer.loss_module.eval()
     for start, tokens in zip(([0, *ids], [0]), found, strict=True):
         text = list(start)
         for token in tokens:
             given = torch.tensor([text])
             positions = torch.arange(len(text))[None]
             with torch.no_grad():
-                logits = trainer.trainee.model(input_ids=given, position_ids=positions, use_cache=False).logits[0, -1]
+                logits = trainer.loss_module.model(input_ids=given, position_ids=positions, use_cache=False).logits[
+                    0, -1
+                ]
             assert logits[token] > logits.max() - 1e-4
             text.append(token)
     first = found[0][0]
@@ -102,4 +104,4 @@ def test_samples_that_cannot_be_written_are_refused_before_the_first_step(
 ) -> None:
     job = texts.job(root, tmp_path / "work", model, run=run)
     with pytest.raises(ConfigError, match=message):
-        Loop(job, settle(job.conf.run))
+        Loop(job, set_up(job.conf.run))

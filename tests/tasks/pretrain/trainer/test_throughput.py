@@ -8,7 +8,7 @@ import torch
 
 from conf.schema.pretrain import SegmentConf
 from tasks.pretrain.network.device import Place
-from tasks.pretrain.trainer.throughput import Meter, headway, line
+from tasks.pretrain.trainer.throughput import Meter, line, progress_event
 
 SEGMENT = SegmentConf(tokens=20_000, batch_tokens=1000, seq_len=100)
 ROW = {
@@ -86,6 +86,6 @@ def test_the_line_says_a_time_of_over_a_day_in_days() -> None:
 
 
 def test_the_event_shows_loss_speed_and_utilisation() -> None:
-    told = headway(300, 488, ROW | {"valid_loss": 5.2, "valid_bits_per_byte": 2.0912, "mfu": 0.414})
+    told = progress_event(300, 488, ROW | {"valid_loss": 5.2, "valid_bits_per_byte": 2.0912, "mfu": 0.414})
     assert (told.done, told.total, told.left, told.rate) == (300, 488, ROW["seconds_left"], 188 / ROW["seconds_left"])
     assert told.said == "step 300/488  19,080 tokens/s  2.091 bits/byte  loss 5.0944  mfu 41 %"

@@ -16,7 +16,7 @@ from tasks.core.errors import ConfigError
 from tasks.pretrain.cluster.torchrun import environment
 from tasks.pretrain.data.batches import padding
 from tasks.pretrain.job import Job
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.trainer.setup import choose_valid, make_trainer
 from tasks.pretrain.trainer.trainer import Trainer
 
@@ -24,7 +24,7 @@ MakeJob = Callable[..., Job]
 
 
 def trainer_of(job: Job) -> Trainer:
-    return make_trainer(job, settle(job.conf.run))
+    return make_trainer(job, set_up(job.conf.run))
 
 
 def weights(trainer: Trainer) -> list[torch.Tensor]:
@@ -32,7 +32,7 @@ def weights(trainer: Trainer) -> list[torch.Tensor]:
 
 
 def test_documents_in_one_sequence_do_not_see_each_other(make_job: MakeJob) -> None:
-    network = trainer_of(make_job()).trainee.model
+    network = trainer_of(make_job()).loss_module.model
     network.eval()
     first, other, second = torch.randint(1, 64, (3, 6))
     positions = torch.arange(6).repeat(2)[None]
@@ -166,11 +166,11 @@ def test_a_start_with_another_model_is_refused(make_job: MakeJob, tmp_path: Path
 BROKEN_RANK = """
     import hashlib, math, os, sys, torch
     from pathlib import Path
-    from tasks.pretrain.network.device import settle
+    from tasks.pretrain.network.device import set_up
     from tasks.pretrain.job import Job
     from tasks.pretrain.trainer.setup import make_trainer
     job = Job.read(Path(sys.argv[1]))
-    place = settle(job.conf.run)
+    place = set_up(job.conf.run)
     trainer = make_trainer(job, place)
     accumulate = trainer._accumulate
     def broken(rows, labelled):

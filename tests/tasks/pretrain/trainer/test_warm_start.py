@@ -20,7 +20,7 @@ from tasks.core.store.store import Store
 from tasks.core.workdir import Workdir
 from tasks.pretrain.job import Job
 from tasks.pretrain.network import model
-from tasks.pretrain.network.device import settle
+from tasks.pretrain.network.device import set_up
 from tasks.pretrain.steps import pretrain
 from tasks.pretrain.trainer import segment_export, warm_start
 from tasks.pretrain.trainer.setup import make_trainer
@@ -34,7 +34,7 @@ DEEPER = ModelConf(architecture="llama", config={**LLAMA.config, "num_attention_
 
 
 def trainer_of(job: Job) -> Trainer:
-    return make_trainer(job, settle(job.conf.run))
+    return make_trainer(job, set_up(job.conf.run))
 
 
 def left(trainer: Trainer, root: Path, *, state: bool = True) -> str:

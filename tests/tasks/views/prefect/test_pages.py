@@ -14,7 +14,7 @@ from tasks.core.run_warnings import of, warning
 from tasks.views.palette import most_frequent
 from tasks.views.prefect import data_pages, model_pages, plots, run_page
 from tasks.views.prefect.markdown import Markup, bar, code, plain, table
-from tasks.views.prefect.pages import Book, key
+from tasks.views.prefect.pages import RecipePages, key
 from tasks.views.run_data import registered
 from tasks.views.run_view import RunView
 
@@ -100,10 +100,10 @@ def test_sources_are_added_up_over_their_shards_and_columns_of_nothing_are_left_
 
 
 def test_pages_of_stages_are_made_once_after_their_last_step_and_only_if_something_is_new(tmp_path: Path) -> None:
-    book = Book(None, {})  # type: ignore[arg-type]
-    assert [page.key for page in book.stages(RUN, "decontaminate_shard", chain())] == ["demo-funnel"]
-    assert book.stages(RUN, "clean_shard", chain()) == []
-    assert book.stages(RUN, "decontaminate_shard", chain("cached")) == []
+    pages = RecipePages(None, {})  # type: ignore[arg-type]
+    assert [page.key for page in pages.stages(RUN, "decontaminate_shard", chain())] == ["demo-funnel"]
+    assert pages.stages(RUN, "clean_shard", chain()) == []
+    assert pages.stages(RUN, "decontaminate_shard", chain("cached")) == []
 
 
 def test_upsampling_says_how_many_documents_are_seen_how_often_and_what_that_adds_to_each_source() -> None:
@@ -112,7 +112,7 @@ def test_upsampling_says_how_many_documents_are_seen_how_often_and_what_that_add
     none = {"documents": 0, "tokens": 0, "bytes": 0, "repeated": 0, "times": {}, "once": once}
     repeats = [outcome("repeat_shard", name, **stats) for name, stats in (("web-000", some), ("web-001", some))]
     repeats.append(outcome("repeat_shard", "code-000", **none))
-    (page,) = Book(None, {}).stages(RUN, "repeat_shard", repeats)  # type: ignore[arg-type]
+    (page,) = RecipePages(None, {}).stages(RUN, "repeat_shard", repeats)  # type: ignore[arg-type]
     assert page.key == "demo-upsampling" and "**8 training documents seen more than once" in page.markdown
     cells = rows(page.markdown)
     assert cells[:4] == [["seen", "documents"], ["1 ×", "142"], ["2 ×", "6"], ["3 ×", "2"]]
@@ -122,12 +122,12 @@ def test_upsampling_says_how_many_documents_are_seen_how_often_and_what_that_add
 
 def test_warnings_stand_on_the_page_of_the_run_and_of_the_step_and_nothing_in_them_acts() -> None:
     bad = warning("<b>web</b> loses 45 %", "data.losses.warn")
-    book, steps = Book(None, {}), [outcome("pretrain", state="cached", warnings=[bad]), outcome("gate")]  # type: ignore[arg-type]
-    whole = book.summary(RUN, "completed", steps).markdown
+    pages, steps = RecipePages(None, {}), [outcome("pretrain", state="cached", warnings=[bad]), outcome("gate")]  # type: ignore[arg-type]
+    whole = pages.summary(RUN, "completed", steps).markdown
     assert whole.index("## Warnings") < whole.index("## Steps") and "**pretrain**: &lt;b&gt;web" in whole
     assert "Option: data.losses.warn" in whole and "<b>" not in whole
     made = Made("tidy", "tidy", {}, None, warnings=of(steps))
-    page = book.page(RUN, made)
+    page = pages.page(RUN, made)
     assert page is not None and "## Warnings" in page.markdown and "&lt;b&gt;web" in page.markdown
     assert "Warnings" not in run_page.summary(RUN, "completed", view([outcome("gate")], "completed"))
 
@@ -135,12 +135,12 @@ def test_warnings_stand_on_the_page_of_the_run_and_of_the_step_and_nothing_in_th
 def test_a_refused_gate_says_so_first_with_its_interval() -> None:
     decision = {
         "accepted": False, "first": False, "rule": "superior", "metric": "bits_per_byte", "margin": 0.0, "items": 40,
-        "min_items": 30, "candidate": 2.1, "incumbent": 2.0, "difference": -0.1, "interval": [-0.2, 0.01], "p": 0.9,
+        "min_items": 30, "candidate": 2.1, "champion": 2.0, "difference": -0.1, "interval": [-0.2, 0.01], "p": 0.9,
         "verdict": "does not beat gzip -9 (…)", "confidence": 0.95, "reasons": ["seen", "not proven superior."],
         "floors": [{"baseline": "gzip", "holds": False, "candidate": 2.1, "value": 1.9, "difference": -0.2,
                     "interval": [-0.3, -0.1], "p": 1.0}],
     }  # fmt: skip
-    page = Book(None, {}).page(RUN, Made("gate", "gate", decision, None, (Artifact("evaluate_lm", "k", "d"),)))  # type: ignore[arg-type]
+    page = RecipePages(None, {}).page(RUN, Made("gate", "gate", decision, None, (Artifact("evaluate_lm", "k", "d"),)))  # type: ignore[arg-type]
     assert page is not None and page.key == "demo-gate-lm"
     assert page.markdown.startswith("# Gate: refused: the candidate does not beat gzip -9 (…)\n")
     assert [row[:5] for row in rows(page.markdown)[1:3]] == [
@@ -155,7 +155,7 @@ def test_the_page_of_a_run_says_in_its_first_line_which_models_were_refused_and_
         replace(outcome("promote_model", state="refused"), message=f"{name} is not promoted: it {why}\n  candidate  a")
         for name, why in (("a version 1", "does not beat <naive> Bayes"), ("b version 2", "is not proven superior"))
     ]
-    whole = Book(None, {}).summary(RUN, "completed", [outcome("gate"), *steps])  # type: ignore[arg-type]
+    whole = RecipePages(None, {}).summary(RUN, "completed", [outcome("gate"), *steps])  # type: ignore[arg-type]
     first = whole.markdown.splitlines()[0]
     assert first.startswith(
         "# demo-2026: refused by the gate: a version 1 is not promoted: it does not beat &lt;naive&gt;"

@@ -226,8 +226,8 @@ def test_a_run_that_waits_for_a_person_says_for_what(tmp_path: Path) -> None:
     made = chain(tmp_path)
     made.steps[-1] |= {"state": "waiting", "message": "fromzero approve small-base"}
     _, tree = rendered(made, "waiting")
-    said = "Waiting for a person's word small-base waits for a person's word fromzero approve small-base"
-    assert said in tree.words and "small-base version 2 waits for a person's word: bits per byte 3.000" in tree.words
+    said = "Awaiting approval small-base awaits approval fromzero approve small-base"
+    assert said in tree.words and "small-base version 2 awaits approval: bits per byte 3.000" in tree.words
 
 
 def test_artifacts_that_are_gone_are_said_to_be_and_the_rest_is_shown(tmp_path: Path) -> None:
