@@ -5,7 +5,8 @@ JSON objects, and leaves once that run is gone (then with all bodies), or when i
 
     {"body": 7, "job": PATH}   with the descriptors of the body's output, its life line and perhaps its lease
         {"body": 7, "pid": N}          its process begins when the life line says N, and goes when that closes
-        {"body": 7, "refused": WHY}    it is not forked: code was `edited`, `threads` run, or the machine is `full`
+        {"body": 7, "refused": WHY}    none is forked: code was `edited`; `libraries` or the step's `code`
+                                       run threads or use a device; the machine is `full`
         {"body": 7, "code": C}         it has ended, as `subprocess` says it; its id is kept
     {"over": 7}                nobody asks for the body any more: its group is ended and its id let go
 """
@@ -63,6 +64,7 @@ class Server:
         self._run, self._bodies = run, dict[int, Body]()
         self._code = LoadedCode(since)
         load(modules)
+        self._refused = "" if forkable() else "libraries"
 
     def serve(self) -> None:
         """Until the run is gone, or has had no body for a while."""
@@ -102,10 +104,8 @@ class Server:
         return True
 
     def _begin(self, number: int, job: str, fds: list[int]) -> None:
-        if not self._code.edited():
-            self._code.prepare(job)
-        why = "edited" if self._code.edited() else "" if forkable() else "threads"
-        if why:
+        why = self._refused or self._code.prepare(job)
+        if why or (why := "" if forkable() else "code"):
             self._tell(body=number, refused=why)
             return
         gc.freeze()
@@ -182,10 +182,13 @@ class LoadedCode:
         libraries = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
         self._libraries = tuple({f"{folder}/" for folder in libraries})
 
-    def prepare(self, job: str) -> None:
-        """Load what the job's step is declared in, and read the code that it reaches."""
-        with suppress(Exception):  # the body meets it too, and says so
-            child_process.prepare(Path(job))
+    def prepare(self, job: str) -> str:
+        """Load what the job's step is declared in, and read the code that it reaches; "edited" if it cannot be had as
+        it is now."""
+        if not self.edited():
+            with suppress(Exception):  # the body meets it too, and says so
+                child_process.prepare(Path(job))
+        return "edited" if self.edited() else ""
 
     def edited(self) -> bool:
         """A file is not what it was when it was read."""

@@ -31,9 +31,8 @@ LOADED = {
     "great_expectations": ("great_expectations",),
     "numpy": ("numpy",),
     "pyarrow": ("numpy", "pyarrow.parquet", "pandas"),  # which it imports itself, to look at a list
-    "scikit-learn": ("sklearn",),
     "torch": ("torch",),
-    "transformers": ("transformers",),
+    "transformers": ("transformers.modeling_utils",),  # most of it; its other modules import what is asked of them
 }
 """The distributions that are worth loading beforehand, by their modules; not polars and mlflow, which start threads."""
 OF_ONE_BODY = ("FROMZERO_CONTEXT", events.WORD)
@@ -195,8 +194,8 @@ class Servers:
     def __init__(self) -> None:
         self._servers, self._lock = list[Server](), threading.Lock()
         self._owner = os.getpid()
-        self._spawned: set[tuple[str, frozenset[str]]] = set()
-        """What has turned out not to be forkable: a step's entry with its libraries."""
+        self._spawned: set[tuple[str, frozenset[str]] | frozenset[str]] = set()
+        """What has turned out not to be forkable: a step's entry with its libraries, or libraries with any."""
 
     @contextmanager
     def child(
@@ -213,7 +212,7 @@ class Servers:
         whole = child_process.environment(environ)
         kept = {name: value for name, value in whole.items() if name not in OF_ONE_BODY}
         for _ in range(2):  # a server may have left, or its code be old: a new one is not
-            if (entry, modules) in self._spawned or stopping.is_set():
+            if self._spawned & {modules, (entry, modules)} or stopping.is_set():
                 break
             server = self._server(kept, modules)
             with self._asked(server, job, lifeline, lease) as body:
@@ -223,8 +222,8 @@ class Servers:
             if body.refused == "full":
                 break
             server.retire()
-            if body.refused == "threads":
-                self._spawned.add((entry, modules))
+            if body.refused in ("code", "libraries"):
+                self._spawned.add((entry, modules) if body.refused == "code" else modules)
         else:
             self._spawned.add((entry, modules))
         with child_process.spawned(job, environ, lifeline, lease) as child:
