@@ -29,12 +29,13 @@ from tasks.core.store.lease import stopping
 
 LOADED = {
     "great_expectations": ("great_expectations",),
+    "mlflow": ("numpy", "pyarrow.parquet", "pandas", "scipy.sparse", "fastapi", "alembic"),  # what it imports
     "numpy": ("numpy",),
     "pyarrow": ("numpy", "pyarrow.parquet", "pandas"),  # which it imports itself, to look at a list
     "torch": ("torch",),
     "transformers": ("transformers.modeling_utils",),  # most of it; its other modules import what is asked of them
 }
-"""The distributions that are worth loading beforehand, by their modules; not polars and mlflow, which start threads."""
+"""What of distributions is worth loading beforehand; not polars and mlflow themselves, which start threads."""
 OF_ONE_BODY = ("FROMZERO_CONTEXT", events.WORD)
 """Variables that no library reads when it is loaded: they are set in the fork."""
 MOST = 4
@@ -211,7 +212,7 @@ class Servers:
         modules = frozenset(module for library in libraries for module in LOADED.get(library, ()))
         whole = child_process.environment(environ)
         kept = {name: value for name, value in whole.items() if name not in OF_ONE_BODY}
-        for _ in range(2):  # a server may have left, or its code be old: a new one is not
+        for _ in range(3):  # a server may just have left, or its code be old; a new one is neither
             if self._spawned & {modules, (entry, modules)} or stopping.is_set():
                 break
             server = self._server(kept, modules)

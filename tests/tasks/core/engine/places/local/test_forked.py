@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,19 @@ def test_what_starts_threads_when_it_is_imported_is_spawned_and_nothing_else(
     for _ in range(2):
         assert run(threaded) == {"word": "threads", "parent": os.getpid()}
         assert run(plain)["parent"] != os.getpid()
+
+
+def test_a_library_that_starts_threads_is_left_to_the_body_which_is_spawned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    thread = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    (tmp_path / "threaded_library.py").write_text(thread)
+    (tmp_path / "user_step.py").write_text(STEP.format(word="used", more=""))
+    monkeypatch.setitem(forked.LOADED, "threaded", ("threaded_library",))
+    job = replace(job_of("user_step:say", tmp_path / "work"), libraries=["threaded"])
+    for _ in range(2):
+        assert run(job) == {"word": "used", "parent": os.getpid()}
 
 
 def test_many_bodies_at_once_are_each_carried_out_once_and_leave_nothing(tmp_path: Path) -> None:
