@@ -119,10 +119,13 @@ Sent(Local(), Path({str(tmp_path)!r}), lease=lock_file(Path({str(tmp_path / "loc
     process.kill()
     process.wait()
     with (tmp_path / "lock").open() as lock:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for pid in (body, server):
-            os.kill(pid, signal.SIGCONT)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            for pid in (body, server):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
         def free() -> bool:
             try:
