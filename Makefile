@@ -1,4 +1,4 @@
-.PHONY: setup dev demo test lint audit bench bench-data bench-languages bench-pretrain bench-pretrain-quality bench-gpu soak soak-memory lock screenshots options
+.PHONY: setup dev demo test lint audit bench bench-ops bench-data bench-languages bench-pretrain bench-pretrain-quality bench-gpu soak soak-memory lock screenshots options
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -45,6 +45,9 @@ audit: dev  ## known weaknesses (where they can be looked up), licences and a bi
 
 bench: dev  ## benchmarks, each beside its peer
 	$(PY) -m tests.benchmarks.cached_run
+
+bench-ops: dev  ## what it costs to start a step's body, forked beside spawned
+	$(PY) -m tests.benchmarks.body_start
 
 bench-data: dev  ## the data stages beside their peers, on 100 MB of Debian documentation kept in .bench/
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench

@@ -1,4 +1,5 @@
-"""Small files on the local disk: written whole or not at all, read if they are there; folders emptied."""
+"""Small files on the local disk: written whole or not at all, read if they are there; seen to have changed; folders
+emptied."""
 
 from __future__ import annotations
 
@@ -8,6 +9,9 @@ import shutil
 import uuid
 from pathlib import Path
 from typing import Any
+
+Stamp = tuple[int, int, int]
+"""Time of the last change (Unix, ns), size, inode."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -32,3 +36,12 @@ def read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_bytes()))
     except (FileNotFoundError, ValueError):
         return {}
+
+
+def stamp(path: str | Path) -> Stamp:
+    """What changes when a file is written or replaced; zeros if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    return found.st_mtime_ns, found.st_size, found.st_ino

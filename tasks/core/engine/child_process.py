@@ -14,23 +14,38 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import IO, Any, Protocol, get_type_hints
 
 from tasks.core import events, interpreter
 from tasks.core.engine.job_file import CANNOT_WRITE, JobFile, decode
 from tasks.core.engine.launcher import GRACE, Limits, Listener
 from tasks.core.errors import FromzeroError, HostError, StepError, from_exception
 from tasks.core.events import Event
-from tasks.core.plan.fingerprint import fingerprint
+from tasks.core.plan.fingerprint import fingerprint, fingerprint_now
 from tasks.core.small_files import clear, write_atomically
-from tasks.core.step import Resources, load
+from tasks.core.step import Resources, Step, load
 from tasks.core.store.lease import Lease, stopping
 from tasks.core.urls import bare
 from tasks.core.workdir import Workdir
 
-_groups: dict[int, subprocess.Popen[bytes]] = {}
+
+class Child(Protocol):
+    """A process at the head of a group of its own: a `Popen`, or what can as much."""
+
+    pid: int
+    stdout: IO[bytes] | None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, or minus the signal that ended it; raises `subprocess.TimeoutExpired`."""
+
+
+Begin = Callable[[Path, Mapping[str, str], int, int | None], AbstractContextManager[Child]]
+"""`begin(job, environ, lifeline, lease)` starts a child for a job file, with these variables in addition and these
+descriptors open; its id is its own while inside."""
+
+_groups: dict[int, Child] = {}
 _groups_lock = threading.Lock()
 
 
@@ -57,6 +72,26 @@ class Slots:
                 self._changed.notify_all()
 
 
+@contextmanager
+def spawned(job: Path, environ: Mapping[str, str], lifeline: int, lease: int | None) -> Iterator[Child]:
+    """A child that is a new Python."""
+    yield subprocess.Popen(
+        interpreter.command("-m", "tasks.core.engine.child_process", str(job), str(lifeline)),
+        cwd=job.parent,  # what a library leaves beside it goes with the work directory
+        env=environment(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=[lifeline, *([lease] if lease is not None else [])],
+        start_new_session=True,
+    )
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of a child, with these variables in addition."""
+    return {**interpreter.environment(), **environ, "PYTHONUNBUFFERED": "1"}
+
+
 def run_child(
     job: Path,
     lease: Lease,
@@ -66,6 +101,7 @@ def run_child(
     timeout: float | None = None,
     begun: Callable[[int], None] | None = None,
     hear: Callable[[Event], object] = lambda event: None,
+    begin: Begin = spawned,
 ) -> dict[str, Any]:
     """Run a job in a child process group; returns its stats. `begun` is told the child's process id, `hear` its events,
     `say` its lines of text.
@@ -74,43 +110,46 @@ def run_child(
     """
     listener = Listener(log, say, hear, begun)
     read_end, write_end = os.pipe()
-    fds = [read_end, *([lease.fd] if lease.fd is not None else [])]
-    try:
-        child = subprocess.Popen(
-            interpreter.command("-m", "tasks.core.engine.child_process", str(job.absolute()), str(read_end)),
-            cwd=job.parent,  # what a library leaves beside it goes with the work directory
-            env={**interpreter.environment(), **environ, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=fds,
-            start_new_session=True,
-        )
-    finally:
-        os.close(read_end)
-    assert child.stdout is not None
-    with _groups_lock:
-        _groups[child.pid] = child
-    if begun is not None:
-        begun(child.pid)
-    if stopping.is_set():
-        _signal_group(child.pid, signal.SIGTERM)
-    reader = threading.Thread(target=listener.follow, args=(child.stdout, environ.get(events.WORD)), daemon=True)
-    reader.start()
-    try:
-        why = _watch(child, Limits(timeout, lease, log))
-    finally:
-        _signal_group(child.pid, signal.SIGKILL)
-        os.close(write_end)
+    with ExitStack() as until_it_is_gone:
+        try:
+            child = until_it_is_gone.enter_context(begin(job.absolute(), environ, read_end, lease.fd))
+        except BaseException:
+            os.close(write_end)
+            raise
+        finally:
+            os.close(read_end)
+        assert child.stdout is not None
         with _groups_lock:
-            _groups.pop(child.pid, None)
+            _groups[child.pid] = child
+        if begun is not None:
+            begun(child.pid)
+        if stopping.is_set():
+            _signal_group(child.pid, signal.SIGTERM)
+        reader = threading.Thread(target=listener.follow, args=(child.stdout, environ.get(events.WORD)), daemon=True)
+        reader.start()
+        try:
+            with suppress(BrokenPipeError):
+                os.write(write_end, go(child.pid))
+            why = _watch(child, Limits(timeout, lease, log))
+        finally:
+            _signal_group(child.pid, signal.SIGKILL)
+            os.close(write_end)
+            with _groups_lock:
+                _groups.pop(child.pid, None)
     reader.join(timeout=5)
+    if not reader.is_alive():
+        child.stdout.close()
     if why is not None:
         raise why
-    return JobFile.read(job).stats(child.returncode, log)
+    return JobFile.read(job).stats(child.wait(), log)
 
 
-def _watch(child: subprocess.Popen[bytes], limits: Limits) -> FromzeroError | None:
+def go(pid: int) -> bytes:
+    """What tells a child, in its life line, that its id is known and it may begin; a spawned one has not waited."""
+    return b"%d\n" % pid
+
+
+def _watch(child: Child, limits: Limits) -> FromzeroError | None:
     """Wait for the child; end its group when a limit is passed, and say which."""
     while True:
         with suppress(subprocess.TimeoutExpired):
@@ -126,7 +165,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
-def end_group(child: subprocess.Popen[bytes], grace: float = GRACE) -> None:
+def end_group(child: Child, grace: float = GRACE) -> None:
     """SIGTERM to a child's group, SIGKILL after the grace time."""
     _signal_group(child.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
@@ -149,22 +188,36 @@ def end_all(grace: float = GRACE) -> None:
 # the child's side
 
 
-def _carry_out(job: JobFile) -> dict[str, Any]:
-    """Call the step's function."""
+def _asked(job: JobFile) -> tuple[Step, Any]:
+    """The step and its options."""
     from pydantic import TypeAdapter
 
-    step, work = load(job.entry), Workdir(Path(job.root))
+    step = load(job.entry)
     hint: Any = get_type_hints(step.function, include_extras=True).get("conf")
-    conf = TypeAdapter[Any](hint).validate_python(job.conf) if job.conf is not None else None
-    stats = step.function(*(decode(item) for item in job.inputs), conf=conf, work=work)
-    if job.code is not None and fingerprint(step.of(conf)).digest != job.code:
+    return step, TypeAdapter[Any](hint).validate_python(job.conf) if job.conf is not None else None
+
+
+def _carry_out(job: JobFile) -> dict[str, Any]:
+    """Call the step's function."""
+    step, conf = _asked(job)
+    stats = step.function(*(decode(item) for item in job.inputs), conf=conf, work=Workdir(Path(job.root)))
+    if job.code is not None and fingerprint_now(step.of(conf)).digest != job.code:
         raise StepError("its code was edited while the run was under way: run again")
     return stats
 
 
+def prepare(job_file: Path) -> None:
+    """Load what carrying a job out takes, short of the step's function; this process is to be forked."""
+    job = JobFile.read(job_file)
+    step, conf = _asked(job)
+    if job.code is not None:
+        fingerprint(step.of(conf))
+
+
 def _die_with_parent(pipe: int) -> None:
     """The pipe closes when the parent is gone, however it went: then the whole group goes too."""
-    os.read(pipe, 1)
+    while os.read(pipe, 1):
+        pass
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

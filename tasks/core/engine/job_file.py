@@ -45,6 +45,8 @@ class JobFile:
     """Seconds that it may take; None for no limit."""
     resources: dict[str, float] = field(default_factory=dict)
     """What it asks for: cpu, memory_gb."""
+    libraries: list[str] = field(default_factory=list)
+    """Distributions that it will load, for a place that can have them ready."""
 
     @classmethod
     def of(cls, call: Call, inputs: tuple[Any, ...], work: Workdir, environ: Mapping[str, str]) -> JobFile:
@@ -59,6 +61,7 @@ class JobFile:
             {**environ, events.WORD: events.word()},
             step.timeout,
             asdict(step.resources),
+            sorted({*step.libraries, *step.needs}),
         )
 
     @classmethod

@@ -22,6 +22,7 @@ from typing import Any
 from tasks.core import plugins
 from tasks.core.errors import ConfigError, HostError, missing_part
 from tasks.core.interpreter import ROOT
+from tasks.core.small_files import Stamp, stamp
 from tasks.core.step import Step
 
 PLUMBING = ("tasks.core", "tasks.corpus", "tasks.views")
@@ -64,6 +65,30 @@ def fingerprint(step: Step) -> Code:
     return Code(_digest(whole), dict(sorted({**reach.by_module(), **data, **libraries}.items())))
 
 
+def fingerprint_now(step: Step) -> Code:
+    """The same, of the code as it lies there now, whatever this process has read before."""
+    if edited():
+        _read.clear()
+        for known in (fingerprint, _source, _ours, _named, _tree, _definitions, _imported, _definition, _meaning,
+                      _origin, _definition_digest):  # fmt: skip
+            known.cache_clear()
+    return fingerprint(step)
+
+
+_read: dict[Path, Stamp] = {}
+"""The files that fingerprints were made of, as they were then."""
+
+
+def edited() -> bool:
+    """A file that a fingerprint was made of is not what it was."""
+    return any(stamp(path) != was for path, was in _read.items())
+
+
+def _bytes(path: Path) -> bytes:
+    _read.setdefault(path, stamp(path))
+    return path.read_bytes()
+
+
 def versions_of(step: Step) -> dict[str, str]:
     """The parts of a step's fingerprint by the names of modules, data files and libraries."""
     return fingerprint(step).parts
@@ -80,7 +105,7 @@ def library_version(step: str, library: str) -> str:
 
 def _data_digest(step: str, path: str) -> str:
     try:
-        return hashlib.sha256((ROOT / path).read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(_bytes(ROOT / path)).hexdigest()[:16]
     except FileNotFoundError:
         raise ConfigError(f"{step} declares the data file {path}, which is not there") from None
 
@@ -115,7 +140,7 @@ def _is_docstring(node: Any) -> bool:
 OURS = ("tasks", "flows", "conf")
 
 
-def _is_project(module: str | None) -> bool:
+def is_project(module: str | None) -> bool:
     """Of this project or of one that adds kinds to it."""
     root = (module or "").split(".")[0]
     return root in OURS or root in plugins.roots()
@@ -123,8 +148,8 @@ def _is_project(module: str | None) -> bool:
 
 def _imports_ours(node: Any) -> bool:
     if isinstance(node, ast.Import):
-        return all(_is_project(alias.name) for alias in node.names)
-    return isinstance(node, ast.ImportFrom) and (node.level > 0 or _is_project(node.module))
+        return all(is_project(alias.name) for alias in node.names)
+    return isinstance(node, ast.ImportFrom) and (node.level > 0 or is_project(node.module))
 
 
 @cache
@@ -139,7 +164,7 @@ def _source(module: str) -> Path | None:
 @cache
 def _ours(module: str) -> bool:
     """A module of the project that may shape what is made."""
-    if not _is_project(module) or _source(module) is None:
+    if not is_project(module) or _source(module) is None:
         return False
     return not any(module == plumbing or module.startswith(f"{plumbing}.") for plumbing in PLUMBING)
 
@@ -154,7 +179,7 @@ def _named(text: str) -> bool:
 def _tree(module: str) -> ast.Module:
     path = _source(module)
     assert path is not None
-    return ast.parse(path.read_bytes(), filename=str(path))
+    return ast.parse(_bytes(path), filename=str(path))
 
 
 @cache
@@ -208,7 +233,7 @@ class _Bindings:
 
     def _module(self, alias: ast.alias) -> None:
         bound = alias.asname or alias.name.split(".")[0]
-        if not _is_project(alias.name):
+        if not is_project(alias.name):
             self.foreign[bound] = alias.name if alias.asname else bound
         elif alias.asname:
             self.modules[bound] = alias.name
@@ -216,7 +241,7 @@ class _Bindings:
             raise ConfigError(f"`import {alias.name}`: write `from … import …`, or its code cannot be told apart")
 
     def _name(self, bound: str, source: str, name: str) -> None:
-        if not _is_project(source):
+        if not is_project(source):
             self.foreign[bound] = f"{source}.{name}"
         elif _source(f"{source}.{name}") is not None:
             self.modules[bound] = f"{source}.{name}"

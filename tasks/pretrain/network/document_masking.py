@@ -38,9 +38,7 @@ def refuse_if_leaking(network: Any, conf: NetworkConf) -> None:
     if other:
         raise ConfigError(f"{where}: documents in one sequence see each other; take one that keeps them apart")
     if ahead:
-        raise ConfigError(
-            f"{where}: it sees the tokens that it is to write; set model.objective to another one"
-        )
+        raise ConfigError(f"{where}: it sees the tokens that it is to write; set model.objective to another one")
 
 
 @torch.no_grad()

@@ -1,4 +1,5 @@
-"""What every place does with a job, whatever it is: this machine, and a second one that knows the job's file only."""
+"""What every place does with a job, whatever it is: this machine, its bodies forked or spawned, and a second one that
+knows the job's file only."""
 
 from __future__ import annotations
 
@@ -44,6 +45,13 @@ class Held(FileLease):
 
     def held(self) -> bool:
         return not self.lost
+
+
+class Spawned(Local):
+    """This machine, with a new Python for each body."""
+
+    def __init__(self) -> None:
+        super().__init__(forks=False)
 
 
 @dataclass
@@ -102,7 +110,7 @@ class Sent:
         return eventually(gone, limit=30)
 
 
-@pytest.fixture(params=[Local, Elsewhere])
+@pytest.fixture(params=[Local, Spawned, Elsewhere])
 def sent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sent]:
     yield Sent(request.param(), tmp_path)
     stopping.clear()
@@ -171,14 +179,14 @@ def test_cancelled_bodies_save_and_stop_or_are_ended_after_the_grace_time(sent: 
     sent.place.cancel(grace=20.0 if not stubborn else 0.5)
     how = "SIGKILL" if stubborn else "exit code 3"
     error = end()
-    assert isinstance(error, ChildKilled) and f"without a word ({how})" in str(error)
+    assert isinstance(error, ChildKilled) and f"without a status ({how})" in str(error)
     assert (sent.work.scratch / "saved").exists() is not stubborn and sent.leaves_nothing()
 
 
 def test_no_body_outlives_its_run_however_that_ends(sent: Sent) -> None:
     code = f"""
 from pathlib import Path
-from tests.tasks.core.engine.test_launcher import UNLIMITED, Elsewhere, Local, Sent
+from tests.tasks.core.engine.test_launcher import UNLIMITED, Elsewhere, Local, Sent, Spawned
 Sent({type(sent.place).__name__}(), Path({str(sent.folder)!r})).run(UNLIMITED, True)
 """
     run = subprocess.Popen(interpreter.command("-c", code), env=interpreter.environment(), start_new_session=True)

@@ -9,6 +9,7 @@ import pytest
 
 from tasks.core.plan import fingerprint as code
 from tasks.core.plan.fingerprint import normal
+from tests.project_copy import ProjectCopy
 
 SOURCE = '''
 """A module."""
@@ -256,3 +257,22 @@ def test_a_module_that_is_unused_does_not_count_nor_what_it_alone_reaches(projec
 
 def test_versions_come_without_the_builds_local_part() -> None:
     assert code.library_version("any", "torch") == "2.13.0"
+
+
+def test_a_process_that_stays_sees_code_that_is_edited_meanwhile(tmp_path: Path) -> None:
+    copy = ProjectCopy(tmp_path)
+    script = """
+import json
+from tasks.core.plan.fingerprint import edited, fingerprint, fingerprint_now
+from tasks.clean.steps import split_shard
+from tasks.core.interpreter import ROOT
+before = fingerprint(split_shard).digest, edited()
+file = ROOT / "tasks/clean/steps.py"
+line = "    from tasks.clean.split import split\\n"
+assert line in file.read_text()
+file.write_text(file.read_text().replace(line, f"{line}    print(1)\\n"))
+after = fingerprint(split_shard).digest, edited()
+print(json.dumps([*before, *after, fingerprint_now(split_shard).digest, edited()]))
+"""
+    before, was_edited, after, is_edited, now, still = copy.says(script)
+    assert after == before != now and (was_edited, is_edited, still) == (False, True, False)

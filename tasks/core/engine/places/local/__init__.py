@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from tasks.core.engine import child_process
 from tasks.core.engine.job_file import JobFile
 from tasks.core.engine.launcher import GRACE, Launcher, Listener
+from tasks.core.engine.places.local.forked import FORKS, SERVERS
 from tasks.core.store.lease import Lease
 
 
@@ -15,10 +17,22 @@ class Local:
 
     here = True
 
+    def __init__(self, forks: bool = FORKS) -> None:
+        """With `forks` a child is forked from a server that has loaded what it needs, where that is safe."""
+        self._forks = forks
+
     def run(self, job: JobFile, lease: Lease, listener: Listener) -> dict[str, Any]:
         """See `Launcher`."""
         return child_process.run_child(
-            job.path, lease, listener.say, job.environ, listener.log, job.timeout, listener.begun, listener.hear
+            job.path,
+            lease,
+            listener.say,
+            job.environ,
+            listener.log,
+            job.timeout,
+            listener.begun,
+            listener.hear,
+            partial(SERVERS.child, job.entry, job.libraries) if self._forks else child_process.spawned,
         )
 
     def cancel(self, grace: float = GRACE) -> None:
