@@ -72,7 +72,7 @@ def refuse_if_indivisible(network: Any, conf: PretrainConf) -> None:
 def _sizes(network: Any, plan: dict[str, str]) -> dict[str, int]:
     """What has to be divisible: the heads, and the sizes of the modules that are cut."""
     conf = network.conf if isinstance(network, native.Native) else network.config
-    names = ("heads", "kv_heads", "num_attention_heads", "num_key_value_heads")
+    names = ("num_heads", "num_kv_heads", "num_attention_heads", "num_key_value_heads")
     sizes = {name: value for name in names if (value := getattr(conf, name, None)) is not None}
     for name, module in network.base_model.named_modules():
         style = next((style for pattern, style in plan.items() if fnmatch(name, pattern)), "")

@@ -16,9 +16,9 @@ from tasks.pretrain.planning.feasible import models, refuse_if_impossible, refus
         ),
         (
             {"architecture": "brt", "objective": "masked"},
-            "no 'brt' for model.resolved_objective=masked; did you mean bert",
+            "no 'brt' for model.objective=masked; did you mean bert",
         ),
-        ({"architecture": "t5", "objective": "causal"}, "no 't5' for model.resolved_objective=causal"),
+        ({"architecture": "t5", "objective": "causal"}, "no 't5' for model.objective=causal"),
         ({"architecture": "bert", "config": {"hidden_size": 10, "num_attention_heads": 3}}, "10 is not a multiple of"),
         ({"architecture": "t5", "config": {"num_layers": -1}}, "num_layers must be a positive whole number"),
     ],
