@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SOURCES = ("tasks.collect.sources", "fromzero.sources")
 """Where kinds of sources are: the package of ours, the group of entry points of others."""
 
-SourceConf = Annotated[Union[plugins.options(*SOURCES)], Field(discriminator="kind")]  # type: ignore[misc, assignment]  # noqa: UP007
+SourceConf = Annotated[Union[tuple(plugins.options(*SOURCES).values())], Field(discriminator="kind")]  # type: ignore[misc, assignment]  # noqa: UP007
 """The options of a source of whichever kind; to a checker of types what all have."""
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 

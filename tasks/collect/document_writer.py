@@ -140,21 +140,21 @@ class Documents:
         if rows <= max_bad_rows and files <= max_bad_files:
             return
         named = self._first["files"] + self._first["rows"]
-        counts, mends = [], ["mend the data" if rows + files > 1 else "mend it"]
-        mends += [f"{option} may let {count:,} in" for option, count in self._options.items()]
+        counts, fixes = [], ["fix the data" if rows + files > 1 else "fix it"]
+        fixes += [f"{option} may let {count:,} in" for option, count in self._options.items()]
         if rows:
             where = f" in {len(self._files['rows']):,} files" if len(self._files["rows"]) > 1 else ""
             counts.append(
                 f"{plural(rows, 'unreadable row')}{where}; max_bad_rows of the source allows {max_bad_rows:,}"
             )
-            mends.append(f"max_bad_rows={rows} sets such rows aside")
+            fixes.append(f"max_bad_rows={rows} sets such rows aside")
         if files:
             counts.append(f"{plural(files, 'unreadable file')}; max_bad_files of the source allows {max_bad_files:,}")
-            mends.append(f"max_bad_files={files} leaves such files out from there on")
+            fixes.append(f"max_bad_files={files} leaves such files out from there on")
         more = rows + files - len(named)
         others = [*named[1:], *([f"and {more:,} more"] if more > 0 else [])]
         raise DataError(
-            f"{named[0]} ({'; '.join(counts)}: {', or '.join(mends)}; the source is data.sources.{self.source})"
+            f"{named[0]} ({'; '.join(counts)}: {', or '.join(fixes)}; the source is data.sources.{self.source})"
             + "".join(f"\n  {one}" for one in others)
         )
 

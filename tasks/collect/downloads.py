@@ -209,9 +209,7 @@ def _with_checksum(url: str, where: str, variable: str | None) -> tuple[Url, str
 
 def _length(url: Url, said: str) -> int:
     if not (said.isascii() and said.isdecimal() and len(said) < 19):
-        raise DataError(
-            f"{url}: its server says a length that is none ({said[:40]!r}): take it out, or mend the server"
-        )
+        raise DataError(f"{url}: its server says a length that is none ({said[:40]!r}): take it out, or fix the server")
     return int(said)
 
 
@@ -242,12 +240,12 @@ def _check(part: Path, entry: dict[str, Any]) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != entry["sha256"]:
         part.unlink()
-        raise DataError(f"{entry['uri']} has the checksum sha256={found}, not the one that was given: mend either")
+        raise DataError(f"{entry['uri']} has the checksum sha256={found}, not the one that was given: fix either")
 
 
 def _refusal(url: Url, status: int) -> Exception:
     if status in (404, 410):
-        return DataError(f"{url} is not there ({status}): take it out, or mend it")
+        return DataError(f"{url} is not there ({status}): take it out, or fix it")
     if status in (401, 403, 407, 451):
         return ConfigError(f"{url}: the server refuses access ({status})")
     if status in LATER or status == 408:

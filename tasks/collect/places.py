@@ -232,7 +232,7 @@ def _kind(path: Path) -> str:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if path.is_symlink():
-            raise DataError(f"{path}: this symlink points nowhere: mend or remove it") from None
+            raise DataError(f"{path}: this symlink points nowhere: fix or remove it") from None
         return "missing"
     except NotADirectoryError:
         return "missing"
@@ -287,8 +287,8 @@ def _in_bucket(path: str, passed: Counter[str]) -> Iterator[Entry]:
 def _check_ending(path: str) -> None:
     if not endings.split(path):
         way = endings.CONVERT.get(PurePosixPath(path).suffix.lower())
-        mend = f"; make text of it first: `{way}`" if way else ""
-        raise ConfigError(f"{shown(path)}: unknown file ending; known are {endings.KNOWN}{mend}")
+        fix = f"; make text of it first: `{way}`" if way else ""
+        raise ConfigError(f"{shown(path)}: unknown file ending; known are {endings.KNOWN}{fix}")
 
 
 def _why_none(path: str, passed: Counter[str]) -> str:

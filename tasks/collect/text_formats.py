@@ -114,13 +114,13 @@ def _values(text: TextIO, name: str, limit: int) -> Iterator[tuple[Any, bool]]:
         if listed and window.first() == ",":
             window.skip()
         elif listed and window.first() != "]":
-            raise DataError(f"{name}, after row {number}: its list is cut off or damaged: mend it, or make it again")
+            raise DataError(f"{name}, after row {number}: its list is cut off or damaged: fix it, or make it again")
     if listed and not char:
         raise DataError(f"{name}, after row {number}: its list is cut off: make the file again")
     if listed:
         window.skip()
         if window.first():
-            raise DataError(f"{name}, after row {number}: something follows its list: mend it, or make it again")
+            raise DataError(f"{name}, after row {number}: something follows its list: fix it, or make it again")
 
 
 class _Window:
@@ -156,9 +156,9 @@ class _Window:
             except json.JSONDecodeError as error:
                 breaks_off = error.msg.startswith("Unterminated") or error.pos > len(self.held) - NEAR_END
                 if self.ended or not breaks_off:
-                    raise DataError(f"{where}: is no JSON: {error.msg}: mend it, or make the file again") from error
+                    raise DataError(f"{where}: is no JSON: {error.msg}: fix it, or make the file again") from error
             except ValueError as error:  # a number of thousands of digits, which Python does not read
-                raise DataError(f"{where}: is no JSON that can be read: {error}: mend it, or take it out") from error
+                raise DataError(f"{where}: is no JSON that can be read: {error}: fix it, or take it out") from error
             if len(self.held) - self.at > limit:
                 raise DataError(too_large(where, limit))
             self._read()
@@ -365,7 +365,7 @@ def not_decoded(error: UnicodeDecodeError) -> str:
     """What to say of bytes that are no text in the encoding."""
     return (
         f"is not valid {error.encoding.removesuffix('-sig')} (byte 0x{error.object[error.start]:02x} at "
-        f"{error.start}): set `encoding` of the source (auto finds it for each file), or mend the file"
+        f"{error.start}): set `encoding` of the source (auto finds it for each file), or fix the file"
     )
 
 

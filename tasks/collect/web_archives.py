@@ -95,7 +95,7 @@ def _unpacked(held: mmap.mmap, at: int, limit: int, name: str, budget: Budget) -
             if whole is not None and total > whole + 4:
                 if kept[whole : whole + 9].lstrip().startswith(b"WARC/"):
                     raise DataError(
-                        f"{name}: is gzipped as a whole, not record by record: `warcio recompress` mends it"
+                        f"{name}: is gzipped as a whole, not record by record: `warcio recompress` fixes it"
                     )
                 raise _Damaged("the record does not end where its Content-Length says")
     except zlib.error as error:

@@ -15,4 +15,4 @@ class Check:
     state: str
     """ok, warn (works, but) or fail (a run will not work)."""
     found: str
-    mend: str = ""
+    fix: str = ""

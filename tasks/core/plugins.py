@@ -47,23 +47,24 @@ def module(package: str, group: str, kind: str, door: str = "") -> ModuleType:
 
 
 @cache
-def options(package: str, group: str) -> tuple[Any, ...]:
-    """The model `OPTIONS` of each kind, in order of kinds: what a union of options is made of.
+def options(package: str, group: str, door: str = "") -> dict[str, Any]:
+    """{kind: its model `OPTIONS`}, in order of kinds: what a union of options is made of.
 
     Raises `HostError` for a module that cannot be imported or has none, or none of its own kind.
     """
-    return tuple(_options(package, group, kind, name) for kind, name in names(package, group).items())
+    return {kind: _options(package, group, kind, door) for kind in names(package, group, door)}
 
 
-def _options(package: str, group: str, kind: str, name: str) -> Any:
+def _options(package: str, group: str, kind: str, door: str) -> Any:
+    name = names(package, group, door)[kind]
     try:
-        found = module(package, group, kind).OPTIONS
+        found = module(package, group, kind, door).OPTIONS
         kinds = get_args(found.model_fields["kind"].annotation)
     except FromzeroError:
         raise
     except Exception as error:
         raise HostError(
-            f"{name}, declared as the kind {kind} of {group}, cannot be used ({type(error).__name__}: {error}): mend "
+            f"{name}, declared as the kind {kind} of {group}, cannot be used ({type(error).__name__}: {error}): fix "
             "it, or uninstall what declares it"
         ) from error
     if kinds != (kind,):

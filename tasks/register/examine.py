@@ -57,14 +57,14 @@ def _examine(refs: Refs, uri: str, name: str) -> Iterator[Check]:
     present = next((version for version in known if registry.CHAMPION in version.aliases), None)
     row = f"model {name}"
     if not journal.agrees(before, identity(present) if present else None):
-        mend = "if that was meant, nothing: the next promotion notes it"
+        fix = "if that was meant, nothing: the next promotion notes it"
         if before is not None and any(before.same(identity(version)) for version in known):
-            mend += f"; else `fromzero promote {name} {before.version} --force`"
+            fix += f"; else `fromzero promote {name} {before.version} --force`"
         elif before is not None:
-            mend += f"; the next run registers its weights anew, `fromzero rollback {name}` takes a champion before it"
-        yield Check(row, WARN, what_was_done(name, known, before), mend)
+            fix += f"; the next run registers its weights anew, `fromzero rollback {name}` takes a champion before it"
+        yield Check(row, WARN, what_was_done(name, known, before), fix)
     elif present is not None and (wrong := registry.damage(uri, present)):
-        mend = f"the same run again registers the weights anew, if they are stored; or `fromzero rollback {name}`"
-        yield Check(row, WARN, f"version {present.version} is champion, but {wrong[0]}", mend)
+        fix = f"the same run again registers the weights anew, if they are stored; or `fromzero rollback {name}`"
+        yield Check(row, WARN, f"version {present.version} is champion, but {wrong[0]}", fix)
     else:
         yield Check(row, OK, f"version {present.version} is champion" if present else "no champion")

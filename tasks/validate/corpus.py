@@ -19,7 +19,7 @@ from tasks.validate.outcomes import Outcome
 
 TITLE = "Validation of the collected documents"
 GO_ON = (
-    "To go on: mend the source or take it out of data.sources; or, if such data are meant, set the same expectation in "
+    "To go on: fix the source or take it out of data.sources; or, if such data are meant, set the same expectation in "
     "data.validation.expectations with other limits or severity: warning; or let failing shards be set aside with "
     "data.validation.quarantine.set_aside=shards"
 )

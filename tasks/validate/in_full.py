@@ -52,4 +52,4 @@ def _in_full(wanted: ExpectationConf, shard: str, count: Mapping[str, int], firs
     where = (shard,) if unexpected else ()
     blamed = {} if success else {shard: observed}
     found = Outcome(name, wanted.column, "full", wanted.severity, success, wanted.kwargs, observed, where)
-    return replace(found, blamed=blamed, mend=wanted.mend)
+    return replace(found, blamed=blamed, fix=wanted.fix)

@@ -45,7 +45,7 @@ class Outcome:
     """The kinds of source that were looked at; none for all."""
     blamed: dict[str, str] = field(default_factory=dict)
     """The shards that fail by themselves, and what was observed there; none where only the whole can fail."""
-    mend: str = ""
+    fix: str = ""
     """What can be done if it failed."""
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Outcome:
             f" and {len(self.shards) - MANY} more" if len(self.shards) > MANY else ""
         )
         found = f" in shard {shards}" if shards else ""
-        return f"{self.wanted}: observed {self.observed}{found}{f': {self.mend}' if self.mend else ''}"
+        return f"{self.wanted}: observed {self.observed}{found}{f': {self.fix}' if self.fix else ''}"
 
 
 def outcome_of(wanted: ExpectationConf, result: Any, table: pl.DataFrame) -> Outcome:
@@ -104,7 +104,7 @@ def outcome_of(wanted: ExpectationConf, result: Any, table: pl.DataFrame) -> Out
         shards,
         wanted.kinds,
         blamed,
-        wanted.mend,
+        wanted.fix,
     )
 
 
@@ -139,7 +139,7 @@ def refuse_broken(wanted: ExpectationConf, result: Any) -> None:
     if raised:
         raise StepError(
             f"the check {suites.snake(suites.class_name(wanted.expectation))} on {wanted.column or 'the table'} of "
-            f"{wanted.table} itself failed, which says nothing of the data: {raised}. Mend or drop it in the suite"
+            f"{wanted.table} itself failed, which says nothing of the data: {raised}. Fix or drop it in the suite"
         )
 
 

@@ -36,7 +36,7 @@ def too_many(aside: Collection[str], statistics: pl.DataFrame, conf: QuarantineC
     return (
         f"{len(aside)} of {statistics.height} shards fail ({', '.join(sorted(aside))}) with {rows} of {total} "
         f"documents: more than data.validation.quarantine sets aside (max_shards={conf.max_shards}, "
-        f"max_row_share={conf.max_row_share}). To go on: mend the source, let single shards through with "
+        f"max_row_share={conf.max_row_share}). To go on: fix the source, let single shards through with "
         "data.validation.quarantine.release, or raise these limits"
     )
 

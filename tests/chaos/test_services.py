@@ -275,8 +275,8 @@ def test_a_port_in_use_is_refused_by_up_with_its_owner_and_the_mend_and_nothing_
         port = holder.getsockname()[1]
         ports = {**dict(zip(("prefect_port", "mlflow_port"), free_ports(2), strict=True)), option: port}
         found = prepared.start("up", *(f"{name}={value}" for name, value in ports.items())).wait(None)
-    mend = f"`fromzero up {option}={port + 100}`"
-    refused(found, f"port {port} of 127.0.0.1", f"process id {os.getpid()}", "end what uses it", mend, code=1)
+    fix = f"`fromzero up {option}={port + 100}`"
+    refused(found, f"port {port} of 127.0.0.1", f"process id {os.getpid()}", "end what uses it", fix, code=1)
     assert prepared.processes() == []
     assert not json.loads(prepared.say("status", "--json").out)["up"]
 

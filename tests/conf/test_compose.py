@@ -78,7 +78,7 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         ("tokenizer=wordpiece_4k", "so the bits per byte that promote base, chat would count too little"),
     ],
 )
-def test_a_wrong_override_is_named_with_its_mend(override: str, message: str, home: Path) -> None:
+def test_a_wrong_override_is_named_with_its_fix(override: str, message: str, home: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         compose("demo", (override,))
     assert message in str(caught.value)
@@ -111,7 +111,7 @@ def test_what_the_command_line_gave_is_not_blamed_on_the_recipe_file(
 
 
 @pytest.mark.parametrize(
-    ("given", "mend"),
+    ("given", "fix"),
     [
         ("The", "pretrain.run.sample_prompts is a list: give pretrain.run.sample_prompts=[The]"),
         ("It was", "pretrain.run.sample_prompts is a list: give 'pretrain.run.sample_prompts=[\"It was\"]'"),
@@ -119,12 +119,12 @@ def test_what_the_command_line_gave_is_not_blamed_on_the_recipe_file(
         ("a,b", "write pretrain.run.sample_prompts=[a,b] for a list, 'pretrain.run.sample_prompts=\"a,b\"' for a text"),
     ],
 )
-def test_a_list_that_is_written_as_a_text_is_told_how_it_is_written(given: str, mend: str) -> None:
+def test_a_list_that_is_written_as_a_text_is_told_how_it_is_written(given: str, fix: str) -> None:
     with pytest.raises(ConfigError) as caught:
         compose("demo", (f"pretrain.run.sample_prompts={given}",))
-    assert str(caught.value).endswith(mend)
-    if "give" in mend and "…" not in mend:
-        option = mend.partition("give ")[2].strip("'")
+    assert str(caught.value).endswith(fix)
+    if "give" in fix and "…" not in fix:
+        option = fix.partition("give ")[2].strip("'")
         assert compose("demo", (option,)).pretrain.run.sample_prompts == (given,)
 
 

@@ -32,7 +32,7 @@ def demo(tmp_path: Path) -> House:
 
 
 @pytest.mark.parametrize("case", sorted(OPTIONS))
-def test_a_wrong_option_is_named_with_its_mend(demo: House, case: str) -> None:
+def test_a_wrong_option_is_named_with_its_fix(demo: House, case: str) -> None:
     word, message = OPTIONS[case]
     refused(demo.start("plan", "demo", word).wait(None), message, code=2)
     assert not (demo.home / "store").exists()

@@ -1,4 +1,4 @@
-"""Bad data through the command: one message with file, place and mend, exit code 3, and what was made stays whole."""
+"""Bad data through the command: one message with file, place and fix, exit code 3, and what was made stays whole."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def refusal(tmp_path_factory: pytest.TempPathFactory, prefect_url: str) -> Resul
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))
-def test_a_broken_file_is_named_with_its_source_and_the_mend(refusal: Result, name: str) -> None:
+def test_a_broken_file_is_named_with_its_source_and_the_fix(refusal: Result, name: str) -> None:
     file, _, message = ROWS[name]
     source = "mine" if name == next(iter(ROWS)) else name
     said = [line for line in refusal.err.splitlines() if line.startswith(f"  fetch_shard[{source}-000]: ")]

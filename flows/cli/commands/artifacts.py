@@ -77,8 +77,8 @@ def verify(ref: str | None, forget: bool) -> None:
     for model, found in [] if ref else register.damaged():
         click.echo(f"x {model}: {'; '.join(found)}" if found else f"+ {model}")
         wrong += len(found)
-    mend = "the next run makes them again" if forget else "`fromzero verify --forget` lets the next run make them again"
-    say(f"{wrong} damaged: {mend}" if wrong else "all whole")
+    fix = "the next run makes them again" if forget else "`fromzero verify --forget` lets the next run make them again"
+    say(f"{wrong} damaged: {fix}" if wrong else "all whole")
     sys.exit(1 if wrong else 0)
 
 

@@ -45,8 +45,8 @@ def doctor(as_json: bool) -> None:
     for check in checks:
         line = f"{MARKS[check.state]} {check.state:<4}  {check.name:<{width}}  {check.found}"
         screen.print(Text(line, style=STYLES.get(check.state, "")))
-        if check.mend:
-            screen.print(Text(f"{'':<{width + 8}}→ {check.mend}"))
+        if check.fix:
+            screen.print(Text(f"{'':<{width + 8}}→ {check.fix}"))
     said = f"{failed} must be mended before a run can work" if failed else "ready to run"
     screen.print(f"\n{said}" + (f", {warned} to look at" if warned else ""))
     sys.exit(1 if failed else 0)

@@ -241,7 +241,7 @@ def check_given(url: str) -> None:
     """Raise `HostError` if no Prefect server answers at the address in PREFECT_API_URL, or it does not let us in."""
     if not answers(url):
         raise HostError(
-            f"PREFECT_API_URL={bare(url)}: no Prefect server answers there: start it (or mend the address, which ends "
+            f"PREFECT_API_URL={bare(url)}: no Prefect server answers there: start it (or fix the address, which ends "
             "in /api), or unset PREFECT_API_URL to let each run start a server of its own"
         )
     prefect_api.ask(url, "flows/count", {})

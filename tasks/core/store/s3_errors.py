@@ -35,8 +35,8 @@ def sorted_errors(where: str, name: str) -> Iterator[None]:
     except boto.ClientError as error:
         raise _sort(error, where, name) from error
     except SETTINGS as error:
-        mend = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        raise ConfigError(f"store {where}: {error}; {mend}") from error
+        fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        raise ConfigError(f"store {where}: {error}; {fix}") from error
     except boto.BotoCoreError as error:
         raise Transient(f"store {where} cannot be reached ({name}): {error}") from error
 
@@ -51,8 +51,8 @@ def _sort(error: Any, where: str, name: str) -> Exception:
     if code in REGION or status in (301, 307):
         return ConfigError(f"store {where}: the bucket is in another region ({code}); set store.region")
     if status in (401, 403) or code in CREDENTIALS:
-        mend = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights to list, read, write and delete"
-        return ConfigError(f"store {where} refuses {error.operation_name} of {name!r} ({code}): {mend}")
+        fix = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights to list, read, write and delete"
+        return ConfigError(f"store {where} refuses {error.operation_name} of {name!r} ({code}): {fix}")
     if status in (409, 412) or code == "PreconditionFailed":
         return Conflict(f"{name} was changed by another writer")
     if status == 404:

@@ -287,8 +287,8 @@ class Store:
     def unwritable(self, names: Iterable[str]) -> str | None:
         """Why something cannot be made that is kept under these names (STEP, STEP/KEY, a ref), and how to fix that."""
         why = next(filter(None, map(self.backend.unwritable, names)), None)
-        mend = "what is whole in it is served: to make more, mend that or name another store (store.path, store.bucket)"
-        return why and f"{why}; {mend}"
+        fix = "what is whole in it is served: to make more, fix that or name another store (store.path, store.bucket)"
+        return why and f"{why}; {fix}"
 
     @contextmanager
     def if_writable(self, name: str) -> Iterator[None]:

@@ -142,7 +142,7 @@ def not_migrated(owner: str, database: Path, said: str) -> HostError:
     """Why a database could not be migrated, in one line; what the migration said is the error's cause."""
     last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
     error = HostError(
-        f"{owner}'s database {database} could not be migrated ({last[:300]}): mend it, or move the file away: a new "
+        f"{owner}'s database {database} could not be migrated ({last[:300]}): fix it, or move the file away: a new "
         "one is made, artifacts stay"
     )
     error.__cause__ = RuntimeError(said[-20_000:])

@@ -232,7 +232,7 @@ def open_sources(folders: Mapping[str, Sequence[Path]], seq_len: int, packing: s
     for name, source in sources.items():
         if not source.blocks:
             raise DataError(
-                f"source {name!r} has no tokens at all: `fromzero rejects last` lists what dropped its documents; mend "
+                f"source {name!r} has no tokens at all: `fromzero rejects last` lists what dropped its documents; fix "
                 "that, or leave the source out"
             )
     if not sources:

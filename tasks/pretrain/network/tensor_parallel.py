@@ -52,20 +52,18 @@ def refuse_if_indivisible(network: Any, conf: PretrainConf) -> None:
     parts = conf.run.tensor_parallel
     if parts == 1:
         return
-    mend = "set pretrain.run.tensor_parallel=1"
+    fix = "set pretrain.run.tensor_parallel=1"
     if conf.optimizer.kind == "muon":
-        raise ConfigError(
-            f"pretrain.optimizer.kind=muon needs whole matrices: {mend}, or pretrain.optimizer.kind=adamw"
-        )
+        raise ConfigError(f"pretrain.optimizer.kind=muon needs whole matrices: {fix}, or pretrain.optimizer.kind=adamw")
     plan = plan_of(network)
     if not plan or (unknown := set(plan.values()) - STYLES.keys()):
         why = f"its plan has {sorted(unknown)}" if plan else "transformers has no plan for it"
         name = getattr(getattr(network, "config", None), "model_type", "native")
-        raise ConfigError(f"a {name} cannot be cut into tensor-parallel parts ({why}): {mend}")
+        raise ConfigError(f"a {name} cannot be cut into tensor-parallel parts ({why}): {fix}")
     for what, size in _sizes(network, plan).items():
         if size % parts:
             raise ConfigError(
-                f"{what}={size} of the model is not a multiple of pretrain.run.tensor_parallel={parts}: {mend}"
+                f"{what}={size} of the model is not a multiple of pretrain.run.tensor_parallel={parts}: {fix}"
             )
 
 

@@ -117,6 +117,6 @@ def test_what_was_written_out_reads_back_the_same(name: str) -> None:
         ({"published": "gopher", "max_duplicate_ngrams": {5: 15}}, r"\{5: 15.0\} is not a number of words"),
     ],
 )
-def test_a_wrong_set_or_share_is_named_with_its_mend(rules: Any, message: str) -> None:
+def test_a_wrong_set_or_share_is_named_with_its_fix(rules: Any, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         RulesConf.model_validate(rules)

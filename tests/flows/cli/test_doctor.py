@@ -36,14 +36,14 @@ def test_an_empty_place_fails_nothing_and_nothing_is_left_in_it(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_check_that_is_not_well_has_a_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_check_that_is_not_well_has_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "requires", lambda name: ["torch==1.0", "no-such-package>=2", "click>=8"])
     monkeypatch.setattr(doctor, "DISK_GB", 1e9)
     monkeypatch.setattr(doctor, "MEMORY_GB", 1e9)
     checks = examine(tmp_path)
     assert {check.name for check in checks if check.state == "fail"} == {"torch", "no-such-package"}
     assert {"disk", "memory"} <= {check.name for check in checks if check.state == "warn"}
-    assert all(check.mend for check in checks if check.state != "ok")
+    assert all(check.fix for check in checks if check.state != "ok")
 
 
 def test_a_home_that_is_a_file_fails(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_port_is_well_only_if_it_is_free_or_this_homes_keeper_holds_it(
         servers.folder(tmp_path).mkdir()
         servers.want(tmp_path, ServicesConf(prefect_port=port, mlflow_port=port))
         found = next(check for check in examine(tmp_path) if check.name == f"port {port}")
-        assert found.state == "warn" and str(os.getpid()) in found.found and "prefect_port=" in found.mend
+        assert found.state == "warn" and str(os.getpid()) in found.found and "prefect_port=" in found.fix
         about = {"url": "http://127.0.0.1:9/api", "pid": os.getppid(), "version": version("prefect")}
         monkeypatch.setattr(servers, "running", lambda home: about)
         found = next(check for check in examine(tmp_path) if check.name == f"port {port}")

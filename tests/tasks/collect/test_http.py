@@ -136,7 +136,7 @@ def test_a_busy_server_is_asked_again(site: Site) -> None:
     assert http.entries("web", [url])[0]["size"] == 3 and len(site.asked) == 4
 
 
-def test_what_cannot_be_had_is_named_with_the_mend(site: Site, tmp_path: Path) -> None:
+def test_what_cannot_be_had_is_named_with_the_fix(site: Site, tmp_path: Path) -> None:
     (tmp_path / "urls.txt").write_text("notes.txt\n")
     cases: dict[str, tuple[type[Exception], str]] = {
         f"{site.url}/none.txt": (DataError, r"none\.txt is not there \(404\)"),
@@ -151,7 +151,7 @@ def test_what_cannot_be_had_is_named_with_the_mend(site: Site, tmp_path: Path) -
             http.entries("web", [url])
 
 
-def test_a_server_that_is_gone_is_an_error_that_a_retry_may_mend(
+def test_a_server_that_is_gone_is_an_error_that_a_retry_may_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "ATTEMPTS", 0)

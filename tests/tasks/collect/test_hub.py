@@ -61,7 +61,7 @@ def test_a_folder_gives_the_files_of_a_split_and_new_ones_come_into_new_shards(t
     assert grown[:1] == first and [entry["name"] for entry in grown[1]["entries"]] == ["short/train-00.jsonl"]
 
 
-def test_what_is_not_there_or_not_read_is_named_with_the_mend(tmp_path: Path) -> None:
+def test_what_is_not_there_or_not_read_is_named_with_the_fix(tmp_path: Path) -> None:
     whole = str(dataset(tmp_path / "set"))
     for name in ("saved", "json", "empty"):
         (tmp_path / name).mkdir()

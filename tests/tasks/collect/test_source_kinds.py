@@ -27,7 +27,7 @@ print(json.dumps([[made_from(Call(s, (shard,), c))["code"] for c in confs] for s
 """
 
 
-@pytest.mark.parametrize(("name", "options"), zip(KINDS, plugins.options(*SOURCES), strict=True))
+@pytest.mark.parametrize(("name", "options"), plugins.options(*SOURCES).items())
 def test_every_kind_holds_what_its_folder_says(name: str, options: type[Source]) -> None:
     kind = source_kinds.kind(name)
     assert tuple(inspect.signature(kind.entries).parameters) == ("source", "conf", "known")

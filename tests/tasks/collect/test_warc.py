@@ -99,7 +99,7 @@ def test_a_damaged_record_is_set_aside_with_its_place_and_the_next_is_read(tmp_p
     assert titles(fetched) == ["page 0", "page 2"] and [note["position"] for note in notes] == [f"byte {at}"]
 
 
-def test_a_file_gzipped_as_a_whole_and_a_page_too_large_are_named_with_the_mend(tmp_path: Path) -> None:
+def test_a_file_gzipped_as_a_whole_and_a_page_too_large_are_named_with_the_fix(tmp_path: Path) -> None:
     two = record("http://x/a", page("one")) + record("http://x/b", page("two"))
     (tmp_path / "a.warc.gz").write_bytes(gzip.compress(two))
     with pytest.raises(DataError, match=r"a\.warc\.gz: is gzipped as a whole.*`warcio recompress`"):

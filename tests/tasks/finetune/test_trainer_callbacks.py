@@ -55,7 +55,7 @@ def test_a_resumed_run_repeats_no_point_of_any_curve(tmp_path: Path) -> None:
     ]
 
 
-def test_a_loss_that_is_not_a_number_ends_the_step_with_a_mend(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_ends_the_step_with_a_fix(tmp_path: Path) -> None:
     with pytest.raises(StepError, match="learning_rate"):
         report(Workdir(tmp_path), 3, loss=float("nan"))
 

@@ -197,7 +197,7 @@ class World:
         rows = [row for row in examine.examine(self.store, self.uri) if row.name == f"model {self.name}"]
         now = journal.Champion(present.version, present.digest) if present else None
         fine = journal.agrees(before, now) and not (present and registry.damage(self.uri, present))
-        assert any(row.state == "warn" and row.mend for row in rows) != fine
+        assert any(row.state == "warn" and row.fix for row in rows) != fine
 
 
 @contextmanager
@@ -293,7 +293,7 @@ def test_a_promotion_says_what_it_found(worlds: Callable[[], World], publish: Pu
     world.gate("b")
     world.act(act, 0 if act == "alias champion" else 1)
     before = [row for row in examine.examine(world.store, world.uri) if row.name == f"model {world.name}"]
-    assert [row.state for row in before] == ["warn"] and "version 2" in before[0].found and before[0].mend
+    assert [row.state for row in before] == ["warn"] and "version 2" in before[0].found and before[0].fix
     third = world.register("c")
     present = world.champion()
     compared = registry.observation(present) if act == "alias champion" else None

@@ -61,7 +61,7 @@ def test_good_documents_pass_and_the_data_docs_load_nothing(tmp_path: Path, work
         assert all(target in pages for target in re.findall(r'href="([^"#:]+\.html)"', page))
 
 
-def test_critical_failures_name_expectation_column_value_shard_page_and_mend(tmp_path: Path, work: Workdir) -> None:
+def test_critical_failures_name_expectation_column_value_shard_page_and_fix(tmp_path: Path, work: Workdir) -> None:
     bad = ["x" * 30 + "\ufffd" * 30 + str(n) for n in range(5)]
     with pytest.raises(DataError) as caught:
         validated(tmp_path, {"own-000": table_of(GOOD), "own-001": table_of(bad)}, work)

@@ -273,7 +273,7 @@ def test_a_ref_that_was_removed_cannot_be_changed_as_if_it_were_there(place: Pla
         place.store().set_ref("tokenizer", {"key": "k"}, etag)
 
 
-def test_a_damaged_ref_is_named_with_the_mend(place: Place) -> None:
+def test_a_damaged_ref_is_named_with_the_fix(place: Place) -> None:
     place.put("_refs/tokenizer.json", b"{")
     with pytest.raises(ArtifactError, match=r"remove _refs/tokenizer\.json"):
         place.store().get_ref("tokenizer")

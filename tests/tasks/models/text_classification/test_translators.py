@@ -105,7 +105,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("case", sorted(DAMAGE))
-def test_what_cannot_translate_is_named_by_its_option_with_the_mend(
+def test_what_cannot_translate_is_named_by_its_option_with_the_fix(
     case: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change, kind, message = DAMAGE[case]

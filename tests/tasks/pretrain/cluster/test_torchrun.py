@@ -105,7 +105,7 @@ def test_bad_tokens_are_a_data_error_of_the_worker_and_not_a_killed_child(
     broken = Job(**{**vars(job), "train": {"news": [str(tmp_path / "empty")]}})
     with pytest.raises(DataError, match="empty is not a shard"):
         launch(broken)
-    assert "starting all again" not in capfd.readouterr().out, "a restart cannot mend the data"
+    assert "starting all again" not in capfd.readouterr().out, "a restart cannot fix the data"
 
 
 def test_a_worker_that_dies_without_a_word_is_a_killed_child(

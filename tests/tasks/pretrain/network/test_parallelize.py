@@ -92,7 +92,7 @@ def test_losses_gradients_and_weights_are_those_of_one_process_however_many_ther
         (NATIVE, {}, 4, "num_kv_heads=2 .*tensor_parallel=4"),
     ],
 )
-def test_what_cannot_be_cut_is_refused_with_the_mend(
+def test_what_cannot_be_cut_is_refused_with_the_fix(
     model: NetworkConf, optimizer: dict[str, Any], parts: int, said: str, make_job: MakeJob
 ) -> None:
     job = make_job(model=model, optimizer=optimizer, run={"processes": parts, "tensor_parallel": parts})

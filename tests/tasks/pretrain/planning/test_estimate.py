@@ -113,7 +113,7 @@ def test_an_unknown_architecture_has_unknown_figures_but_known_tokens() -> None:
     assert found["parameters"] is found["flops"] is found["memory_gb"] is None
 
 
-def test_a_model_too_large_for_the_machine_is_refused_with_the_mend() -> None:
+def test_a_model_too_large_for_the_machine_is_refused_with_the_fix() -> None:
     huge = ModelConf(config={"hidden_size": 65_536, "num_hidden_layers": 200, "num_attention_heads": 64})
     with pytest.raises(HostError, match=r"lower pretrain\.run\.micro_batch"):
         estimate.refuse_if_too_large(small(device="cpu").model_copy(update={"model": huge}), 96)
@@ -149,7 +149,7 @@ def test_recomputing_and_half_precision_keep_less_and_an_average_of_the_weights_
     assert held(micro_batch=4)["activations"] == kept[0] / 2, "the batch has eight sequences"
 
 
-def test_on_a_gpu_time_follows_from_its_speed_and_what_does_not_fit_is_refused_with_the_mend() -> None:
+def test_on_a_gpu_time_follows_from_its_speed_and_what_does_not_fit_is_refused_with_the_fix() -> None:
     conf, gpu = small(device="cuda", processes=2, micro_batch=4), Gpu("NVIDIA H100 80GB HBM3", 85.5)
     assert estimate.foretold_seconds(conf, 989e12 * 10, gpu) == pytest.approx(10 / 2 / estimate.EXPECTED_MFU)
     assert estimate.foretold_seconds(conf, 1e15, Gpu("a new one", 85.5)) is None

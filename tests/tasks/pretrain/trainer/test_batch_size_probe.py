@@ -54,7 +54,7 @@ def test_a_probed_run_is_the_one_with_that_micro_batch_and_goes_on_with_it_whate
     assert all(torch.equal(value, found[name]) for name, value in plain.trainer.tensors().items())
 
 
-def test_a_probe_without_room_for_one_sequence_is_refused_with_the_mend(
+def test_a_probe_without_room_for_one_sequence_is_refused_with_the_fix(
     make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(run=PROBED)
