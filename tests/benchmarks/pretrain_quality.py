@@ -101,19 +101,19 @@ def _looking(job: Job, network: Any, bf16: bool) -> Callable[[], float]:
     import torch
 
     from tasks.pretrain.data.packing import IGNORE
-    from tasks.pretrain.network.model import Trainee
+    from tasks.pretrain.network.model import LossModule
     from tasks.pretrain.trainer.setup import choose_valid
 
     sources, picks = choose_valid(job)
     rows, size = sources[0].batch([block for _, block in picks]), job.conf.run.micro_batch
-    trainee, labelled = Trainee(network, z_loss=False), int((rows[-1] != IGNORE).sum())
+    loss_module, labelled = LossModule(network, z_loss=False), int((rows[-1] != IGNORE).sum())
     pieces = [[torch.from_numpy(part[at : at + size]) for part in rows] for at in range(0, len(rows[0]), size)]
 
     def look() -> float:
-        trainee.eval()
+        loss_module.eval()
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            nats = sum(float(trainee(*piece)[0]) for piece in pieces)
-        trainee.train()
+            nats = sum(float(loss_module(*piece)[0]) for piece in pieces)
+        loss_module.train()
         return nats / labelled
 
     return look

@@ -15,7 +15,7 @@ from tests.tasks.pretrain.conftest import job_of, write_shards
 def test_a_look_at_held_out_tokens_gives_what_training_itself_gives(tmp_path: Path) -> None:
     job = job_of(write_shards(tmp_path / "shards"), tmp_path / "work")
     there, (valid, picks) = make_trainer(job, set_up(job.conf.run)), choose_valid(job)
-    look = _looking(job, there.trainee.model, bf16=False)
+    look = _looking(job, there.loss_module.model, bf16=False)
     losses = []
     for _ in range(3):
         losses.append(look())

@@ -179,7 +179,7 @@ sys.exit(toy_run.main("one", "0", *sys.argv[1:]))
 
 @pytest.mark.parametrize(
     ("text", "ended", "state"),
-    [("hello", "completed", ("Completed", "4 made, 0 steps as they were")), ("bad", "", ("Failed", None))],
+    [("hello", "completed", ("Completed", "4 made, 0 steps reused")), ("bad", "", ("Failed", None))],
 )
 def test_a_run_that_ends_before_it_notices_its_cancellation_is_in_prefect_what_it_was(
     home: Path, prefect_url: str, text: str, ended: str, state: tuple[str, str | None]

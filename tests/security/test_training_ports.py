@@ -131,13 +131,13 @@ def test_a_first_machine_that_is_a_stranger_is_told_nothing(tmp_path: Path) -> N
     assert friend.get("a") == b"\x00\xff" and server is not None
 
 
-def test_a_meeting_that_no_process_of_this_home_has_called_is_not_gone_to(make: Callable[..., Job]) -> None:
+def test_a_rendezvous_that_no_process_of_this_home_has_called_is_not_gone_to(make: Callable[..., Job]) -> None:
     job = make("nodes/a", nodes=2, rendezvous=f"127.0.0.1:{free_ports(1)[0]}")
     folder = job.work.root.parent
     forged = b'{"endpoint": "203.0.113.9:29400", "id": "1", "job": "/tmp/job.json"}'
     write_atomically(job.rendezvous_file, forged)
     assert node_address.newest(folder) is None
-    ours = node_address.Meeting("1", "127.0.0.1:29400", "j").sealed
+    ours = node_address.Rendezvous("1", "127.0.0.1:29400", "j").sealed
     write_atomically(job.rendezvous_file, ours)
     assert node_address.newest(folder) is not None
     write_atomically(job.rendezvous_file, ours.replace(b"127.0.0.1", b"127.0.0.9"))

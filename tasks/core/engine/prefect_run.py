@@ -194,7 +194,7 @@ def _ended_well(engine: Engine, ended: str = "completed", how_far: str = "") -> 
         if found := [outcome.message for outcome in engine.outcomes if outcome.state == state]:
             return Completed(name=state.capitalize(), message="\n".join(found), data=state)
     made = sum(outcome.state != "cached" for outcome in engine.outcomes)
-    same = f"{len(engine.outcomes) - made} steps as they were"
+    same = f"{len(engine.outcomes) - made} steps reused"
     if made:
         return Completed(message=f"{how_far}{made} made, {same}", data=ended)
     return Completed(name="Unchanged", message=f"{how_far}nothing new, {same}", data=ended)

@@ -123,7 +123,7 @@ def test_nodes_that_do_not_come_in_time_end_the_run_with_what_to_do(make_job: Ma
     assert "fromzero train-node" in said
 
 
-def test_the_newest_meeting_counts_and_one_whose_first_node_is_gone_is_not_reachable(make_job: MakeJob) -> None:
+def test_the_newest_rendezvous_counts_and_one_whose_first_node_is_gone_is_not_reachable(make_job: MakeJob) -> None:
     old, new = make_job("nodes/a", **on_two_nodes()), make_job("nodes/b", **on_two_nodes())
     folder = old.work.root.parent
     assert node_address.newest(folder) is None
