@@ -101,8 +101,8 @@ def advisories() -> tuple[bool, str]:
         lines.append(f"not known to the source of advisories, so that nothing is said of them: {', '.join(unknown)}")
     for one in audited:
         for weakness in one.get("vulns", ()):
-            mended = ", ".join(weakness["fix_versions"]) or "no version yet"
-            lines.append(f"{one['name']} {one['version']}: {weakness['id']}, mended in {mended}")
+            fixed = ", ".join(weakness["fix_versions"]) or "no version yet"
+            lines.append(f"{one['name']} {one['version']}: {weakness['id']}, fixed in {fixed}")
     return not ran.returncode, "\n".join(lines)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from conf.schema.base import present_name
+from conf.schema.recipe import Recipe
 from tasks.core.artifact import Manifest
 from tasks.core.plan.keys import flat
 from tasks.core.store.store import Store
-from tasks.formats.metrics import valued
+from tasks.formats.metrics import ENDS, valued
 
 COUNTS = ("documents", "rows", "tokens")
 """Statistics that say how much data a step has made; of several the first one counts."""
@@ -75,10 +77,15 @@ class _Made:
 def _config(before: _Made, after: _Made) -> list[dict[str, Any]]:
     """Of whole recipes, or, where a record does not hold its own, of the steps that both runs have."""
     if all(made.record.get("config") for made in (before, after)):
-        return _changes(flat(before.record["config"]), flat(after.record["config"]))
+        return _changes(*(_by_present_names(flat(made.record["config"])) for made in (before, after)))
     old, new = before.step_options(), after.step_options()
     both = old.keys() & new.keys()
     return _changes(*(flat({step: confs[step] for step in both}) for confs in (old, new)))
+
+
+def _by_present_names(options: dict[str, Any]) -> dict[str, Any]:
+    """A record holds a recipe by the names of its time."""
+    return {present_name(name, Recipe): value for name, value in options.items()}
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:
@@ -121,7 +128,7 @@ def _metrics(old: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:
     for step in dict.fromkeys([*old, *new]):
         sides = [old.get(step, {}), new.get(step, {})]
         for name in dict.fromkeys([*sides[0], *sides[1]]):
-            if not name.endswith(("_lo", "_hi")):
+            if not name.endswith(ENDS):
                 before, after = (valued(side, name) if name in side else None for side in sides)
                 values = [found["value"] for found in (before, after) if found]
                 numbers = len(values) == 2 and all(isinstance(value, (int, float)) for value in values)

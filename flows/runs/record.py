@@ -16,7 +16,8 @@ from tasks.core.errors import FromzeroError, from_exception
 from tasks.core.plan.planner import Planner
 from tasks.core.services import links
 from tasks.core.urls import bare
-from tasks.formats.evaluation import SAMPLES
+from tasks.formats.evaluation import SAMPLES_FILE
+from tasks.models import kind as kinds
 from tasks.register import steps as register
 from tasks.views.report import cost_section
 from tasks.views.run_data import gather, registered
@@ -101,9 +102,11 @@ def _samples(engine: Engine) -> dict[str, Any]:
     """What the models of this run wrote, by the step that evaluated them."""
     found: dict[str, Any] = {}
     for outcome in engine.outcomes:
-        manifest = engine.store.look(outcome.step, outcome.key) if outcome.digest and outcome.key else None
-        if isinstance(manifest, Manifest) and any(file.path == f"content/{SAMPLES}" for file in manifest.files):
-            found.setdefault(outcome.label, engine.store.artifact(manifest).read_json(SAMPLES))
+        if kinds.measured_by(outcome.step) is None or not (outcome.digest and outcome.key):
+            continue
+        manifest = engine.store.look(outcome.step, outcome.key)
+        if isinstance(manifest, Manifest) and any(file.path == f"content/{SAMPLES_FILE}" for file in manifest.files):
+            found.setdefault(outcome.label, engine.store.artifact(manifest).read_json(SAMPLES_FILE))
     return found
 
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 ITEMS = "items.parquet"
 """One row an item: its id, and what the metrics are made from."""
 METRICS = "metrics.json"
-SAMPLES = "samples.json"
+SAMPLES_FILE = "samples.json"
 """What the model wrote: a list of {prompt, how, text}."""
-WHILE_TRAINING = "samples.jsonl"
+TRAINING_SAMPLES_FILE = "samples.jsonl"
 """The same while it was trained: lines of {step, samples}."""
 CONFUSION = "confusion.json"
 """{labels, matrix}: how many items of a label (row) were taken for each (column)."""
@@ -41,7 +41,7 @@ def write(
     how a library adds up."""
     items.write_parquet(work / ITEMS, compression="zstd")
     kept = {name: round(float(value), 6) for name, value in metrics.items()}
-    beside = {SAMPLES: samples, CONFUSION: confusion, CALIBRATION: calibration}
+    beside = {SAMPLES_FILE: samples, CONFUSION: confusion, CALIBRATION: calibration}
     for name, value in {METRICS: kept, **beside}.items():
         if value is not None:
             write_json(work / name, value)

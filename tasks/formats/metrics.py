@@ -24,6 +24,11 @@ class Metric:
     unit: str = ""
 
     @property
+    def title(self) -> str:
+        """The label, and the unit where that says more."""
+        return f"{self.label} ({self.unit})" if self.unit and self.unit != self.label else self.label
+
+    @property
     def better(self) -> str:
         """higher or lower; empty where neither is better."""
         return {True: "higher", False: "lower", None: ""}[self.higher_is_better]
@@ -36,7 +41,7 @@ OF_TRAINING = (VALID_LOSS, LOSS)
 BITS_PER_BYTE = Metric("bits_per_byte", "bits per byte", False, "bits per byte")
 PERPLEXITY = Metric("perplexity", "perplexity", False)
 NATS_PER_BYTE = Metric("nats_per_byte", "nats per byte", False, "nats per byte")
-NATS = Metric("nats", "loss in nats", False, "nats per item")
+NATS = Metric("nats", "loss in nats", False, "per item")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from conf.schema.model_recipe import DOOR, GROUP, PACKAGE
 from tasks.core import plugins
+from tasks.core.errors import HostError
 from tasks.core.step import Step
 from tasks.formats.metrics import OF_TRAINING, Metric
 
@@ -95,8 +96,8 @@ class Kind(ABC):
     """The step that measures it: its items are what the gate compares."""
     measuring: ClassVar[tuple[Step, ...]] = ()
     """Further steps that measure, as of what it started from."""
-    measures: ClassVar[tuple[Metric, ...]]
-    """What its evaluation measures."""
+    measures: ClassVar[tuple[Metric, ...]] = ()
+    """What its evaluation measures beside what is `compared`; a metric that is not declared is shown by its name."""
     compared: ClassVar[tuple[Metric, ...]]
     """Those that two versions are compared by, the first of which stands for the model."""
     baselines: ClassVar[Mapping[str, str]] = {}
@@ -149,8 +150,14 @@ def weights(start: Any) -> Any:
 
 @cache
 def kinds() -> dict[str, Kind]:
-    """All kinds, by name."""
-    return {name: plugins.module(PACKAGE, GROUP, name, DOOR).KIND for name in plugins.names(PACKAGE, GROUP, DOOR)}
+    """All kinds, by name; raises `HostError` for one that is of another version."""
+    found = {name: plugins.module(PACKAGE, GROUP, name, DOOR).KIND for name in plugins.names(PACKAGE, GROUP, DOOR)}
+    for name, kind in found.items():
+        if not all(isinstance(one, Metric) for one in (*kind.measures, *kind.compared)):
+            where = plugins.names(PACKAGE, GROUP, DOOR)[name]
+            raise HostError(f"{where}: measures and compared of a kind of models are tasks.formats.metrics.Metric: see "
+                            "docs/add-a-metric.md")  # fmt: skip
+    return found
 
 
 def of(name: str) -> Kind:
@@ -186,7 +193,7 @@ def baselines() -> dict[str, str]:
 def metric(name: str) -> Metric:
     """What is declared of a metric or of a part of it (NAME/PART), by whatever kind; the name alone if nothing is."""
     root, _, part = name.partition("/")
-    known = {one.name: one for kind in kinds().values() for one in kind.measures}
+    known = {one.name: one for kind in kinds().values() for one in (*kind.measures, *kind.compared)}
     found = known.get(root) or next((one for one in OF_TRAINING if one.name == root), None)
     found = found or Metric(root, root.replace("_", " "))
     return replace(found, name=name, label=f"{found.label}, {part}") if part else found

@@ -8,6 +8,7 @@ from typing import Any
 
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact
+from tasks.formats.metrics import values
 from tasks.models import kind as kinds
 from tasks.register.context import RunContext
 
@@ -60,12 +61,11 @@ model.predict(["some text"]){shown}
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
-    plain = [name for name in metrics if not name.endswith(("_lo", "_hi"))]
     rows = []
-    for name in plain:
-        low, high = metrics.get(f"{name}_lo"), metrics.get(f"{name}_hi")
-        interval = f"{_show(low)} to {_show(high)}" if low is not None and high is not None else ""
-        rows.append({"metric": name, "value": metrics[name], "95 % interval": interval})
+    for name, found in values(metrics).items():
+        known = found.low is not None and found.high is not None
+        interval = f"{_show(found.low)} to {_show(found.high)}" if known else ""
+        rows.append({"metric": kinds.metric(name).title, "value": found.value, "95 % interval": interval})
     return _table(rows)
 
 

@@ -46,7 +46,7 @@ def mlflow_at(uri: str) -> Iterator[None]:
     """Let all of MLflow write to `uri` inside: its registry looks logged models up where the environment says.
 
     What its client raises becomes `Transient` (it cannot be reached, or somebody deletes what is worked on) or
-    `HostError`. What takes long is said: MLflow's client tries again for minutes without a status.
+    `HostError`. What takes long is said: MLflow's client tries again for minutes without saying so.
     """
     from mlflow.exceptions import MlflowException, RestException
 

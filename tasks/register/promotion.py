@@ -151,7 +151,7 @@ def _tag(uri: str, target: ModelVersion, tags: dict[str, str]) -> None:
 def answer(
     refs: Refs, uri: str, name: str, version: int, approve: bool, reason: str, by: str, asked: str | None = None
 ) -> dict[str, Any]:
-    """A person's approval of a version that waits: name, to, from, moved; what was said is kept in tags and journal.
+    """A person's answer about a version that waits: name, to, from, moved; what was said is kept in tags and journal.
 
     `asked` is the flow run whose form it was: an older form's answer does not count. Raises `Refused` if nothing waits
     for it, its time is over, or the champion is not the one that it was compared with any more.

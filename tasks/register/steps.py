@@ -11,7 +11,7 @@ from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.events import result
 from tasks.core.step import NETWORK, Cpu, Stats, effect
 from tasks.core.workdir import Workdir
-from tasks.formats.evaluation import SAMPLES
+from tasks.formats.evaluation import SAMPLES_FILE
 
 if TYPE_CHECKING:
     from tasks.core.checks import Check
@@ -86,7 +86,7 @@ def register_model(
     maker = store.look(model.step, model.key)
     made_from = {**maker.made_from, "code": maker.made_by.get("code")} if isinstance(maker, Manifest) else {}
     sources = run.sources or count_sources(documents)
-    samples = evaluation / SAMPLES
+    samples = evaluation / SAMPLES_FILE
     shown = json.loads(samples.read_text()) if samples.exists() else []
     text = card.write_card(conf, model, evaluation, sources, shown, run)
     tags = {
@@ -152,7 +152,7 @@ def check_form() -> None:
 def answer(
     refs: Refs, name: str, version: int, approve: bool, reason: str, by: str, asked: str | None = None
 ) -> dict[str, Any]:
-    """A person's approval of a version that waits for it; {name, to, from, moved}."""
+    """A person's answer about a version that waits for it; {name, to, from, moved}."""
     from tasks.register import promotion
 
     return promotion.answer(refs, _uri(), name, version, approve, reason, by, asked)

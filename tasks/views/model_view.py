@@ -43,7 +43,9 @@ class Model:
         return _values(self.before).get(self.metric.name)
 
     def is_better(self, one: Value, other: Value) -> bool:
-        """By the deciding metric, intervals aside."""
+        """By the deciding metric, intervals aside; nothing is where it has no direction."""
+        if self.metric.higher_is_better is None:
+            return True
         return one.value > other.value if self.metric.higher_is_better else one.value < other.value
 
     def baselines(self, metric: str = "") -> list[tuple[str, Value]]:

@@ -12,7 +12,7 @@ from tasks.core.engine.workspace import Outcome
 from tasks.core.run_warnings import Warned
 from tasks.core.store.store import Store
 from tasks.corpus import funnel
-from tasks.formats.evaluation import CALIBRATION, CONFUSION, SAMPLES
+from tasks.formats.evaluation import CALIBRATION, CONFUSION, SAMPLES_FILE
 from tasks.formats.metrics import Metric, Value, values
 from tasks.models import kind as kinds
 from tasks.views import model_view, run_verdict
@@ -59,7 +59,7 @@ class RunView:
         return [step.message.partition("\n")[0] for step in self.run.steps if step.state == "refused" and step.message]
 
     @property
-    def trainings(self) -> list[tuple[str, list[tuple[Metric, Value]]]]:
+    def other_measurements(self) -> list[tuple[str, list[tuple[Metric, Value]]]]:
         """What steps that evaluate no model for the gate measured, each once, what stands for it first."""
         found = {}
         for step in self.run.steps:
@@ -71,8 +71,10 @@ class RunView:
         return list(found.items())
 
     def samples(self, model: Model) -> list[dict[str, Any]]:
-        """What a model wrote: prompt, how, text."""
-        return self._beside(model, SAMPLES) or []
+        """What a model wrote: prompt, how, text; of what the record holds, no file is looked for."""
+        kept = self.run.record.get("samples") or {}
+        found = kept.get(model.evaluation.label) if model.evaluation else None
+        return found if found is not None else self._beside(model, SAMPLES_FILE) or []
 
     def confusion(self, model: Model) -> dict[str, Any] | None:
         """Labels, and how many items of each (row) were taken for each (column)."""

@@ -47,7 +47,7 @@ def doctor(as_json: bool) -> None:
         screen.print(Text(line, style=STYLES.get(check.state, "")))
         if check.fix:
             screen.print(Text(f"{'':<{width + 8}}→ {check.fix}"))
-    said = f"{failed} must be mended before a run can work" if failed else "ready to run"
+    said = f"{failed} must be fixed before a run can work" if failed else "ready to run"
     screen.print(f"\n{said}" + (f", {warned} to look at" if warned else ""))
     sys.exit(1 if failed else 0)
 

@@ -14,7 +14,7 @@ EVERY = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Progress:
+class ProgressThread:
     """Shows the newest of a step's events of progress now and then, and the last one, while it is entered.
 
     A step that tells none costs nothing. What cannot be shown is logged once, and not tried again.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.engine.progress import Progress
+from tasks.core.engine.progress import ProgressThread
 from tasks.core.engine.publishing import Publisher
 from tasks.core.engine.reporting import Run
 from tasks.core.engine.workspace import Job, Report, Workspace
@@ -152,7 +152,7 @@ class StepRunner:
             if job.call.shard is None:  # one for each shard of many would hide the others
                 shown(event)
 
-        with Progress(show) as progress:
+        with ProgressThread(show) as progress:
 
             def note(text: str) -> None:
                 with suppress(Exception):  # a log line that Prefect does not take must not end the step

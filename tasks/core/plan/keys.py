@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from conf.schema.base import present_name
 from tasks.core.artifact import FORMAT, Artifact, Manifest
 from tasks.core.errors import Conflict
 from tasks.core.plan.fingerprint import fingerprint, versions_of
@@ -61,13 +62,14 @@ SHOWN = 12
 """So many modules that differ are named; a move changes the names of many."""
 
 
-def differences(then: Manifest, step: Step, new: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:
+def differences(then: Manifest, call: Call, new: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:
     """In words, which parts of a key changed since an artifact was made, from what to what; `names` are the inputs'."""
-    said, old = [], then.made_from
+    said, old, step = [], then.made_from, call.step
     before, after = flat(old.get("conf") or {}), flat(new.get("conf") or {})
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
-            said.append(f"{name}: {before.get(name, 'unset')} → {after.get(name, 'unset')}")
+            shown = present_name(name, type(call.conf)) if call.conf is not None else name
+            said.append(f"{shown}: {before.get(name, 'unset')} → {after.get(name, 'unset')}")
     if old["code"] != new["code"]:
         said.append(_code_difference(then, step))
     if old["inputs"] != new["inputs"]:

@@ -289,7 +289,7 @@ class Planner(Interpretation):
         if not past:
             return "not made yet"
         names = tuple(signature(call.step.function).parameters)
-        nearest = min((differences(manifest, call.step, parts, names) for manifest in reversed(past)), key=len)
+        nearest = min((differences(manifest, call, parts, names) for manifest in reversed(past)), key=len)
         return "; ".join(nearest) or "not made yet"
 
     def _like(self, call: Call) -> tuple[Manifest | None, float]:

@@ -15,7 +15,7 @@ from tasks.core.errors import ArtifactError, DataError
 from tasks.core.events import result
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.evaluate import output, scoring
+from tasks.evaluate import evaluation_inputs, scoring
 from tasks.evaluate.bootstrap import with_interval
 from tasks.evaluate.metric import bits_per_byte, perplexity
 from tasks.evaluate.sampling import samples
@@ -72,7 +72,7 @@ def measure(items: pl.DataFrame, conf: LmEval | Any) -> dict[str, float]:
 def run(model: Path, evalset: Path, conf: LmEval, work: Workdir) -> Stats:
     """Score the held-out documents; write the evaluation with samples."""
     device = scoring.set_up(conf.run)
-    table = output.held_out(evalset, conf.sources).select("id", "text", "source").collect()
+    table = evaluation_inputs.held_out(evalset, conf.sources).select("id", "text", "source").collect()
     table = table.filter(pl.col("text").str.len_bytes() > 0)
     if table.is_empty():
         raise DataError("the evaluation set holds no document with a text")

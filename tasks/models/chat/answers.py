@@ -11,7 +11,7 @@ import polars as pl
 from tasks.core.errors import DataError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.evaluate import output, scoring
+from tasks.evaluate import evaluation_inputs, scoring
 from tasks.evaluate.bootstrap import with_interval
 from tasks.evaluate.metric import bits_per_byte, perplexity
 from tasks.evaluate.sampling import samples
@@ -45,8 +45,8 @@ def score(model: Any, tokenizer: Any, table: pl.DataFrame, conf: ChatEval) -> pl
 def measure(network: Path, model: Path, evalset: Path, conf: ChatEval) -> tuple[Any, Any, pl.DataFrame, dict[str, Any]]:
     """The tokenizer of `model`, the network in `network`, its items and metrics on the held-out conversations."""
     device = scoring.set_up(conf.run)
-    output.read_task(model, "chat")
-    table = output.held_out(evalset, conf.sources).select("id", "messages").collect()
+    evaluation_inputs.read_task(model, "chat")
+    table = evaluation_inputs.held_out(evalset, conf.sources).select("id", "messages").collect()
     table = table.filter(pl.col("messages").list.len() > 1)
     tokenizer, loaded = scoring.load_tokenizer(model), scoring.load_causal(network, device)
     items = score(loaded, tokenizer, table, conf)

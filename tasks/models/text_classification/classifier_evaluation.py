@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 from tasks.core.errors import DataError
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.evaluate import output, scoring
+from tasks.evaluate import evaluation_inputs, scoring
 from tasks.evaluate.bootstrap import Floats
 from tasks.formats import evaluation
 from tasks.formats.model_folder import refuse_foreign
@@ -69,8 +69,8 @@ def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], task: dict[s
 def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval, work: Workdir) -> Stats:
     """Classify the held-out documents; write the evaluation, with confusions and calibration."""
     device = scoring.set_up(conf.run)
-    task = output.read_task(model, "classification")
-    everything = output.held_out(evalset, conf.sources)
+    task = evaluation_inputs.read_task(model, "classification")
+    everything = evaluation_inputs.held_out(evalset, conf.sources)
     table = known(everything, task)
     if table.is_empty():
         raise DataError(f"the evaluation set holds no document labelled with one of {task['labels']}")

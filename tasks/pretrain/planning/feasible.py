@@ -31,7 +31,7 @@ def refuse_if_impossible(conf: NetworkConf) -> None:
         return
     known = models(conf.resolved_objective)
     if known and conf.architecture not in known:
-        kind = "" if conf.resolved_objective is None else f" for model.objective={conf.resolved_objective}"
+        kind = "" if conf.objective is None else f" for model.objective={conf.objective}"
         near = nearest(conf.architecture, known)
         raise ConfigError(f"model.architecture: there is no {conf.architecture!r}{kind}{near}")
     fields = fields_of(conf.architecture)

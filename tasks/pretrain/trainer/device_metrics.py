@@ -19,7 +19,7 @@ NAMES = ("memory_peak_gb", "temperature_c", "power_w")
 
 
 class DeviceMetrics:
-    """The gauges of the device that this process computes on; of a CPU those of the whole machine, but for memory.
+    """What is measured of the device that this process computes on; of a CPU all of the machine, but for memory.
 
     What cannot be read is left out: heat and power of a CPU are often not shown in a container, those of a GPU need
     nvidia-ml-py (or amdsmi) beside torch.

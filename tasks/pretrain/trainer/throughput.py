@@ -61,7 +61,8 @@ class Meter:
         return self.flops * tokens_per_second / (self.world * self.peak)
 
     def read(self, step: int, steps: int) -> dict[str, float]:
-        """What has become of the time since the last row, now that `step` of `steps` is done, and what the gauges say.
+        """What has become of the time since the last row, now that `step` of `steps` is done, and what is measured of
+        the device.
 
         Shares are 0 to 1; a checkpoint that follows a row counts in the next one.
         """

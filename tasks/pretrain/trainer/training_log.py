@@ -10,7 +10,7 @@ from tasks.core.artifact import canonical
 from tasks.core.events import Event, tell
 from tasks.core.small_files import write_atomically
 from tasks.core.workdir import Workdir
-from tasks.formats.evaluation import WHILE_TRAINING
+from tasks.formats.evaluation import TRAINING_SAMPLES_FILE
 
 
 def last_step(path: Path) -> int:
@@ -28,7 +28,7 @@ def skipped_file(work: Workdir) -> Path:
 
 def samples_file(work: Workdir) -> Path:
     """Where what the network wrote is listed, one JSON object a line."""
-    return work.scratch / WHILE_TRAINING
+    return work.scratch / TRAINING_SAMPLES_FILE
 
 
 class Journal:

@@ -102,15 +102,6 @@ def warnings(found: Sequence[Warned]) -> str:
     return "\n".join(["## Warnings", "", *lines]) if lines else ""
 
 
-def with_intervals(metrics: Mapping[str, Any], names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """A row for each metric with its 95 % interval, where there is one."""
-    rows = []
-    for name, value in metrics.items():
-        if not name.endswith(("_lo", "_hi")) and (names is None or name in names):
-            rows.append({"metric": code(name), "value": value, "95 % interval": interval(metrics, name)})
-    return rows
-
-
 def interval(metrics: Mapping[str, Any], name: str) -> Markup:
     """The interval of a metric, empty if it has none."""
     return Markup(number_format.interval(metrics.get(f"{name}_lo"), metrics.get(f"{name}_hi")))

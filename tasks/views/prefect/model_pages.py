@@ -12,11 +12,10 @@ from tasks.core.engine.reporting import Made, Run
 from tasks.core.number_format import BEGINNING, change, number
 from tasks.core.services import links
 from tasks.core.workdir import METRICS_FILE
-from tasks.formats.evaluation import SAMPLES as WRITTEN
-from tasks.formats.evaluation import WHILE_TRAINING
+from tasks.formats.evaluation import SAMPLES_FILE, TRAINING_SAMPLES_FILE
 from tasks.formats.metrics import values
 from tasks.models import kind as kinds
-from tasks.views.prefect.markdown import Markup, code, interval, join, link, plain, table, with_intervals
+from tasks.views.prefect.markdown import Markup, code, interval, join, link, plain, table
 from tasks.views.prefect.plots import read_rows
 
 LARGEST = 80_000
@@ -52,7 +51,7 @@ def training(run: Run, made: Made) -> str:
         pictures(made.folder),
         "## Curve" if rows else None,
         table(_thinned(rows)),
-        _samples(_meanwhile(read_rows(made.folder / "aux" / WHILE_TRAINING))),
+        _samples(_meanwhile(read_rows(made.folder / "aux" / TRAINING_SAMPLES_FILE))),
         "## Figures",
         table([{"": name.replace("_", " "), "value": value} for name, value in plain_stats.items()]),
         footer(run, made),
@@ -87,7 +86,7 @@ def evaluation(run: Run, made: Made) -> str:
     """An evaluation: measures with their intervals beside what they have to beat, pictures, samples."""
     assert made.folder is not None
     metrics = dict(made.stats.get("metrics", {}))
-    file = made.folder / "content" / WRITTEN
+    file = made.folder / "content" / SAMPLES_FILE
     samples = json.loads(file.read_bytes()) if file.exists() else []
     return join(
         f"# {made.step.replace('_', ' ').capitalize()}",
@@ -96,10 +95,18 @@ def evaluation(run: Run, made: Made) -> str:
         table(_beside(made.step, metrics)),
         pictures(made.folder),
         "## All measures",
-        table(with_intervals(metrics)),
+        table(_all(metrics)),
         _samples(samples[:SAMPLES]),
         footer(run, made),
     )
+
+
+def _all(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each metric with its 95 % interval, where there is one."""
+    return [
+        {"metric": kinds.metric(name).title, "value": value.value, "95 % interval": interval(metrics, name)}
+        for name, value in values(metrics).items()
+    ]
 
 
 def _headline(step: str, metrics: Mapping[str, Any]) -> str:
@@ -108,7 +115,7 @@ def _headline(step: str, metrics: Mapping[str, Any]) -> str:
         return "nothing was measured"
     kind, metric = kinds.measured_by(step), kinds.metric(name)
     said = f"{metric.label} {found[name]}"
-    for baseline, who in kind.baselines.items() if kind else ():
+    for baseline, who in kind.baselines.items() if kind and metric.better else ():
         if (other := metrics.get(f"{baseline}_{name}")) is not None:
             beats = metrics[name] > other if metric.higher_is_better else metrics[name] < other
             said += f"; the model {'beats' if beats else 'does not beat'} {who} ({number(other)})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.core import liveness
+from tasks.core import liveness, number_format
 from tasks.core.engine.reporting import Run
 from tasks.core.number_format import seconds
 from tasks.core.services import links
@@ -63,7 +63,7 @@ def _steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
 def _measures(view: RunView) -> list[dict[str, Any]]:
     """The headline of each model beside what it had to beat, and of each training."""
     rows = [row for model in view.models for row in _of_model(model)]
-    return [*rows, *(_measure(label, *measured[0]) for label, measured in view.trainings)]
+    return [*rows, *(_measure(label, *measured[0]) for label, measured in view.other_measurements)]
 
 
 def _of_model(model: Model) -> list[dict[str, Any]]:
@@ -75,8 +75,8 @@ def _of_model(model: Model) -> list[dict[str, Any]]:
 
 
 def _measure(of: str, metric: Metric, value: Value) -> dict[str, Any]:
-    low_high = Markup(str(value).partition(" ")[2])
-    return {"of": of, "measure": metric.label, "value": value.value, "95 % interval": low_high}
+    ends = Markup(number_format.interval(value.low, value.high))
+    return {"of": of, "measure": metric.title, "value": value.value, "95 % interval": ends}
 
 
 def _version(run: Run, about: Mapping[str, Any]) -> dict[str, Any]:

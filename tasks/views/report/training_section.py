@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.core.step import labelled
 from tasks.core.workdir import METRICS_FILE
-from tasks.formats.evaluation import WHILE_TRAINING
+from tasks.formats.evaluation import TRAINING_SAMPLES_FILE
 from tasks.views.report.charts import Series
 from tasks.views.run_data import Run
 
@@ -80,7 +80,10 @@ def trainings(run: Run) -> list[Training]:
             steps = int(max(x for chart in whole for series in chart.series for x, _ in series.points))
             made = manifest.made_by
             label = labelled(manifest.step, manifest.shard)
-            attempts, wrote = int(made.get("attempts") or 1), _samples(run.read_rows(manifest, f"aux/{WHILE_TRAINING}"))
+            attempts, wrote = (
+                int(made.get("attempts") or 1),
+                _samples(run.read_rows(manifest, f"aux/{TRAINING_SAMPLES_FILE}")),
+            )
             about = str(manifest.stats.get("answers", ""))
             found.append(Training(label, manifest.key, steps, made.get("seconds"), attempts, whole, wrote, about))
     return found

@@ -29,7 +29,7 @@ def summarise(console: Console, view: RunView) -> None:
         console.print(f"refused: {refusal}", markup=False)
     console.print()
     console.print(summary_table(view.run.steps))
-    for label, measured in view.trainings:
+    for label, measured in view.other_measurements:
         said = ", ".join(f"{metric.label} {value}" for metric, value in measured)
         console.print(f"\n{label}: {said}", markup=False, highlight=False)
     for model in view.models:
@@ -66,7 +66,7 @@ def _model(console: Console, view: RunView, model: Model) -> None:
             table.add_column(column)
         for row in rows:
             others = [*([row["champion"]] if before else []), *(row["baselines"].get(name) for name in baselines)]
-            table.add_row(f"  {row['metric'].label}", *(str(value or "") for value in (row["ours"], *others)))
+            table.add_row(f"  {row['metric'].title}", *(str(value or "") for value in (row["ours"], *others)))
         console.print(table, markup=False, highlight=False)
     for sample in view.samples(model)[:SHOWN]:
         console.print(f"  {sample['prompt']!r} ({sample['how']}) → {sample['text'][:LENGTH]!r}", markup=False)

@@ -103,7 +103,7 @@ def test_pairing_sees_a_small_gain_that_two_separate_intervals_would_not() -> No
     assert found.low > 0 and found.high - found.low < found.champion * 0.01
 
 
-def test_the_first_candidate_is_accepted_because_there_is_no_incumbent() -> None:
+def test_the_first_candidate_is_accepted_because_there_is_no_champion() -> None:
     found = decide(items(0), None, GateConf())
     assert found["accepted"] and found["first"] and "no champion" in found["reasons"][0]
 

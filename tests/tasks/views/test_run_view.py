@@ -64,7 +64,7 @@ def test_a_run_looks_while_it_goes_on_as_it_does_in_its_record(view: RunView) ->
         for one in view.run.steps
     ]  # fmt: skip
     live = RunView.running(None, {name: view.run.record[name] for name in ("name", "state", "models")}, outcomes)
-    assert live.verdict == view.verdict and live.way == view.way and live.trainings == view.trainings
+    assert live.verdict == view.verdict and live.way == view.way and live.other_measurements == view.other_measurements
     (before,), (after,) = view.models, live.models
     assert before.table() == after.table() and before.decision == after.decision
 

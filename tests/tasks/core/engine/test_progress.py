@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tasks.core.engine.progress import Progress
+from tasks.core.engine.progress import ProgressThread
 from tasks.core.events import Event
 
 
@@ -21,7 +21,7 @@ def test_the_first_and_the_last_event_are_shown_and_those_between_only_now_and_t
         shown.append(event)
         first.set()
 
-    with Progress(show, every=60.0) as progress:
+    with ProgressThread(show, every=60.0) as progress:
         assert not first.is_set()
         progress.event(step(1, 40))
         assert first.wait(30)
@@ -39,7 +39,7 @@ def test_an_event_comes_through_while_the_step_goes_on() -> None:
         if event.share == 0.5:
             second.set()
 
-    with Progress(show, every=0.01) as progress:
+    with ProgressThread(show, every=0.01) as progress:
         progress.event(step(1, 4))
         progress.event(step(2, 4))
         assert second.wait(30)
@@ -50,7 +50,7 @@ def test_a_server_that_is_down_is_said_once_and_ends_nothing(caplog: pytest.LogC
     def show(event: Event) -> None:
         raise ConnectionError("nobody there")
 
-    with caplog.at_level(logging.WARNING), Progress(show, every=0.01) as progress:
+    with caplog.at_level(logging.WARNING), ProgressThread(show, every=0.01) as progress:
         for number in range(5):
             progress.event(step(number, 4))
     assert [record.getMessage() for record in caplog.records] == ["how far the step is cannot be shown"]

@@ -220,13 +220,14 @@ class Servers:
                 if not body.refused:
                     yield body
                     return
-            if body.refused == "full":
+            if body.refused in ("full", "slow"):
                 break
             server.retire()
             if body.refused in ("code", "libraries"):
                 self._spawned.add((entry, modules) if body.refused == "code" else modules)
         else:
-            self._spawned.add((entry, modules))
+            if body.refused == "edited":
+                self._spawned.add((entry, modules))
         with child_process.spawned(job, environ, lifeline, lease) as child:
             yield child
 
