@@ -254,7 +254,7 @@ class House:
         except FileNotFoundError:
             return 0
 
-    def processes(self, word: str = "", without: str = "\0\0") -> list[int]:
+    def processes(self, word: str = "", without: str = "\1") -> list[int]:
         """Processes that work for this home, by a word of their command line."""
         mark, found = f"FROMZERO_HOME={self.home}".encode(), []
         for entry in Path("/proc").iterdir():
