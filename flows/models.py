@@ -9,6 +9,7 @@ from conf.schema.model_recipe import PRETRAINED, ModelRecipe
 from conf.schema.recipe import Recipe
 from conf.schema.release import RegisterConf
 from flows.data import Data
+from tasks.core.errors import ConfigError, nearest
 from tasks.evaluate import steps as evaluate
 from tasks.models import kind as kinds
 from tasks.register import steps as register
@@ -18,6 +19,7 @@ def make(recipe: Recipe, data: Data, pretrained: Any) -> None:
     """train all → for each that has a name in the registry: evaluate, register, gate, promote."""
     started, made = dict[str, Any](), dict[str, Any]()
     for name, conf in recipe.in_order.items():
+        check_gate(name, conf)
         if conf.is_reference:
             started[name] = register.starting_point(conf.start)
         else:
@@ -27,6 +29,16 @@ def make(recipe: Recipe, data: Data, pretrained: Any) -> None:
     for name, conf in recipe.models.items():
         if conf.register:
             release(recipe, name, conf, data.of(conf.data.sources), started[name], kinds.weights(made[name]))
+
+
+def check_gate(name: str, conf: ModelRecipe) -> None:
+    """Raise `ConfigError`, in plans too, for a gate that compares by what the model's kind does not measure."""
+    kind, metric = kinds.of(conf.kind), conf.gate.metric
+    known = sorted({one.name for one in (*kind.compared, *kind.measures)})
+    if conf.register and metric not in known:
+        raise ConfigError(
+            f"models.{name}.gate.metric={metric}: {conf.kind} measures no such thing{nearest(metric, known)}"
+        )
 
 
 def release(recipe: Recipe, name: str, conf: ModelRecipe, data: Data, start: Any, model: Any) -> None:

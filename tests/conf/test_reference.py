@@ -10,7 +10,9 @@ from pydantic import BaseModel
 
 from conf import reference
 from conf.paths import has_option
+from conf.schema.data import SOURCES
 from conf.schema.recipe import Recipe
+from tasks.core import plugins
 
 PAGE = reference.PAGE.read_text()
 LISTED = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
@@ -51,7 +53,7 @@ def test_every_option_on_the_page_can_be_given_as_it_stands(path: str) -> None:
         "| `tokenizer.vocab_size` | int, ≥ 300 | `4096` | Tokens in the vocabulary, ",
         "| `pretrain.segments.NAME.tokens` | int, > 0 | *required* | Budget in tokens, ",
         "| `model.width` | int, > 0 | *follows* | Of native: Size of a token's vector ",
-        "| `data.sources.NAME.kind` | `chitchat`, `files`, `http`, `hub`, `python_packages`, `sql`, `warc` | ",
+        f"| `data.sources.NAME.kind` | {', '.join(f'`{kind}`' for kind in plugins.names(*SOURCES))} | ",
         '| `models.NAME.gate.floors` | list of `majority`, `naive_bayes` | `["majority", "naive_bayes"]` | Of text',
         "| `engine.cpus` | int or `null`, ≥ 1 | `null` |",
         "| `data.clean.rules_by_source.NAME.…` |  |  | The same options as `data.clean.rules.…`. |",

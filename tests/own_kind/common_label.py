@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from conf.schema.base import Conf
 from conf.schema.evaluate import GateConf, MeasureConf
 from conf.schema.model_recipe import ModelRecipe
@@ -24,6 +26,15 @@ class Counting(Conf):
     """Documents of a label that make it one."""
 
 
+class HitsGate(GateConf):
+    """What it has to show."""
+
+    metric: Literal["hits"] = "hits"
+    """What is compared, on the same items."""
+    min_items: int = Field(1, ge=1)
+    """With fewer items no comparison is trusted."""
+
+
 class CommonLabelModel(ModelRecipe):
     """The most frequent label."""
 
@@ -33,7 +44,7 @@ class CommonLabelModel(ModelRecipe):
     """What is counted."""
     evaluate: MeasureConf = MeasureConf()
     """How it is measured."""
-    gate: GateConf = GateConf(metric="hits", min_items=1)
+    gate: HitsGate = HitsGate()
     """What it has to show."""
     gives: ClassVar[str | None] = None
 

@@ -186,11 +186,13 @@ def test_cancelled_bodies_save_and_stop_or_are_ended_after_the_grace_time(sent: 
 def test_no_body_outlives_its_run_however_that_ends(sent: Sent) -> None:
     code = f"""
 from pathlib import Path
-from tests.tasks.core.engine.test_launcher import UNLIMITED, Elsewhere, Local, Sent, Spawned
-Sent({type(sent.place).__name__}(), Path({str(sent.folder)!r})).run(UNLIMITED, True)
+from {type(sent.place).__module__} import {type(sent.place).__name__} as Place
+from tests.tasks.core.engine.test_launcher import UNLIMITED, Sent
+Sent(Place(), Path({str(sent.folder)!r})).run(UNLIMITED, True)
 """
     run = subprocess.Popen(interpreter.command("-c", code), env=interpreter.environment(), start_new_session=True)
-    assert eventually((sent.work.scratch / "there").exists)
+    assert eventually(lambda: (sent.work.scratch / "there").exists() or run.poll() is not None)
+    assert run.poll() is None
     run.kill()
     run.wait()
     assert sent.leaves_nothing()
