@@ -46,10 +46,11 @@ _MARKS = r"[\p{M}\u30fc\uff70\uff9e\uff9f\u200c\u200d]*"
 _OPENING, _CLOSING = r"[\p{Ps}\p{Pi}]*", r"[\p{P}&&[^\p{Ps}\p{Pi}]]*"
 _BEFORE, _AFTER, _AFTER_ALPHABETIC = "\x1c", "\x1d", "\x1e"
 """Stand around a word of one letter while words are looked for; no text has them (see `normalise`)."""
-_MARKED = [
-    (_letter(_IDEOGRAPHS), f"{_BEFORE}${{0}}{_AFTER}"),
-    (_letter(_ALPHABETS), f"{_BEFORE}${{0}}{_AFTER_ALPHABETIC}"),
-]
+_BETWEEN = f"{_BEFORE}[^{_AFTER}{_AFTER_ALPHABETIC}]*[{_AFTER}{_AFTER_ALPHABETIC}]"
+_IDEOGRAPH, _ALPHABETIC_LETTER = _letter(_IDEOGRAPHS), _letter(_ALPHABETS)
+_OF_IDEOGRAPH = f"{_OPENING}{_IDEOGRAPH}{_MARKS}{_CLOSING}"
+_OF_LETTER = f"{_OPENING}{_ALPHABETIC_LETTER}{_MARKS}{_CLOSING}"
+"""Words of one letter."""
 
 _BASE = 0x9E3779B97F4A7C15
 _BASE_INVERSE = pow(_BASE, -1, 2**64)
@@ -116,7 +117,7 @@ def beginning(text: str, most: int) -> str:
     line = collapse(pl.Series([text], dtype=pl.String))[0]
     found = words(line)
     column = pl.Series(found, dtype=pl.String)
-    each = [column.str.contains(letter).to_numpy() for letter, _ in _MARKED]
+    each = [column.str.contains(_IDEOGRAPH).to_numpy(), column.str.contains(_ALPHABETIC_LETTER).to_numpy()]
     fits = np.cumsum(np.select(each, [1 / CHARACTERS, 1 / ALPHABETIC], 1)) < most + 1e-9
     end = 0
     for word in found[: int(fits.sum())]:
@@ -151,9 +152,9 @@ def _one_width(texts: pl.Series) -> pl.Series:
 
 def single_chars(texts: pl.Series) -> pl.Series:
     """Characters of each text in words of one letter, with the marks and the punctuation on them."""
-    marked, after = _marked(texts), f"{_AFTER}{_AFTER_ALPHABETIC}"
+    marked = _marked(texts)
     signs = marked.str.count_matches(_BEFORE, literal=True).cast(pl.Int64)
-    gone = where_not_ascii(marked, lambda some: some.str.replace_all(f"{_BEFORE}[^{after}]*[{after}]", ""))
+    gone = where_not_ascii(marked, lambda some: some.str.replace_all(_BETWEEN, ""))
     return marked.str.len_chars().cast(pl.Int64) - gone.str.len_chars().cast(pl.Int64) - 2 * signs
 
 
@@ -172,11 +173,12 @@ def _marked(texts: pl.Series) -> pl.Series:
     """The texts with `_BEFORE` and `_AFTER` (of an alphabet `_AFTER_ALPHABETIC`) around every word of one letter."""
 
     def mark(some: pl.Series) -> pl.Series:
-        for letter, around in _MARKED:
-            rows = some.str.contains(letter).fill_null(False).arg_true()
-            word = f"{_OPENING}{letter}{_MARKS}{_CLOSING}"
-            some = some.clone().scatter(rows, some.gather(rows).str.replace_all(word, around))
-        return some
+        rows = some.str.contains(_IDEOGRAPH).fill_null(False).arg_true()
+        marked = some.gather(rows).str.replace_all(_OF_IDEOGRAPH, f"{_BEFORE}${{0}}{_AFTER}")
+        some = some.clone().scatter(rows, marked)
+        rows = some.str.contains(_ALPHABETIC_LETTER).fill_null(False).arg_true()
+        marked = some.gather(rows).str.replace_all(_OF_LETTER, f"{_BEFORE}${{0}}{_AFTER_ALPHABETIC}")
+        return some.clone().scatter(rows, marked)
 
     return where_not_ascii(texts, mark)
 
