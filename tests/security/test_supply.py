@@ -116,7 +116,7 @@ UNKNOWN = {"name": "ours", "skip_reason": "Dependency not found on PyPI and coul
 
 @pytest.mark.parametrize(("ran", "code", "said"), [
     (subprocess.CompletedProcess([], 0, audited(WHOLE), ""), 0, "1 of 1 distributions looked up"),
-    (subprocess.CompletedProcess([], 1, audited(WEAK), "Found 1"), 1, "click 8.5.1: PYSEC-2026-1, mended in 8.5.2"),
+    (subprocess.CompletedProcess([], 1, audited(WEAK), "Found 1"), 1, "click 8.5.1: PYSEC-2026-1, fixed in 8.5.2"),
     (subprocess.CompletedProcess([], 0, audited(WHOLE, UNKNOWN), ""), 0, "nothing is said of them: ours"),
     (subprocess.CompletedProcess([], 0, audited(UNKNOWN), ""), 0, "0 of 1 distributions looked up"),
     (subprocess.CompletedProcess([], 1, "", "No module named pip_audit"), 0, "pip-audit is not installed"),

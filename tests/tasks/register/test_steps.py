@@ -287,7 +287,7 @@ def test_the_card_and_tags_say_what_the_model_came_from(
     assert {name: version.tags[f"fromzero.{name}"] for name in expected} == expected
     card = (Path(version.location) / "artifacts/model/README.md").read_text()
     assert isinstance(card, str) and "| docs | MIT | 2 | 3 |" in card and "BSD\\|3" in card
-    assert "| bits_per_byte | 2.5 | 2.4 to 2.6 |" in card and "gzip_bits_per_byte" in card
+    assert "| bits per byte | 2.5 | 2.4 to 2.6 |" in card and "gzip bits per byte" in card
     assert "an array" in card and "abc" in card and "1,000" in card
     seen = MlflowClient(uri).get_model_version(base.name, "1")
     assert run is not None and seen.run_id == run and seen.description == card
