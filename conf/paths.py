@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel
 
+from conf.schema.base import classes_in
 from conf.schema.recipe import Recipe
 from tasks.core.errors import ConfigError, nearest
 
@@ -54,7 +54,7 @@ def check_path(names: list[str], where: str, root: type[BaseModel] = Recipe) -> 
     if root is Recipe:
         refuse_renamed(".".join(names))
     for depth, name in enumerate(names):
-        classes = [m for m in models if isinstance(m, type) and issubclass(m, BaseModel)]
+        classes = _models(models)
         if not classes:
             if not any(option in (Any, dict, object) for option in models):
                 raise ConfigError(f"{where}: {'.'.join(names[:depth])} is a single value, it has no option {name!r}")
@@ -63,18 +63,20 @@ def check_path(names: list[str], where: str, root: type[BaseModel] = Recipe) -> 
         if not found:
             parent = ".".join(names[:depth]) or "a recipe"
             raise ConfigError(f"{where}: {parent} has no option {name!r}{_meant(name, classes)}")
-        models = [option for annotation in found for option in _options(annotation)]
-        if any(option is dict for option in models) and depth + 1 < len(names):
-            return _check_value_path(found, names[depth + 2 :], where)
+        models = [option for annotation in found for option in classes_in(annotation)]
+        if dict in models and depth + 1 < len(names):
+            return _check_value_path(_models(models), names[depth + 2 :], where)
     return None
 
 
-def _check_value_path(annotations: list[Any], rest: list[str], where: str) -> None:
+def _check_value_path(classes: list[type[BaseModel]], rest: list[str], where: str) -> None:
     """Below a mapping any name goes; what follows it belongs to the values' models."""
-    values = [value for a in annotations for value in _options(a, values=True)]
-    classes = [v for v in values if isinstance(v, type) and issubclass(v, BaseModel)]
     if rest and classes and not any(rest[0] in m.model_fields for m in classes):
         raise ConfigError(f"{where}: no option {rest[0]!r} here{_meant(rest[0], classes)}")
+
+
+def _models(found: list[Any]) -> list[type[BaseModel]]:
+    return [one for one in found if isinstance(one, type) and issubclass(one, BaseModel)]
 
 
 def _meant(name: str, classes: list[type[BaseModel]]) -> str:
@@ -82,16 +84,3 @@ def _meant(name: str, classes: list[type[BaseModel]]) -> str:
     now = {old: new for m in classes for new, old in getattr(m, "formerly", {}).items()}
     known = sorted({field for m in classes for field in m.model_fields})
     return f": it is now {now[name]!r}" if name in now else nearest(name, known)
-
-
-def _options(annotation: Any, values: bool = False) -> list[Any]:
-    """The classes that an annotation allows; `dict` stands for a mapping, whose values' classes come on demand."""
-    origin = get_origin(annotation)
-    if origin is dict:
-        return _options(get_args(annotation)[1]) if values else [dict]
-    if origin is Annotated:
-        return _options(get_args(annotation)[0], values)
-    if origin in (Union, UnionType):
-        inner = [a for a in get_args(annotation) if a is not type(None)]
-        return [option for a in inner for option in _options(a, values)]
-    return [annotation]

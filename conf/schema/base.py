@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar, get_args, get_origin
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -61,14 +61,20 @@ def present_name(path: str, root: type[BaseModel]) -> str:
         now = {old: new for m in classes for new, old in getattr(m, "formerly", {}).items()}
         names.append(now.get(part, part))
         found = [m.model_fields[names[-1]].annotation for m in classes if names[-1] in m.model_fields]
-        models = [one for annotation in found for one in _classes(annotation)]
+        models = [one for annotation in found for one in classes_in(annotation)]
     return ".".join(names)
 
 
-def _classes(annotation: Any) -> list[Any]:
-    """The classes in an annotation; `dict` stands for a mapping, whose values' classes are beside it."""
-    inner = [one for part in get_args(annotation) for one in _classes(part)]
-    return ([dict] if get_origin(annotation) is dict else []) + inner or [annotation]
+def classes_in(annotation: Any) -> list[Any]:
+    """The classes that an annotation allows; `dict` stands for a mapping, whose values' classes are beside it."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is dict:
+        return [dict, *classes_in(parts[1])]
+    if origin is Annotated:
+        return classes_in(parts[0])
+    if origin in (Union, UnionType):
+        return [one for part in parts if part is not type(None) for one in classes_in(part)]
+    return [annotation]
 
 
 def _plain(value: Any) -> Any:
