@@ -11,30 +11,23 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tasks.core import plugins
 from tasks.core.errors import ConfigError, HostError, missing_part
 from tasks.core.interpreter import ROOT
-from tasks.core.small_files import Stamp, stamp
+from tasks.core.plan import source_code
 from tasks.core.step import Step
 
 PLUMBING = ("tasks.core", "tasks.corpus", "tasks.views")
 """Packages that move and show artifacts and never shape them."""
 
-ON_IMPORT = "(on import)"
-"""Stands for what a module does when it is imported, beside binding names."""
-
 EVERYTHING = "*"
 """Stands for all names of a module."""
-
-IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 @dataclass(frozen=True)
@@ -67,26 +60,11 @@ def fingerprint(step: Step) -> Code:
 
 def fingerprint_now(step: Step) -> Code:
     """The same, of the code as it lies there now, whatever this process has read before."""
-    if edited():
-        _read.clear()
-        for known in (fingerprint, _source, _ours, _named, _tree, _definitions, _imported, _definition, _meaning,
-                      _origin, _definition_digest):  # fmt: skip
+    if source_code.edited():
+        source_code.forget()
+        for known in (fingerprint, _ours, _named, _definition, _meaning, _origin, _definition_digest):
             known.cache_clear()
     return fingerprint(step)
-
-
-_read: dict[Path, Stamp] = {}
-"""The files that fingerprints were made of, as they were then."""
-
-
-def edited() -> bool:
-    """A file that a fingerprint was made of is not what it was."""
-    return any(stamp(path) != was for path, was in _read.items())
-
-
-def _bytes(path: Path) -> bytes:
-    _read.setdefault(path, stamp(path))
-    return path.read_bytes()
 
 
 def versions_of(step: Step) -> dict[str, str]:
@@ -105,7 +83,7 @@ def library_version(step: str, library: str) -> str:
 
 def _data_digest(step: str, path: str) -> str:
     try:
-        return hashlib.sha256(_bytes(ROOT / path)).hexdigest()[:16]
+        return hashlib.sha256(source_code.read_bytes(ROOT / path)).hexdigest()[:16]
     except FileNotFoundError:
         raise ConfigError(f"{step} declares the data file {path}, which is not there") from None
 
@@ -129,42 +107,18 @@ def normal(node: Any, resolve: Callable[[ast.AST], Any] = lambda node: None) -> 
                     found.append([name, value])
         return found
     if isinstance(node, list):
-        return [normal(item, resolve) for item in node if not _is_docstring(item) and not _imports_ours(item)]
+        return [
+            normal(item, resolve)
+            for item in node
+            if not source_code.is_docstring(item) and not source_code.imports_ours(item)
+        ]
     return node if node is None or isinstance(node, (str, bool)) else [type(node).__name__, repr(node)]
-
-
-def _is_docstring(node: Any) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-OURS = ("tasks", "flows", "conf")
-
-
-def is_project(module: str | None) -> bool:
-    """Of this project or of one that adds kinds to it."""
-    root = (module or "").split(".")[0]
-    return root in OURS or root in plugins.roots()
-
-
-def _imports_ours(node: Any) -> bool:
-    if isinstance(node, ast.Import):
-        return all(is_project(alias.name) for alias in node.names)
-    return isinstance(node, ast.ImportFrom) and (node.level > 0 or is_project(node.module))
-
-
-@cache
-def _source(module: str) -> Path | None:
-    folder = ROOT if module.split(".")[0] in OURS else plugins.roots()[module.split(".")[0]]
-    path = folder / module.replace(".", "/")
-    if path.with_suffix(".py").is_file():
-        return path.with_suffix(".py")
-    return path / "__init__.py" if (path / "__init__.py").is_file() else None
 
 
 @cache
 def _ours(module: str) -> bool:
     """A module of the project that may shape what is made."""
-    if not is_project(module) or _source(module) is None:
+    if not source_code.is_project(module) or source_code.file_of(module) is None:
         return False
     return not any(module == plumbing or module.startswith(f"{plumbing}.") for plumbing in PLUMBING)
 
@@ -172,97 +126,18 @@ def _ours(module: str) -> bool:
 @cache
 def _named(text: str) -> bool:
     """A string that names a module of the project."""
-    return text.startswith("tasks.") and text[-1] != "." and _source(text) is not None
-
-
-@cache
-def _tree(module: str) -> ast.Module:
-    path = _source(module)
-    assert path is not None
-    return ast.parse(_bytes(path), filename=str(path))
-
-
-@cache
-def _definitions(module: str) -> dict[str, list[ast.stmt]]:
-    """The statements that bind each name of a module, but imports, and under `ON_IMPORT` those that do more."""
-    found: dict[str, list[ast.stmt]] = {}
-    for statement in _tree(module).body:
-        if isinstance(statement, IMPORTS) or _is_docstring(statement) or _for_types_only(statement):
-            continue
-        bound = list(dict.fromkeys(_bound(statement)))
-        for name in bound if bound and not _acts(module, statement) else [*bound, ON_IMPORT]:
-            found.setdefault(name, []).append(statement)
-    return found
-
-
-def _acts(module: str, statement: ast.stmt) -> bool:
-    """It may do more than bind names: a block, or a definition that a decorator of the project's own may register."""
-    decorators = getattr(_undecorated(statement), "decorator_list", [])
-    roots = {re.split(r"[.(]", ast.unparse(decorator))[0] for decorator in decorators}
-    blocks = (ast.If, ast.For, ast.While, ast.With, ast.Try)
-    return isinstance(statement, blocks) or bool(roots - _imported(module).foreign.keys())
-
-
-def _for_types_only(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.If) and ast.unparse(statement.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-
-
-def _bound(statement: ast.stmt) -> Iterator[str]:
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        yield statement.name
-    else:
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                yield node.id
-
-
-class _Bindings:
-    """What the imports among some statements of a module bind."""
-
-    def __init__(self, module: str, statements: Iterable[ast.AST]) -> None:
-        self.modules: dict[str, str] = {}
-        self.names: dict[str, tuple[str, str]] = {}
-        self.foreign: dict[str, str] = {}
-        for node in statements:
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    self._module(alias)
-            elif isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    self._name(alias.asname or alias.name, _absolute(module, node), alias.name)
-
-    def _module(self, alias: ast.alias) -> None:
-        bound = alias.asname or alias.name.split(".")[0]
-        if not is_project(alias.name):
-            self.foreign[bound] = alias.name if alias.asname else bound
-        elif alias.asname:
-            self.modules[bound] = alias.name
-        else:
-            raise ConfigError(f"`import {alias.name}`: write `from … import …`, or its code cannot be told apart")
-
-    def _name(self, bound: str, source: str, name: str) -> None:
-        if not is_project(source):
-            self.foreign[bound] = f"{source}.{name}"
-        elif _source(f"{source}.{name}") is not None:
-            self.modules[bound] = f"{source}.{name}"
-        else:
-            self.names[bound] = (source, name)
-
-
-@cache
-def _imported(module: str) -> _Bindings:
-    return _Bindings(module, (statement for statement in _tree(module).body if isinstance(statement, IMPORTS)))
+    return text.startswith("tasks.") and text[-1] != "." and source_code.file_of(text) is not None
 
 
 class _Definition:
     """What one name of a module means."""
 
     def __init__(self, module: str, name: str) -> None:
-        self.trees = [_undecorated(statement) for statement in _definitions(module).get(name, [])]
+        self.trees = [source_code.undecorated(statement) for statement in source_code.definitions(module).get(name, [])]
         nodes = [node for tree in self.trees for node in ast.walk(tree)]
-        outer, inner = _imported(module), _Bindings(module, nodes)
+        outer, inner = source_code.imported(module), source_code.Bindings(module, nodes)
         self.modules = outer.modules | inner.modules
-        own = {bound: (module, bound) for bound in _definitions(module) if bound != name}
+        own = {bound: (module, bound) for bound in source_code.definitions(module) if bound != name}
         names, foreign = own | outer.names | inner.names, outer.foreign | inner.foreign
         used = {node.id for node in nodes if isinstance(node, ast.Name)}
         self.names = {bound: at for bound, at in names.items() if bound in used - self.modules.keys()}
@@ -304,20 +179,20 @@ _definition = cache(_Definition)
 def _meaning(module: str, name: str) -> str:
     """The digest of a definition alone, wherever it was imported from."""
     module, name = _origin(module, name)
-    found = [_definition(module, each) for each in (_definitions(module) if name == EVERYTHING else [name])]
+    found = [_definition(module, each) for each in (source_code.definitions(module) if name == EVERYTHING else [name])]
     return _digest([[normal(tree, definition.bare) for tree in definition.trees] for definition in found])
 
 
 @cache
 def _origin(module: str, name: str) -> tuple[str, str]:
     """Where a name that a module may have imported is defined; everything of a module if it is one itself."""
-    if name in (EVERYTHING, ON_IMPORT) or not _ours(module):
+    if name in (EVERYTHING, source_code.ON_IMPORT) or not _ours(module):
         return module, name
-    if name in _definitions(module):
+    if name in source_code.definitions(module):
         return module, name
-    if _source(f"{module}.{name}") is not None:
+    if source_code.file_of(f"{module}.{name}") is not None:
         return f"{module}.{name}", EVERYTHING
-    imported = _imported(module)
+    imported = source_code.imported(module)
     if name in imported.modules:
         return imported.modules[name], EVERYTHING
     return _origin(*imported.names[name]) if name in imported.names else (module, EVERYTHING)
@@ -355,9 +230,9 @@ class _Reach:
             return
         self.seen.add((module, name))
         if name == EVERYTHING:
-            for each in _definitions(module):
+            for each in source_code.definitions(module):
                 self.name(module, each)
-        elif name in _definitions(module):
+        elif name in source_code.definitions(module):
             self.found.add((module, name))
             definition = _definition(module, name)
             for target in definition.reached:
@@ -370,31 +245,8 @@ class _Reach:
         if module in self.modules or module in self.unused or not _ours(module):
             return
         self.modules.add(module)
-        imported = _imported(module)
+        imported = source_code.imported(module)
         self.module(module.rpartition(".")[0])
         for other in (*imported.modules.values(), *(of for of, _ in imported.names.values())):
             self.module(other)
-        self.name(module, ON_IMPORT)
-
-
-def _undecorated(statement: ast.stmt) -> ast.stmt:
-    """A step's declaration says how it is run; what of it shapes the output is counted elsewhere."""
-    if isinstance(statement, ast.FunctionDef) and statement.decorator_list:
-        kept = [d for d in statement.decorator_list if not _declares_step(d)]
-        fields = {name: getattr(statement, name) for name in statement._fields}
-        return ast.FunctionDef(**{**fields, "decorator_list": kept})
-    return statement
-
-
-def _declares_step(decorator: ast.expr) -> bool:
-    target = decorator.func if isinstance(decorator, ast.Call) else decorator
-    return isinstance(target, ast.Name) and target.id in ("step", "effect")
-
-
-def _absolute(module: str, node: ast.ImportFrom) -> str:
-    if not node.level:
-        return node.module or ""
-    source = _source(module)
-    is_package = source is not None and source.name == "__init__.py"
-    parents = module.split(".")[: None if is_package and node.level == 1 else -(node.level - int(is_package))]
-    return ".".join([*parents, *([node.module] if node.module else [])])
+        self.name(module, source_code.ON_IMPORT)

@@ -77,9 +77,9 @@ def fingerprint(stage: Path, name: str, *data: str, **fields: tuple[str, ...]) -
 import json, sys, types
 from pathlib import Path
 from tasks.core import step
-from tasks.core.plan import fingerprint as code
+from tasks.core.plan import fingerprint as code, source_code
 root = Path({str(stage.parents[1])!r})
-code.ROOT = root
+code.ROOT = source_code.ROOT = root
 def function(): ...
 function.__module__, function.__name__ = "tasks.stage.steps", {name!r}
 found = code.fingerprint(step.Step(function, data={data!r}, **{fields!r}))
@@ -263,7 +263,8 @@ def test_a_process_that_stays_sees_code_that_is_edited_meanwhile(tmp_path: Path)
     copy = ProjectCopy(tmp_path)
     script = """
 import json
-from tasks.core.plan.fingerprint import edited, fingerprint, fingerprint_now
+from tasks.core.plan.fingerprint import fingerprint, fingerprint_now
+from tasks.core.plan.source_code import edited
 from tasks.clean.steps import split_shard
 from tasks.core.interpreter import ROOT
 before = fingerprint(split_shard).digest, edited()

@@ -36,7 +36,7 @@ from typing import NoReturn
 
 from tasks.core import interpreter
 from tasks.core.engine import child_process
-from tasks.core.plan import fingerprint
+from tasks.core.plan import source_code
 from tasks.core.small_files import Stamp, stamp
 
 IDLE = 60.0
@@ -194,10 +194,10 @@ class LoadedCode:
         """A file is not what it was when it was read."""
         for module in self._new():
             file = getattr(module, "__file__", None)
-            if file and (fingerprint.is_project(module.__name__) or not file.startswith(self._libraries)):
+            if file and (source_code.is_project(module.__name__) or not file.startswith(self._libraries)):
                 self._files[file] = stamp(file)
         changed = (now for file, was in self._files.items() if (now := stamp(file)) != was or now[0] > self._since)
-        return any(True for _ in changed) or fingerprint.edited()
+        return any(True for _ in changed) or source_code.edited()
 
     def _new(self) -> Iterator[ModuleType]:
         names = sys.modules.keys() - self._seen
