@@ -25,8 +25,8 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """The label, and the unit where that says more."""
-        return f"{self.label} ({self.unit})" if self.unit and self.unit != self.label else self.label
+        """The label, and the unit where that is not in it."""
+        return self.label if self.unit in self.label else f"{self.label} ({self.unit})"
 
     @property
     def better(self) -> str:

@@ -8,7 +8,8 @@ from tasks.models import kind
 def test_a_metric_and_its_parts_are_known_by_what_their_kind_declares() -> None:
     assert kind.metric("bits_per_byte").label == "bits per byte" and kind.metric("accuracy").better == "higher"
     part = kind.metric("bits_per_byte/my notes")
-    assert (part.label, part.better) == ("bits per byte, my notes", "lower")
+    assert (part.label, part.title, part.better) == (*["bits per byte, my notes"] * 2, "lower")
+    assert kind.metric("accuracy").title == "accuracy (share of items)"
     unknown = kind.metric("some_count")
     assert (unknown.label, unknown.better, unknown.title) == ("some count", "", "some count")
 
