@@ -11,6 +11,7 @@ from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.events import result
 from tasks.core.step import NETWORK, Cpu, Stats, effect
 from tasks.core.workdir import Workdir
+from tasks.formats.document_files import documents_in
 from tasks.formats.evaluation import SAMPLES_FILE
 
 if TYPE_CHECKING:
@@ -74,18 +75,19 @@ def register_model(
     """
     from tasks.core.store.open import open_store
     from tasks.core.tracking.mlflow_db import prepare
+    from tasks.formats.licence_counts import by_licence
     from tasks.register import card, registry
     from tasks.register import package as packing
     from tasks.register.context import run_context
     from tasks.register.integrity import LOAD_FROM
     from tasks.register.mlflow_writer import client_for, held
-    from tasks.register.sources import count_sources
 
     run, store = run_context(), open_store()
     uri = prepare(run.home)  # the database may be gone, or MLflow would make one in the folder where this stands
     maker = store.look(model.step, model.key)
     made_from = {**maker.made_from, "code": maker.made_by.get("code")} if isinstance(maker, Manifest) else {}
-    sources = run.sources or count_sources(documents)
+    learnt = (documents_in(shard, "train") for shard in documents)
+    sources = run.sources or by_licence((table for table in learnt if table.exists()), characters=True)
     samples = evaluation / SAMPLES_FILE
     shown = json.loads(samples.read_text()) if samples.exists() else []
     text = card.write_card(conf, model, evaluation, sources, shown, run)

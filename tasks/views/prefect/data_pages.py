@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tasks.core.engine.reporting import Made
@@ -55,19 +54,9 @@ def sources(fetched: Sequence[Outcome], kinds: Mapping[str, str], licences: Sequ
     )
 
 
-def count_licences(files: Iterable[Path]) -> list[dict[str, Any]]:
-    """Documents by source and licence, the most frequent first, read from docs.parquet files."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    tables = [pq.read_table(file, columns=["source", "licence"]) for file in files]
-    if not tables:
-        return []
-    counted = pa.concat_tables(tables).group_by(["source", "licence"]).aggregate([("licence", "count")])
-    rows = [
-        {"source": row["source"], "licence": row["licence"] or "unknown", "documents": row["licence_count"]}
-        for row in counted.to_pylist()
-    ]
+def by_frequency(counted: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Documents by source and licence, the most frequent first."""
+    rows = [{**row, "licence": row["licence"] or "unknown"} for row in counted]
     return sorted(rows, key=lambda row: (-row["documents"], row["source"], row["licence"]))
 
 

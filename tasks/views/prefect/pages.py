@@ -13,6 +13,7 @@ from tasks.core.plan.keys import flat
 from tasks.core.store.store import Store
 from tasks.corpus.funnel import DROPPING
 from tasks.formats.document_files import DOCUMENTS_FILE
+from tasks.formats.licence_counts import by_licence
 from tasks.models import kind as kinds
 from tasks.views.prefect import data_pages, model_pages, plots
 from tasks.views.prefect import run_page as whole
@@ -77,9 +78,8 @@ class RecipePages:
 
         if step == "fetch_shard" and new("fetch_shard"):
             fetched = data_pages.of_step(outcomes, step)
-            return page(
-                "sources", data_pages.sources(fetched, self.kinds, data_pages.count_licences(self._documents(fetched)))
-            )
+            counted = data_pages.by_frequency(by_licence(self._documents(fetched)))
+            return page("sources", data_pages.sources(fetched, self.kinds, counted))
         if step == "decontaminate_shard" and new(*FUNNEL):
             return page("funnel", data_pages.way(RunView.running(self.store, {}, outcomes)))
         if step == "tokenize_shard" and new("train_tokenizer", "tokenize_shard"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.artifact import Manifest
 from tasks.corpus.funnel import DROPPING
 from tasks.formats.document_files import DOCUMENTS_FILE, REJECTS_FILE, UNREADABLE_FILE
+from tasks.formats.licence_counts import by_licence
 from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.views.run_data import Run
 
@@ -106,29 +107,16 @@ def sources(run: Run) -> list[dict[str, Any]]:
         ("decontaminate_shard", f"content/train/{DOCUMENTS_FILE}"),
         ("fetch_shard", f"content/{DOCUMENTS_FILE}"),
     ):
-        counted = _counted(run, run.of(step), path)
+        tables = (run.open(manifest, path) for manifest in run.of(step))
+        counted = by_licence(table for table in tables if table is not None)
         if counted:
-            total = sum(counted.values())
+            total = sum(row["documents"] for row in counted)
             kinds = run.config.get("data", {}).get("sources", {})
             return [
-                {"source": source, "licence": licence, "documents": n, "share": n / total,
-                 "kind": kinds.get(source, {}).get("kind", "")}
-                for (source, licence), n in counted.most_common(SOURCES_SHOWN)
-            ]  # fmt: skip
+                {**row, "share": row["documents"] / total, "kind": kinds.get(row["source"], {}).get("kind", "")}
+                for row in sorted(counted, key=lambda row: -row["documents"])[:SOURCES_SHOWN]
+            ]
     return []
-
-
-def _counted(run: Run, manifests: Iterable[Manifest], path: str) -> Counter[tuple[str, str]]:
-    counted: Counter[tuple[str, str]] = Counter()
-    for manifest in manifests:
-        file = run.open(manifest, path)
-        if file is not None:
-            import pyarrow.parquet as parquet
-
-            table = parquet.read_table(file, columns=["source", "licence"])
-            for row in table.group_by(["source", "licence"]).aggregate([([], "count_all")]).to_pylist():
-                counted[row["source"], row["licence"]] += row["count_all"]
-    return counted
 
 
 def tokenizer(run: Run) -> dict[str, Any] | None:
