@@ -16,7 +16,7 @@ from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.evaluate.compare import Comparison, of_baseline, paired_bootstrap
 from tasks.evaluate.metric import ItemMetric
-from tasks.formats.evaluation import DECISION, read_items, write_json
+from tasks.formats.evaluation import DECISION_FILE, read_items, write_json
 from tasks.models import kind
 
 
@@ -55,7 +55,7 @@ def run(
     decision = decide(ours, theirs, conf, measured.metrics()[conf.metric])
     for reason in decision["reasons"]:
         result(reason)
-    write_json(work / DECISION, decision)
+    write_json(work / DECISION_FILE, decision)
     return decision
 
 

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from tasks.core.artifact import Artifact
     from tasks.core.workdir import Workdir
 
-ITEMS = "items.parquet"
+ITEMS_FILE = "items.parquet"
 """One row an item: its id, and what the metrics are made from."""
-METRICS = "metrics.json"
+MEASURES_FILE = "metrics.json"
 SAMPLES_FILE = "samples.json"
 """What the model wrote: a list of {prompt, how, text}."""
 TRAINING_SAMPLES_FILE = "samples.jsonl"
 """The same while it was trained: lines of {step, samples}."""
-CONFUSION = "confusion.json"
+CONFUSION_FILE = "confusion.json"
 """{labels, matrix}: how many items of a label (row) were taken for each (column)."""
-DECISION = "decision.json"
+DECISION_FILE = "decision.json"
 """Of a gate, made from evaluations."""
-CALIBRATION = "calibration.json"
+CALIBRATION_FILE = "calibration.json"
 """A list of {items, confidence, accuracy}, one for each bin of confidence that holds items."""
 
 
@@ -39,10 +39,10 @@ def write(
 ) -> dict[str, float]:
     """Write an evaluation's files; returns the metrics as they are kept: to six decimals, as their last bits depend on
     how a library adds up."""
-    items.write_parquet(work / ITEMS, compression="zstd")
+    items.write_parquet(work / ITEMS_FILE, compression="zstd")
     kept = {name: round(float(value), 6) for name, value in metrics.items()}
-    beside = {SAMPLES_FILE: samples, CONFUSION: confusion, CALIBRATION: calibration}
-    for name, value in {METRICS: kept, **beside}.items():
+    beside = {SAMPLES_FILE: samples, CONFUSION_FILE: confusion, CALIBRATION_FILE: calibration}
+    for name, value in {MEASURES_FILE: kept, **beside}.items():
         if value is not None:
             write_json(work / name, value)
     return kept
@@ -52,7 +52,7 @@ def read_items(folder: Path | Artifact) -> pl.DataFrame:
     """The items of an evaluation."""
     import polars as pl
 
-    return pl.read_parquet(folder / ITEMS)
+    return pl.read_parquet(folder / ITEMS_FILE)
 
 
 def write_json(path: Path, value: Any) -> None:

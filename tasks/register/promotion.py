@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError, ConfigError, Refused, Transient
-from tasks.formats.evaluation import DECISION
+from tasks.formats.evaluation import DECISION_FILE
 from tasks.register import approval, journal, registry, weights
 from tasks.register.examine import identity, what_was_done
 from tasks.register.generate import weights_folder
@@ -82,7 +82,7 @@ def promote_accepted(
     rolled these weights back, or if the person said no or nothing.
     """
     name = registered["name"]
-    decision = replace(decision, stats=decision.read_json(DECISION))  # what its digest covers
+    decision = replace(decision, stats=decision.read_json(DECISION_FILE))  # what its digest covers
     with held(refs, journal.ref_name(name), uri):
         entries, found = _settled(refs, uri, name)
         target = registry.resolve(uri, f"{name}@{registered['version']}")

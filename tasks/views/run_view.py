@@ -12,7 +12,7 @@ from tasks.core.engine.workspace import Outcome
 from tasks.core.run_warnings import Warned
 from tasks.core.store.store import Store
 from tasks.corpus import funnel
-from tasks.formats.evaluation import CALIBRATION, CONFUSION, SAMPLES_FILE
+from tasks.formats.evaluation import CALIBRATION_FILE, CONFUSION_FILE, SAMPLES_FILE
 from tasks.formats.metrics import Metric, Value, values
 from tasks.models import kind as kinds
 from tasks.views import model_view, run_verdict
@@ -78,12 +78,12 @@ class RunView:
 
     def confusion(self, model: Model) -> dict[str, Any] | None:
         """Labels, and how many items of each (row) were taken for each (column)."""
-        found: dict[str, Any] | None = self._beside(model, CONFUSION)
+        found: dict[str, Any] | None = self._beside(model, CONFUSION_FILE)
         return found
 
     def calibration(self, model: Model) -> list[dict[str, float]]:
         """For each bin of confidence its items, mean confidence and accuracy."""
-        return self._beside(model, CALIBRATION) or []
+        return self._beside(model, CALIBRATION_FILE) or []
 
     def _beside(self, model: Model, file: str) -> Any:
         evaluation = model.evaluation.manifest if model.evaluation else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.workdir import METRICS_FILE
-from tasks.formats.evaluation import CALIBRATION, CONFUSION, METRICS
+from tasks.formats.evaluation import CALIBRATION_FILE, CONFUSION_FILE, MEASURES_FILE
 from tasks.formats.metrics import values
 from tasks.models import kind as kinds
 from tasks.views.palette import LIGHT, SERIES, most_frequent
@@ -131,7 +131,7 @@ def draw(step: str, folder: Path) -> None:
     rows = read_rows(folder / "aux" / METRICS_FILE)
     if any("loss" in row or "valid_loss" in row for row in rows):
         curve(rows, step.replace("_", " "), target / "training_curve.png")
-    metrics = _json(folder / "content" / METRICS)
+    metrics = _json(folder / "content" / MEASURES_FILE)
     if metrics and (kind := kinds.measured_by(step)) and (name := kinds.headline(step, metrics)):
         metric = kinds.metric(name)
         parts = {part.partition("/")[2]: part for part in values(metrics) if part.startswith(f"{name}/")}
@@ -139,9 +139,9 @@ def draw(step: str, folder: Path) -> None:
         better = f" ({metric.better} is better)" if metric.better else ""
         rows_of = {"all" if parts else "the model": name, **parts, **beside}
         bars(metrics, rows_of, f"{metric.label}{better}", "Held-out items", target / f"{name}.png")
-    if found := _json(folder / "content" / CONFUSION):
+    if found := _json(folder / "content" / CONFUSION_FILE):
         confusion(found["labels"], found["matrix"], target / "confusion.png")
-    if found := _json(folder / "content" / CALIBRATION):
+    if found := _json(folder / "content" / CALIBRATION_FILE):
         calibration(found, target / "calibration.png")
 
 
