@@ -37,6 +37,8 @@ class Step:
     """Where its artifact is; None of a call that made none."""
     told: Mapping[str, Any] = field(default_factory=dict)
     """Its statistics, where the run itself tells them."""
+    came_from: tuple[Mapping[str, Any], ...] | None = None
+    """As `inputs`, where the run itself tells them."""
 
     @cached_property
     def _found(self) -> Manifest | Miss | None:
@@ -56,6 +58,18 @@ class Step:
     def stats(self) -> Mapping[str, Any]:
         """Its statistics; empty if nobody knows them any more."""
         return self.told or (self.manifest.stats if self.manifest else {})
+
+    @property
+    def inputs(self) -> tuple[Mapping[str, Any], ...] | None:
+        """What its artifact was made from, as references; None if there is none, or none any more."""
+        if self.came_from is not None:
+            return self.came_from
+        return self.manifest.inputs if self.manifest else None
+
+    @property
+    def path(self) -> str:
+        """STEP/KEY."""
+        return f"{self.name}/{self.key}"
 
     @property
     def label(self) -> str:
@@ -94,7 +108,7 @@ class Run:
 
     def look(self, ref: Mapping[str, Any]) -> Step:
         """The artifact that a reference means, as a step of some run."""
-        return Step(ref["step"], ref.get("shard"), "cached", ref["key"], 0.0, 0, "", self.store)
+        return referenced(self.store, ref)
 
     def open(self, manifest: Manifest, path: str) -> Path | io.BytesIO | None:
         """A file of an artifact; None if it has none of that name, or if it is far away and large."""
@@ -123,6 +137,11 @@ class Run:
         yield from (json.loads(line) for line in data.rpartition(b"\n")[0].splitlines() if line.strip())
 
 
+def referenced(store: Store | None, ref: Mapping[str, Any]) -> Step:
+    """The artifact that a reference means, as a step of some run."""
+    return Step(ref["step"], ref.get("shard"), "cached", ref["key"], 0.0, 0, "", store)
+
+
 def gather(store: Store, name: str, record: Mapping[str, Any]) -> Run:
     """A run of which a record was kept."""
     return Run(name, record, tuple(_recorded(store, raw) for raw in record.get("steps", ())), store)
@@ -146,7 +165,7 @@ def running(store: Store | None, record: Mapping[str, Any], outcomes: Iterable[O
     steps = tuple(
         Step(
             one.step, one.shard, one.state, one.key, one.seconds, one.attempts, one.message,
-            store if one.digest else None, one.stats,
+            store if one.digest else None, one.stats, one.inputs,
         )
         for one in outcomes
     )  # fmt: skip

@@ -16,6 +16,7 @@ from tasks.formats.evaluation import CALIBRATION_FILE, CONFUSION_FILE, SAMPLES_F
 from tasks.formats.metrics import Metric, Value, values
 from tasks.models import kind as kinds
 from tasks.views import model_view, run_verdict
+from tasks.views.lineage import Lineage, Node
 from tasks.views.model_view import Model
 from tasks.views.run_data import Run, gather, running
 from tasks.views.run_verdict import Verdict
@@ -47,6 +48,11 @@ class RunView:
     def verdict(self) -> Verdict:
         """What came out, in a headline and a sentence for each model."""
         return run_verdict.judge(self.run, self.models)
+
+    @cached_property
+    def lineage(self) -> list[Node]:
+        """What of the run was made from what, each after what it was made from."""
+        return Lineage(self.run, self.models).nodes
 
     @property
     def why(self) -> str:

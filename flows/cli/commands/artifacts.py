@@ -22,11 +22,12 @@ def lineage(ref: str, as_json: bool) -> None:
     fromzero lineage demo-base@champion
     fromzero lineage pretrain --json
     """
-    from flows.runs import lineage as ancestry
+    from tasks.views.lineage import ancestry
+    from tasks.views.terminal import artifact_lines
 
     store = open_home()
-    tree = ancestry.lineage(store, find(store, ref))
-    say(json.dumps(tree) if as_json else "\n".join(ancestry.lineage_lines(tree)))
+    tree = ancestry(store, find(store, ref))
+    say(json.dumps(tree) if as_json else "\n".join(artifact_lines.lineage(tree)))
 
 
 @click.command()

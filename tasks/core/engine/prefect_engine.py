@@ -216,6 +216,7 @@ class Engine(Interpretation):
             if not job.call.step.effect:
                 job.manifest = job.manifest or self._whole[job.path]
                 outcome.digest, outcome.stats = job.manifest.digest, job.manifest.stats
+                outcome.inputs = job.manifest.inputs
                 job.result = Artifact.of(job.manifest)
             elif isinstance(job.result, dict):
                 outcome.stats = job.result

@@ -72,6 +72,8 @@ class Outcome:
     attempts: int = 0
     """In this run and, if it made any, in runs before it on the same work directory."""
     stats: dict[str, Any] = field(default_factory=dict)
+    inputs: tuple[dict[str, Any], ...] | None = None
+    """What its artifact was made from, as references; None without an artifact."""
     message: str = ""
     warnings: list[dict[str, str]] = field(default_factory=list)
     """What the step's `warns` foretold; what it found itself is in its statistics."""

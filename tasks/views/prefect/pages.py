@@ -94,7 +94,8 @@ class RecipePages:
         return Page(key(run.recipe, "run"), whole.summary(run, state, self._view(run, state, outcomes)), run.name)
 
     def _view(self, run: Run, state: str, outcomes: Sequence[Outcome]) -> RunView:
-        record = {"name": run.name, "state": state, "models": registered(outcomes)}
+        config = {"data": {"sources": {name: {"kind": kind} for name, kind in self.kinds.items()}}}
+        record = {"name": run.name, "state": state, "models": registered(outcomes), "config": config}
         return RunView.running(self.store, record, outcomes)
 
     def _documents(self, fetched: Sequence[Outcome]) -> list[Path]:

@@ -10,6 +10,7 @@ from tasks.core.engine.reporting import Run
 from tasks.core.number_format import seconds
 from tasks.core.services import links
 from tasks.formats.metrics import Metric, Value
+from tasks.views.lineage import Node
 from tasks.views.model_view import Model
 from tasks.views.prefect.markdown import Markup, code, fence, join, link, plain, table, warnings
 from tasks.views.run_data import Step
@@ -42,6 +43,8 @@ def summary(run: Run, state: str, view: RunView) -> str:
         view.way,
         "## Steps",
         table(_steps(steps)),
+        "## Lineage" if view.lineage else None,
+        table([_made_from(node) for node in view.lineage]),
         "## Where to look further",
         "\n".join(f"- {line}" for line in _places(run)),
     )
@@ -58,6 +61,11 @@ def _steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
         artifact = code(f"{name}/{keys.pop()}") if len(keys) == 1 else f"{len(keys)} artifacts" if keys else ""
         rows.append({"step": name, "state": said, "time": seconds(spent) if spent else "", "artifact": artifact})
     return rows
+
+
+def _made_from(node: Node) -> dict[str, Any]:
+    from_these = Markup(", ".join(code(before.title) for before in node.inputs))
+    return {"": code(node.title), "is": node.state, "made from": from_these}
 
 
 def _measures(view: RunView) -> list[dict[str, Any]]:

@@ -1,46 +1,44 @@
-"""The report's graph: what was made from what, shards of a step taken together, laid out in layers from the top."""
+"""The report's graph of what was made from what, laid out in layers from the top."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from tasks.core import number_format
 from tasks.core.artifact import Manifest
-from tasks.views.model_view import Model
+from tasks.views.lineage import MODEL, SOURCE, Node
 from tasks.views.report.charts import short
 from tasks.views.report.layout import Drawing, Sizes, arrange
-from tasks.views.run_data import Run
 
 SIZES = Sizes(width=164, height=42, gap=14, between=32, passing=6)
 MARGIN = 6
 
 
 @dataclass
-class Node:
-    """A step of the run with its artifacts, a source, or a registered version."""
+class Box:
+    """A node as it is drawn."""
 
     id: str
     title: str
     subtitle: str
     kind: str
     """source, made, reused, earlier (of an earlier run), gone or model."""
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    artifacts: list[Manifest] = field(default_factory=list)
-    inputs: set[str] = field(default_factory=set)
+    facts: list[tuple[str, str]]
+    artifacts: list[Manifest]
+    inputs: set[str]
     x: float = 0.0
     y: float = 0.0
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes by id, and where they and the lines between them are drawn."""
+    """Boxes by id, and where they and the lines between them are drawn."""
 
-    nodes: dict[str, Node]
+    nodes: dict[str, Box]
     drawing: Drawing
 
     def outputs(self, node: str) -> list[str]:
@@ -48,102 +46,35 @@ class Graph:
         return [other.id for other in self.nodes.values() if node in other.inputs]
 
 
-def build(run: Run, models: Iterable[Model]) -> Graph:
-    """The graph of a run: its steps, the sources before them, the versions after them, and artifacts of earlier runs
-    that something was made from."""
-    owner: dict[str, str] = {}
-    nodes: dict[str, Node] = {}
-    states = {step.key: step.state for step in run.steps if step.manifest}
-    champions = {str(model.before.key) for model in models if model.before}
-    for manifest in run.manifests():
-        _enter(nodes, owner, manifest, "reused" if states.get(manifest.key) == "cached" else "made", champions)
-    for manifest in run.manifests():
-        for ref in manifest.inputs:
-            _connect(run, nodes, owner, manifest, ref)
-    _add_sources(run, nodes)
-    _add_models(nodes, owner, models)
-    for node in nodes.values():
-        _describe(node)
-    return _place(nodes)
+def place(lineage: Sequence[Node]) -> Graph:
+    """The lineage of a run as boxes, each below those that it was made from."""
+    ids = {node: f"n-{n}" for n, node in enumerate(lineage)}
+    boxes = {ids[node]: _boxed(node, ids) for node in lineage}
+    drawing = arrange({name: box.inputs for name, box in boxes.items()}, SIZES)
+    for name, box in boxes.items():
+        box.x, box.y = drawing.boxes[name]
+    return Graph(boxes, drawing)
 
 
-def _enter(nodes: dict[str, Node], owner: dict[str, str], manifest: Manifest, kind: str, champions: set[str]) -> Node:
-    """Shards of a step share a node; other artifacts of one step get one each."""
-    name = manifest.step if manifest.shard else f"{manifest.step}-{manifest.key[:8]}"
-    subtitle = "the champion's, " if manifest.key in champions else ""
-    node = nodes.setdefault(name, Node(f"n-{len(nodes)}", manifest.step, subtitle, kind))
-    node.artifacts.append(manifest)
-    if kind == "made":
-        node.kind = kind
-    owner[f"{manifest.step}/{manifest.key}"] = name
-    return node
+def _boxed(node: Node, ids: Mapping[Node, str]) -> Box:
+    manifests = [step.manifest for step in node.artifacts if step.manifest]
+    kind, state = (node.kind, node.state) if manifests or not node.artifacts else ("gone", "not in the store")
+    many = f"{number_format.plural(len(manifests), 'shard')}, " if len(manifests) > 1 else ""
+    inputs = {ids[before] for before in node.inputs}
+    return Box(ids[node], node.title, f"{many}{state}", kind, _facts(node, state, manifests), manifests, inputs)
 
 
-def _connect(run: Run, nodes: dict[str, Node], owner: dict[str, str], manifest: Manifest, ref: dict[str, Any]) -> None:
-    path = f"{ref['step']}/{ref['key']}"
-    if path not in owner:
-        found = run.look(ref).manifest
-        name = f"earlier {ref['step']}" if found else f"gone {ref['step']}"
-        kind = "earlier" if found else "gone"
-        node = nodes.setdefault(name, Node(f"n-{len(nodes)}", ref["step"], "", kind))
-        node.artifacts += [found] if found else []
-        owner[path] = name
-    target = nodes[owner[f"{manifest.step}/{manifest.key}"]]
-    if nodes[owner[path]].id != target.id:
-        target.inputs.add(nodes[owner[path]].id)
-
-
-def _add_sources(run: Run, nodes: dict[str, Node]) -> None:
-    data = run.config.get("data", {})
-    evaluations = data.get("decontaminate", {}).get("against", {})
-    for step, sources in (("fetch_shard", data.get("sources", {})), ("fetch_evaluation", evaluations)):
-        for name, conf in (sources if step in nodes else {}).items():
-            kind = str(conf.get("kind", ""))
-            node = Node(f"n-{len(nodes)}", name, f"source: {kind}", "source", [("kind", kind)])
-            for option in ("paths", "distributions", "licence"):
-                if value := conf.get(option):
-                    node.facts.append((option, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
-            nodes[f"source {step} {name}"] = node
-            nodes[step].inputs.add(node.id)
-
-
-def _add_models(nodes: dict[str, Node], owner: dict[str, str], models: Iterable[Model]) -> None:
-    for model in models:
-        if model.version is None or model.evaluation is None:
-            continue
-        node = Node(f"n-{len(nodes)}", f"{model.name} v{model.version}", model.state, "model", [("state", model.state)])
-        named = f"{model.evaluation.name}/{model.evaluation.key}"
-        gates = [n for n in nodes.values() for m in n.artifacts if m.step == "gate" and _first_input(m) == named]
-        node.inputs |= {gate.id for gate in gates} or ({nodes[owner[named]].id} if named in owner else set())
-        evaluated = model.evaluation.manifest
-        if evaluated and (made := _first_input(evaluated)) in owner:
-            node.inputs.add(nodes[owner[made]].id)
-        nodes[f"model {model.name}"] = node
-
-
-def _first_input(manifest: Manifest) -> str:
-    return f"{manifest.inputs[0]['step']}/{manifest.inputs[0]['key']}" if manifest.inputs else ""
-
-
-def _describe(node: Node) -> None:
-    if node.kind in ("source", "model"):
-        return
-    number, size = len(node.artifacts), sum(file.size for m in node.artifacts for file in m.files)
-    seconds = sum(float(m.made_by.get("seconds") or 0) for m in node.artifacts)
-    word = {"earlier": "of an earlier run", "gone": "not in the store"}.get(node.kind, node.kind)
-    many = f"{number_format.plural(number, 'shard')}, " if number > 1 else ""
-    node.subtitle += f"{many}{word}"
-    if node.artifacts:
-        node.facts = [("state", word), ("artifacts", number_format.count(number)), ("size", number_format.size(size)),
-                      ("time to make", number_format.seconds(seconds))]  # fmt: skip
-
-
-def _place(named: dict[str, Node]) -> Graph:
-    nodes = {node.id: node for node in named.values()}
-    drawing = arrange({node.id: node.inputs for node in nodes.values()}, SIZES)
-    for id, node in nodes.items():
-        node.x, node.y = drawing.boxes[id]
-    return Graph(nodes, drawing)
+def _facts(node: Node, state: str, manifests: Sequence[Manifest]) -> list[tuple[str, str]]:
+    if node.kind == SOURCE:
+        given = [(option, node.options.get(option)) for option in ("kind", "paths", "distributions", "licence")]
+        shown = [(option, value if isinstance(value, (list, tuple)) else [value]) for option, value in given if value]
+        return [(option, ", ".join(map(str, values))) for option, values in shown]
+    if not manifests:
+        return [("state", state)] if node.kind == MODEL else []
+    size = sum(file.size for manifest in manifests for file in manifest.files)
+    seconds = sum(float(manifest.made_by.get("seconds") or 0) for manifest in manifests)
+    return [("state", state), ("artifacts", number_format.count(len(manifests))), ("size", number_format.size(size)),
+            ("time to make", number_format.seconds(seconds))]  # fmt: skip
 
 
 def draw(graph: Graph) -> Markup:
@@ -171,7 +102,7 @@ def _wire(start: str, end: str, points: list[tuple[float, float]]) -> Markup:
     return Markup('<path class="wire" data-from="{}" data-to="{}" d="{}"/>').format(start, end, way)
 
 
-def _box(graph: Graph, node: Node) -> Markup:
+def _box(graph: Graph, node: Box) -> Markup:
     outputs = graph.outputs(node.id)
     said = f"{node.title}, {node.subtitle}: {len(node.inputs)} in, {len(outputs)} out"
     return Markup(

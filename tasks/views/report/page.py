@@ -104,7 +104,7 @@ def _style() -> str:
 def _context(view: RunView) -> dict[str, Any]:
     run = view.run
     efforts = cost_section.efforts(run)
-    graph = lineage_section.build(run, view.models)
+    graph = lineage_section.place(view.lineage)
     commit, dirty = cost_section.commit(run)
     return {
         "run": run,

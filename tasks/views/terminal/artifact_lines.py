@@ -1,4 +1,4 @@
-"""An artifact as lines in a terminal: statistics, files, the first rows of its tables."""
+"""An artifact as lines in a terminal: statistics, files, the first rows of its tables; what it was made from."""
 
 from __future__ import annotations
 
@@ -46,3 +46,27 @@ def _rows(path: Path, rows: int) -> Iterator[str]:
 
 def _short(value: Any, limit: int = 160) -> Any:
     return f"{value[:limit]}… ({len(value):,} characters)" if isinstance(value, str) and len(value) > limit else value
+
+
+def lineage(tree: dict[str, Any], depth: int = 0, seen: set[str] | None = None) -> Iterator[str]:
+    """The tree as indented lines; what was shown already is named once more, not repeated."""
+    seen = set() if seen is None else seen
+    shard = f"[{tree['shard']}]" if tree["shard"] else ""
+    line = f"{'  ' * depth}{tree['step']}{shard} {tree['key'][:12]} → {tree['digest'][:12]}"
+    made = tree.get("made_by", {})
+    if tree.get("gone"):
+        yield f"{line}  (not in the store any more)"
+        return
+    if tree["key"] in seen:
+        if tree["inputs"]:
+            line += "  (see above)"
+        yield line
+        return
+    seen.add(tree["key"])
+    commit = (made.get("git") or {}).get("commit")
+    about = [str(made.get("finished", ""))[:19], f"on {made.get('host')}", f"{made.get('seconds')} s"]
+    about += [f"commit {commit[:10]}{' (changed)' if made['git'].get('dirty') else ''}"] if commit else []
+    about += [f"adopted {entry['at'][:19]}" for entry in tree["adopted"]]
+    yield f"{line}  {', '.join(about)}"
+    for item in tree["inputs"]:
+        yield from lineage(item, depth + 1, seen)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.runs.lineage import lineage, lineage_lines
 from tasks.core.artifact import Manifest
 from tasks.core.errors import ArtifactError
 from tasks.core.store import garbage
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.store import Store
-from tasks.views.terminal.artifact_lines import show
+from tasks.views.lineage import ancestry
+from tasks.views.terminal.artifact_lines import lineage, show
 from tests.tasks.core.plan.test_planner import TEXTS, run
 
 
@@ -33,11 +33,11 @@ def only(store: Store, step: str) -> Manifest:
 
 
 def test_lineage_reaches_the_sources_and_marks_what_is_gone(store: Store) -> None:
-    tree = lineage(store, only(store, "train"))
+    tree = ancestry(store, only(store, "train"))
     (joined,) = tree["inputs"]
     assert [leaf["step"] for shout in joined["inputs"] for leaf in shout["inputs"]] == ["make", "make"]
     store.forget("make", joined["inputs"][0]["inputs"][0]["key"])
-    lines = list(lineage_lines(lineage(store, only(store, "train"))))
+    lines = list(lineage(ancestry(store, only(store, "train"))))
     assert sum("not in the store any more" in line for line in lines) == 1
     assert lines[0].startswith("train ") and lines[1].startswith("  join ")
 
