@@ -55,6 +55,11 @@ TESTS = {
     "tests/flows/test_data.py": {
         "test_upsampling_makes_nothing_again_but_the_repeats": ["fromzero run data.upsample.times"],
     },
+    "tests/infra/test_pretrain_jobs.py": {
+        "test_in_slurm_the_first_node_runs_and_the_others_take_part_until_it_saves_and_goes_back_into_the_queue": [
+            "sbatch infra/slurm/pretrain.sbatch",
+        ],
+    },
     "tests/integration/test_errors_data.py": {
         "test_bad_rows_are_set_aside_up_to_the_limit_and_named_one_by_one": ["fromzero run --until"],
     },
@@ -107,11 +112,6 @@ TESTS = {
     "tests/tasks/views/report/test_page.py": {
         "test_the_report_of_a_real_run_is_written_by_the_run_and_by_the_command": ["fromzero report"],
     },
-    "tests/test_infra.py": {
-        "test_in_slurm_the_first_node_runs_and_the_others_take_part_until_it_saves_and_goes_back_into_the_queue": [
-            "sbatch infra/slurm/pretrain.sbatch",
-        ],
-    },
     "tests/test_makefile.py": {
         "test_an_interrupted_installation_starts_anew_and_a_whole_one_is_left_alone": ["make setup"],
     },
@@ -134,7 +134,7 @@ NOT_RUN = {
     "fromzero run depth": "trains for an hour; tests/conf/test_scaling.py has what the depth sets",
     "fromzero train-node": "waits for other machines; tests/tasks/pretrain/cluster/test_node.py trains with several",
     "export": "is the shell's own; URLs in variables are tested in tests/security/test_secrets.py",
-    "kubectl": "needs a cluster; what the file says is tested in tests/test_infra.py",
+    "kubectl": "needs a cluster; what the files say is tested in tests/infra/test_manifests.py",
     "make demo": "takes minutes; continuous integration runs it before the suite",
     "make dev": "installs from the network",
     "make lock": "resolves versions from the network",
