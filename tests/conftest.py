@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import one_secret
 from tests.pipeline_process import House, copied, finished
+from tests.postgres_server import PostgresServer
 from tests.preloaded import Preloaded, preloaded
 
 for name, value in {
@@ -49,6 +50,13 @@ def prefect_url(prefect_home: Path) -> Iterator[str]:
     member = Membership(prefect_home)
     yield member.url()
     member.leave()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real Postgres that lives as long as the session; its password is in no variable."""
+    with PostgresServer() as server:
+        yield server
 
 
 @pytest.fixture

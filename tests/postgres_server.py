@@ -6,9 +6,10 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.ports import free_ports
 
@@ -26,6 +27,7 @@ class PostgresServer:
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # sockets want a short path
         (self._port,) = free_ports(1)
         self.url = f"postgresql+asyncpg://tests@127.0.0.1:{self._port}/postgres"
+        self._homes = 0
 
     def __enter__(self) -> Self:
         word = self._folder / "password"
@@ -46,6 +48,28 @@ class PostgresServer:
     ) -> None:
         self._run("pg_ctl", "-D", self._data, "-m", "immediate", "stop")
         shutil.rmtree(self._folder)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variable that clients read the password from."""
+        return {"PGPASSWORD": self.password}
+
+    def of_a_home(self, user: str = "tests") -> str:
+        """A URL for a home of its own, as `fromzero up --postgres` takes it."""
+        self._homes += 1
+        return f"postgresql://{user}@127.0.0.1:{self._port}/home{self._homes}"
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """What a statement gives, executed by the administrator."""
+        import psycopg2
+
+        connection = psycopg2.connect(
+            host="127.0.0.1", port=self._port, user="tests", password=self.password, dbname=database
+        )
+        connection.autocommit = True
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
 
     @property
     def _data(self) -> str:

@@ -103,6 +103,12 @@ TESTS = {
     "tests/security/test_supply.py": {
         "test_an_audit_without_a_network_says_so_and_makes_licences_and_a_bill_of_materials": ["make audit"],
     },
+    "tests/integration/test_postgres_runs.py": {
+        "test_of_twenty_runs_at_once_postgres_has_each_task_run_in_its_final_state": ["fromzero up --postgres"],
+    },
+    "tests/tasks/core/databases/test_postgres.py": {
+        "test_both_databases_are_made_once_and_no_file_of_the_home_holds_the_password": ["fromzero setup --postgres"],
+    },
     "tests/tasks/core/plan/test_planner.py": {"test_refresh_runs_a_step_that_hits": ["fromzero run --refresh"]},
     "tests/tasks/pretrain/network/test_parallelize.py": {
         "test_losses_gradients_and_weights_are_those_of_one_process_however_many_there_are_and_were": [

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from conf.schema.base import RunConf
+from tasks.core import postgres_url
 
 
 class ServicesConf(RunConf):
@@ -21,7 +22,16 @@ class ServicesConf(RunConf):
     """Port of Prefect's API and pages."""
     mlflow_port: int = Field(5000, ge=1, le=65535)
     """Port of MLflow's API and pages."""
+    database: str | None = None
+    """The Postgres that keeps Prefect's and MLflow's records, postgresql://USER@HOST:PORT/NAME, in its databases
+    NAME_prefect and NAME_mlflow; the password is in PGPASSWORD or ~/.pgpass. None: what this home was given before,
+    else SQLite files in it."""
     limit: int = Field(2, ge=1, le=64)
     """How many runs the worker carries out at once."""
     pool: str = Field("fromzero", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$")
     """Name of the Prefect work pool that the worker serves."""
+
+    @field_validator("database")
+    @classmethod
+    def _of_a_home(cls, value: str | None) -> str | None:
+        return value if value is None else postgres_url.checked(value)

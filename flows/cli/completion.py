@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -182,15 +180,15 @@ def artifact_refs(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 def _registered() -> list[tuple[str, str]]:
     """(model, alias or version); nothing where no database is: TAB must make none and say nothing."""
+    from tasks.core.databases import home_databases
     from tasks.core.store.open import home
 
-    path = home() / "mlflow" / "mlflow.db"
-    if not path.exists():
+    database = home_databases.mlflow(home())
+    if not database.exists():
         return []
     query = """SELECT name, alias FROM registered_model_aliases UNION ALL
-               SELECT name, version FROM model_versions WHERE current_stage != 'Deleted_Internal'"""
+               SELECT name, CAST(version AS VARCHAR) FROM model_versions WHERE current_stage != 'Deleted_Internal'"""
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as base:
-            return [(str(name), str(which)) for name, which in base.execute(query)]
-    except sqlite3.Error:  # of another version, locked or damaged: the command itself says so, TAB must not
+        return [(str(name), str(which)) for name, which in database.rows(query)]
+    except Exception:  # of another version, locked, away or damaged: the command itself says so, TAB must not
         return []

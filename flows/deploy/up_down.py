@@ -14,8 +14,9 @@ from typing import Any
 
 from conf.schema.services import ServicesConf
 from flows.runs import standing
-from flows.runs.running import make_home, prepare
+from flows.runs.running import prepare
 from tasks.core import liveness
+from tasks.core.databases import home_databases
 from tasks.core.errors import ConfigError, HostError, Transient
 from tasks.core.services import access, prefect_api, servers
 from tasks.core.services.supervised import check_port
@@ -41,14 +42,15 @@ def up(home: Path, conf: ServicesConf, say: Callable[[str], None]) -> dict[str, 
     """Keep the servers and the worker running; returns their pages. Nothing happens to what is up already."""
     if url := os.environ.get("PREFECT_API_URL"):
         raise ConfigError(f"PREFECT_API_URL names a server ({url}): `up` starts one of its own, so unset it first")
-    make_home(home)
-    prepare()
     asked, found = servers.wanted(home), servers.running(home)
+    if conf.database is None:
+        conf = conf.model_copy(update={"database": home_databases.chosen(home)})
     if asked is not None and asked != conf:
         raise ConfigError(f"it is up already with other options ({_shown(asked)}): `fromzero down` first")
     if found is not None and asked is None:
         users = ", ".join(run["name"] for run in liveness.living(home)) or "a run that plans"
         raise HostError(f"{users} uses a server of its own: wait for its end, or `fromzero cancel` it, then `up` again")
+    prepare(conf.database)
     if found is None:
         servers.clear(home)
         check_port(conf.host, conf.prefect_port, "prefect_port")

@@ -13,6 +13,7 @@ from conf.schema.recipe import Recipe
 from flows.pipeline import pipeline
 from flows.runs import record, standing
 from tasks.core import hashes
+from tasks.core.databases import home_databases
 from tasks.core.errors import HostError
 from tasks.core.plan.costs import Prices
 from tasks.core.plan.planner import Planner, Reached
@@ -59,11 +60,12 @@ def make_home(folder: Path) -> None:
         ) from error
 
 
-def prepare() -> None:
-    """Create or migrate Prefect's and MLflow's databases."""
+def prepare(postgres: str | None = None) -> None:
+    """Create or migrate Prefect's and MLflow's databases, in a Postgres if that is named (`home_databases.choose`)."""
     from tasks.core.tracking import tracking
 
     make_home(home())
+    home_databases.choose(home(), postgres)
     servers.migrate(home())
     tracking.prepare(home())
 

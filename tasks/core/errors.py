@@ -117,6 +117,7 @@ _DISTRIBUTIONS = {
     "great_expectations": "great-expectations",
     "hydra": "hydra-core",
     "omegaconf": "hydra-core",
+    "psycopg2": "psycopg2-binary",
     "sklearn": "scikit-learn",
     "yaml": "PyYAML",
 }

@@ -331,11 +331,12 @@ def measured(ref: str) -> dict[str, Any]:
 
 def _uri() -> str:
     """Where MLflow is; a home that was moved is put right first."""
+    from tasks.core.databases import home_databases
     from tasks.core.tracking.mlflow_db import prepare
     from tasks.register.context import run_context
 
     run = run_context()
-    return prepare(run.home) if (run.home / "mlflow" / "mlflow.db").exists() else run.tracking_uri
+    return prepare(run.home) if home_databases.mlflow(run.home).exists() else run.tracking_uri
 
 
 def _registered(conf: RegisterConf, version: int, digest: str) -> Stats:

@@ -12,6 +12,9 @@ import click
 from flows.cli.completion import override_keys, recipe_names, step_names
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+POSTGRES = click.option(
+    "--postgres", metavar="URL", help="postgresql://USER@HOST:PORT/NAME keeps the records; password in PGPASSWORD."
+)
 
 
 RECIPE = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.commands.options import takes_recipe
+from flows.cli.commands.options import POSTGRES, takes_recipe
 from flows.cli.printing import say
 
 if TYPE_CHECKING:
@@ -70,14 +70,19 @@ def run(recipe: Recipe, until: str | None, refresh: tuple[str, ...], as_json: bo
 
 
 @click.command()
-def setup() -> None:
+@POSTGRES
+def setup(postgres: str | None) -> None:
     """Create or migrate both databases; a no-op when that is done.
 
     \b
     fromzero setup
+    fromzero setup --postgres postgresql://fromzero@db.example.com/team
     """
+    from conf.compose import SERVICES, read_model
+    from conf.schema.services import ServicesConf
     from flows.runs import running
     from tasks.core.store.open import home
 
-    running.prepare()
+    given = (f"database={postgres}",) if postgres else ()
+    running.prepare(read_model(ServicesConf, SERVICES, given).database)
     say(f"ready: {home()}")

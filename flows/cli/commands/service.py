@@ -9,13 +9,14 @@ from pathlib import Path
 
 import click
 
-from flows.cli.commands.options import AS_JSON
+from flows.cli.commands.options import AS_JSON, POSTGRES
 from flows.cli.printing import say
 
 
 @click.command()
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE …]")
-def up(overrides: tuple[str, ...]) -> None:
+@POSTGRES
+def up(overrides: tuple[str, ...], postgres: str | None) -> None:
     """Start servers, pages, worker and schedules.
 
     Prefect's and MLflow's servers, a worker, and the deployments in conf/deployments: they run until `down`, and are
@@ -24,13 +25,14 @@ def up(overrides: tuple[str, ...]) -> None:
     \b
     fromzero up
     fromzero up prefect_port=4300 mlflow_port=5100
+    fromzero up --postgres postgresql://fromzero@db.example.com/team
     """
     from conf.compose import SERVICES, read_model
     from conf.schema.services import ServicesConf
     from flows.deploy import up_down
     from tasks.core.services import servers
 
-    conf = read_model(ServicesConf, SERVICES, overrides)
+    conf = read_model(ServicesConf, SERVICES, (*overrides, *([f"database={postgres}"] if postgres else [])))
     home = _home()
     found = up_down.up(home, conf, click.echo)
     for name, pages in found.items():

@@ -22,14 +22,14 @@ from urllib.parse import urlsplit
 
 from conf.schema.services import ServicesConf
 from tasks.core import interpreter
-from tasks.core.errors import HostError
+from tasks.core.databases import home_databases
+from tasks.core.databases.migration import migrate as migrate_database
+from tasks.core.errors import FromzeroError, HostError
 from tasks.core.services import access, prefect_api
 from tasks.core.services.server_record import asked_file, folder, record_file
 from tasks.core.services.supervised import check_port, end_groups
 from tasks.core.small_files import write_atomically
 from tasks.core.store.lease import lock_file
-from tasks.core.tracking.mlflow_db import migrate as migrate_database
-from tasks.core.tracking.mlflow_db import revision
 from tasks.core.urls import bare
 
 START_LIMIT = 600.0
@@ -70,18 +70,24 @@ def migrate(home: Path) -> None:
 
     Raises `HostError`, the database untouched, if another version of Prefect made it.
     """
-    database, done = folder(home) / "prefect.db", folder(home) / f"{MIGRATED}{version('prefect')}"
+    database, done = home_databases.prefect(home), folder(home) / f"{MIGRATED}{version('prefect')}"
     lease = lock_file(folder(home) / "migrate.lock")
     try:
-        if not done.exists() or done.read_text() != revision(database):
+        if not done.exists() or done.read_text() != database.revision():
             command = interpreter.command("-m", "prefect", "server", "database", "upgrade", "-y")
             assert lease.fd is not None
-            around = {**interpreter.environment(), **environment(home)}
-            versions = "server/database/_migrations/versions/sqlite"
-            migrate_database("Prefect", database, versions, command, lease.fd, around)
-            write_atomically(done, revision(database).encode())
+            around = {**interpreter.environment(), **environment(home), **its_database(home)}
+            versions = f"server/database/_migrations/versions/{database.dialect}"
+            migrate_database("Prefect", database, versions, command, lease.fd, folder(home), around)
+            write_atomically(done, database.revision().encode())
     finally:
         lease.release()
+
+
+def its_database(home: Path) -> dict[str, str]:
+    """The setting by which Prefect's server finds its database; no password is in it."""
+    database = home_databases.prefect(home)
+    return {"PREFECT_API_DATABASE_CONNECTION_URL": database.asyncio_uri} if home_databases.chosen(home) else {}
 
 
 def migrated(home: Path) -> list[str]:
@@ -119,7 +125,7 @@ class Membership:
                     return
                 try:
                     self._start()
-                except (HostError, OSError) as error:  # a port that is still being left, a full disk: tried again
+                except (FromzeroError, OSError) as error:  # a port that is still being left, a full disk: tried again
                     print(f"{time.ctime()}: the keeper is not started again yet: {error}", file=sys.stderr)
 
     def _start(self) -> None:
@@ -127,7 +133,7 @@ class Membership:
         lease = lock_file(folder(self.home) / "start.lock")
         try:
             if running(self.home) is None:
-                if (folder(self.home) / "prefect.db").exists():  # else the server makes it while this process plans
+                if home_databases.prefect(self.home).exists():  # else the server makes it while this process plans
                     migrate(self.home)
                 _clear(self.home)
                 if (conf := wanted(self.home)) is not None:

@@ -24,10 +24,10 @@ from typing import Any
 
 from conf.schema.services import ServicesConf
 from tasks.core import interpreter
-from tasks.core.errors import FromzeroError, HostError
+from tasks.core.errors import FromzeroError
 from tasks.core.services import access, final_states, guard
 from tasks.core.services.server_record import folder, record_file
-from tasks.core.services.servers import GIVEN_UP, WATCH_EVERY, answers, migrate, wanted
+from tasks.core.services.servers import GIVEN_UP, WATCH_EVERY, answers, its_database, migrate, wanted
 from tasks.core.services.supervised import Service, free_port
 from tasks.core.small_files import write_atomically
 from tasks.core.store.lease import lock_file
@@ -93,6 +93,7 @@ class Keeper:
     def _prefect(self) -> Service:
         hosts = asked_for(self.host, self.port, self.names)
         environ = {**RECORDER, "PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": "/api", **self.client}
+        environ |= its_database(self.home)
         environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = self.api.removesuffix("/api")
         environ |= guard.told(PREFECT_APP, True, hosts, self.home)
         return Service("prefect", guarded(self.host, self.port), self.logs / "prefect.log", environ)
@@ -191,7 +192,7 @@ def keep(home: Path, port: int | None = None) -> int:
         while True:
             try:
                 keeper.look()
-            except (OSError, HostError):  # a full disk, say: what runs goes on, and is looked at again
+            except (OSError, FromzeroError):  # a full disk, say: what runs goes on, and is looked at again
                 traceback.print_exc()
             if keeper.given_up():
                 break

@@ -1,4 +1,4 @@
-"""Where MLflow keeps its records: a URI, and the SQLite database under FROMZERO_HOME, made once and movable."""
+"""Where MLflow keeps its records: a URI, and the database of a home, made once and movable."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import fcntl
 import json
 import os
 import re
-import sqlite3
-import subprocess
-from contextlib import closing, suppress
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
 from tasks.core import interpreter
-from tasks.core.errors import ConfigError, HostError
+from tasks.core.databases import home_databases
+from tasks.core.databases.home_databases import Database
+from tasks.core.databases.migration import migrate
+from tasks.core.errors import ConfigError
 from tasks.core.small_files import read_json, write_atomically
 
 EXPERIMENT = "fromzero"
@@ -43,7 +42,7 @@ if store.get_experiment_by_name(experiment) is None:
 
 
 def tracking_uri(home: Path) -> str:
-    """MLFLOW_TRACKING_URI, else the SQLite database under `home`; the same place in each process.
+    """MLFLOW_TRACKING_URI, else the database of `home`; the same place in each process.
 
     Raises `ConfigError` for a folder, which MLflow takes no more, and for a database by a relative path.
     """
@@ -53,7 +52,7 @@ def tracking_uri(home: Path) -> str:
             f"MLFLOW_TRACKING_URI={given} means another place in each folder: name a server (http://HOST:PORT) or a "
             "database by its whole path (sqlite:////FOLDER/mlflow.db), or unset it for the one under FROMZERO_HOME"
         )
-    return given or f"sqlite:///{home.resolve()}/mlflow/mlflow.db"
+    return given or home_databases.mlflow(home).uri
 
 
 def artifacts_of(home: Path, uri: str) -> str | None:
@@ -62,28 +61,30 @@ def artifacts_of(home: Path, uri: str) -> str | None:
 
 
 def prepare(home: Path) -> str:
-    """Create, migrate or relocate MLflow's database under `home`, once; the tracking URI.
+    """Create, migrate or relocate MLflow's database of `home`, once; the tracking URI.
 
     Nothing is done (and MLflow not imported) if it is prepared already or the URI points elsewhere.
     Racing processes wait.
     """
     uri, folder, state = tracking_uri(home), home.resolve() / "mlflow", _state_file(home)
-    if uri != f"sqlite:///{folder}/mlflow.db":
+    database = home_databases.mlflow(home)
+    if uri != database.uri:
         return uri
-    wanted = {"home": str(home.resolve()), "mlflow": version("mlflow"), "revision": revision(folder / "mlflow.db")}
+    wanted = {"home": str(home.resolve()), "mlflow": version("mlflow"), "revision": database.revision()}
+    if home_databases.chosen(home):
+        wanted["database"] = uri
     if read_json(state) == wanted and wanted["revision"]:
         return uri
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "prepare.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = read_json(state) | {"home": wanted["home"]}
-        wanted["revision"] = revision(folder / "mlflow.db")
+        wanted["revision"] = database.revision()
         if known != wanted or not wanted["revision"]:
-            database = folder / "mlflow.db"
-            command = interpreter.command("-c", MIGRATE, f"sqlite:///{database}", str(folder / "artifacts"), EXPERIMENT)
-            migrate("MLflow", database, "store/db_migrations/versions", command, lock.fileno())
-        _relocate(folder)
-        wanted["revision"] = revision(folder / "mlflow.db")
+            command = interpreter.command("-c", MIGRATE, uri, str(folder / "artifacts"), EXPERIMENT)
+            migrate("MLflow", database, "store/db_migrations/versions", command, lock.fileno(), folder)
+        _relocate(database, folder)
+        wanted["revision"] = database.revision()
         write_atomically(state, json.dumps(wanted).encode())
     return uri
 
@@ -107,89 +108,17 @@ def check(home: Path) -> None:
     Raises `ConfigError` where the environment names none that can be used.
     """
     tracking_uri(home)
-    if (home / "mlflow" / "mlflow.db").exists():
+    if home_databases.mlflow(home).exists():
         prepare(home)
 
 
-def revision(database: Path) -> str:
-    """The revision of the schema in a SQLite file that Alembic migrates; empty if it has none."""
-    if not database.exists():
-        return ""
-    try:
-        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=60)) as base:
-            found = base.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.DatabaseError:
-        return ""
-    return str(found[0]) if found else ""
-
-
-def refuse_unknown(owner: str, database: Path, migrations: str) -> None:
-    """Raise `HostError` if no migration of the installed version (files in that folder of it) makes this schema.
-
-    Asked before anything opens the database for writing.
-    """
-    schema, package = revision(database), find_spec(owner.lower())
-    files = list((Path(str(package.origin)).parent / migrations).glob("*.py")) if package else []
-    if schema and files and not any(schema in file.read_text() for file in files):
-        raise HostError(
-            f"{owner}'s database {database} was made by another version of {owner}: its schema {schema} is not "
-            f"known to {version(owner.lower())}. Install the {owner} that made it, or move the file away: a new one is "
-            "made, artifacts stay"
-        )
-
-
-def not_migrated(owner: str, database: Path, said: str) -> HostError:
-    """Why a database could not be migrated, in one line; what the migration said is the error's cause."""
-    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
-    error = HostError(
-        f"{owner}'s database {database} could not be migrated ({last[:300]}): fix it, or move the file away: a new "
-        "one is made, artifacts stay"
-    )
-    error.__cause__ = RuntimeError(said[-20_000:])
-    return error
-
-
-def migrate(
-    owner: str, database: Path, versions: str, command: list[str], lock: int, env: dict[str, str] | None = None
-) -> None:
-    """Migrate in place; what was there is kept until that is done: nobody can go on where a killed migration was.
-
-    The child that `command` begins holds `lock` as well: one whose parent was killed is waited for. Raises `HostError`,
-    the database as it was, for a migration that fails and for a database that another version made (`versions`).
-    """
-    before, part = (database.with_name(f"before-migration.{ending}") for ending in ("db", "part"))
-    if before.exists() and database.exists():
-        _copy(before, database)
-    refuse_unknown(owner, database, versions)
-    part.unlink(missing_ok=True)
-    _copy(database, part)
-    part.replace(before)
-    around, place = env or interpreter.environment(), database.parent  # whose folder holds no settings of others
-    done = subprocess.run(command, env=around, cwd=place, capture_output=True, text=True, pass_fds=[lock])
-    if done.returncode:
-        with suppress(sqlite3.Error):  # a full disk: it stays as it is until the next time
-            _copy(before, database)
-            before.unlink()
-        raise not_migrated(owner, database, done.stdout + done.stderr)
-    before.unlink()
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Make one SQLite database what another is; one that is not there is an empty one."""
-    target.touch()
-    with closing(sqlite3.connect(source, timeout=60)) as old, closing(sqlite3.connect(target, timeout=60)) as new:
-        old.backup(new)
-
-
-def _relocate(folder: Path) -> None:
+def _relocate(database: Database, folder: Path) -> None:
     """Rewrite the absolute paths that MLflow stores if `folder` was moved; those of experiment 0 say from where."""
-    with closing(sqlite3.connect(folder / "mlflow.db", timeout=60, isolation_level=None)) as base:
-        base.execute("BEGIN IMMEDIATE")
-        (place,) = base.execute("SELECT artifact_location FROM experiments WHERE experiment_id = 0").fetchone()
+    with database.transaction() as execute:
+        ((place,),) = execute("SELECT artifact_location FROM experiments WHERE experiment_id = 0")
         old = str(place).removesuffix("/artifacts/0")
         for table, columns in LOCATIONS.items() if old != str(folder) else ():
             for column in columns:
                 for before, after in ((old, str(folder)), (f"file://{quote(old)}", f"file://{quote(str(folder))}")):
                     change = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?"
-                    base.execute(change, [after, len(before) + 1, len(before) + 1, f"{before}/"])
-        base.execute("COMMIT")
+                    execute(change, [after, len(before) + 1, len(before) + 1, f"{before}/"])

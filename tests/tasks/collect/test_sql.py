@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,12 +167,6 @@ def test_a_password_in_the_url_is_refused_and_where_rows_lie_is_in_no_key(url: s
         for host in "ab"
     )
     assert one.for_key() == two.for_key() and "url" not in one.for_key()
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
 
 
 def test_postgres_gives_each_row_once_and_never_shows_the_password(
