@@ -14,8 +14,9 @@ from conf import scaling
 from conf.paths import check_path, has_option
 from conf.schema.data import SOURCES
 from conf.schema.model import ModelConf, NativeConf
+from conf.schema.model_recipe import PRETRAINED
 from conf.schema.models import MODELS
-from conf.schema.recipe import Recipe
+from conf.schema.recipe import PRETRAINING, Recipe
 from tasks.core import plugins
 from tasks.core.errors import ConfigError, nearest
 
@@ -82,6 +83,7 @@ def compose(recipe: str, overrides: tuple[str, ...] = ()) -> Recipe:
     values = _compose(base, groups, own, tuple(SHORT.sub(r"\1.published=", override) for override in overrides))
     _take_kind(values, {*_names_in(own.get("model")), *(override.partition("=")[0] for override in overrides)})
     _leave_out(values, own, overrides)
+    _leave_out_pretraining(values, overrides)
     places = scaling.set_aside(values)
     checked = _checked(Recipe, values, recipe, overrides)
     if not places:
@@ -113,6 +115,24 @@ def _leave_out(values: Any, own: dict[str, Any], overrides: tuple[str, ...]) -> 
         for name in [name for name, model in models.items() if isinstance(model, dict) and "kind" not in model]:
             if name not in given:
                 del models[name]
+
+
+def _leave_out_pretraining(values: Any, overrides: tuple[str, ...]) -> None:
+    """Let go of what shipped recipes and files say of pretraining where no model starts from it; raises `ConfigError`
+    for an override of that, which would change nothing."""
+    models = values.get("models")
+    wanted = [model for model in models.values() if model is not None] if isinstance(models, dict) else []
+    starts = [model.get("start", PRETRAINED) if isinstance(model, dict) else PRETRAINED for model in wanted]
+    if not wanted or PRETRAINED in starts:
+        return
+    for override in overrides:
+        name, _, value = override.lstrip("+~").partition("=")
+        if (group := name.partition(".")[0]) in PRETRAINING and value != "null":
+            raise ConfigError(
+                f"{override}: nothing in this recipe starts from what it pretrains, so it has no {group}: leave that "
+                f"out, or set models.NAME.start={PRETRAINED}"
+            )
+    values.update(dict.fromkeys(PRETRAINING))
 
 
 def _compose(base: str, groups: list[str], own: dict[str, Any], overrides: tuple[str, ...]) -> Any:

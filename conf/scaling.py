@@ -70,18 +70,19 @@ def fill(recipe: Recipe, places: list[Place]) -> None:
     that the rules are not for."""
     from conf.model_size import count_parameters
 
-    if not isinstance(recipe.model, NativeConf):
+    tokenizer, network, pretrain = recipe.pretraining
+    if not isinstance(network, NativeConf):
         raise ConfigError(
             f"{places[0]}={AUTO} follows the depth of a native model: choose one (model=native), or give a number"
         )
-    if (kind := recipe.pretrain.optimizer.kind) in ("adam", "sgd"):
+    if (kind := pretrain.optimizer.kind) in ("adam", "sgd"):
         raise ConfigError(
             f"{places[0]}={AUTO}: the rules are AdamW's, not those of pretrain.optimizer.kind={kind}: give a number"
         )
-    parameters = count_parameters(recipe.model, recipe.tokenizer.vocab_size) or 1
-    segments = recipe.pretrain.segments
+    parameters = count_parameters(network, tokenizer.vocab_size) or 1
+    segments = pretrain.segments
     found = {
-        name: numbers(segment, {p.option for p in places if p.segment == name}, recipe.model.width, parameters)
+        name: numbers(segment, {p.option for p in places if p.segment == name}, network.width, parameters)
         for name, segment in segments.items()
     }
     for place in places:

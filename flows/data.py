@@ -92,9 +92,10 @@ def documents_of(recipe: Recipe) -> Data:
 def tokenized(recipe: Recipe, prepared: Data) -> Data:
     """train the tokenizer → tokenize (→ repeat) → contract."""
     name, data, documents = recipe.name, recipe.data, prepared.documents
+    conf, network, _ = recipe.pretraining
     train = tuple(shard.part("train") for shard in documents)
-    tokenizer = tokenize.train_tokenizer.pinned(f"tokenizer/{name}", train, conf=recipe.tokenizer)
-    tokens = tuple(tokenize.tokenize_shard.map(list(documents), tokenizer, conf=recipe.tokenizer))
+    tokenizer = tokenize.train_tokenizer.pinned(f"tokenizer/{name}", train, conf=conf)
+    tokens = tuple(tokenize.tokenize_shard.map(list(documents), tokenizer, conf=conf))
     if data.upsample:
         once, sizes = (
             [shard.part("train") for shard in tokens],
@@ -103,7 +104,7 @@ def tokenized(recipe: Recipe, prepared: Data) -> Data:
         repeats = tokenize.repeat_shard.map(once, list(train), sizes, conf=data.upsample)
         tokens += tuple(shard.part(name) for name in data.upsample.passes for shard in repeats)
     validate.check_tokens(tokens, tokenizer, conf=data.contract)
-    return replace(prepared, tokenizer=tokenizer, tokens=tokens, context=recipe.model.positions)
+    return replace(prepared, tokenizer=tokenizer, tokens=tokens, context=network.positions)
 
 
 def sources(conf: CollectConf, memory: Any) -> tuple[Any, Any]:

@@ -12,7 +12,8 @@ from tasks.register import steps as register
 
 def train(recipe: Recipe, data: Data) -> Any:
     """The pretrained model: the artifact of the last segment."""
-    model = register.starting_point(recipe.pretrain.start) if recipe.pretrain.start else None
-    for segment in recipe.pretrain.chain(recipe.model):
+    _, network, conf = recipe.pretraining
+    model = register.starting_point(conf.start) if conf.start else None
+    for segment in conf.chain(network):
         model = pretrain.pretrain(data.tokens, data.tokenizer, model, conf=segment)
     return model

@@ -20,6 +20,9 @@ from conf.schema.tokenize import TokenizerConf, UpsampleConf
 from conf.schema.validate import ContractConf, LossesConf, ValidateConf
 from tasks.core.errors import nearest
 
+PRETRAINING = ("tokenizer", "model", "pretrain")
+"""What of a recipe is about pretraining only."""
+
 
 class DataConf(CollectConf):
     """Where text comes from and what becomes of it before it is tokenized."""
@@ -79,12 +82,12 @@ class Recipe(Conf):
     """Names the runs, the models and what is remembered between runs."""
     data: DataConf
     """Sources and data stages."""
-    tokenizer: TokenizerConf = TokenizerConf()
-    """The tokenizer, trained once and pinned."""
-    model: NetworkConf
-    """The architecture that is pretrained."""
-    pretrain: PretrainRecipe
-    """The chain of pretraining segments."""
+    tokenizer: TokenizerConf | None = TokenizerConf()
+    """The tokenizer, trained once and pinned; null where nothing starts from what is pretrained."""
+    model: NetworkConf | None
+    """The architecture that is pretrained; null as for tokenizer."""
+    pretrain: PretrainRecipe | None
+    """The chain of pretraining segments; null as for tokenizer."""
     models: dict[ModelName, AnyModel] = Field(default_factory=dict)
     """The models that are made, measured, registered and promoted, by name; null leaves one out."""
     approval: ApprovalConf = ApprovalConf()
@@ -112,6 +115,12 @@ class Recipe(Conf):
         return not self.models or any(model.start == PRETRAINED for model in self.models.values())
 
     @property
+    def pretraining(self) -> tuple[TokenizerConf, NetworkConf, PretrainRecipe]:
+        """Tokenizer, network and segments of a recipe that pretrains."""
+        assert self.tokenizer and self.model and self.pretrain, "checked by _what_is_pretrained_is_told"
+        return self.tokenizer, self.model, self.pretrain
+
+    @property
     def in_order(self) -> dict[str, ModelRecipe]:
         """The models, each after the one that it starts from; raises `ValueError` for a start that leads nowhere."""
         done: dict[str, ModelRecipe] = {}
@@ -136,21 +145,32 @@ class Recipe(Conf):
         return done
 
     @model_validator(mode="after")
+    def _what_is_pretrained_is_told(self) -> Recipe:
+        if self.pretrains and (missing := [name for name in PRETRAINING if getattr(self, name) is None]):
+            from_it = ", ".join(f"models.{name}" for name, one in self.models.items() if one.start == PRETRAINED)
+            why = f"{from_it} starts from what is pretrained" if from_it else "without models a recipe only pretrains"
+            raise ValueError(f"{missing[0]} is null, and {why}: leave {missing[0]}=null out, or choose a {missing[0]}")
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        if self.pretrain.run.nodes > 1 and self.store.kind != "local":
+        if not self.pretrains:
+            return self
+        tokenizer, network, pretrain = self.pretraining
+        if pretrain.run.nodes > 1 and self.store.kind != "local":
             raise ValueError(
-                f"pretrain.run.nodes={self.pretrain.run.nodes}: several machines train from one folder of checkpoints, "
+                f"pretrain.run.nodes={pretrain.run.nodes}: several machines train from one folder of checkpoints, "
                 "which a bucket is not: use store=local with store.path on a file system that all share"
             )
-        if isinstance(self.model, NativeConf):
-            for name, segment in self.pretrain.segments.items():
-                if segment.seq_len > self.model.max_positions:
+        if isinstance(network, NativeConf):
+            for name, segment in pretrain.segments.items():
+                if segment.seq_len > network.max_positions:
                     raise ValueError(
                         f"pretrain.segments.{name}.seq_len={segment.seq_len} is more than model.max_positions="
-                        f"{self.model.max_positions}: raise that, or lower pretrain.segments.{name}.seq_len"
+                        f"{network.max_positions}: raise that, or lower pretrain.segments.{name}.seq_len"
                     )
         counted = [name for name, model in self.models.items() if model.reads_bytes and model.register]
-        if self.tokenizer.kind == "wordpiece" and counted:
+        if tokenizer.kind == "wordpiece" and counted:
             raise ValueError(
                 "tokenizer.kind=wordpiece forgets white space and may forget capitals, so the bits per byte that "
                 f"promote {', '.join(counted)} would count too little: use bpe or unigram, or register none of "
@@ -160,23 +180,25 @@ class Recipe(Conf):
 
     @model_validator(mode="after")
     def _the_objective_has_what_it_needs(self) -> Recipe:
-        if isinstance(self.model, NativeConf) or self.model.resolved_objective == "causal":
+        if not self.pretrains:
             return self
-        objective = self.model.resolved_objective
-        architecture = self.model.architecture
-        if objective == "masked" and not self.tokenizer.mask_token:
+        tokenizer, network, pretrain = self.pretraining
+        if isinstance(network, NativeConf) or network.resolved_objective == "causal":
+            return self
+        objective, architecture = network.resolved_objective, network.architecture
+        if objective == "masked" and not tokenizer.mask_token:
             raise ValueError(
                 f"model.architecture={architecture} is trained to restore hidden words, and the tokenizer has no token "
                 "to hide them behind: set \"tokenizer.mask_token='[MASK]'\""
             )
-        wanted = max(self.model.noise.most_spans(segment.seq_len) for segment in self.pretrain.segments.values())
-        if objective == "span" and self.tokenizer.sentinels < wanted:
+        wanted = max(network.noise.most_spans(segment.seq_len) for segment in pretrain.segments.values())
+        if objective == "span" and tokenizer.sentinels < wanted:
             raise ValueError(
                 f"model.architecture={architecture} is trained to restore up to {wanted} hidden spans of a text, and "
-                f"the tokenizer has {self.tokenizer.sentinels} tokens to hide them behind: set "
+                f"the tokenizer has {tokenizer.sentinels} tokens to hide them behind: set "
                 f"tokenizer.sentinels={wanted} or more, or lower model.noise.share or pretrain.segments.NAME.seq_len"
             )
-        if self.pretrain.run.sample_every:
+        if pretrain.run.sample_every:
             raise ValueError(
                 f"pretrain.run.sample_every: only a causal model continues text; a {architecture} is trained on hidden "
                 "text: set pretrain.run.sample_every=null"
@@ -185,7 +207,8 @@ class Recipe(Conf):
 
     @model_validator(mode="after")
     def _models_can_be_made(self) -> Recipe:
-        sort: str | None = "causal" if isinstance(self.model, NativeConf) else self.model.resolved_objective
+        network = self.model
+        sort = network.resolved_objective if network and not isinstance(network, NativeConf) else "causal"
         unfit: dict[str, str] = {}
         for name, model in self.in_order.items():
             if model.is_reference:

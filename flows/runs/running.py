@@ -150,7 +150,7 @@ def announced_plan(recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...],
     planned = plan(recipe, refresh, until)
     if why := planned.unwritable():
         raise HostError(why)
-    if any(row.step == "pretrain" and row.action != "hit" for row in planned.rows):
+    if recipe.pretrain and any(row.step == "pretrain" and row.action != "hit" for row in planned.rows):
         pretrain.check_device(recipe.pretrain.run)
     counts = {action: sum(row.action == action for row in planned.rows) for action in ("hit", "run", "wait")}
     terminal.say(f"{recipe.name}: {counts['hit']} hits, {counts['run']} to run, {counts['wait']} wait on those")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from conf.compose import compose
+from conf.schema.recipe import Recipe
 from tasks.core.errors import ConfigError
 
 ALLOW = ("data.licences.allow=[MIT, 'BSD*']",)
@@ -85,10 +87,33 @@ def test_two_models_of_one_kind_are_made_after_what_they_start_from() -> None:
     assert recipe.models["other"].training.run.model == "other"
 
 
-def test_only_what_something_starts_from_is_pretrained() -> None:
-    assert compose("demo").pretrains and compose("demo", ("models=none",)).pretrains
-    given = ("models.base=null", "models.classifier=null", "models.chat.start='models:/mine@champion'")
-    assert not compose("demo", given).pretrains
+FROM_ELSEWHERE = ("models.base=null", "models.classifier=null", "models.chat.start='models:/mine@champion'")
+
+
+def test_only_what_something_starts_from_is_pretrained_and_told() -> None:
+    for given in ((), ("models=none",)):
+        recipe = compose("demo", given)
+        assert recipe.pretrains and all(recipe.pretraining)
+    recipe = compose("demo", FROM_ELSEWHERE)
+    assert not recipe.pretrains and (recipe.tokenizer, recipe.model, recipe.pretrain) == (None, None, None)
+    assert Recipe.model_validate(recipe.model_dump()) == recipe
+    assert compose("depth", ("models.base.start='models:/mine@champion'", "data.sources.mine.paths=[a]")).model is None
+
+
+@pytest.mark.parametrize(
+    "override", ["pretrain.segments.main.tokens=9", "tokenizer.vocab_size=999", "model=gpt2_124m", "++pretrain.seed=1"]
+)
+def test_an_option_of_pretraining_that_nothing_starts_from_is_refused(override: str) -> None:
+    with pytest.raises(ConfigError, match="nothing in this recipe starts from what it pretrains") as refused:
+        compose("demo", (*FROM_ELSEWHERE, override))
+    assert override in str(refused.value) and "models.NAME.start=pretrain" in str(refused.value)
+
+
+@pytest.mark.parametrize(("option", "why"), [("tokenizer", "models.base starts"), ("model", "only pretrains")])
+def test_pretraining_that_something_starts_from_cannot_be_left_out(option: str, why: str) -> None:
+    given = compose("demo", ("models=none",) if "only" in why else ()).model_dump()
+    with pytest.raises(ValidationError, match=f"{option} is null, and .*{why}"):
+        Recipe.model_validate({**given, option: None})
 
 
 @pytest.mark.parametrize(
