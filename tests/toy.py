@@ -43,7 +43,13 @@ def make(shard: dict[str, Any], conf: ToyConf, work: Workdir) -> dict[str, Any]:
 def shout(made: Artifact, conf: ToyConf, work: Workdir) -> dict[str, Any]:
     """Upper case; one part a shard and a note that varies."""
     time.sleep(conf.run.pause)
-    (work / "out/text.txt").write_text((made / "text.txt").read_text().strip().upper())
+    text, shaky = (made / "text.txt").read_text(), work.scratch / "shaky"
+    if text == "spoilt":
+        raise DataError("the shard is spoilt")
+    if text == "shaky" and not shaky.exists():
+        shaky.touch()
+        raise Transient("a network hiccup")
+    (work / "out/text.txt").write_text(text.strip().upper())
     (work.aux / "when.txt").write_text(str(time.time()))
     print("shouting")
     return {}

@@ -54,9 +54,12 @@ def main(word: str, pause: str, *texts: str) -> int:
 
 def run(word: str, pause: str, *texts: str) -> int:
     """The flow, its outcomes printed; the exit code."""
+    from tasks.core.engine import grouped_tasks
     from tasks.core.engine.prefect_engine import Engine
     from tasks.core.engine.prefect_run import execute
 
+    if alone := os.environ.get("TOY_ALONE"):  # so many shards have task runs of their own, more share two
+        grouped_tasks.ALONE, grouped_tasks.RUNS = int(alone), 2
     chosen = EngineConf(on_code_change=os.environ.get("TOY_ON_CODE_CHANGE", "ask"))
     refresh = tuple(os.environ.get("TOY_REFRESH", "").split())
     engine = Engine(open_store(), home(), chosen, Quiet(), refresh, os.environ.get("TOY_UNTIL"))

@@ -20,6 +20,7 @@ from tasks.core.artifact import FileEntry, Manifest
 from tasks.core.errors import ArtifactError, FromzeroError
 from tasks.core.inner_path import InnerPath
 from tasks.core.store.lease import FileLease
+from tasks.core.store.listed import Listing
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.s3 import S3Backend
 from tasks.core.store.store import Miss, Store
@@ -109,8 +110,11 @@ class Bucket:
     def __init__(self, objects: dict[str, bytes]) -> None:
         self.objects = objects
 
-    def names(self, prefix: str) -> dict[str, int]:
-        return {name: len(data) for name, data in self.objects.items() if name.startswith(prefix)}
+    def names(self, prefix: str) -> Listing:
+        return Listing({name: len(data) for name, data in self.objects.items() if name.startswith(prefix)})
+
+    def side_by_side(self, work: Callable[[str], Any], names: list[str]) -> list[Any]:
+        return list(map(work, names))
 
     def ages(self, prefix: str) -> dict[str, float]:
         return {name: 1e9 for name in self.names(prefix)}

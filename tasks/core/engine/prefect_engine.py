@@ -6,34 +6,33 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from concurrent.futures import wait
 from contextlib import suppress
-from contextvars import copy_context
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
 from prefect import Task
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectConcurrentFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
-from prefect.states import Cancelled, Completed
+from prefect.states import Completed
 from prefect.transactions import get_transaction
 
 from conf.schema.engine import EngineConf
 from tasks.core import run_warnings
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.engine import child_process
+from tasks.core.engine.grouped_tasks import carry, grouped, interrupted, label_of, together
 from tasks.core.engine.launcher import GRACE
+from tasks.core.engine.prefect_artifacts import progress_shown, publish
 from tasks.core.engine.prefect_store import ByKey, Locks, Records
 from tasks.core.engine.publishing import Publisher
-from tasks.core.engine.reporting import Page, Pages, Run
+from tasks.core.engine.reporting import Pages, Run
 from tasks.core.engine.step_runner import StepRunner, git_state, now
 from tasks.core.engine.workspace import Job, Outcome, Report, Workspace
 from tasks.core.errors import Conflict, FromzeroError, StepError, Transient, from_exception, nearest
@@ -65,7 +64,7 @@ class Engine(Interpretation):
     ) -> None:  # fmt: skip
         """`conf` says how; `report` is told what happens; `pages` makes what people read in Prefect and MLflow."""
         super().__init__(store, refresh, until)
-        self.home, self.conf, self.report, self.publisher = home, conf, report, Publisher(pages, _publish)
+        self.home, self.conf, self.report, self.publisher = home, conf, report, Publisher(pages, publish)
         self.outcomes: list[Outcome] = []
         self.recipe, self.run_id, self.run_name = "", "", ""
         self.workspace = Workspace(store, report, child_process.Slots(conf.cpus or os.cpu_count() or 1), conf.places)
@@ -76,8 +75,9 @@ class Engine(Interpretation):
         self.tracking: Tracking | None = None
         """MLflow's side of the run, from its first tracked step on."""
         self.bodies = StepRunner(self)
-        self._tasks: dict[tuple[str, bool], Task[..., Any]] = {}
-        self._jobs: dict[str, Job] = {}
+        self._tasks: dict[tuple[str, str], Task[..., Any]] = {}
+        self._jobs: dict[str, list[Job]] = {}
+        """Those of each task run, by its name."""
         self._submitted: list[tuple[str, str, PrefectConcurrentFuture[Any]]] = []
         """Name and task key of every call, and its future."""
         self._futures: dict[str, tuple[int, PrefectConcurrentFuture[Any]]] = {}
@@ -85,6 +85,7 @@ class Engine(Interpretation):
         self._check: tuple[int, list[PrefectConcurrentFuture[Any]]] = (0, [])
         """The last step that blocks what comes after it."""
         self._whole: dict[str, Manifest] = {}
+        self._hits: dict[str, Manifest] = {}
         self._effects: list[Job] = []
         self.announced: Announced | None = None
         """That this run lives, from its start on."""
@@ -105,17 +106,24 @@ class Engine(Interpretation):
         """Submit independent calls, wait for all of them; raises the first failure after the others have ended."""
         self.steps |= {call.step.name: call.step for call in calls}
         jobs = [self._prepare(call) for call in calls]
-        futures = [self._submit(job) for job in jobs]
+        self._look_at(jobs)
+        groups = grouped(jobs)
+        futures = [self._submit(group) for group in groups]
         for future in futures:
             while not future.wrapped_future.done():
                 future.wait(WAKE_EVERY)
             future.wait()
-        results = [self._conclude(job, future) for job, future in zip(jobs, futures, strict=True)]
+        results = [
+            self._conclude(job, future.state, len(group) == 1)
+            for group, future in zip(groups, futures, strict=True)
+            for job in group
+        ]
         if jobs[0].call.step.blocks:
             self._check = (len(self._futures), futures)
         failed = [job for job in jobs if job.error is not None]
         if failed:
-            raise _together(failed)
+            assert failed[0].error is not None
+            raise failed[0].error if len(failed) == 1 else together(failed, f"{len(failed)} steps failed")
         self.publisher.show_stages(self.run, jobs[0].call.step, self.outcomes)
         return results
 
@@ -129,12 +137,29 @@ class Engine(Interpretation):
             self.report.event(call.label, Event("warning", text=one.said))
         job = Job(call, key, parts, outcome)
         self.outcomes.append(outcome)
-        if not call.step.effect and (call.step.version or self.refreshed(call.step)):
-            found = self.look(call.step.name, key)
-            if isinstance(found, Manifest):
-                again = self.refreshed(call.step) or self.decide(call, key, code_changes(self.store, call.step, found))
-                job.over = found if again else None
         return job
+
+    def _look_at(self, jobs: list[Job]) -> None:
+        """Look at all calls of a step at once: what is whole is served, unless it is to be made again."""
+        step = jobs[0].call.step
+        for job in jobs:
+            self._hits.pop(job.path, None)
+        if step.effect:
+            return
+        try:
+            looked = self.store.check_all(step.name, [job.key for job in jobs])
+        except (FromzeroError, OSError):
+            if step.version or self.refreshed(step):
+                raise
+            return  # each looks by itself under its lease, and fails as what it is
+        for job in jobs:
+            found = looked[job.key]
+            if not isinstance(found, Manifest):
+                continue
+            if self.refreshed(step) or self.decide(job.call, job.key, code_changes(self.store, job.call.step, found)):
+                job.over = found
+            else:
+                self._hits[job.path] = self._whole[job.path] = found
 
     def decide(self, call: Call, key: str, changed: list[str]) -> bool:
         """True if an expensive artifact is to be made again because its code changed."""
@@ -150,17 +175,19 @@ class Engine(Interpretation):
             adopt(self.store, call.step, key, {"run": self.run_id, "at": now()})
         return choice == "rerun"
 
-    def _submit(self, job: Job) -> PrefectConcurrentFuture[Any]:
-        name, step = job.call.label, job.call.step
-        self._jobs[name] = job
-        again = job.over is not None
-        if (step.name, again) not in self._tasks:
-            self._tasks[step.name, again] = self._task(step, again)
-        chosen = self._tasks[step.name, again]
-        future = chosen.submit(name, job.path, wait_for=self._parents(job))
+    def _submit(self, jobs: list[Job]) -> PrefectConcurrentFuture[Any]:
+        name, step, alone = label_of(jobs), jobs[0].call.step, len(jobs) == 1
+        self._jobs[name] = jobs
+        kind = (step.name, "group" if not alone else "again" if jobs[0].over is not None else "")
+        if kind not in self._tasks:
+            self._tasks[kind] = self._task(step, kind[1] == "again") if alone else self._group(step)
+        chosen = self._tasks[kind]
+        parents = list({id(parent): parent for job in jobs for parent in self._parents(job)}.values())
+        given = (name, jobs[0].path) if alone else (name,)
+        future = chosen.submit(*given, wait_for=parents)
         assert isinstance(future, PrefectConcurrentFuture)
         self._submitted.append((name, chosen.task_key, future))
-        self._futures[job.key] = (len(self._futures), future)
+        self._futures |= {job.key: (len(self._futures) + n, future) for n, job in enumerate(jobs)}
         return future
 
     def _parents(self, job: Job) -> list[PrefectConcurrentFuture[Any]]:
@@ -181,15 +208,14 @@ class Engine(Interpretation):
 
         def run(label: str, key: str) -> Any:
             try:
-                return self._attempt(self._jobs[label], body)
+                return self._attempt(self._jobs[label][0], body)
             except Transient as error:
                 if not stopping.is_set():
                     raise
                 transaction = get_transaction()
                 assert transaction is not None
                 transaction.write_on_commit = False  # there is no result
-                said = str(error)
-                return Cancelled(message=said if said.startswith("interrupted") else final_states.GO_ON)
+                return interrupted(error)
 
         made: Task[..., Any] = Task(
             run,
@@ -201,16 +227,39 @@ class Engine(Interpretation):
             result_serializer="json",
             cache_result_in_memory=False,
             retries=1000,
-            retry_condition_fn=lambda task, run, state: self._may_retry(self._jobs[run.name]),
+            retry_condition_fn=lambda task, run, state: self._may_retry(self._jobs[run.name][0]),
         )
         if not step.effect:
             made.result_storage = self.records
         return made
 
-    def _conclude(self, job: Job, future: PrefectConcurrentFuture[Any]) -> Any:
+    def _group(self, step: Step) -> Task[..., Any]:
+        return Task(
+            lambda label: carry(self._jobs[label], self._in_group),
+            name=step.name,
+            task_run_name="{label}",
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+
+    def _in_group(self, job: Job) -> None:
+        """What Prefect does for a task of its own: a hit is served, a miss made under its lease, and tried again."""
+        if job.path in self._hits:
+            job.outcome.state = "cached"
+            return
+        with self.locks.held(job.path):
+            while True:
+                try:
+                    self._attempt(job, self._make)
+                    return
+                except Transient:
+                    if not self._may_retry(job):
+                        raise
+
+    def _conclude(self, job: Job, state: State[Any], alone: bool) -> Any:
         """Fill in the outcome and give the flow what the call stands for."""
-        state, outcome = future.state, job.outcome
-        if state.is_completed() and job.error is None:
+        outcome = job.outcome
+        if job.error is None and (state.is_completed() if alone else outcome.state != "skipped"):
             if outcome.state == "skipped":
                 outcome.state = "cached"
             if not job.call.step.effect:
@@ -239,6 +288,10 @@ class Engine(Interpretation):
         """The artifact, if it is whole to the last byte."""
         return self.store.check(step, key)
 
+    def served(self, path: str) -> Manifest | None:
+        """The artifact at STEP/KEY if it was whole before its task began, and is not to be made again."""
+        return self._hits.get(path)
+
     def whole(self, path: str) -> Manifest | Miss:
         """Look at the artifact at STEP/KEY, remembering it for the flow."""
         step, _, key = path.partition("/")
@@ -250,7 +303,7 @@ class Engine(Interpretation):
     def failed(self, path: str, error: Exception) -> FromzeroError:
         """Keep why the attempt at STEP/KEY failed, sorted into our tree."""
         known = from_exception(error)
-        for job in list(self._jobs.values()):
+        for job in [job for jobs in list(self._jobs.values()) for job in jobs]:
             if job.path == path:
                 job.error = known
         return known
@@ -258,7 +311,8 @@ class Engine(Interpretation):
     # attempts
 
     def _make(self, job: Job) -> Any:
-        return self.bodies.make(job, str(task_run.id), get_run_logger().info)
+        log, own = get_run_logger().info, job.call.label in self._jobs
+        return self.bodies.make(job, str(task_run.id), log if own else partial(_labelled, log, job.call.label))
 
     def _effect(self, job: Job) -> State[Any]:
         name, message = self.bodies.effect(job, str(task_run.id), get_run_logger().info)
@@ -319,16 +373,7 @@ class Engine(Interpretation):
 
     def progress(self, job: Job) -> Callable[[Event], None]:
         """Shows in Prefect how far the present task run is: an artifact of its own under a key that stays."""
-        key = re.sub(r"[^a-z0-9]+", "-", f"{self.recipe}-{job.call.step.name}-progress".lower()).strip("-")
-        context, made = copy_context(), list[UUID]()
-
-        def show(event: Event) -> None:
-            if made:
-                context.run(update_progress_artifact, made[0], 100 * event.share, event.whole)
-            else:
-                made.append(cast("UUID", context.run(create_progress_artifact, 100 * event.share, key, event.whole)))
-
-        return show
+        return progress_shown(f"{self.recipe}-{job.call.step.name}-progress")
 
     @property
     def run(self) -> Run:
@@ -337,14 +382,9 @@ class Engine(Interpretation):
         return Run(self.home, self.recipe, self.run_id, self.run_name, ids)
 
 
-def _together(failed: list[Job]) -> FromzeroError:
-    """The first failure; where several calls failed, its message names all of them."""
-    first = failed[0].error
-    assert first is not None
-    if len(failed) == 1:
-        return first
-    lines = [f"{len(failed)} steps failed", *(f"{job.call.label}: {job.error}" for job in failed)]
-    return type(first)("\n  ".join(lines))
+def _labelled(log: Callable[..., None], label: str, text: str, *values: object) -> None:
+    """A line of one of a group's bodies."""
+    log(f"%s: {text}", label, *values)
 
 
 def _final(future: PrefectConcurrentFuture[Any]) -> dict[str, Any]:
@@ -356,7 +396,3 @@ def _final(future: PrefectConcurrentFuture[Any]) -> dict[str, Any]:
     if not isinstance(state, State) or not state.is_final():
         return final_states.GONE
     return {"type": state.type.value, "name": state.name, "message": state.message}
-
-
-def _publish(page: Page) -> None:
-    create_markdown_artifact(key=page.key, markdown=page.markdown, description=page.title)

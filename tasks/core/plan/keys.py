@@ -105,8 +105,10 @@ def code_changes(store: Store, step: Step, found: Manifest) -> list[str]:
     if not step.version:
         return []
     now = fingerprint(step)
+    if now.digest == found.made_by.get("fingerprint"):
+        return []
     adopted = (store.get_ref(f"adopted/{step.name}")[0] or {}).get(found.key, [])
-    if now.digest in (found.made_by.get("fingerprint"), *(entry["code"] for entry in adopted)):
+    if now.digest in (entry["code"] for entry in adopted):
         return []
     return changed_code(found.made_by.get("code", {}), now.parts)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.core.artifact import Artifact, Manifest, sha256
 from tasks.core.errors import ConfigError, nearest
@@ -15,9 +14,10 @@ from tasks.core.number_format import plural
 from tasks.core.plan.costs import Prices
 from tasks.core.plan.fingerprint import library_version
 from tasks.core.plan.keys import code_changes, code_for_key, conf_for_key, differences, input_for_key, made_from
+from tasks.core.plan.step_history import History, bytes_listed
 from tasks.core.step import Call, Look, Step
 from tasks.core.store.local import LocalBackend
-from tasks.core.store.store import Listing, Miss, Store
+from tasks.core.store.store import Miss, Store
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,18 @@ class Row:
     """What the step's `warns` foretells."""
     foreseen: str = ""
     """What was found in its inputs, or what that waits for."""
+
+
+class _Keyed(NamedTuple):
+    """What a call's key is made from, and the key."""
+
+    parts: dict[str, Any]
+    key: str
+
+    @classmethod
+    def of(cls, call: Call) -> _Keyed:
+        parts = call.known or made_from(call)
+        return cls(parts, sha256(parts))
 
 
 def encode(value: Any) -> Any:
@@ -185,38 +197,36 @@ class Planner(Interpretation):
         """Whether the inputs of what is to run are looked into, which takes longer."""
         self.on_code_change, self.prices = on_code_change, prices or Prices()
         self.rows: list[Row] = []
-        self._listings: dict[str, Listing] = {}
-        self._past: dict[str, list[Manifest]] = {}
-        self._by_key: dict[str, dict[str, Manifest]] = {}
-        self._sizes: dict[str, list[tuple[int, int, Manifest]]] = {}
-        """Of each step's artifacts the bytes of their inputs, where known, and their places in the history; sorted."""
+        self.history = History(store)
 
     def carry_out(self, calls: list[Call]) -> list[Any]:
         """Hits as artifacts, everything else as `Pending`; raises `HostError` for a step that cannot run here."""
         self.steps |= {call.step.name: call.step for call in calls}
-        return [self._plan_effect(call) if call.step.effect else self._plan(call) for call in calls]
+        if calls[0].step.effect:
+            return [self._plan_effect(call) for call in calls]
+        known = [None if call.known is None and first_pending(call.inputs) else _Keyed.of(call) for call in calls]
+        found = self.history.look_at(calls[0].step.name, [one.key for one in known if one is not None])
+        return [self._plan(call, one, found) for call, one in zip(calls, known, strict=True)]
 
     def _remember(self, ref: str, etag: str | None, value: dict[str, Any]) -> None:
         """A plan leaves every memory as it was."""
 
-    def _plan(self, call: Call) -> Any:
-        step, waits = call.step, first_pending(call.inputs)
-        row = Row(step.name, call.shard or call.about, "wait", warnings=call.warnings())
+    def _plan(self, call: Call, keyed: _Keyed | None, looked_at: Mapping[str, Manifest | Miss]) -> Any:
+        row = Row(call.step.name, call.shard or call.about, "wait", warnings=call.warnings())
         self.rows.append(row)
-        if waits and call.known is None:
+        if keyed is None:
+            waits = first_pending(call.inputs)
+            assert waits is not None
             row.reason, row.estimate = f"waits on {waits.label}", self._estimate(call)
             return Pending(call.label, call.shard, row.estimate)
-        parts = call.known or made_from(call)
-        row.key = sha256(parts)
-        if step.name not in self._listings:
-            self._listings[step.name] = self.store.listing(step.name)
-        found = self.store.look(step.name, row.key, self._listings[step.name])
+        row.key = keyed.key
+        found = looked_at[row.key]
         if isinstance(found, Manifest) and not self._runs_anyway(call, found, row):
             row.action = "hit"
             return Artifact.of(found)
         row.action = "run"
         if isinstance(found, Miss):
-            row.reason = found.reason if found.broken else self._why(call, parts)
+            row.reason = found.reason if found.broken else self._why(call, keyed.parts)
         row.estimate = self._estimate(call)
         return Pending(call.label, call.shard, row.estimate)
 
@@ -278,49 +288,13 @@ class Planner(Interpretation):
         why = self.store.unwritable(dict.fromkeys(names))
         return why and f"{plural(len(rows), 'step')} cannot be made here, first {rows[0].step}: {why}"
 
-    def _history(self, step: str) -> list[Manifest]:
-        """All artifacts of a step, the newest last."""
-        if step not in self._past:
-            self._past[step] = sorted(self.store.manifests(step), key=lambda m: str(m.made_by.get("finished")))
-        return self._past[step]
-
     def _why(self, call: Call, parts: dict[str, Any]) -> str:
-        past = [manifest for manifest in self._history(call.step.name) if manifest.shard == call.shard]
+        past = self.history.of_shard(call.step.name, call.shard)
         if not past:
             return "not made yet"
         names = tuple(signature(call.step.function).parameters)
         nearest = min((differences(manifest, call, parts, names) for manifest in reversed(past)), key=len)
         return "; ".join(nearest) or "not made yet"
-
-    def _like(self, call: Call) -> tuple[Manifest | None, float]:
-        """The artifact of the step whose inputs were most nearly as large, and how many times as large this call's are.
-
-        Where sizes are not known, the newest artifact of the shard, or of the step, and 1.
-        """
-        past = self._history(call.step.name)
-        now = _size(call.inputs)
-        if call.step.name not in self._sizes:
-            sized = [(self._taken(manifest), n, manifest) for n, manifest in enumerate(past)]
-            self._sizes[call.step.name] = sorted((size, n, manifest) for size, n, manifest in sized if size)
-        sized = self._sizes[call.step.name]
-        if now and sized:
-            place = bisect_left(sized, (now + 1,))
-            around = [sized[place - 1], *sized[place : place + 1]] if place else sized[:1]
-            size, _, manifest = min(around, key=lambda one: max(one[0], now) / min(one[0], now))
-            return manifest, now / size
-        return next((m for m in reversed(past) if m.shard == call.shard), past[-1] if past else None), 1.0
-
-    def _taken(self, manifest: Manifest) -> int:
-        """Bytes of what an artifact was made from; 0 where that is not known any more."""
-        found = sum(_listed(item["value"]) for item in manifest.made_from["inputs"] if isinstance(item, dict))
-        for ref in manifest.inputs:
-            if ref["step"] not in self._by_key:
-                self._by_key[ref["step"]] = {one.key: one for one in self._history(ref["step"])}
-            made = self._by_key[ref["step"]].get(ref["key"])
-            if made is None:
-                return 0
-            found += Artifact.of(made).size(ref["part"])
-        return found
 
     def _estimate(self, call: Call) -> dict[str, float]:
         """Seconds, their cost, and bytes as an earlier artifact of the step took them, and what the step itself
@@ -330,7 +304,7 @@ class Planner(Interpretation):
         """
         check_parts(call.step)
         own = call.step.estimate(*call.inputs, conf=call.conf) if call.step.estimate else {}
-        last, more = self._like(call)
+        last, more = self.history.like(call.step.name, call.shard, _size(call.inputs))
         found: dict[str, float] = {}
         if last is not None:
             known = own.get("flops") and last.stats.get("flops")
@@ -351,13 +325,7 @@ def _size(value: Any) -> float | None:
         return None if None in sizes else sum(size for size in sizes if size)
     if isinstance(value, Artifact):
         return value.size(value.part_name)
-    return value.stats.get("bytes") if isinstance(value, Pending) else _listed(value)
-
-
-def _listed(value: Any) -> int:
-    """Bytes of the files that an observation lists as entries; 0 of any other."""
-    entries = value.get("entries", ()) if isinstance(value, dict) else ()
-    return sum(int(entry.get("size") or 0) for entry in entries)
+    return value.stats.get("bytes") if isinstance(value, Pending) else bytes_listed(value)
 
 
 def check_parts(step: Step) -> None:

@@ -28,8 +28,8 @@ def broken(store: Store) -> Iterator[str]:
     """Manifests whose files are missing or cut short: they count as not made."""
     for step in store.steps():
         listing = store.listing(step)
-        for key in sorted({name.split("/")[1] for name in listing if name.endswith("/manifest.json")}):
-            found = store.look(step, key, listing)
+        keys = sorted({name.split("/")[1] for name in listing if name.endswith("/manifest.json")})
+        for key, found in store.look_at(step, keys, listing).items():
             if not isinstance(found, Manifest):
                 yield f"{step}/{key[:12]}: {found.reason}"
 

@@ -8,6 +8,7 @@ import os
 import re
 import time
 import uuid
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tasks.core.artifact import TOPS, FileEntry
@@ -16,6 +17,7 @@ from tasks.core.hashes import Hashes
 from tasks.core.inner_path import InnerPath
 from tasks.core.small_files import clear
 from tasks.core.store.lease import Lease, lock_file
+from tasks.core.store.listed import Listing
 from tasks.core.workdir import Workdir
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
@@ -72,16 +74,29 @@ class LocalBackend:
         finally:
             lease.release()
 
-    def names(self, prefix: str) -> dict[str, int]:
+    def names(self, prefix: str) -> Listing:
         """All file names under a prefix, with sizes; unfinished ones are left out."""
-        found: dict[str, int] = {}
-        start = len(str(self.root)) + 1
-        for folder, _, files in os.walk(self._at(prefix)):
-            for file in files:
-                if not TEMPORARY.fullmatch(file):
-                    path = f"{folder}/{file}" if not folder.endswith("/") else folder + file
+        found = Listing()
+        start, folders = len(str(self.root)) + 1, [str(self._at(prefix))]
+        while folders:  # os.walk takes twice as long
+            for entry in _entries(folders.pop()):
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif not TEMPORARY.fullmatch(entry.name) and not (entry.is_symlink() and entry.is_dir()):
                     with contextlib.suppress(FileNotFoundError):
-                        found[path[start:]] = os.stat(path).st_size
+                        found[entry.path[start:]] = entry.stat().st_size
+        return found
+
+    def names_of(self, step: str, keys: Sequence[str]) -> Listing:
+        """Those of the keys' folders."""
+        return Listing.of(self.names(f"{step}/{key}/") for key in keys)
+
+    def read_all(self, names: Iterable[str], listing: Listing) -> dict[str, bytes]:
+        """Small files, by name; those that are gone by now are left out."""
+        found = {}
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = self._at(name).read_bytes()
         return found
 
     def hash(self, name: str, size: int) -> str:
@@ -158,6 +173,15 @@ class LocalBackend:
     def close_work(self, name: str) -> None:
         """Remove the folder."""
         clear(self._at(f"_work/{InnerPath(name)}"))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing in one that is not there or cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 def _sync_file(path: Path) -> None:

@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,10 +22,13 @@ from tasks.core.hashes import Hashes
 from tasks.core.inner_path import InnerPath
 from tasks.core.small_files import clear, write_atomically
 from tasks.core.store.lease import Lease, lock_file
+from tasks.core.store.listed import Listing
 from tasks.core.store.s3_bucket import Bucket, file_pieces
+from tasks.core.store.s3_known import SmallObjects
 from tasks.core.store.s3_lease import acquire
 from tasks.core.workdir import Workdir
 
+MANIFEST = "/manifest.json"
 ROUNDS = 3
 """How often the copying of a scratch folder starts again because a file changed under it."""
 
@@ -53,7 +56,7 @@ class S3Backend:
         home: Path,
         endpoint: str | None = None,
         region: str | None = None,
-        lease_seconds: float = 60.0,
+        lease_seconds: float = 36.0,
         part_mb: int = 16,
         attempts: int = 8,
         connections: int = 8,
@@ -67,6 +70,7 @@ class S3Backend:
         self._may_write = False
         self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
         self.hashes = Hashes(home)
+        self._known = SmallObjects(home)
 
     @classmethod
     def from_conf(cls, conf: S3StoreConf, home: Path) -> S3Backend:
@@ -80,11 +84,39 @@ class S3Backend:
 
     def write(self, name: str, data: bytes, etag: str | None) -> str:
         """Write with If-None-Match (no etag) or If-Match; raises `Conflict`; the new etag."""
-        return self.bucket.put(name, data, etag)
+        new = self.bucket.put(name, data, etag)
+        if name.endswith(MANIFEST):
+            self._known.keep(name, new, data)
+        return new
 
-    def names(self, prefix: str) -> dict[str, int]:
-        """All names under a prefix, with sizes."""
-        return {name: size for name, size in self.bucket.names(prefix).items() if InnerPath.fits(name)}
+    def names(self, prefix: str) -> Listing:
+        """All names under a prefix, with sizes and etags."""
+        found = self.bucket.names(prefix)
+        for name in [name for name in found if not InnerPath.fits(name)]:
+            del found[name]
+        return found
+
+    def names_of(self, step: str, keys: Sequence[str]) -> Listing:
+        """A listing for each of a few keys, all at once; of more, the one of the step, which also has all old ones."""
+        if len(keys) > self.bucket.connections:
+            return self.names(f"{step}/")
+        return Listing.of(self.bucket.side_by_side(self.names, [f"{step}/{key}/" for key in keys]))
+
+    def read_all(self, names: Iterable[str], listing: Listing) -> dict[str, bytes]:
+        """Small objects, by name: from this machine where it has the bytes of the listing's etag, else side by side."""
+        names = list(names)
+        found = {name: data for name in names if (data := self._known.get(name, listing.etags.get(name))) is not None}
+        wanted = [name for name in names if name not in found]
+        read = zip(wanted, self.bucket.side_by_side(self._read_known, wanted), strict=True)
+        return found | {name: data for name, data in read if data is not None}
+
+    def _read_known(self, name: str) -> bytes | None:
+        try:
+            data, etag = self.read(name)
+        except FileNotFoundError:
+            return None
+        self._known.keep(name, etag, data)
+        return data
 
     def ages(self, prefix: str) -> dict[str, float]:
         """All names under a prefix, unfinished uploads too, with the seconds since each was written or begun."""

@@ -7,13 +7,13 @@ import hashlib
 import os
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import boto3
 from botocore import exceptions as boto
@@ -23,8 +23,10 @@ from botocore.session import get_session
 
 from tasks.core.artifact import FileEntry
 from tasks.core.errors import ArtifactError, ConfigError, Conflict, FromzeroError, Transient
+from tasks.core.store.listed import Listing
 from tasks.core.store.s3_errors import SETTINGS, sorted_errors
 
+T = TypeVar("T")
 MOST_PARTS = 10_000
 """S3 takes no more parts in one upload."""
 _LOADER = Loader()
@@ -137,10 +139,22 @@ class Bucket:
         with self._sorted(prefix):
             yield from pages.paginate(Bucket=self.name, Prefix=self.prefix + prefix)
 
-    def names(self, prefix: str) -> dict[str, int]:
-        """All names under a prefix with their sizes, page by page."""
-        items = (item for page in self._pages("list_objects_v2", prefix) for item in page.get("Contents", ()))
-        return {item["Key"].removeprefix(self.prefix): item["Size"] for item in items if not item["Key"].endswith("/")}
+    def names(self, prefix: str) -> Listing:
+        """All names under a prefix with their sizes and etags, page by page."""
+        found = Listing()
+        for page in self._pages("list_objects_v2", prefix):
+            for item in page.get("Contents", ()):
+                if not item["Key"].endswith("/"):
+                    name = item["Key"].removeprefix(self.prefix)
+                    found[name], found.etags[name] = item["Size"], item["ETag"]
+        return found
+
+    def side_by_side(self, work: Callable[[str], T], names: Sequence[str]) -> list[T]:
+        """Requests about several names at once, as many as there are connections; the answers in order."""
+        if len(names) < 2:
+            return [work(name) for name in names]
+        with ThreadPoolExecutor(min(self.connections, len(names))) as pool:
+            return list(pool.map(work, names))
 
     def ages(self, prefix: str) -> dict[str, float]:
         """All names under a prefix with the seconds since each was written or, if never completed, begun."""

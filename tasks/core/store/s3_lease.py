@@ -20,12 +20,28 @@ from tasks.core.store.s3_bucket import Bucket
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """A machine that slept must find its leases expired, where it can know."""
+LOOK_EVERY = 2.0
+"""Seconds between looks whether a lease is free, at most."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 log = logging.getLogger(__name__)
 
 
 def _now() -> float:
     return time.clock_gettime(_CLOCK)
+
+
+def expired(age: float, seconds: float) -> bool:
+    """Whether a lease of that term, last written `age` seconds ago by the server's clock, may be taken over.
+
+    Both times behind an age are cut to whole seconds, so that it may be measured up to one second too long.
+    """
+    return age > seconds + 1
+
+
+def longest_wait(seconds: float) -> float:
+    """Seconds from a holder's last sign of life until another, who asks all the time, sees at the latest that a lease of
+    that term is free: its age may be measured one second too short, and is then a whole number above the term's and one."""
+    return seconds + 3 + LOOK_EVERY
 
 
 class S3Lease:
@@ -127,8 +143,8 @@ def acquire(
     body |= {"place": _place(local), "seconds": seconds}
     while True:
         held, etag = _look(bucket, name)
-        # Both times are cut to seconds, so an age may be measured up to one second too long.
-        if held["released"] or held["age"] > held["seconds"] + 1 or (held["place"] and held["place"] == body["place"]):
+        ours = held["place"] and held["place"] == body["place"]
+        if held["released"] or ours or expired(held["age"], held["seconds"]):
             lease = S3Lease(quick, name, body | {"epoch": held["epoch"] + 1}, local)
             try:
                 lease.start(etag)
@@ -138,7 +154,7 @@ def acquire(
         left = float("inf") if deadline is None else deadline - time.monotonic()
         if left <= 0 or stopping.wait(min(pause * random.uniform(0.5, 1.0), left)):
             raise Conflict(f"{name} is held by {held['holder']}")
-        pause = min(pause * 1.5, 2.0, seconds / 3)
+        pause = min(pause * 1.5, LOOK_EVERY, seconds / 3)
 
 
 def _look(bucket: Bucket, name: str) -> tuple[dict[str, Any], str | None]:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,8 @@ from tasks.core.errors import ArtifactError, ConfigError, Conflict, FromzeroErro
 from tasks.core.hashes import Hashes
 from tasks.core.inner_path import InnerPath
 from tasks.core.store.lease import Lease, Reading
+from tasks.core.store.listed import Listing
 from tasks.core.workdir import Workdir
-
-Listing = Mapping[str, int]
-"""File names under a prefix and their sizes in bytes."""
 
 
 class Backend(Protocol):
@@ -35,8 +33,14 @@ class Backend(Protocol):
     def write(self, name: str, data: bytes, etag: str | None) -> str:
         """Write durably if the object still has `etag` (None: if there is none); raises `Conflict`."""
 
-    def names(self, prefix: str) -> dict[str, int]:
+    def names(self, prefix: str) -> Listing:
         """All names under a prefix (which ends with a slash), with sizes."""
+
+    def names_of(self, step: str, keys: Sequence[str]) -> Listing:
+        """All names of at least these artifacts of a step, by as few looks as are quick."""
+
+    def read_all(self, names: Iterable[str], listing: Listing) -> dict[str, bytes]:
+        """Small objects that a listing names, side by side; those that are gone by now are left out."""
 
     def hash(self, name: str, size: int) -> str:
         """Hex sha256 of the stored bytes, read anew; raises `FileNotFoundError`."""
@@ -92,47 +96,46 @@ class Store:
 
     def look(self, step: str, key: str, listing: Listing | None = None) -> Manifest | Miss:
         """The manifest if every file is there with its size, else why not. `listing` saves a look at the backend."""
-        folder = f"{step}/{key}/"
-        sizes = self.backend.names(folder) if listing is None else listing
-        if f"{folder}manifest.json" not in sizes:
-            return Miss("not made yet")
-        try:
-            manifest = Manifest.from_json(self.backend.read(f"{folder}manifest.json")[0], f"{folder}manifest.json")
-        except FileNotFoundError:
-            return Miss("not made yet")
-        except ArtifactError as error:
-            return Miss(str(error), broken=True)
-        if (manifest.step, manifest.key) != (step, key):
-            return Miss(f"{folder}manifest.json belongs to {manifest.step}/{manifest.key}", broken=True)
-        for file in manifest.files:
-            size = sizes.get(f"{folder}{manifest.attempt}/{file.path}")
-            if size is None:
-                return Miss(f"{file.path} is missing", broken=True)
-            if size != file.size:
-                return Miss(f"{file.path} has {size} bytes, not {file.size}", broken=True)
-        return manifest
+        return self.look_at(step, [key], listing)[key]
+
+    def look_at(self, step: str, keys: Sequence[str], listing: Listing | None = None) -> dict[str, Manifest | Miss]:
+        """As `look`, at many keys of a step: listed at once, their manifests read side by side.
+
+        The listing is the older of the two looks: a manifest that came after it counts as a miss.
+        """
+        there = self.backend.names_of(step, keys) if listing is None else listing
+        wanted = {key: f"{step}/{key}/manifest.json" for key in keys}
+        read = self.backend.read_all([name for name in wanted.values() if name in there], there)
+        return {key: _judged(step, key, read.get(name), there) for key, name in wanted.items()}
 
     def check(self, step: str, key: str) -> Manifest | Miss:
         """As `look`, and what of it is on this machine has the bytes that the manifest names."""
-        found = self.look(step, key)
+        return self.check_all(step, [key])[key]
+
+    def check_all(self, step: str, keys: Sequence[str]) -> dict[str, Manifest | Miss]:
+        """As `check`, of many keys of a step."""
+        return {key: self._undamaged(found) for key, found in self.look_at(step, keys).items()}
+
+    def _undamaged(self, found: Manifest | Miss) -> Manifest | Miss:
         if isinstance(found, Miss):
             return found
-        wrong = self.backend.damage(f"{step}/{key}/{found.attempt}/", found.files)
+        wrong = self.backend.damage(f"{found.step}/{found.key}/{found.attempt}/", found.files)
         return Miss(wrong, broken=True) if wrong else found
 
     def listing(self, step: str) -> Listing:
         """Everything that is kept of a step, by one look at the backend."""
         return self.backend.names(f"{step}/")
 
-    def manifests(self, step: str | None = None) -> Iterator[Manifest]:
-        """All whole artifacts, of one step or of all."""
-        names = self.backend.names(f"{step}/" if step else "")
-        for name in sorted(names):
+    def manifests(self, step: str | None = None, listing: Listing | None = None) -> Iterator[Manifest]:
+        """All whole artifacts, of one step or of all. `listing` saves a look at the backend."""
+        there = self.backend.names(f"{step}/" if step else "") if listing is None else listing
+        keys: dict[str, list[str]] = {}
+        for name in sorted(there):
             if re.fullmatch(r"[^_/][^/]*/[0-9a-f]{64}/manifest\.json", name):
                 owner, key, _ = name.split("/")
-                found = self.look(owner, key, names)
-                if isinstance(found, Manifest):
-                    yield found
+                keys.setdefault(owner, []).append(key)
+        for owner, known in keys.items():
+            yield from (found for found in self.look_at(owner, known, there).values() if isinstance(found, Manifest))
 
     def steps(self) -> list[str]:
         """The steps of which something is kept."""
@@ -300,6 +303,26 @@ class Store:
         except (OSError, FromzeroError):
             if self.backend.unwritable(name) is None:
                 raise
+
+
+def _judged(step: str, key: str, data: bytes | None, sizes: Listing) -> Manifest | Miss:
+    """What the bytes of a manifest, and the sizes of the files beside it, make of a key."""
+    folder = f"{step}/{key}/"
+    if data is None:
+        return Miss("not made yet")
+    try:
+        manifest = Manifest.from_json(data, f"{folder}manifest.json")
+    except ArtifactError as error:
+        return Miss(str(error), broken=True)
+    if (manifest.step, manifest.key) != (step, key):
+        return Miss(f"{folder}manifest.json belongs to {manifest.step}/{manifest.key}", broken=True)
+    for file in manifest.files:
+        size = sizes.get(f"{folder}{manifest.attempt}/{file.path}")
+        if size is None:
+            return Miss(f"{file.path} is missing", broken=True)
+        if size != file.size:
+            return Miss(f"{file.path} has {size} bytes, not {file.size}", broken=True)
+    return manifest
 
 
 def _ref_name(name: str) -> str:

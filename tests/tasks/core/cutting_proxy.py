@@ -1,22 +1,28 @@
-"""A TCP proxy that breaks connections where a test wants them broken."""
+"""A TCP proxy that breaks connections where a test wants them broken, and knows what was asked."""
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
+
+REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) \S+(?= HTTP/1)")
 
 
 class CuttingProxy:
     """Forwards to a local port; answers can be cut off after so many bytes.
 
-    With `renames` requests ask for the target by its own address, for a server that answers to no other.
+    With `renames` requests ask for the target by its own address, for a server that answers to no other. `asked` has
+    what each HTTP request begins with; each is held up by `delay` seconds.
     """
 
-    def __init__(self, port: int, renames: bool = False) -> None:
-        self._target, self._renames = port, renames
+    def __init__(self, port: int, renames: bool = False, delay: float = 0.0) -> None:
+        self._target, self._renames, self.delay = port, renames, delay
+        self.asked: list[str] = []
         self._server = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self._server.getsockname()[1]}"
         self.cuts = 0
@@ -66,6 +72,9 @@ class CuttingProxy:
         with suppress(OSError):
             while data := near.recv(65536):
                 counted[0] = 0
+                if line := REQUEST.match(data):
+                    self.asked.append(line[0].decode())
+                    time.sleep(self.delay)
                 if self._renames:
                     named = self.endpoint.removeprefix("http://").encode()
                     data = data.replace(named, f"127.0.0.1:{self._target}".encode())

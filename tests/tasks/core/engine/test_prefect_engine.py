@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +33,11 @@ def test_a_second_run_is_cached_in_prefect_too(home: Path, prefect_url: str) -> 
     toy = Toy(home, prefect_url, *TEXTS)
     first = toy.wait()
     assert set(first["states"].values()) == {"completed"}
+    shutil.rmtree(home / "store/_locks")
     second = Toy(home, prefect_url, *TEXTS).wait()
     assert set(second["states"].values()) == {"cached"}
     assert all(outcome["attempts"] == 0 for outcome in second["outcomes"])
+    assert not (home / "store/_locks").exists(), "a hit takes no lease"
     names = ["join", "make[a]", "make[b]", "shout[a]", "shout[b]", "train"]
     wanted = [(name, "Cached") for name in names]
     assert eventually(lambda: task_states(prefect_url) == wanted), task_states(prefect_url)

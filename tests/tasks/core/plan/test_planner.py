@@ -10,6 +10,7 @@ from tasks.core.artifact import Artifact, FileEntry, Manifest
 from tasks.core.errors import ConfigError
 from tasks.core.plan.costs import Prices
 from tasks.core.plan.planner import Pending, Planner, Reached, Row
+from tasks.core.plan.step_history import History
 from tasks.core.run_warnings import warning
 from tasks.core.step import Call, foresee, interpreted_by
 from tasks.core.store.local import LocalBackend
@@ -189,15 +190,15 @@ def test_time_and_bytes_follow_the_bytes_of_what_is_read(store: Store) -> None:
         return Manifest("make", shard, parts, "", "", files, {}, (), {"seconds": seconds, "finished": shard}, shard)
 
     planner = Planner(store)
-    planner._past["make"] = [fetched("a", 1000, 3.0)]
+    planner.history._past["make"] = [fetched("a", 1000, 3.0)]
     ten = planner._estimate(Call(toy.make, (listed("b", 10_000),), toy.ToyConf()))
     assert ten == {"seconds": 30.0, "bytes": 5000}, "ten times as large takes ten times as long"
     planner = Planner(store)
-    planner._past["make"] = [fetched("a", 1000, 3.0), fetched("b", 9000, 18.0), fetched("c", 1_000_000, 900.0)]
+    planner.history._past["make"] = [fetched("a", 1000, 3.0), fetched("b", 9000, 18.0), fetched("c", 1_000_000, 900.0)]
     assert planner._estimate(Call(toy.make, (listed("d", 10_000),), toy.ToyConf()))["seconds"] == 20.0, "as its nearest"
     made = Artifact.of(fetched("d", 10_000, 1.0))
-    before = Artifact.of(planner._past["make"][0]).ref()
-    planner._past["shout"] = [replace(fetched("a", 0, 4.0), step="shout", inputs=(before,))]
+    before = Artifact.of(planner.history._past["make"][0]).ref()
+    planner.history._past["shout"] = [replace(fetched("a", 0, 4.0), step="shout", inputs=(before,))]
     shouted = planner._estimate(Call(toy.shout, (made,), toy.ToyConf()))
     waiting = planner._estimate(Call(toy.shout, (Pending("make[d]", "d", {"bytes": 5000}),), toy.ToyConf()))
     assert shouted["seconds"] == waiting["seconds"] == 40.0, "of what is made, and of what is not yet, as estimated"
@@ -232,7 +233,7 @@ def test_time_and_cost_follow_the_work_of_the_last_artifact_or_what_is_foretold(
     planner = Planner(store, prices=Prices(per_device_hour=2.0))
     made_by = {"seconds": 1800.0, "device": "NVIDIA H100 80GB HBM3", "world_size": 2}
     (made,) = store.manifests("train")
-    planner._past["train"] = [replace(made, stats={"flops": 1e12}, made_by=made_by)]
+    planner.history._past["train"] = [replace(made, stats={"flops": 1e12}, made_by=made_by)]
 
     def estimated(**own: float) -> dict[str, float]:
         step = replace(toy.train, estimate=lambda conf: own)
@@ -241,7 +242,8 @@ def test_time_and_cost_follow_the_work_of_the_last_artifact_or_what_is_foretold(
     more = estimated(flops=3e12, seconds=1.0)
     assert list(more)[:2] == ["seconds", "cost"] and more["seconds"] == 5400 and more["cost"] == pytest.approx(6.0)
     assert estimated(tokens=5.0)["seconds"] == 1800, "work that is not known is taken to be the same"
-    planner._past["train"] = []
+    planner.history = History(store)
+    planner.history._past["train"] = []
     assert estimated(seconds=7200.0, device_hours=4.0) == {"cost": 8.0, "seconds": 7200.0, "device_hours": 4.0}
     planner.prices = Prices()
     assert "cost" not in estimated(seconds=7200.0, device_hours=4.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -13,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from conf.schema.store import S3StoreConf
 from tasks.core.errors import ArtifactError, Conflict, Transient
+from tasks.core.store.s3 import S3Backend
+from tasks.core.store.s3_lease import LOOK_EVERY, expired, longest_wait
 from tests.s3_server import S3Server
 from tests.tasks.core.backends import S3Place
 
@@ -61,6 +67,26 @@ class Holder:
     def end(self) -> None:
         self._process.kill()
         self._process.communicate()
+
+
+@given(
+    seconds=st.integers(30, 3600) | st.floats(30.0, 3600.0),
+    written=st.floats(0.0, 1e6),
+    elapsed=st.floats(0.0, 8000.0),
+)
+def test_no_lease_is_taken_over_within_its_term_and_each_is_within_the_longest_wait(
+    seconds: float, written: float, elapsed: float
+) -> None:
+    measured = float(math.floor(written + elapsed) - math.floor(written))  # as Date and LastModified show it
+    free = expired(measured, seconds)
+    assert not (free and elapsed <= seconds), "its holder may still be at work"
+    assert free or elapsed + LOOK_EVERY < longest_wait(seconds) + 1e-6, "the next look comes too late"
+
+
+def test_a_holder_that_dies_is_waited_for_at_most_45_seconds_unless_told_otherwise(tmp_path: Path) -> None:
+    conf = S3StoreConf(kind="s3", bucket="models", endpoint="http://localhost:1", region="us-east-1")
+    assert longest_wait(S3Backend.from_conf(conf, tmp_path).lease_seconds) <= 45
+    assert S3Backend("models", "", tmp_path, region="us-east-1").lease_seconds == conf.lease_seconds
 
 
 def lasting(place: S3Place, seconds: float) -> S3Place:
