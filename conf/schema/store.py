@@ -35,8 +35,8 @@ class S3StoreConf(RunConf):
     region: str | None = None
     """Region of the bucket; None for what the environment says."""
     lease_seconds: float = Field(36.0, ge=30.0, le=3600.0)
-    """Seconds after which a silent holder of a lease, who renews it every third of them, counts as dead; others go on at
-    most 5 seconds later. 30 or more: server clocks show whole seconds, and a slow disk or network must not lose it."""
+    """Seconds after which a silent holder of a lease, who renews it every third of them, counts as dead; others go on
+    within 5 seconds more. 30 or more: server clocks show whole seconds, and a slow disk or network must not lose it."""
     part_mb: int = Field(16, ge=5, le=1024)
     """Size in MiB above which a file is sent in parts of that size; each connection holds one in memory."""
     attempts: int = Field(8, ge=1, le=20)

@@ -95,7 +95,7 @@ def test_a_step_is_never_given_damaged_files_and_their_artifact_is_no_hit_any_mo
     flip(file_of(kept, manifest, "content/model/model.safetensors"))
     workspace = Workspace(kept, SimpleNamespace(), Slots(1))  # type: ignore[arg-type]
     with pytest.raises(ArtifactError, match="is damaged and was removed"):
-        workspace._bring(Artifact.of(manifest).part("model"))
+        workspace._brought((Artifact.of(manifest).part("model"),))
     assert isinstance(kept.look(manifest.step, manifest.key), Miss)
 
 

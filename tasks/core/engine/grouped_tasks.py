@@ -20,8 +20,10 @@ from tasks.core.store.lease import stopping
 
 ALONE = 200
 """Calls of one step up to which each has a task run of its own."""
-RUNS = 32
-"""Task runs that more calls share: one for each thread that carries tasks, which works its group off in order."""
+THREADS = 32
+"""Threads that carry task runs, each of which works its group off in order."""
+RUNS = THREADS
+"""Task runs that more calls share."""
 
 
 def grouped(jobs: list[Job]) -> list[list[Job]]:

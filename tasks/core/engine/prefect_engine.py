@@ -251,6 +251,7 @@ class Engine(Interpretation):
             while True:
                 try:
                     self._attempt(job, self._make)
+                    job.outcome.attempts *= job.outcome.state != "cached"  # another run has made it
                     return
                 except Transient:
                     if not self._may_retry(job):

@@ -24,6 +24,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from tasks.core.engine.grouped_tasks import THREADS
 from tasks.core.engine.interrupts import heed_cancellation, insist
 from tasks.core.engine.prefect_engine import Engine
 from tasks.core.engine.publishing import presenting
@@ -54,7 +55,7 @@ def run_name(name: str) -> str:
 
 def task_runner() -> Any:
     """Where tasks wait for their children: threads, more than any machine runs children at once."""
-    return ThreadPoolTaskRunner(max_workers=32)
+    return ThreadPoolTaskRunner(max_workers=THREADS)
 
 
 def execute(engine: Engine, name: str, wiring: Callable[[], Any], labels: tuple[str, ...] = ()) -> str:

@@ -24,6 +24,7 @@ from tasks.core.engine.system_metrics import Sampler
 from tasks.core.errors import ArtifactError, FromzeroError, Transient
 from tasks.core.events import Event
 from tasks.core.plan.fingerprint import fingerprint
+from tasks.core.plan.keys import artifacts_in
 from tasks.core.small_files import clear, write_atomically
 from tasks.core.step import Call, Step, labelled
 from tasks.core.store.lease import Lease, stopping
@@ -167,14 +168,21 @@ class Workspace:
             job.outcome.seconds, job.outcome.attempts = seconds, job.outcome.attempts + attempts
             job.opened = True
 
-    def _bring(self, value: Any) -> Any:
-        """The same input with its files on this machine."""
+    def _brought(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The same inputs with their files on this machine; those of one step are looked at together."""
+        keys: dict[str, list[str]] = {}
+        for artifact in artifacts_in(inputs):
+            keys.setdefault(artifact.step, []).append(artifact.key)
+        looked = {step: self.store.look_at(step, some) for step, some in keys.items()}
+        return tuple(self._bring(item, looked) for item in inputs)
+
+    def _bring(self, value: Any, looked: Mapping[str, Mapping[str, Manifest | Miss]]) -> Any:
         if isinstance(value, tuple):
-            return tuple(self._bring(item) for item in value)
+            return tuple(self._bring(item, looked) for item in value)
         if not isinstance(value, Artifact) or value.root is not None:
             return value
         name = f"{value.step}/{value.key[:12]}"
-        found = self.store.look(value.step, value.key)
+        found = looked[value.step][value.key]
         if isinstance(found, Miss):
             raise Transient(f"{name} was lost while the run was under way: {found.reason}")
         try:
@@ -254,7 +262,7 @@ class Workspace:
         hear: Callable[[Event], object] = lambda event: None,
     ) -> dict[str, Any]:
         """Run the step's function in the step's place, on its inputs; returns its stats."""
-        inputs = tuple(self._bring(item) for item in job.call.inputs)
+        inputs = self._brought(job.call.inputs)
         step = job.call.step
         place = self.place_of(step)
         threads = str(min(step.resources.cpu, self.slots.total) if place.here else step.resources.cpu)

@@ -39,8 +39,10 @@ def expired(age: float, seconds: float) -> bool:
 
 
 def longest_wait(seconds: float) -> float:
-    """Seconds from a holder's last sign of life until another, who asks all the time, sees at the latest that a lease of
-    that term is free: its age may be measured one second too short, and is then a whole number above the term's and one."""
+    """Seconds from a holder's last sign of life until another, who keeps asking, has seen that the lease is free.
+
+    Its age may be measured up to one second too short, and has to be a whole number of seconds above the term and one.
+    """
     return seconds + 3 + LOOK_EVERY
 
 

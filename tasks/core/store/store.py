@@ -7,6 +7,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,8 +114,12 @@ class Store:
         return self.check_all(step, [key])[key]
 
     def check_all(self, step: str, keys: Sequence[str]) -> dict[str, Manifest | Miss]:
-        """As `check`, of many keys of a step."""
-        return {key: self._undamaged(found) for key, found in self.look_at(step, keys).items()}
+        """As `check`, of many keys of a step, in as many threads as there are cores: files may have to be read."""
+        looked = self.look_at(step, keys)
+        if len(looked) < 2:
+            return {key: self._undamaged(found) for key, found in looked.items()}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return dict(zip(looked, pool.map(self._undamaged, looked.values()), strict=True))
 
     def _undamaged(self, found: Manifest | Miss) -> Manifest | Miss:
         if isinstance(found, Miss):
