@@ -3,11 +3,10 @@
 import ast
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 STAGES = sorted(path.parent.name for path in (ROOT / "tasks").glob("*/steps.py"))
@@ -36,15 +35,23 @@ MODULES = {module(path): path for path in OURS}
 
 
 @cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a file, parsed once for all rules."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+def offenders(paths: Iterable[Path], wrong: Callable[[Path], Iterable[Any]]) -> dict[str, list[Any]]:
+    """What breaks a rule, by file."""
+    return {label(path): found for path in paths if (found := list(wrong(path)))}
+
+
+@cache
 def imports(path: Path, types: bool = True) -> tuple[str, ...]:
     """Full names of what a file imports, lazily or not; without `types` not what is imported for annotations alone."""
-    tree = ast.parse(path.read_text())
-    guarded = [
-        node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-    ]
+    guarded = [node for node in nodes(path) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
     left_out = set() if types else {id(inside) for node in guarded for inside in ast.walk(node)}
     found = []
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if id(node) in left_out:
             continue
         if isinstance(node, ast.Import):
@@ -88,39 +95,43 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("path", files("flows"), ids=label)
-def test_flows_import_no_torch_and_no_pandas_and_of_a_stage_only_its_door(path: Path) -> None:
-    for name in imports(path):
-        assert name.split(".")[0] not in ("torch", "pandas", "polars", "transformers", "mlflow"), name
-        if name.startswith("tasks.") and name.split(".")[1] in STAGES:
-            assert name.split(".")[2:3] == ["steps"], name
+def test_flows_import_no_torch_and_no_pandas_and_of_a_stage_only_its_door() -> None:
+    def is_wrong(name: str) -> bool:
+        first, *rest = name.split(".")
+        inside = first == "tasks" and rest[0] in STAGES and rest[1:2] != ["steps"]
+        return inside or first in ("torch", "pandas", "polars", "transformers", "mlflow")
+
+    assert offenders(files("flows"), lambda path: filter(is_wrong, imports(path))) == {}
 
 
-@pytest.mark.parametrize("path", files("tasks"), ids=label)
-def test_only_the_engine_imports_prefect_and_only_tracking_and_register_mlflow(path: Path) -> None:
-    rooms = {"prefect": ["tasks/core/engine/"], "mlflow": ["tasks/core/tracking/", "tasks/register/"]}
-    for name in imports(path):
-        library = name.split(".")[0]
-        assert any(label(path).startswith(room) for room in rooms.get(library, [""])), name
+def test_only_the_engine_imports_prefect_and_only_tracking_and_register_mlflow() -> None:
+    rooms = {"prefect": ("tasks/core/engine/",), "mlflow": ("tasks/core/tracking/", "tasks/register/")}
+
+    def wrong(path: Path) -> list[str]:
+        return [name for name in imports(path) if not label(path).startswith(rooms.get(name.split(".")[0], ""))]
+
+    assert offenders(files("tasks"), wrong) == {}
 
 
-@pytest.mark.parametrize("path", files("tasks"), ids=label)
-def test_stages_do_not_import_each_other_and_the_shared_rooms_import_no_stage(path: Path) -> None:
-    own = path.relative_to(ROOT / "tasks").parts[0]
-    if own == "views":
-        return
-    for name in imports(path):
-        if name.startswith("tasks."):
-            other, *rest = name.split(".")[1:]
-            by_kind = other == "models" and rest[0] == "kind"  # the record; no stage knows a single kind
-            trained = own == "models" and other in ("finetune", "evaluate")
-            allowed = other in (*SHARED, own) or by_kind or trained
-            assert allowed, f"{label(path)} imports {name}"
+def test_stages_do_not_import_each_other_and_the_shared_rooms_import_no_stage() -> None:
+    def wrong(path: Path) -> Iterator[str]:
+        own = path.relative_to(ROOT / "tasks").parts[0]
+        for name in imports(path):
+            if own != "views" and name.startswith("tasks."):
+                other, *rest = name.split(".")[1:]
+                by_kind = other == "models" and rest[0] == "kind"  # the record; no stage knows a single kind
+                trained = own == "models" and other in ("finetune", "evaluate")
+                if not (other in (*SHARED, own) or by_kind or trained):
+                    yield name
+
+    assert offenders(files("tasks"), wrong) == {}
 
 
-@pytest.mark.parametrize("path", files("tasks/views", "tasks/corpus"), ids=label)
-def test_views_and_questions_about_documents_import_no_stage(path: Path) -> None:
-    assert not [name for name in imports(path) if name.startswith("tasks.") and name.split(".")[1] in STAGES]
+def test_views_and_questions_about_documents_import_no_stage() -> None:
+    def wrong(path: Path) -> list[str]:
+        return [name for name in imports(path) if name.startswith("tasks.") and name.split(".")[1] in STAGES]
+
+    assert offenders(files("tasks/views", "tasks/corpus"), wrong) == {}
 
 
 def test_every_stage_of_the_design_has_its_door() -> None:
@@ -131,15 +142,19 @@ BELOW = {"conf": ("conf", "tasks.core"), "tasks.core": ("tasks.core", "conf"), "
 """What each room may import; flows import all."""
 
 
-@pytest.mark.parametrize("path", files("conf", "tasks"), ids=label)
-def test_no_arrow_points_upwards(path: Path) -> None:
+def test_no_arrow_points_upwards() -> None:
     """Of tasks/core what lies in no inner room is below conf/."""
-    own = module(path)
-    room = next(room for room in ("tasks.core", "tasks", "conf") if own.startswith(room))
-    for name in imported(path):
-        assert name.startswith(BELOW[room]), name
-        if room == "conf" or folder(own) == "tasks.core":
-            assert folder(name) == "tasks.core" or (room == "conf" and name.startswith("conf")), name
+
+    def wrong(path: Path) -> Iterator[str]:
+        own = module(path)
+        room = next(room for room in ("tasks.core", "tasks", "conf") if own.startswith(room))
+        is_low = room == "conf" or folder(own) == "tasks.core"
+        for name in imported(path):
+            at_the_bottom = folder(name) == "tasks.core" or (room == "conf" and name.startswith("conf"))
+            if not name.startswith(BELOW[room]) or (is_low and not at_the_bottom):
+                yield name
+
+    assert offenders(files("conf", "tasks"), wrong) == {}
 
 
 def test_no_folders_import_each_other_in_a_circle() -> None:
@@ -174,7 +189,7 @@ def strings(node: ast.AST | None) -> Iterator[str]:
 
 def kinds_named(path: Path) -> Iterator[str]:
     """Kinds of sources that a file names: in a string of nothing else, after `kind:`, or as the value of a kind."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from {node.value} - ORDINARY
             yield from re.findall(r"\bkind[=:]\W*(\w+)", node.value)
@@ -187,12 +202,13 @@ def kinds_named(path: Path) -> Iterator[str]:
             yield from (text for key, value in pairs if "kind" in strings(key) for text in strings(value))
 
 
-@pytest.mark.parametrize("path", OURS, ids=label)
-def test_no_kind_of_source_is_named_or_imported_outside_of_its_own_file(path: Path) -> None:
-    own = module(path)
-    if folder(own) != "tasks.collect.sources":  # the message of one may advise another
-        assert not SOURCES & set(kinds_named(path))
-    assert not [name for name in imports(path) if name.startswith("tasks.collect.sources.")]
+def test_no_kind_of_source_is_named_or_imported_outside_of_its_own_file() -> None:
+    def wrong(path: Path) -> Iterator[str]:
+        if folder(module(path)) != "tasks.collect.sources":  # the message of one may advise another
+            yield from SOURCES & set(kinds_named(path))
+        yield from (name for name in imports(path) if name.startswith("tasks.collect.sources."))
+
+    assert offenders(OURS, wrong) == {}
 
 
 FILE_NAME = re.compile(r"(?<![\w.*-])[\w-][\w.-]*\.(?:parquet|jsonl|json|bin|npy|npz|yaml|html|safetensors)(?!\w)")
@@ -211,9 +227,8 @@ def room(path: Path) -> str:
 
 def files_named(path: Path) -> set[str]:
     """Names of files in a module's strings, also at the end of paths and in messages; docstrings do not count."""
-    tree = ast.parse(path.read_text())
-    documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in documented]
+    documented = {id(node.value) for node in nodes(path) if isinstance(node, ast.Expr)}
+    texts = [node for node in nodes(path) if isinstance(node, ast.Constant) and id(node) not in documented]
     return {name for node in texts if isinstance(node.value, str) for name in FILE_NAME.findall(node.value)}
 
 
@@ -226,16 +241,17 @@ def test_no_file_of_one_room_is_named_in_another() -> None:
     assert not {name: dict(rooms) for name, rooms in named.items() if len(rooms) > 1}
 
 
-@pytest.mark.parametrize("path", OURS, ids=label)
-def test_no_file_has_more_than_400_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
+def test_no_file_has_more_than_400_lines() -> None:
+    lengths = {label(path): len(path.read_text().splitlines()) for path in OURS}
+    assert not {name: lines for name, lines in lengths.items() if lines > 400}
 
 
-@pytest.mark.parametrize("path", OURS, ids=label)
-def test_only_one_place_knows_how_a_python_of_ours_is_started(path: Path) -> None:
-    lists = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.List)]
-    started = [node for node in lists if node.elts and ast.unparse(node.elts[0]) == "sys.executable"]
-    assert not started or path == ROOT / "tasks/core/interpreter.py"
+def test_only_one_place_knows_how_a_python_of_ours_is_started() -> None:
+    def started(path: Path) -> list[int]:
+        lists = [node for node in nodes(path) if isinstance(node, ast.List) and node.elts]
+        return [node.lineno for node in lists if ast.unparse(node.elts[0]) == "sys.executable"]
+
+    assert offenders(OURS, started).keys() <= {"tasks/core/interpreter.py"}
 
 
 KINDS = {path.parent.name: path.parent for path in (ROOT / "tasks/models").glob("*/kind.py")}
@@ -248,10 +264,12 @@ DECORATED = {
 """The steps of kinds of models, and whose they are."""
 
 
-@pytest.mark.parametrize("path", [path for path in OURS if path.parent != ROOT / "flows/cli"], ids=label)
-def test_no_kind_of_models_and_none_of_its_steps_is_named_outside_of_its_folder(path: Path) -> None:
+def test_no_kind_of_models_and_none_of_its_steps_is_named_outside_of_its_folder() -> None:
     """The command has a verb of its own for some."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            folder = (KINDS | DECORATED).get(node.value)
-            assert folder is None or folder in path.parents, node.value
+    owners = KINDS | DECORATED
+
+    def wrong(path: Path) -> list[str]:
+        named = [node.value for node in nodes(path) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        return [name for name in named if name in owners and owners[name] not in path.parents]
+
+    assert offenders([path for path in OURS if path.parent != ROOT / "flows/cli"], wrong) == {}

@@ -42,9 +42,9 @@ def test_every_option_of_the_schema_is_on_the_page() -> None:
     assert walked(Recipe) - listed == set()
 
 
-@pytest.mark.parametrize("path", [path for path in LISTED if "[]" not in path and "…" not in path])
-def test_every_option_on_the_page_can_be_given_as_it_stands(path: str) -> None:
-    assert has_option(path)
+def test_every_option_on_the_page_can_be_given_as_it_stands() -> None:
+    plain = [path for path in LISTED if "[]" not in path and "…" not in path]
+    assert [path for path in plain if not has_option(path)] == []
 
 
 @pytest.mark.parametrize(
