@@ -87,7 +87,14 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
     from importlib import import_module
 
-    for name in ("trainer.loop", "trainer.worker", "cluster.agent", "cluster.torchrun", "cluster.node"):
+    for name in (
+        "trainer.loop",
+        "trainer.bucket_checkpoint",
+        "trainer.worker",
+        "cluster.agent",
+        "cluster.torchrun",
+        "cluster.node",
+    ):
         import_module(f"tasks.pretrain.{name}")
     for name in ("torch.distributed.run", "torch.distributed.tensor", "torch.distributed.fsdp", "safetensors.torch"):
         import_module(name)

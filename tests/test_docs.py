@@ -139,6 +139,8 @@ NOT_RUN = {
     "fromzero run pretrain.segments.more": "trains for minutes; tests/tasks/pretrain/test_steps.py has such a chain",
     "fromzero run pretrain.segments.anneal": "trains for minutes; tests/tasks/pretrain/test_steps.py has such a chain",
     "fromzero run depth": "trains for an hour; tests/conf/test_scaling.py has what the depth sets",
+    "FROMZERO_STORE fromzero train-node": "waits for other machines; tests/tasks/pretrain/cluster/test_bucket_nodes.py "
+                                          "trains with several",
     "fromzero train-node": "waits for other machines; tests/tasks/pretrain/cluster/test_node.py trains with several",
     "export": "is the shell's own; URLs in variables are tested in tests/security/test_secrets.py",
     "kubectl": "needs a cluster; what the files say is tested in tests/infra/test_manifests.py",

@@ -164,7 +164,6 @@ def on_a_cpu(*overrides: str) -> None:
          ["pretrain.run.precision=bf16"]),
         (composed, ["pretrain.run.precision=fp8", "pretrain.run.processes=2", "pretrain.run.tensor_parallel=2"],
          ["pretrain.run.tensor_parallel=1"]),
-        (composed, ["pretrain.run.nodes=2", "store=s3", "store.bucket=models"], ["store=local"]),
         (composed, ["pretrain.run.sample_every=5", "pretrain.run.sample_tokens=4096"],
          ["pretrain.run.sample_every=null"]),
         (on_a_cpu, ["pretrain.run.activation_checkpointing=budget", "pretrain.run.checkpointing_budget=0.5"],

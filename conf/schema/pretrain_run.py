@@ -22,7 +22,7 @@ class PretrainRun(RunConf):
     """Training processes on each machine; one for each GPU."""
     nodes: int = Field(1, ge=1)
     """Machines that train together. This one runs the step; on each of the others `fromzero train-node` takes part,
-    with the same FROMZERO_HOME on a file system that all share."""
+    with the same FROMZERO_HOME on a file system that all share, or with the same bucket as its store."""
     rendezvous: str | None = Field(None, pattern=r"^[\w.-]+:\d{1,5}$")
     """HOST:PORT of this machine at which the other nodes meet it; None: its name (its address,
     if the name is localhost) and 29400."""

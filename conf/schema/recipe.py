@@ -157,11 +157,6 @@ class Recipe(Conf):
         if not self.pretrains:
             return self
         tokenizer, network, pretrain = self.pretraining
-        if pretrain.run.nodes > 1 and self.store.kind != "local":
-            raise ValueError(
-                f"pretrain.run.nodes={pretrain.run.nodes}: several machines train from one folder of checkpoints, "
-                "which a bucket is not: use store=local with store.path on a file system that all share"
-            )
         if isinstance(network, NativeConf):
             for name, segment in pretrain.segments.items():
                 if segment.seq_len > network.max_positions:

@@ -37,6 +37,16 @@ class Workdir:
             folder.mkdir(parents=True, exist_ok=True)
 
     @property
+    def name(self) -> str:
+        """STEP/KEY: what it is called in the store."""
+        return f"{self.root.parent.name}/{self.root.name}"
+
+    @property
+    def epoch_file(self) -> Path:
+        """Where a store that is not this folder notes the epoch of the lease under which it was opened last."""
+        return self.root / "epoch"
+
+    @property
     def metrics_file(self) -> Path:
         """Metric rows, one JSON object a line: {"step", "time", name: value, ...}; the parent sends them to MLflow."""
         return self.scratch / METRICS_FILE

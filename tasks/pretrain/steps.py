@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from conf.schema.pretrain import PretrainConf, PretrainRun
 from tasks.core.artifact import Artifact
-from tasks.core.errors import ConfigError, HostError
+from tasks.core.errors import HostError
 from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.pretrain.planning.epochs import warn_of_repeats
-
-
-def _folders(tokens: Iterable[Artifact]) -> tuple[dict[str, list[str]], list[str]]:
-    """Training folders by source (the shard's name without its number), and valid folders that hold tokens."""
-    from tasks.formats.tokens import holds_tokens
-
-    train: dict[str, list[str]] = {}
-    valid: list[str] = []
-    for shard in tokens:
-        train.setdefault(re.sub(r"-\d+$", "", shard.shard or "all"), []).append(str(shard / "train"))
-        if holds_tokens(shard / "valid"):
-            valid.append(str(shard / "valid"))
-    return train, valid
 
 
 def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dict[str, float]:
@@ -76,19 +62,18 @@ def pretrain(
     tokens: tuple[Artifact, ...], tokenizer: Artifact, start: Artifact | None, conf: PretrainConf, work: Workdir
 ) -> Stats:
     """Train one segment.  shards of tokens (and the segment before) → model/ and state/; metrics kept beside."""
+    from tasks.pretrain.cluster.bucket_calls import refs, share
     from tasks.pretrain.cluster.torchrun import launch
-    from tasks.pretrain.job import Job
+    from tasks.pretrain.job import Job, folder_of
     from tasks.pretrain.planning.estimate import refuse_if_too_large
     from tasks.pretrain.trainer.training_log import samples_file, skipped_file
-    from tasks.pretrain.trainer.warm_start import folder_of, refuse_other_tokenizer
+    from tasks.pretrain.trainer.warm_start import refuse_other_tokenizer
 
-    train, valid = _folders(tokens)
-    begin = folder_of(start) if start else None
-    job = Job(conf, train, valid, str(tokenizer.path), str(begin) if begin else None, str(work.root))
+    job = Job.of(tokens, tokenizer, start, conf, work)
     refuse_if_too_large(conf, job.vocab_size)
-    if begin:
-        refuse_other_tokenizer(begin, tokenizer.path, conf.run.segment)
-    stats = launch(job)
+    if start:
+        refuse_other_tokenizer(folder_of(start), tokenizer.path, conf.run.segment)
+    stats = launch(share(job, refs(tokens, tokenizer, start)))
     for file in (work.metrics_file, skipped_file(work), samples_file(work)):
         if file.exists():
             (work.aux / file.name).write_bytes(file.read_bytes())
@@ -98,15 +83,15 @@ def pretrain(
 def take_part(say: Callable[[str], None], endpoint: str | None = None) -> None:
     """Take part in every training by several nodes that another machine starts on this store, until a signal comes;
     only in those that meet at `endpoint` (HOST:PORT), if it is given.
-
-    Raises `ConfigError` if the store is not a folder.
     """
     from tasks.core.store.lease import FileLease
-    from tasks.core.store.local import LocalBackend
-    from tasks.core.store.open import open_store
+    from tasks.core.store.open import bucket_of, open_store
+    from tasks.pretrain.cluster.bucket_calls import BucketCalls
     from tasks.pretrain.cluster.node import serve
+    from tasks.pretrain.cluster.node_address import FolderCalls
 
-    backend = open_store().backend
-    if not isinstance(backend, LocalBackend):
-        raise ConfigError("training by several nodes needs a store in a folder that all of them share: store=local")
-    serve(backend.open_work(pretrain.name, FileLease(0)).root, say, endpoint)
+    store = open_store()
+    if bucket_of(store) is not None:
+        serve(BucketCalls(store, pretrain.name, endpoint), say)
+    else:
+        serve(FolderCalls(store.backend.open_work(pretrain.name, FileLease(0)).root, endpoint), say)

@@ -89,7 +89,8 @@ def test_training_by_several_machines_listens_on_the_address_that_was_named_and_
 ) -> None:
     import torch.distributed as dist
 
-    from tasks.pretrain.cluster.shared_store import SharedStore, identity
+    from tasks.pretrain.cluster.node_identity import identity
+    from tasks.pretrain.cluster.shared_store import SharedStore
 
     (port,) = free_ports(1)
     job = make("nodes/a", nodes=2, rendezvous=f"127.0.0.1:{port}")
@@ -118,7 +119,8 @@ def test_training_by_several_machines_listens_on_the_address_that_was_named_and_
 def test_a_first_machine_that_is_a_stranger_is_told_nothing(tmp_path: Path) -> None:
     import torch.distributed as dist
 
-    from tasks.pretrain.cluster.shared_store import SharedStore, StoreServer, identity
+    from tasks.pretrain.cluster.node_identity import identity
+    from tasks.pretrain.cluster.shared_store import SharedStore, StoreServer
 
     (port,) = free_ports(1)
     for name, seed in (("ours", b"o" * 32), ("theirs", b"t" * 32)):
@@ -129,6 +131,40 @@ def test_a_first_machine_that_is_a_stranger_is_told_nothing(tmp_path: Path) -> N
     friend = SharedStore("127.0.0.1", port, tmp_path / "theirs")
     friend.set("a", b"\x00\xff")
     assert friend.get("a") == b"\x00\xff" and server is not None
+
+
+def test_of_machines_that_share_a_bucket_who_has_put_a_certificate_there_is_let_in_and_nobody_else(
+    tmp_path: Path,
+) -> None:
+    import torch.distributed as dist
+
+    from tasks.pretrain.cluster.node_identity import certificate, identity
+    from tasks.pretrain.cluster.shared_store import SharedStore, StoreServer
+
+    (port,) = free_ports(1)
+    for name in ("first", "second", "reader"):
+        (tmp_path / name).write_bytes(identity(name.ljust(32).encode()))
+        (tmp_path / f"{name}.crt").write_text(certificate((tmp_path / name).read_bytes()))
+        assert "PRIVATE" not in (tmp_path / f"{name}.crt").read_text()
+    there: list[str] = []
+    server = StoreServer("127.0.0.1", port, tmp_path / "first", lambda: [there.pop()] if there else [])
+    own = SharedStore("127.0.0.1", port, tmp_path / "first")
+    own.set("a", "1")
+
+    def join(who: str, first: str = "first") -> SharedStore:
+        return SharedStore("127.0.0.1", port, tmp_path / who, tmp_path / f"{first}.crt")
+
+    with pytest.raises(dist.DistNetworkError):
+        join("second")
+    there.append((tmp_path / "second.crt").read_text())
+    second = join("second")
+    assert second.get("a") == b"1"
+    with pytest.raises(dist.DistNetworkError):
+        join("reader")  # who has read all that the bucket holds
+    with pytest.raises(dist.DistNetworkError, match="cannot be joined"):
+        join("second", first="reader")  # of another first machine, which poses as this one
+    there.append("no certificate")
+    assert join("second").get("a") == own.get("a") == b"1" and server is not None
 
 
 def test_a_rendezvous_that_no_process_of_this_home_has_called_is_not_gone_to(make: Callable[..., Job]) -> None:

@@ -164,8 +164,9 @@ def train_node(rendezvous: str | None) -> None:
     """Lend this machine to pretraining that another one runs.
 
     For recipes with pretrain.run.nodes above 1: one machine runs the recipe, each of the others this command, with the
-    same FROMZERO_HOME on a file system that all share. It takes part in one training after another until it is ended;
-    training saves first. HOST:PORT, the recipe's pretrain.run.rendezvous, keeps it to one of several.
+    same FROMZERO_HOME on a file system that all share, or with the same bucket in FROMZERO_STORE. It takes part in one
+    training after another until it is ended; training saves first. HOST:PORT, the recipe's pretrain.run.rendezvous,
+    keeps it to one of several.
 
     \b
     fromzero train-node

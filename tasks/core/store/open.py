@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conf.schema.store import StoreConf
 from tasks.core.store.store import Store
+
+if TYPE_CHECKING:
+    from tasks.core.store.s3_bucket import Bucket
 
 
 def home() -> Path:
@@ -27,3 +31,9 @@ def open_store(conf: StoreConf | None = None) -> Store:
     from tasks.core.store.local import LocalBackend
 
     return Store(LocalBackend(Path(conf.path).absolute() if conf.path else home() / "store", home()))
+
+
+def bucket_of(store: Store) -> Bucket | None:
+    """The bucket that a store is in; None for one in a folder."""
+    found: Bucket | None = getattr(store.backend, "bucket", None)
+    return found

@@ -214,7 +214,8 @@ class S3Backend:
             local.release()
             raise
 
-    # work directories: _work/NAME/EPOCH/ holds one object per file content, and index.json, written last
+    # work directories: _work/NAME/EPOCH/ holds one object per file content, and index.json, written last; what lies in
+    # folders below it is the body's own
 
     def open_work(self, name: str, lease: Lease) -> Workdir:
         """The local folder, with the newest scratch that a holder up to this one has left in the bucket.
@@ -223,7 +224,7 @@ class S3Backend:
         """
         work = Workdir(self._here("work", name))
         work.root.mkdir(parents=True, exist_ok=True)
-        marker = work.root / "epoch"
+        marker = work.epoch_file
         last = int(marker.read_text()) if marker.is_file() and work.scratch.is_dir() else -1
         for epoch, index in self._indices(name, lease.epoch):
             if epoch <= last or 0 < index.progress <= work.progress:
@@ -283,7 +284,8 @@ class S3Backend:
         index = canonical({"progress": progress, "files": [asdict(file) for file in files]})
         self.write(f"{own}index.json", index, self.read(f"{own}index.json")[1] if f"{own}index.json" in there else None)
         kept = {f"{own}index.json", *(own + file.sha256 for file in files)}
-        old = [n for n in there if n not in kept and n[len(base) :].split("/")[0] <= f"{lease.epoch:08d}"]
+        mirrored = [n for n in there if n not in kept and n[len(base) :].count("/") == 1]
+        old = [n for n in mirrored if n[len(base) :].split("/")[0] <= f"{lease.epoch:08d}"]
         self.bucket.delete(old)
 
     def _send(self, scratch: Path, own: str, there: set[str]) -> list[FileEntry]:

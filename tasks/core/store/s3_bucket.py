@@ -134,10 +134,10 @@ class Bucket:
         except FileNotFoundError:
             return None
 
-    def _pages(self, operation: str, prefix: str) -> Iterator[dict[str, Any]]:
+    def _pages(self, operation: str, prefix: str, **options: Any) -> Iterator[dict[str, Any]]:
         pages = self.client.get_paginator(operation)
         with self._sorted(prefix):
-            yield from pages.paginate(Bucket=self.name, Prefix=self.prefix + prefix)
+            yield from pages.paginate(Bucket=self.name, Prefix=self.prefix + prefix, **options)
 
     def names(self, prefix: str) -> Listing:
         """All names under a prefix with their sizes and etags, page by page."""
@@ -155,6 +155,13 @@ class Bucket:
             return [work(name) for name in names]
         with ThreadPoolExecutor(min(self.connections, len(names))) as pool:
             return list(pool.map(work, names))
+
+    def folders(self, prefix: str) -> list[str]:
+        """The folders right below a prefix that ends with a slash, each with its slash."""
+        found: list[str] = []
+        for page in self._pages("list_objects_v2", prefix, Delimiter="/"):
+            found += [item["Prefix"].removeprefix(self.prefix) for item in page.get("CommonPrefixes", ())]
+        return found
 
     def ages(self, prefix: str) -> dict[str, float]:
         """All names under a prefix with the seconds since each was written or, if never completed, begun."""

@@ -87,6 +87,9 @@ class Agent(LocalElasticAgent):
     def _judge(self, result: RunResult) -> None:
         """Prepare for a restart, or see to it that there is none."""
         job, status = self.job, read_status(self.job)
+        if job.shared is not None and (status is None or status["kind"] == "Transient"):
+            # What another node died of; here it was only seen to be gone.
+            status = self._take(rendezvous.told()) or status
         killed = any(failure.exitcode == -signal.SIGKILL for failure in result.failures.values())
         if killed and kernel_kills() > self.kills:
             job.status_file.unlink(missing_ok=True)
@@ -99,10 +102,22 @@ class Agent(LocalElasticAgent):
             job.status_file.unlink(missing_ok=True)
             why = status["message"] if status else "a training process was ended by a signal or lost"
             print(
-                f"{why}: starting all again from the checkpoint of step {job.work.progress}, "
+                f"{why}: starting all again from the {_checkpoint(job)}, "
                 f"{self._remaining_restarts} of {job.conf.run.max_restarts} restarts left",
                 flush=True,
             )
+
+    def _take(self, status: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Make a status this node's, unless it is one that a restart may cure."""
+        if status is None or status["kind"] == "Transient":
+            return None
+        self.job.status_file.unlink(missing_ok=True)
+        write_status(self.job.status_file, **status)
+        return status
+
+
+def _checkpoint(job: Job) -> str:
+    return f"checkpoint of step {step}" if (step := job.work.progress) else "newest checkpoint"
 
 
 def read_status(job: Job) -> dict[str, Any] | None:
@@ -122,7 +137,7 @@ def run(arguments: Sequence[str]) -> None:
     limit = job.conf.run.hang_timeout
     with TemporaryDirectory(prefix="fromzero-heartbeat-") as folder:
         os.environ[PULSE] = folder
-        rendezvous.register(Path(folder))
+        rendezvous.register(Path(folder), job)
         Agent.job, Agent.watch = job, None if limit is None else Watch(Path(folder), limit)
         setattr(api, "LocalElasticAgent", Agent)  # noqa: B010 - torch has no other door for one's own agent
         try:

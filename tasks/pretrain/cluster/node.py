@@ -5,52 +5,81 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
 
-from tasks.pretrain.cluster.node_address import Rendezvous, newest
+from tasks.core.errors import FromzeroError
+from tasks.pretrain.cluster.node_address import Rendezvous
 from tasks.pretrain.cluster.torchrun import command, environment, patient
 from tasks.pretrain.job import Job
 
-PAUSE = 1.0
-"""Seconds between two looks at the shared folder."""
+
+class Calls(Protocol):
+    """How a node hears of trainings."""
+
+    every: float
+    """Seconds between two looks."""
+    place: str
+    """Where it looks, as the end of a sentence."""
+
+    def newest(self) -> Rendezvous | None:
+        """The rendezvous last called; None if there is none."""
+
+    def job(self, rendezvous: Rendezvous, folder: Path) -> Job:
+        """What is to be trained, on files of this machine; `folder` is empty, and the node's as long as it lasts.
+
+        Raises `FileNotFoundError` if the training has just ended.
+        """
 
 
-def serve(folder: Path, say: Callable[[str], None], endpoint: str | None = None) -> None:
-    """Take part in the trainings of the work directories below `folder` (that meet at `endpoint`), one after another.
+def serve(calls: Calls, say: Callable[[str], None]) -> None:
+    """Take part in the trainings that are called to, one after another.
 
     When an agent dies, or loses the others, another takes its place as long as the rendezvous stands. Ends with
     `KeyboardInterrupt` at the first signal, once training has saved.
     """
     said = ""
-    while True:
-        rendezvous = newest(folder, endpoint)
-        there = rendezvous is not None and rendezvous.reachable()
-        name = Path(rendezvous.job).parents[1].name[:12] if rendezvous else ""
-        line = f"waiting for a training below {folder}"
-        if rendezvous is not None:
-            line = f"training {name}: {'taking part' if there else 'nobody answers yet'} at {rendezvous.endpoint}"
+
+    def tell(line: str) -> None:
+        nonlocal said
         if line != said:
             say(line)
-            said = line
-        if rendezvous is not None and there:
-            _take_part(rendezvous, partial(newest, folder, endpoint))
-        time.sleep(PAUSE)
+        said = line
+
+    while True:
+        rendezvous = calls.newest()
+        if rendezvous is None:
+            tell(f"waiting for a training {calls.place}")
+        elif not rendezvous.reachable():
+            tell(f"training {rendezvous.name}: nobody answers yet at {rendezvous.endpoint}")
+        else:
+            tell(f"training {rendezvous.name}: taking part at {rendezvous.endpoint}")
+            try:
+                _take_part(rendezvous, calls)
+            except FromzeroError as error:
+                tell(f"training {rendezvous.name}: trying again: {error}")
+        time.sleep(calls.every)
 
 
-def _take_part(rendezvous: Rendezvous, present: Callable[[], Rendezvous | None]) -> None:
+def _take_part(rendezvous: Rendezvous, calls: Calls) -> None:
     """Run this node's agent until it ends, or the rendezvous is no longer the present one."""
-    try:
-        job = Job.read(Path(rendezvous.job))
-    except FileNotFoundError:  # the training has just ended
-        return
-    agent = subprocess.Popen(command(job, rendezvous, first=False), env=environment(job))
-    with patient(agent, job.stop_file) as signals:
-        ended = False
-        while agent.poll() is None:
-            if not ended and present() != rendezvous:
-                agent.terminate()
-                ended = True
-            time.sleep(PAUSE / 4)
+    with TemporaryDirectory(prefix="fromzero-node-") as folder:
+        try:
+            job = calls.job(rendezvous, Path(folder))
+        except FileNotFoundError:  # the training has just ended
+            return
+        if job.shared is not None:
+            job.write()
+        agent = subprocess.Popen(command(job, rendezvous, first=False), env=environment(job))
+        with patient(agent, job.stop_file) as signals:
+            looked, ended = time.monotonic(), False
+            while agent.poll() is None:
+                time.sleep(min(calls.every, 0.25))
+                if not ended and time.monotonic() - looked >= calls.every:
+                    looked = time.monotonic()
+                    if calls.newest() != rendezvous:
+                        agent.terminate()
+                        ended = True
     if signals:
         raise KeyboardInterrupt

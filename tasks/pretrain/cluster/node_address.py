@@ -1,4 +1,5 @@
-"""Where the nodes of one training meet: a file in the folder that they share, which names an address."""
+"""Where the nodes of one training meet: an address, which a file in the folder that they share names, or an object in
+the bucket of their store."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ class Rendezvous:
     endpoint: str
     """HOST:PORT of the first node."""
     job: str
-    """Path of the job's file."""
+    """Path of the job's file; the job itself for nodes that share no folder."""
 
     def options(self, job: Job, first: bool) -> list[str]:
         """torchrun's options for a node. The rendezvous' store and rank 0, which writes, are always on the first."""
@@ -62,6 +63,12 @@ class Rendezvous:
         where = ["--rdzv-backend", BACKEND, "--rdzv-endpoint", self.endpoint, "--rdzv-id", self.id]
         conf = ",".join(f"{key}={value}" for key, value in details.items())
         return ["--nnodes", str(run.nodes), *where, "--rdzv-conf", conf, "--local-addr", name]
+
+    @property
+    def name(self) -> str:
+        """The beginning of the key of what is trained."""
+        shared = Job.from_json(self.job).shared if self.job.startswith("{") else None
+        return (shared.name.partition("/")[2] if shared else Path(self.job).parents[1].name)[:12]
 
     def reachable(self) -> bool:
         """Whether the first node is there."""
@@ -93,22 +100,28 @@ class Rendezvous:
 
 @contextmanager
 def called(job: Job) -> Iterator[Rendezvous | None]:
-    """Call the other nodes, as long as this lasts; None for a job of one node.
-
-    Raises `HostError` if the port is taken, or others cannot find this machine by any name that it knows.
-    """
+    """Call the other nodes of the same home, as long as this lasts; None for a job of one node. Raises as
+    `meeting_point`."""
     if job.conf.run.nodes == 1:
         yield None
         return
-    endpoint = job.conf.run.rendezvous or f"{own_name()}:{PORT}"
-    _refuse_if_taken(endpoint)
-    rendezvous = Rendezvous(uuid.uuid4().hex, endpoint, str(job.config_file))
+    rendezvous = Rendezvous(uuid.uuid4().hex, meeting_point(job), str(job.config_file))
     write_atomically(job.rendezvous_file, rendezvous.sealed)
-    notice(f"{job.conf.run.nodes} nodes meet at {endpoint}")
     try:
         yield rendezvous
     finally:
         job.rendezvous_file.unlink(missing_ok=True)
+
+
+def meeting_point(job: Job) -> str:
+    """The endpoint at which the other nodes meet this one.
+
+    Raises `HostError` if the port is taken, or others cannot find this machine by any name that it knows.
+    """
+    endpoint = job.conf.run.rendezvous or f"{own_name()}:{PORT}"
+    _refuse_if_taken(endpoint)
+    notice(f"{job.conf.run.nodes} nodes meet at {endpoint}")
+    return endpoint
 
 
 def own_name() -> str:
@@ -172,6 +185,24 @@ def _refuse_if_taken(endpoint: str) -> None:
             ) from error
 
 
+class FolderCalls:
+    """The calls to trainings as a node of the same home hears them."""
+
+    every = 1.0
+
+    def __init__(self, folder: Path, endpoint: str | None = None) -> None:
+        """Of work directories below `folder`, and only those that meet at `endpoint`, if it is given."""
+        self.folder, self.endpoint, self.place = folder, endpoint, f"below {folder}"
+
+    def newest(self) -> Rendezvous | None:
+        """The one last called."""
+        return newest(self.folder, self.endpoint)
+
+    def job(self, rendezvous: Rendezvous, folder: Path) -> Job:
+        """What is to be trained; raises `FileNotFoundError` if that has just ended."""
+        return Job.read(Path(rendezvous.job))
+
+
 def newest(folder: Path, endpoint: str | None = None) -> Rendezvous | None:
     """The rendezvous last called in a work directory below `folder`, of those at `endpoint` if it is given; None if
     there is none. What a first node that was killed has left behind counts until there is another; what no process of
@@ -188,9 +219,9 @@ def newest(folder: Path, endpoint: str | None = None) -> Rendezvous | None:
 def missing(job: Job) -> HostError:
     """Not all nodes were there in time."""
     run = job.conf.run
+    same = "FROMZERO_HOME on a file system that all share" if job.shared is None else "bucket in FROMZERO_STORE"
     return HostError(
         f"the {run.nodes} nodes of this training were not together within pretrain.run.rendezvous_timeout="
-        f"{run.rendezvous_timeout:g}: run `fromzero train-node` on each of the others, with the same FROMZERO_HOME on "
-        "a file system that all share, and see that they reach pretrain.run.rendezvous, a name and a port of this "
-        "machine"
+        f"{run.rendezvous_timeout:g}: run `fromzero train-node` on each of the others, with the same {same}, and see "
+        "that they reach pretrain.run.rendezvous, a name and a port of this machine"
     )

@@ -1,7 +1,8 @@
 """The store through which the processes of a training by several machines find each other: keys and bytes, no pickles.
 
-It listens on one address, speaks TLS 1.3, and both sides show a certificate that only the secret of the training makes:
-who does not know the secret can neither join, nor read along, nor pose as the first machine.
+It listens on one address, speaks TLS 1.3, and both sides show a certificate: one that only the secret of a home makes
+which all of them have, or one of each that stands in the bucket which all of them write. Who has neither can neither
+join, nor read along, nor pose as the first machine.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from torch._C._distributed_c10d import Store
 from torch.distributed import DistNetworkError, DistStoreError
+
+from tasks.core.errors import FromzeroError
+from tasks.pretrain.cluster.node_identity import context
 
 LIMIT = 2**24
 """Bytes of one request or answer, at most."""
@@ -29,52 +34,49 @@ CONNECT = 10.0
 """Seconds in which a connection must stand."""
 
 
-def identity(seed: bytes) -> bytes:
-    """A private key and its certificate in PEM, the same bytes wherever they are made of the same 32 bytes."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    private = Ed25519PrivateKey.from_private_bytes(seed)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a training")])
-    paper = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(private.public_key())
-    paper = paper.serial_number(1).not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-    paper = paper.not_valid_after(datetime(9999, 12, 31, tzinfo=UTC))
-    kind = serialization.PrivateFormat.PKCS8
-    shown = private.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption())
-    return shown + paper.sign(private, None).public_bytes(serialization.Encoding.PEM)
-
-
-def _context(side: int, identity_file: Path) -> ssl.SSLContext:
-    """Only who has the same certificate, and its key, is spoken with; names say nothing."""
-    context = ssl.SSLContext(side)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(identity_file)
-    context.load_verify_locations(identity_file)
-    return context
-
-
 class StoreServer:
     """The store, in a thread of the first machine's agent."""
 
-    def __init__(self, address: str, port: int, identity_file: Path) -> None:
-        """Listen on this address alone; raises `OSError` if that cannot be."""
+    def __init__(
+        self, address: str, port: int, identity_file: Path, newcomers: Callable[[], Iterable[str]] = tuple
+    ) -> None:
+        """Listen on this address alone; raises `OSError` if that cannot be.
+
+        Let in is who has the same certificate, and who has one of those that `newcomers` gives: it is asked before each
+        connection for what it has not given yet.
+        """
         self._values: dict[str, bytes] = {}
         self._changed: asyncio.Event | None = None
-        self._context = _context(ssl.PROTOCOL_TLS_SERVER, identity_file)
+        self._newcomers, self._greeted = newcomers, set[asyncio.Task[None]]()
+        self._context = context(ssl.PROTOCOL_TLS_SERVER, identity_file)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = socket.create_server((address, port), family=family, backlog=1024)
         threading.Thread(target=lambda: asyncio.run(self._listen()), name="shared store", daemon=True).start()
 
     async def _listen(self) -> None:
         self._changed = asyncio.Event()
-        server = await asyncio.start_server(
-            self._serve, sock=self._socket, ssl=self._context, ssl_handshake_timeout=CONNECT, limit=LIMIT
-        )
-        async with server:
-            await server.serve_forever()
+        self._socket.setblocking(False)
+        loop = asyncio.get_running_loop()
+        while True:
+            with suppress(OSError):  # who has hung up already
+                plain, _ = await loop.sock_accept(self._socket)
+                task = loop.create_task(self._greet(plain))
+                self._greeted.add(task)
+                task.add_done_callback(self._greeted.discard)
+
+    async def _greet(self, plain: socket.socket) -> None:
+        """Take one connection, of whom was let in since the last one too."""
+        try:
+            for paper in await asyncio.to_thread(lambda: list(self._newcomers())):
+                self._context.load_verify_locations(cadata=paper)
+        except (FromzeroError, OSError, ValueError) as error:  # the others are not to wait for it
+            print(f"who else takes part in this training cannot be seen: {error}", flush=True)
+        reader = asyncio.StreamReader(limit=LIMIT)
+        protocol = asyncio.StreamReaderProtocol(reader, self._serve)
+        with suppress(OSError, TimeoutError):  # not one of ours
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol, plain, ssl=self._context, ssl_handshake_timeout=CONNECT
+            )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -142,13 +144,14 @@ class SharedStore(Store):
     does not come in time.
     """
 
-    def __init__(self, host: str, port: int, identity_file: Path) -> None:
+    def __init__(self, host: str, port: int, identity_file: Path, trusted: Path | None = None) -> None:
+        """Join as who has an identity, at a first machine whose certificate is in `trusted` (None: the same)."""
         super().__init__()
         self._lock, self._where = threading.Lock(), f"{host}:{port}"
         try:
             plain = socket.create_connection((host, port), timeout=CONNECT)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = _context(ssl.PROTOCOL_TLS_CLIENT, identity_file).wrap_socket(plain)
+            self._socket = context(ssl.PROTOCOL_TLS_CLIENT, identity_file, trusted).wrap_socket(plain)
         except OSError as error:
             raise DistNetworkError(f"the training's store at {self._where} cannot be joined: {error}") from error
         self._socket.settimeout(60.0)

@@ -14,6 +14,7 @@ from typing import Any
 
 from tasks.core import interpreter
 from tasks.core.errors import KINDS, ChildKilled, FromzeroError, HostError, StepError
+from tasks.pretrain.cluster import bucket_calls
 from tasks.pretrain.cluster.node_address import ALONE, BACKEND, HERE, LOOPBACK_ADDRESS, Rendezvous, called, missing
 from tasks.pretrain.cluster.parent_watch import PARENT
 from tasks.pretrain.job import Job
@@ -97,7 +98,8 @@ def launch(job: Job) -> dict[str, Any]:
         file.unlink(missing_ok=True)
     job.write()
     kills = kernel_kills()
-    with called(job) as rendezvous:
+    in_bucket = job.shared is not None and job.conf.run.nodes > 1
+    with bucket_calls.called(job) if in_bucket else called(job) as rendezvous:
         trainer = subprocess.Popen(command(job, rendezvous), env=environment(job))
         with patient(trainer, job.stop_file) as signals:
             trainer.wait()

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch.distributed.distributed_c10d as c10d
 
-from tasks.core.errors import StepError
+from tasks.core.errors import KINDS, StepError
 
 _DCP = "torch.distributed.checkpoint"
 _RENDEZVOUS = "torch.distributed.elastic.rendezvous.dynamic_rendezvous"
@@ -47,6 +47,7 @@ OBJECTS = frozenset(
         *(("collections", name) for name in ("OrderedDict", "ChainMap")),
         *(("builtins", name) for name in ("set", "frozenset", "slice", "complex")),
         *(("pathlib", name) for name in ("Path", "PosixPath")),
+        *((kind.__module__, name) for name, kind in KINDS.items()),
     }
 )
 """What processes of a training send each other as objects: plans and results of checkpoints, and errors."""

@@ -36,8 +36,9 @@ def micro_batch(job: Job, trainer: Trainer, free_gb: float, say: Callable[[str],
     if not job.conf.run.auto_micro_batch:
         return job.conf.run.micro_batch
     place, path = trainer.place, kept_file(job)
-    kept = int(json.loads(path.read_bytes())["micro_batch"]) if path.exists() else 0
-    if found := agreed(kept):
+    kept = torch.tensor(int(json.loads(path.read_bytes())["micro_batch"]) if path.exists() else 0)
+    dist.broadcast(kept, 0)  # other nodes may not see the file
+    if found := int(kept):
         say(f"micro-batch {found}, as found when this was begun")
         return found
     most = job.conf.segment.batch_tokens // job.conf.segment.seq_len // place.data_world

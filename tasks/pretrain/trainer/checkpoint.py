@@ -49,6 +49,10 @@ ALLOWED: frozenset[tuple[str, str]] = frozenset(
 """All that a checkpoint of tensors needs. Byte entries are left out: reading one would unpickle anything."""
 
 
+class Damaged(ArtifactError):
+    """A checkpoint turned out not to be whole when it was read; nothing was filled with it, on no process."""
+
+
 class RestrictedUnpickler(pickle.Unpickler):
     """Unpickles plain values and the classes of `ALLOWED`; everything else is refused."""
 
@@ -133,10 +137,12 @@ class Checkpoints:
         if step == self.newest:
             return
         self.newest = step
-        writer = FileSystemWriter(self.folder(step))
-        written = async_save(dict(state), storage_writer=writer, process_group=self.group)
+        written = async_save(dict(state), storage_writer=self._writer(step), process_group=self.group)
         assert isinstance(written, Future)
         self.pending = self.thread.submit(self._complete, written, step, json.dumps(trainer).encode(), frozenset(keep))
+
+    def _writer(self, step: int) -> FileSystemWriter:
+        return FileSystemWriter(self.folder(step))
 
     def _complete(self, written: Future[Any], step: int, trainer: bytes, keep: frozenset[int]) -> None:
         written.result()
@@ -206,13 +212,22 @@ class Checkpoints:
         return None if chosen < 0 else self.folder(int(chosen))
 
     def load(self, folder: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Fill `state` in place; returns what was saved as `trainer`."""
+        """Fill `state` in place; returns what was saved as `trainer`. Raises `Damaged` if it is not whole."""
         load(state, storage_reader=RestrictedReader(folder), process_group=self.group)
         self.newest = step_of(folder)
         return self.record(folder)
 
-    @staticmethod
-    def record(folder: Path) -> dict[str, Any]:
+    def discard(self, folder: Path, why: str) -> None:
+        """Pass a checkpoint over from here on."""
+        if self.rank == 0:
+            self.say(f"checkpoint {folder.name} is not whole: taking the one before it ({why})")
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def kept_beside(self, folder: Path) -> list[Path]:
+        """Files of the first process as they were when a checkpoint was made, if they are kept with it."""
+        return []
+
+    def record(self, folder: Path) -> dict[str, Any]:
         """What was saved as `trainer`."""
         record: dict[str, Any] = json.loads((folder / TRAINER).read_text())
         return record

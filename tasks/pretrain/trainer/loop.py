@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ import torch.distributed as dist
 from tasks.core.errors import ArtifactError
 from tasks.pretrain.cluster.heartbeat import Heartbeat
 from tasks.pretrain.data.batches import padding
-from tasks.pretrain.job import Job
+from tasks.pretrain.job import CHECKPOINTS, Job
 from tasks.pretrain.network import attention
 from tasks.pretrain.network.device import Place, describe, set_up
 from tasks.pretrain.planning.estimate import in_words
 from tasks.pretrain.planning.hardware import free_memory_gb
 from tasks.pretrain.trainer import batch_size_probe, skipped_batches, text_samples
 from tasks.pretrain.trainer import segment_export as export
-from tasks.pretrain.trainer.checkpoint import Checkpoints
+from tasks.pretrain.trainer.checkpoint import Checkpoints, Damaged
 from tasks.pretrain.trainer.rollback import Rollback
 from tasks.pretrain.trainer.setup import bits_per_byte, choose_valid, make_meter, make_trainer
 from tasks.pretrain.trainer.signals import Stop
@@ -45,7 +46,7 @@ class Loop:
         self.valid, self.valid_picks = choose_valid(job)
         self.bits = bits_per_byte(job, self.valid, self.valid_picks)
         self.samples = text_samples.prepare(job, self.trainer.sources[0].files[0].eos_id)
-        self.checkpoints = Checkpoints(job.work.scratch / "checkpoints", self._progress, self.journal.say)
+        self.checkpoints = self._open_checkpoints()
         self.heartbeat = Heartbeat.here()
         self.trainer.beat = self.checkpoints.beat = self.heartbeat.beat
         self.rollback = Rollback(job.conf.optimizer.guard_patience, job.conf.optimizer.rollback_interval)
@@ -63,17 +64,37 @@ class Loop:
     def _progress(self, step: int) -> None:
         self.job.work.progress = step
 
+    def _open_checkpoints(self) -> Checkpoints:
+        if self.job.shared is None:
+            return Checkpoints(self.job.work.scratch / CHECKPOINTS, self._progress, self.journal.say)
+        from tasks.pretrain.trainer.bucket_checkpoint import BucketCheckpoints
+
+        return BucketCheckpoints(self.job, self._progress, self.journal.say, self.journal.files)
+
+    def _load(self, choose: Callable[[], Path | None]) -> dict[str, Any] | None:
+        """Load the checkpoint that is chosen, or as often as it is found to be damaged, the one that is chosen then."""
+        while (folder := choose()) is not None:
+            try:
+                record = self.load(folder)
+                if self.place.rank == 0:
+                    self.journal.catch_up(self.checkpoints.kept_beside(folder))
+                return record
+            except Damaged as error:
+                self.checkpoints.discard(folder, str(error))
+        return None
+
     def _resume(self) -> None:
-        folder = self.checkpoints.latest()
-        if folder is None:
+        record = self._load(self.checkpoints.latest)
+        if record is None:
             return
-        record = self.load(folder)
         trainer = self.trainer
         trainer.step, trainer.skipped = int(record["step"]), int(record["skipped"])
         trainer.guard.restore(record["guard"])
         if "retreat" in record:  # its former name; it is not in a checkpoint of an earlier fromzero
             self.rollback.restore(record["retreat"])
         self.seconds, self.losses = float(record["seconds"]), dict(record["losses"])
+        if self.place.rank == 0 and self.job.work.progress < trainer.step:  # of another machine
+            self._progress(trainer.step)
         self.journal.notice(f"resuming from the checkpoint of step {trainer.step}")
 
     def load(self, folder: Path) -> dict[str, Any]:
@@ -221,8 +242,8 @@ class Loop:
 
     def export(self) -> None:
         """Write model/ and state/ of the artifact."""
-        if self.conf.segment.export == "best" and (best := self.checkpoints.best()) is not None:
-            self.load(best)
+        if self.conf.segment.export == "best":
+            self._load(self.checkpoints.best)
         export.write_model(self.trainer, Path(self.job.tokenizer), self.job.work / "model")
         tokens = self.conf.segment.tokens_after(self.steps)
         before = export.read_state(Path(self.job.start)).get("tokens", 0) if self.job.start else 0

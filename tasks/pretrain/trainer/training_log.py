@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from tasks.formats.evaluation import TRAINING_SAMPLES_FILE
 
 def last_step(path: Path) -> int:
     """The greatest step in a metrics file, 0 without one; a torn last line does not count."""
-    if not path.exists():
-        return 0
-    whole = path.read_bytes().rpartition(b"\n")[0]
-    return max((int(json.loads(line)["step"]) for line in whole.splitlines()), default=0)
+    return max((int(json.loads(line)["step"]) for line in whole_rows(path).splitlines()), default=0)
+
+
+def whole_rows(path: Path) -> bytes:
+    """The rows of a file, none if it is not there; a torn last line is left out."""
+    return b"".join(path.read_bytes().rpartition(b"\n")[:2]) if path.exists() else b""
 
 
 def skipped_file(work: Workdir) -> Path:
@@ -37,7 +40,23 @@ class Journal:
     def __init__(self, work: Workdir, writes: bool) -> None:
         self.work, self.writes = work, writes
         self.last = last_step(work.metrics_file) if writes else 0
-        self.listed = {path: last_step(path) for path in (skipped_file(work), samples_file(work)) if writes}
+        self.listed = {path: last_step(path) for path in self.files[1:] if writes}
+
+    @property
+    def files(self) -> list[Path]:
+        """What it writes, whether or not it is there yet."""
+        return [self.work.metrics_file, skipped_file(self.work), samples_file(self.work)]
+
+    def catch_up(self, copies: Iterable[Path]) -> None:
+        """Append what copies of these files, from another machine, have beyond them."""
+        for copy in copies:
+            own = next(path for path in self.files if path.name == copy.name)
+            last, before = last_step(own), whole_rows(own)
+            more = [line for line in whole_rows(copy).splitlines(keepends=True) if json.loads(line)["step"] > last]
+            if more:
+                write_atomically(own, before + b"".join(more))
+        self.last = last_step(self.work.metrics_file)
+        self.listed = {path: last_step(path) for path in self.files[1:]}
 
     def row(self, step: int, values: dict[str, float]) -> None:
         """Append one row unless the file has come that far."""
@@ -55,8 +74,7 @@ class Journal:
 
     def _list(self, path: Path, step: int, about: dict[str, Any]) -> None:
         if self.writes and step > self.listed[path]:
-            whole = path.read_bytes().rpartition(b"\n") if path.exists() else (b"", b"", b"")
-            write_atomically(path, whole[0] + whole[1] + canonical({"step": step, **about}) + b"\n")
+            write_atomically(path, whole_rows(path) + canonical({"step": step, **about}) + b"\n")
             self.listed[path] = step
 
     def say(self, line: str) -> None:

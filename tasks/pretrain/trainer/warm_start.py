@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError, ConfigError
 from tasks.formats.model_folder import CONFIG_FILE, TOKENIZER_FILE, refuse_foreign
 from tasks.pretrain.network import model
@@ -17,11 +16,6 @@ ASIDE = frozenset(
 """Options of a network's config that change nothing of what it computes."""
 FREE = ("drop", "positions", "position_embeddings")
 """Parts of the names of those that may change from one segment to the next, as far as the weights fit."""
-
-
-def folder_of(start: Artifact) -> Path:
-    """The folder that holds model/ and, unless only the weights are left, state/."""
-    return start.path.parent if start.part_name else start.path
 
 
 def refuse_other_tokenizer(start: Path, tokenizer: Path, segment: str) -> None:

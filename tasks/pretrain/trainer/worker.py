@@ -56,6 +56,10 @@ def main(path: Path) -> int:
         ours, trace = sort_error(error, job.conf.run), traceback.format_exc()[-20_000:]
         about = {"kind": type(ours).__name__, "message": str(ours), "traceback": trace, "step": job.work.progress}
         write_status(job.status_file, ok=False, **about)
+        if job.shared is not None:
+            from tasks.pretrain.cluster.rendezvous import tell
+
+            tell({"ok": False, **about})
         return 1
 
 

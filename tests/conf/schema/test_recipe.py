@@ -46,11 +46,10 @@ def test_options_of_noise_are_in_the_keys_of_those_only_who_set_them() -> None:
     assert noisy.model.for_key()["noise"]["share"] == 0.3 and noisy.tokenizer.for_key()["sentinels"] == 9
 
 
-def test_several_machines_need_a_folder_that_they_share() -> None:
-    several = ("pretrain.run.nodes=2", "pretrain.run.processes=4")
+@pytest.mark.parametrize("store", [(), ("store=s3", "store.bucket=models")])
+def test_several_machines_train_what_one_trains_on_every_store(store: tuple[str, ...]) -> None:
+    several = ("pretrain.run.nodes=2", "pretrain.run.processes=4", *store)
     assert compose("demo", several).pretrain.run.world == 8
-    with pytest.raises(ConfigError, match=r"pretrain.run.nodes=2: .* use store=local"):
-        compose("demo", (*several, "store=s3", "store.bucket=models"))
     assert compose("demo", several).pretrain.for_key() == compose("demo").pretrain.for_key()
 
 

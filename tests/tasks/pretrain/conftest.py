@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.pretrain import OptimizerConf, PretrainConf, PretrainRun, SegmentConf
 from tasks.core.workdir import Workdir
 from tasks.pretrain.job import Job
+from tests.s3_server import S3Server
 
 VOCAB, EOS = 64, 0
 LLAMA = ModelConf(
@@ -79,6 +81,24 @@ def alone() -> Iterator[None]:
     distributed = sys.modules.get("torch.distributed")  # many tests here do without torch
     if distributed is not None and distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="package")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One server for the tests of this folder; a test that kills it starts it again."""
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        server.make_bucket("training")
+        yield server
+
+
+@pytest.fixture
+def on_s3(s3_server: S3Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """An empty store in a bucket, which the environment names."""
+    for name, value in s3_server.env.items():
+        monkeypatch.setenv(name, value)
+    store = {"kind": "s3", "bucket": "training", "prefix": uuid.uuid4().hex, "endpoint": s3_server.endpoint}
+    monkeypatch.setenv("FROMZERO_STORE", json.dumps({**store, "part_mb": 5}))
+    return s3_server
 
 
 @pytest.fixture(scope="session")

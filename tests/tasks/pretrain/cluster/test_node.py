@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.core.errors import ConfigError, HostError
+from tasks.core.errors import HostError
 from tasks.core.small_files import write_atomically
 from tasks.pretrain import steps
 from tasks.pretrain.cluster import node_address
@@ -25,9 +25,10 @@ from tests.trainer_process import Body, curve, gone, outcome, wait_for
 MakeJob = Callable[..., Job]
 QUICK = """
 import time
-from tasks.pretrain.cluster import node, node_address
+from tasks.pretrain.cluster import bucket_calls, node_address
 from torch.distributed.elastic.rendezvous import dynamic_rendezvous
-node_address.HEARTBEAT, node.PAUSE = (1, 2), 0.1
+node_address.HEARTBEAT = 1, 2
+node_address.FolderCalls.every = bucket_calls.BucketCalls.every = 0.1
 dynamic_rendezvous._delay = lambda seconds: time.sleep(0.05)
 dynamic_rendezvous.get_method_name = lambda *depth: ""
 """
@@ -39,7 +40,7 @@ NODE = (
 import sys
 from pathlib import Path
 from tasks.pretrain.cluster.node import serve
-serve(Path(sys.argv[1]), print)
+serve(node_address.FolderCalls(Path(sys.argv[1])), print)
 """
 )
 STEPS = 100
@@ -190,12 +191,3 @@ def test_a_machine_that_only_knows_itself_is_refused_before_anything_runs(
     steps.check_device(make_job(**on_two_nodes()).conf.run)
     monkeypatch.setattr(socket, "getfqdn", lambda: "first.cluster")
     steps.check_device(job.conf.run)
-
-
-def test_a_store_that_is_no_folder_is_refused(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    bucket = '{"kind": "s3", "bucket": "models", "endpoint": "http://127.0.0.1:1", "region": "r"}'
-    monkeypatch.setenv("FROMZERO_STORE", bucket)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
-    with pytest.raises(ConfigError, match="store=local"):
-        steps.take_part(print)

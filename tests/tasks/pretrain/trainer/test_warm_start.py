@@ -18,7 +18,7 @@ from tasks.core.step import Call, interpreted_by
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.store import Store
 from tasks.core.workdir import Workdir
-from tasks.pretrain.job import Job
+from tasks.pretrain.job import Job, folder_of
 from tasks.pretrain.network import model
 from tasks.pretrain.network.device import set_up
 from tasks.pretrain.steps import pretrain
@@ -89,11 +89,7 @@ def test_another_optimizer_begins_anew(make_job: MakeJob, tmp_path: Path, capfd:
 def test_another_tokenizer_is_refused_before_training(make_job: MakeJob, tmp_path: Path, shards: Path) -> None:
     left(trainer_of(make_job()), tmp_path / "content", state=False)
     start = Artifact("pretrain", "k", "d", part_name="model", root=tmp_path)
-    assert (
-        warm_start.folder_of(start)
-        == tmp_path / "content"
-        == warm_start.folder_of(Artifact("p", "k", "d", root=tmp_path))
-    )
+    assert folder_of(start) == tmp_path / "content" == folder_of(Artifact("p", "k", "d", root=tmp_path))
     tokens = Artifact("tokenize_shard", "k", "d", shard="news-000", root=tmp_path / "tokens")
     (tmp_path / "tokens").mkdir()
     (tmp_path / "tokens" / "content").symlink_to(shards / "news-000")
