@@ -68,6 +68,9 @@ TESTS = {
         "test_a_worse_model_is_refused_and_a_better_one_promoted_and_hands_move_the_champion": [
             "fromzero promote", "fromzero rollback",
         ],
+        "test_a_home_restored_from_a_backup_hits_serves_its_champion_and_has_its_runs": [
+            "fromzero backup", "fromzero restore",
+        ],
         "test_generate_continues_a_prompt_and_says_which_models_there_are": ["fromzero generate"],
         "test_lineage_leads_from_the_champion_to_every_source": ["fromzero lineage"],
         "test_of_several_models_the_one_that_loses_to_its_baseline_is_refused_and_the_others_are_promoted": [

@@ -25,7 +25,19 @@ HEADINGS = {
     "Every day": ("init", "plan", "run", "runs", "logs", "cancel", "report"),
     "Models": ("generate", "chat", "predict", "compare", "promote", "rollback"),
     "Looking": ("show", "rejects", "lineage", "diff", "takedown", "verify", "gc"),
-    "Machine": ("doctor", "setup", "up", "status", "login", "down", "deploy", "train-node", "completion"),
+    "Machine": (
+        "doctor",
+        "setup",
+        "up",
+        "status",
+        "login",
+        "down",
+        "deploy",
+        "backup",
+        "restore",
+        "train-node",
+        "completion",
+    ),
 }
 """The commands as --help groups them, each group in the order of use."""
 

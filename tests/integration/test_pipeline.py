@@ -231,6 +231,34 @@ def test_a_home_that_was_moved_still_hits_and_its_champion_loads_in_a_fresh_proc
     assert [type(text) for text in json.loads(ran.stdout.splitlines()[-1])] == [str, str]
 
 
+def test_a_home_restored_from_a_backup_hits_serves_its_champion_and_has_its_runs(whole: House, tmp_path: Path) -> None:
+    folder, restored = tmp_path / "backup", replace(whole, home=tmp_path / "restored")
+    said = whole.say("backup", str(folder), "--json").json
+    assert said["databases"] == {"mlflow": "sqlite", "prefect": "sqlite"}
+    kept = snapshot(folder / "files")
+    assert whole.say("backup", str(folder), "--json").json["artifacts"] == said["artifacts"]
+    assert kept.items() <= snapshot(folder / "files").items(), "what is there is not copied again"
+
+    refused = whole.start("restore", str(folder)).wait(2)
+    assert "records of its own" in refused.err and "new folder" in refused.err
+    assert restored.say("restore", str(folder), "--json").json["artifacts"] == said["artifacts"]
+    assert restored.plan().hits()
+    restored.whole()
+    assert restored.say("generate", "tiny-base@champion", "The", "--max-new-tokens", "3").out.startswith("The")
+    for database, query in (
+        ("prefect/prefect.db", "SELECT id, state_name FROM flow_run ORDER BY 1"),
+        ("mlflow/mlflow.db", "SELECT name, alias, version FROM registered_model_aliases ORDER BY 1, 2"),
+    ):
+        before, after = (rows(house.home / database, query) for house in (whole, restored))
+        assert before == after != []
+
+
+def rows(file: Path, query: str) -> list[tuple[str, ...]]:
+    """What a query of a SQLite file gives."""
+    with closing(sqlite3.connect(file)) as base:
+        return base.execute(query).fetchall()
+
+
 def test_a_worse_model_is_refused_and_a_better_one_promoted_and_hands_move_the_champion(
     house: House, prefect_url: str
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.services import prefect_api, servers
 from tests import one_secret
 from tests.ports import free_ports
 from tests.postgres_server import PostgresServer
@@ -42,9 +43,9 @@ class Team:
         return self.python("flows.cli.main", *words)
 
 
-@pytest.fixture
-def team(postgres: PostgresServer, tmp_path: Path) -> Iterator[Team]:
-    team = Team(one_secret.give(tmp_path / "home"), postgres)
+@pytest.fixture(scope="module")
+def team(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    team = Team(one_secret.give(tmp_path_factory.mktemp("team") / "home"), postgres)
     ports = zip(("prefect_port", "mlflow_port"), free_ports(2), strict=True)
     team.say("up", "--postgres", team.url, *(f"{name}={port}" for name, port in ports))
     yield team
@@ -68,3 +69,23 @@ def test_of_twenty_runs_at_once_postgres_has_each_task_run_in_its_final_state(
     assert json.loads(team.say("status", "--json"))["services"]["mlflow"]["state"] == "healthy"
     logs = [path for path in team.home.rglob("*") if path.is_file()]
     assert logs and not [path for path in logs if postgres.password.encode() in path.read_bytes()]
+
+
+def test_a_home_on_postgres_that_is_up_is_backed_up_and_its_runs_are_shown_by_a_restored_one(
+    team: Team, postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "backup"
+    assert json.loads(team.say("backup", str(folder), "--json"))["databases"]["prefect"] == "postgresql"
+    other = Team(one_secret.give(tmp_path / "restored"), postgres)
+    other.say("restore", str(folder), "--postgres", other.url)
+    for count in ("SELECT count(*) FROM task_run", "SELECT count(*), max(state_name) FROM flow_run"):
+        before, after = (postgres.execute(count, which.prefect) for which in (team, other))
+        assert before == after
+    monkeypatch.setenv("FROMZERO_HOME", str(other.home))
+    monkeypatch.setenv("PGPASSWORD", postgres.password)
+    member = servers.Membership(other.home)
+    try:
+        ended = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+        assert prefect_api.ask(member.url(), "flow_runs/count", ended) == RUNS
+    finally:
+        member.leave()

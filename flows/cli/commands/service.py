@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -156,6 +157,63 @@ def deploy(files: tuple[Path, ...], dry_run: bool, prune: bool, as_json: bool) -
             say(change.shown())
     if not dry_run:
         deployments.carry_out(changes, conf)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@AS_JSON
+def backup(folder: Path, as_json: bool) -> None:
+    """Copy databases, store and models into FOLDER.
+
+    Servers and runs may go on meanwhile. Given the folder of an earlier backup only what is new is copied. Another
+    store than the home's is named by FROMZERO_STORE.
+
+    \b
+    fromzero backup /mnt/backup/fromzero
+    """
+    from flows.cli.commands.options import open_home
+    from tasks.core.services import backup as copies
+
+    found = copies.backup(_home(), open_home(), folder, lambda line: say(line, err=True))
+    _copied(folder, found, as_json)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@POSTGRES
+@AS_JSON
+def restore(folder: Path, postgres: str | None, as_json: bool) -> None:
+    """Make a new home of a backup in FOLDER. Each file is checked by its hash.
+
+    FROMZERO_HOME names the new home. Interrupted, the same command goes on.
+
+    \b
+    FROMZERO_HOME=~/restored fromzero restore /mnt/backup/fromzero
+    fromzero restore /mnt/backup/team --postgres postgresql://fromzero@db.example.com/restored
+    """
+    from conf.compose import SERVICES, read_model
+    from conf.schema.services import ServicesConf
+    from flows.cli.commands.options import open_home
+    from flows.runs.running import make_home
+    from tasks.core.services import backup as copies
+
+    given = (f"database={postgres}",) if postgres else ()
+    conf = read_model(ServicesConf, SERVICES, given)
+    make_home(_home())
+    found = copies.restore(_home(), open_home(), folder, conf.database, lambda line: say(line, err=True))
+    _copied(folder, found, as_json)
+
+
+def _copied(folder: Path, index: dict[str, Any], as_json: bool) -> None:
+    counts = {name: len(index[name]) for name in ("artifacts", "named", "files")}
+    kinds = {name: about["dialect"] for name, about in index["databases"].items()}
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), "made": index["made"], "databases": kinds, **counts}))
+        return
+    say(
+        f"{folder}: {counts['artifacts']} artifacts, {counts['named']} refs and records of runs, {counts['files']} "
+        f"files of models and runs, databases: {', '.join(f'{name} ({kind})' for name, kind in kinds.items())}"
+    )
 
 
 @click.command("train-node")

@@ -55,8 +55,8 @@ def choose(home: Path, postgres: str | None) -> None:
     if chosen(home) is not None:
         if any(database.rows("SELECT id FROM fromzero.home") != [(here,)] for database in wanted):
             raise ConfigError(
-                f"{home} has its records at {known['postgres']}, and they do not move by themselves: bring both "
-                f"databases to {postgres} with pg_dump and pg_restore first, or set FROMZERO_HOME to a new folder"
+                f"{home} has its records at {known['postgres']}, and they do not move by themselves: `fromzero backup "
+                "FOLDER`, then `fromzero restore FOLDER --postgres URL` into a home that is new"
             )
     elif count := _records(home):
         raise ConfigError(

@@ -116,7 +116,7 @@ def test_two_homes_never_share_databases_and_records_are_never_left_behind(
     elsewhere = postgres.of_a_home()
     for part in ("prefect", "mlflow"):
         Postgres(elsewhere, part, "nobody's").make()
-    with pytest.raises(ConfigError, match=r"has its records at .*pg_restore"):
+    with pytest.raises(ConfigError, match=r"has its records at .*fromzero restore FOLDER --postgres URL"):
         home_databases.choose(home, elsewhere)
     for part in ("prefect", "mlflow"):  # as pg_dump and pg_restore would
         (name, old) = (database.rpartition("/")[2] for database in (elsewhere, url))
