@@ -18,7 +18,7 @@ from tasks.core.errors import ConfigError, HostError, Transient
 from tasks.core.services import access, guard, prefect_api, servers
 from tasks.core.services.access import Person
 from tasks.core.services.guard import Guard
-from tasks.core.services.supervisor import asked_for
+from tasks.core.services.supervisor import Keeper, asked_for
 
 HOST = "127.0.0.1:4200"
 ADA, GRACE = Person("Ada", "reader"), Person("Grace", "promoter")
@@ -345,3 +345,18 @@ def test_a_server_for_all_addresses_is_asked_for_by_the_names_of_its_machine(mon
     expected = ["127.0.0.1", "[::1]", "box", "box.lan", "localhost", "pages.example"]
     assert found == sorted([*(f"{name}:4200" for name in expected), "pages.example", "proxy.example:443"])
     assert guard.told("a:b", True, found, Path("/h"))[guard.GUARD]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "10.1.2.3"])
+def test_no_server_of_up_is_started_without_the_guard_on_whatever_address(
+    home: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.core.tracking.mlflow_db.prepare", lambda _: "sqlite:////nowhere/mlflow.db")
+    conf = ServicesConf(host=host)
+    servers.folder(home).mkdir()
+    servers.want(home, conf)
+    keeper = Keeper(home)
+    for service in (keeper.services["prefect"], keeper._mlflow(conf)):
+        assert "tasks.core.services.guard:app" in service.command and service.command.count("--host") == 1
+        assert service.command[service.command.index("--host") + 1] == host
+        assert json.loads(service.environ[guard.GUARD])["home"] == str(home)
