@@ -7,12 +7,16 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from conf.compose import compose
+from conf.schema.store import StoreConf
 from flows.cli.main import main
-from tests.infra.manifests import rendered
+from tests.infra.containers import passwords
+from tests.infra.manifests import environ, rendered
 from tests.test_layout import ROOT
 
 SLURM = ROOT / "infra" / "slurm" / "pretrain.sbatch"
@@ -80,7 +84,10 @@ def test_the_kubernetes_job_has_a_pod_for_every_node_and_the_first_is_where_they
 
     (line,) = re.findall(r"fromzero run (.*?)\n *fi", container["args"][-1].replace("\\\n", ""), re.S)
     recipe, *overrides = shlex.split(line)
-    run = compose(recipe, tuple(overrides)).pretrain.run
+    composed = compose(recipe, tuple(overrides))
+    run, told = composed.pretrain.run, environ(rendered("overlays/gpu"), container, passwords())
+    store: Any = TypeAdapter(StoreConf).validate_json(told["FROMZERO_STORE"])
+    assert composed.store == store, "the pods that take part look where the first one puts its artifacts"
     assert run.nodes == spec["completions"]
     assert run.rendezvous == f"{job['metadata']['name']}-0.{service['metadata']['name']}:29400"
     assert container["resources"]["limits"]["nvidia.com/gpu"] == run.processes
