@@ -22,6 +22,24 @@ LIMIT = 16_000_000
 """Bytes: larger files of a store that is not on this machine are not brought here to be shown."""
 
 
+class Together:
+    """The artifacts of a run's calls: those of one step are looked at together, once any of them is asked for."""
+
+    def __init__(self, store: Store, artifacts: Iterable[tuple[str, str | None]]) -> None:
+        """`artifacts` are steps and keys."""
+        self._store, self._keys = store, dict[str, list[str]]()
+        self._found: dict[str, dict[str, Manifest | Miss]] = {}
+        for step, key in artifacts:
+            if key:
+                self._keys.setdefault(step, []).append(key)
+
+    def look(self, step: str, key: str) -> Manifest | Miss:
+        """The artifact, or why it is not there any more."""
+        if step not in self._found:
+            self._found[step] = self._store.look_at(step, self._keys[step])
+        return self._found[step][key]
+
+
 @dataclass(frozen=True)
 class Step:
     """One call of a step, and its artifact if it is still there."""
@@ -39,10 +57,14 @@ class Step:
     """Its statistics, where the run itself tells them."""
     came_from: tuple[Mapping[str, Any], ...] | None = None
     """As `inputs`, where the run itself tells them."""
+    together: Together | None = None
+    """What looks at its artifact with those of other calls."""
 
     @cached_property
     def _found(self) -> Manifest | Miss | None:
-        return self.store.look(self.name, self.key) if self.store and self.key else None
+        if not (self.store and self.key):
+            return None
+        return self.together.look(self.name, self.key) if self.together else self.store.look(self.name, self.key)
 
     @property
     def manifest(self) -> Manifest | None:
@@ -144,10 +166,12 @@ def referenced(store: Store | None, ref: Mapping[str, Any]) -> Step:
 
 def gather(store: Store, name: str, record: Mapping[str, Any]) -> Run:
     """A run of which a record was kept."""
-    return Run(name, record, tuple(_recorded(store, raw) for raw in record.get("steps", ())), store)
+    steps = record.get("steps", ())
+    together = Together(store, [(raw["step"], raw.get("key")) for raw in steps if raw.get("digest")])
+    return Run(name, record, tuple(_recorded(store, raw, together) for raw in steps), store)
 
 
-def _recorded(store: Store, raw: Mapping[str, Any]) -> Step:
+def _recorded(store: Store, raw: Mapping[str, Any], together: Together) -> Step:
     return Step(
         name=raw["step"],
         shard=raw.get("shard"),
@@ -157,15 +181,18 @@ def _recorded(store: Store, raw: Mapping[str, Any]) -> Step:
         attempts=int(raw.get("attempts") or 0),
         message=raw.get("message") or "",
         store=store if raw.get("digest") else None,
+        together=together,
     )
 
 
 def running(store: Store | None, record: Mapping[str, Any], outcomes: Iterable[Outcome]) -> Run:
     """A run that has these outcomes so far; of its record as much as there is."""
+    outcomes = list(outcomes)
+    together = Together(store, [(one.step, one.key) for one in outcomes if one.digest]) if store else None
     steps = tuple(
         Step(
             one.step, one.shard, one.state, one.key, one.seconds, one.attempts, one.message,
-            store if one.digest else None, one.stats, one.inputs,
+            store if one.digest else None, one.stats, one.inputs, together,
         )
         for one in outcomes
     )  # fmt: skip

@@ -71,3 +71,19 @@ def test_a_run_costs_nothing_known_if_the_price_of_what_it_used_is_missing(
     assert (cost_section.total(efforts.values()).cost is not None) == known
     record["steps"] = [{**step, "state": "cached", "seconds": 0.0} for step in record["steps"]]
     assert cost_section.total(cost_section.efforts(gather(made.store, "small", record))).cost == 0.0
+
+
+def test_the_artifacts_of_a_step_are_looked_at_together_and_only_if_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Made(tmp_path)
+    for shard in ("a", "b", "c"):
+        made.add("fetch_shard", shard=shard, files={"content/text.txt": shard})
+        made.add("clean_shard", shard=shard, files={"content/text.txt": shard})
+    looked: list[tuple[str, int]] = []
+    look = made.store.look_at
+    monkeypatch.setattr(made.store, "look_at", lambda step, keys: looked.append((step, len(keys))) or look(step, keys))
+    run = gather(made.store, "small", made.record("completed"))
+    assert [manifest.shard for manifest in run.of("fetch_shard")] == ["a", "b", "c"]
+    assert looked == [("fetch_shard", 3)]
+    assert len(run.manifests()) == 6 and looked == [("fetch_shard", 3), ("clean_shard", 3)]
