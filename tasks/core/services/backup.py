@@ -23,6 +23,7 @@ from tasks.core.errors import ArtifactError, ConfigError, Conflict, HostError
 from tasks.core.services import servers
 from tasks.core.services.file_pool import FilePool
 from tasks.core.small_files import clear, write_atomically
+from tasks.core.store.listed import MANIFEST
 from tasks.core.store.store import Miss, Store
 from tasks.core.tracking import mlflow_db
 
@@ -184,7 +185,7 @@ def _bring(home: Path, store: Store, pool: FilePool, manifest: Manifest) -> None
         pool.get(file.sha256, stage / file.path)
     stage.mkdir(parents=True, exist_ok=True)
     store.backend.adopt(stage, f"{place}{manifest.attempt}/", manifest.files)
-    store.backend.write(f"{place}manifest.json", manifest.to_json(), None)
+    store.backend.write(f"{place}{MANIFEST}", manifest.to_json(), None)
     clear(home / ".restoring")
 
 

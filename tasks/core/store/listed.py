@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+MANIFEST = "manifest.json"
+"""The name of an artifact's record in the artifact's folder."""
+
 
 class Listing(dict[str, int]):
     """File names under some prefixes and their sizes in bytes; `etags` stand for bytes, where a listing has them."""

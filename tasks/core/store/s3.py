@@ -22,13 +22,12 @@ from tasks.core.hashes import Hashes
 from tasks.core.inner_path import InnerPath
 from tasks.core.small_files import clear, write_atomically
 from tasks.core.store.lease import Lease, lock_file
-from tasks.core.store.listed import Listing
+from tasks.core.store.listed import MANIFEST, Listing
 from tasks.core.store.s3_bucket import Bucket, file_pieces
 from tasks.core.store.s3_known import SmallObjects
 from tasks.core.store.s3_lease import acquire
 from tasks.core.workdir import Workdir
 
-MANIFEST = "/manifest.json"
 ROUNDS = 3
 """How often the copying of a scratch folder starts again because a file changed under it."""
 
@@ -85,7 +84,7 @@ class S3Backend:
     def write(self, name: str, data: bytes, etag: str | None) -> str:
         """Write with If-None-Match (no etag) or If-Match; raises `Conflict`; the new etag."""
         new = self.bucket.put(name, data, etag)
-        if name.endswith(MANIFEST):
+        if name.endswith(f"/{MANIFEST}"):
             self._known.keep(name, new, data)
         return new
 
