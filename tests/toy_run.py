@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 
 from conf.schema.engine import EngineConf
+from tasks.core.engine.remote.caller import Remote
 from tasks.core.errors import FromzeroError
 from tasks.core.events import Event
 from tasks.core.services import servers
@@ -60,7 +61,10 @@ def run(word: str, pause: str, *texts: str) -> int:
 
     if alone := os.environ.get("TOY_ALONE"):  # so many shards have task runs of their own, more share two
         grouped_tasks.ALONE, grouped_tasks.RUNS = int(alone), 2
-    chosen = EngineConf(on_code_change=os.environ.get("TOY_ON_CODE_CHANGE", "ask"))
+    places = json.loads(os.environ.get("TOY_PLACES", "{}"))
+    chosen = EngineConf(on_code_change=os.environ.get("TOY_ON_CODE_CHANGE", "ask"), places=places)
+    if places:
+        Remote.silent, Remote.dead = 6.0, 8.0  # so that tests need not wait
     refresh = tuple(os.environ.get("TOY_REFRESH", "").split())
     engine = Engine(open_store(), home(), chosen, Quiet(), refresh, os.environ.get("TOY_UNTIL"))
     conf = toy.ToyConf(word=word, run=toy.ToyRun(pause=float(pause)))

@@ -16,8 +16,13 @@ class EngineConf(RunConf):
     """Where steps run; local is this machine."""
     cpus: int | None = Field(None, ge=1)
     """Processor cores that steps share; None for all of this machine's."""
+    fake_devices: int = Field(0, ge=0, le=64)
+    """GPUs that this machine pretends to have, in place of those that it has: to try out what waits for what."""
     places: dict[str, str] = Field(default_factory=dict)
-    """Where steps run that are not to run on this machine: names of places by name of step or stage."""
+    """Which place takes what. Names are those of steps and stages, `gpu` for whatever asks for a GPU and `rest` for all
+    else; the first of these that fits a step counts. Places: local (this machine, where nothing is named), pool (a
+    Prefect work pool; pool:NAME for one of that name, else fromzero-steps), ray (the Ray cluster in RAY_ADDRESS, or
+    ray:ADDRESS), and what is installed beside. Registering and promoting stay with the run."""
     on_code_change: Literal["ask", "adopt", "rerun"] = "ask"
     """What to do with an expensive artifact whose code has changed since; `ask` stops where nobody can answer."""
     watts_per_core: float = Field(10.0, gt=0)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from conf.schema.base import Conf, RunConf
+from conf.schema.resources import ResourcesConf
 
 
 class EvaluateRun(RunConf):
@@ -18,6 +19,8 @@ class EvaluateRun(RunConf):
     """Where to score: auto takes a GPU if there is one."""
     threads: int = Field(2, ge=1)
     """CPU threads of one evaluation."""
+    resources: ResourcesConf = ResourcesConf()
+    """What it asks of the place where it runs."""
 
 
 class MeasureConf(Conf):

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from conf.schema.base import Conf, RunConf
+from conf.schema.resources import ResourcesConf
 
 
 class FinetuneRun(RunConf):
@@ -18,6 +19,8 @@ class FinetuneRun(RunConf):
     """Where to train: auto takes a GPU if there is one."""
     threads: int = Field(2, ge=1)
     """CPU threads of one training process. Sums in another order round differently: the last bits depend on it."""
+    resources: ResourcesConf = ResourcesConf()
+    """What training asks of the place where it runs."""
     log_every: int = Field(10, ge=1)
     """Optimizer steps between two logged losses, batches between two lines about translating."""
     checkpoint_every: int = Field(50, ge=1)

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from conf.schema.base import RunConf
+from conf.schema.resources import ResourcesConf
 
 
 class PretrainRun(RunConf):
@@ -16,8 +17,12 @@ class PretrainRun(RunConf):
 
     segment: str = "main"
     """The segment's name in logs."""
+    elsewhere: bool = False
+    """Its place is not this machine, whose memory and GPUs then say nothing of it; engine.places decides that."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where there is one."""
+    resources: ResourcesConf = ResourcesConf()
+    """What it asks of the place where it runs."""
     processes: int = Field(1, ge=1)
     """Training processes on each machine; one for each GPU."""
     nodes: int = Field(1, ge=1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
 from conf.schema.base import RunConf
 from tasks.core import postgres_url
+
+POOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
+"""Names of work pools."""
 
 
 class ServicesConf(RunConf):
@@ -28,7 +32,7 @@ class ServicesConf(RunConf):
     else SQLite files in it."""
     limit: int = Field(2, ge=1, le=64)
     """How many runs the worker carries out at once."""
-    pool: str = Field("fromzero", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$")
+    pool: str = Field("fromzero", pattern=f"^{POOL_NAME.pattern}$")
     """Name of the Prefect work pool that the worker serves."""
 
     @field_validator("database")

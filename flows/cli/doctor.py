@@ -17,6 +17,7 @@ from conf.compose import SERVICES, read_model
 from conf.schema.services import ServicesConf
 from tasks.core import interpreter
 from tasks.core.checks import FAIL, OK, WARN, Check
+from tasks.core.devices import gpus
 from tasks.core.services import ports, servers, supervised
 from tasks.core.services.server_record import record_file
 from tasks.core.tracking import mlflow_db
@@ -115,15 +116,14 @@ def _existing(path: Path) -> Path:
 
 
 def _devices(home: Path) -> Iterator[Check]:
-    gpus = _nvidia()
-    if gpus:
-        yield Check("gpu", OK, "; ".join(name for name, _ in gpus))
+    if found := gpus():
+        yield Check("gpu", OK, "; ".join(f"{gpu.name}, {gpu.memory_gb:.0f} GB" for gpu in found))
         seen = _asked_torch("import torch; print(torch.cuda.device_count())")
         if seen in ("0", ""):
             yield Check(
                 "torch on the gpu", WARN, "this torch does not see it", "install torch's CUDA build: pytorch.org"
             )
-        native = min(capability for _, capability in gpus) >= BF16_CAPABILITY
+        native = min(gpu.capability or 0.0 for gpu in found) >= BF16_CAPABILITY
     elif sys.platform == "darwin" and platform.machine() == "arm64":
         seen = _asked_torch("import torch; print(torch.backends.mps.is_available())")
         yield Check(
@@ -134,19 +134,6 @@ def _devices(home: Path) -> Iterator[Check]:
         yield Check("gpu", OK, "none: the processor trains (optional; the demo is made for that)")
         native = bool(BF16_FLAGS & _cpu_flags())
     yield Check("bf16", OK, "computed natively" if native else "not native: training takes fp32")
-
-
-def _nvidia() -> list[tuple[str, float]]:
-    """Name and compute capability of each NVIDIA GPU."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    command = ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader"]
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except subprocess.TimeoutExpired:
-        return []
-    rows = [line.split(", ") for line in ran.stdout.splitlines() if line.count(", ") == 2] if not ran.returncode else []
-    return [(f"{name}, {memory}", float(capability)) for name, memory, capability in rows]
 
 
 def _asked_torch(program: str) -> str:

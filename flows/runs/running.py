@@ -9,16 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conf.compose import compose
 from conf.schema.recipe import Recipe
 from flows.pipeline import pipeline
 from flows.runs import record, standing
 from tasks.core import hashes
+from tasks.core.checks import Check
 from tasks.core.databases import home_databases
+from tasks.core.engine.placing import Placing
+from tasks.core.engine.trial import trials
 from tasks.core.errors import HostError
 from tasks.core.plan.costs import Prices
 from tasks.core.plan.planner import Planner, Reached
 from tasks.core.services import servers
-from tasks.core.step import interpreted_by
+from tasks.core.step import interpreted_by, labelled
 from tasks.core.store.open import home, open_store
 from tasks.core.store.store import Store
 from tasks.core.tracking import mlflow_db
@@ -115,6 +119,17 @@ def run(
             own.leave()
 
 
+def try_places(engine: str) -> list[Check]:
+    """What a step of no work finds in each place of an engine of conf/engine/."""
+    recipe = compose("demo", (f"engine={engine}",))
+    make_home(hand_down(recipe))
+    if (url := os.environ.get("PREFECT_API_URL")) is None and (found := servers.running(home())) is not None:
+        url = os.environ["PREFECT_API_URL"] = str(found["url"])
+    if url and servers.serves(home(), url):
+        os.environ.update(servers.client(home(), url))
+    return list(trials(open_store(recipe.store), recipe.engine, Terminal()))
+
+
 def _execute(engine: Engine, recipe: Recipe) -> str:
     from tasks.core.engine.prefect_run import execute
 
@@ -150,8 +165,13 @@ def announced_plan(recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...],
     planned = plan(recipe, refresh, until)
     if why := planned.unwritable():
         raise HostError(why)
-    if recipe.pretrain and any(row.step == "pretrain" and row.action != "hit" for row in planned.rows):
+    placing = Placing(recipe.engine)
+    todo = [row for row in planned.rows if row.action != "hit"]
+    trains = recipe.pretrain is not None and any(row.step == "pretrain" for row in todo)
+    if recipe.pretrain and trains and placing.of(planned.steps["pretrain"]).here:
         pretrain.check_device(recipe.pretrain.run)
+    for row in todo:
+        placing.check(planned.steps[row.step], labelled(row.step, row.shard), row.resources)
     counts = {action: sum(row.action == action for row in planned.rows) for action in ("hit", "run", "wait")}
     terminal.say(f"{recipe.name}: {counts['hit']} hits, {counts['run']} to run, {counts['wait']} wait on those")
     terminal.expect((planned.steps[row.step].stage, row.step) for row in planned.rows)

@@ -20,6 +20,29 @@ class Resources:
 
     cpu: int = 1
     memory_gb: float = 1.0
+    gpu: int = 0
+    """GPUs."""
+    gpu_memory_gb: float = 0.0
+    """Memory that each of them has to have."""
+    gpu_must: bool = False
+    """It has to have them; else it does with none where the place has none."""
+    share_gpu: bool = False
+    """With others that say so too."""
+
+    def asked(self, run: Any) -> Resources:
+        """As options that say how a step is run ask for it: `run.resources`, and a GPU for each process unless
+        `run.device` is cpu."""
+        found = self
+        if device := getattr(run, "device", None):
+            gpu = 0 if device == "cpu" else getattr(run, "processes", 1)
+            found = replace(found, gpu=gpu, gpu_must=device == "cuda")
+        given = getattr(run, "resources", None)
+        if given is not None:
+            names = ("cpu", "memory_gb", "gpu", "gpu_memory_gb")
+            over = {name: value for name in names if (value := getattr(given, name)) is not None}
+            found = replace(found, **over, share_gpu=given.share_gpu)
+            found = replace(found, gpu_must=found.gpu_must or bool(given.gpu or given.gpu_memory_gb))
+        return found
 
 
 @dataclass(frozen=True)
@@ -99,7 +122,14 @@ class Step:
 
     def of(self, conf: Any) -> Step:
         """This step as a call with these options has it."""
-        return self.fits(self, conf) if self.fits else self
+        fitted = self.fits(self, conf) if self.fits else self
+        run = getattr(conf, "run", None)
+        if run is None:
+            return fitted
+        hours = getattr(getattr(run, "resources", None), "hours", None)
+        asked, timeout = fitted.resources.asked(run), hours * 3600 if hours else fitted.timeout
+        same = (asked, timeout) == (fitted.resources, fitted.timeout)
+        return fitted if same else replace(fitted, resources=asked, timeout=timeout)
 
     def __call__(self, *inputs: Any, conf: Any = None, about: str | None = None) -> Any:
         """Run once; returns an artifact (or, in a plan, perhaps what stands in for one). `about` is shown with the

@@ -6,12 +6,29 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.core.artifact import FileEntry
 from tasks.core.small_files import write_atomically
 
 METRICS_FILE, SYSTEM_FILE = "metrics.jsonl", "system.jsonl"
+ABOUT = "about.json"
+"""In the scratch: what it belongs to."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Files of an attempt that lie in the store already, sent there by the machine on which they were made."""
+
+    attempt: str
+    files: tuple[FileEntry, ...]
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Kept:
+        """From JSON."""
+        return cls(raw["attempt"], tuple(FileEntry(**entry) for entry in raw["files"]))
 
 
 class Workdir:
@@ -45,6 +62,21 @@ class Workdir:
     def epoch_file(self) -> Path:
         """Where a store that is not this folder notes the epoch of the lease under which it was opened last."""
         return self.root / "epoch"
+
+    @property
+    def kept(self) -> Kept | None:
+        """What of its files lies in the store already; None if nothing does."""
+        try:
+            return Kept.of(json.loads((self.root / "kept.json").read_bytes()))
+        except FileNotFoundError:
+            return None
+
+    @kept.setter
+    def kept(self, value: Kept | None) -> None:
+        if value is None:
+            (self.root / "kept.json").unlink(missing_ok=True)
+        else:
+            write_atomically(self.root / "kept.json", json.dumps(asdict(value)).encode())
 
     @property
     def metrics_file(self) -> Path:

@@ -40,8 +40,9 @@ def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dic
 
 def check_device(run: PretrainRun) -> None:
     """Raise `HostError` (or `ConfigError`) if this machine lacks what training asks for; a plan may do without."""
+    from tasks.core.devices import shows_a_gpu
     from tasks.pretrain.cluster.node_address import own_name
-    from tasks.pretrain.planning.hardware import on_cpu, shows_a_gpu
+    from tasks.pretrain.planning.hardware import on_cpu
     from tasks.pretrain.planning.requirements import refuse_without
 
     if run.device == "cuda" and not shows_a_gpu():

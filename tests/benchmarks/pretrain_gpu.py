@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from tasks.pretrain.planning.hardware import shows_a_gpu
+from tasks.core.devices import shows_a_gpu
 from tests.benchmarks import pretrain_text
 from tests.benchmarks.pretrain_gpu_items import SIZES, TEXT, write_random
 from tests.tasks.pretrain.conftest import write_shards

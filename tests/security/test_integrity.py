@@ -17,7 +17,7 @@ import pytest
 from conf.schema.engine import EngineConf
 from conf.schema.release import RegisterConf
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.engine.child_process import Slots
+from tasks.core.engine.placing import Placing
 from tasks.core.engine.workspace import Workspace
 from tasks.core.errors import ArtifactError, Refused
 from tasks.core.store.local import LocalBackend
@@ -93,9 +93,9 @@ def test_one_flipped_byte_makes_a_hit_a_miss_in_a_run_and_is_made_again(kept: St
 def test_a_step_is_never_given_damaged_files_and_their_artifact_is_no_hit_any_more(kept: Store, tmp_path: Path) -> None:
     manifest = made(kept, tmp_path / "work")
     flip(file_of(kept, manifest, "content/model/model.safetensors"))
-    workspace = Workspace(kept, SimpleNamespace(), Slots(1))  # type: ignore[arg-type]
+    workspace = Workspace(kept, SimpleNamespace(), Placing())  # type: ignore[arg-type]
     with pytest.raises(ArtifactError, match="is damaged and was removed"):
-        workspace._brought((Artifact.of(manifest).part("model"),))
+        workspace.brought((Artifact.of(manifest).part("model"),))
     assert isinstance(kept.look(manifest.step, manifest.key), Miss)
 
 

@@ -246,16 +246,17 @@ def nothing(url: str, conf: None, work: Any) -> dict[str, Any]:
 
 def test_what_a_steps_child_prints_and_how_it_fails_is_kept_without_secrets(tmp_path: Path) -> None:
     from tasks.core.engine.child_process import run_child
+    from tasks.core.engine.job_file import JobFile
+    from tasks.core.engine.launcher import Listener
     from tasks.core.store.lease import FileLease
 
     url = f"https://me:{PASSWORD}@host.example/?token={TOKEN}"
-    job, lines = tmp_path / "job.json", list[str]()
-    job.write_text(json.dumps({"entry": "tests.security.test_secrets:nothing", "inputs": [{"value": url}],
-                               "conf": None, "root": str(tmp_path), "code": None}))  # fmt: skip
-    environ = {"PYTHONPATH": str(ROOT), "FROMZERO_HOME": str(tmp_path)}
+    environ, lines = {"PYTHONPATH": str(ROOT), "FROMZERO_HOME": str(tmp_path)}, list[str]()
+    job = JobFile("tests.security.test_secrets:nothing", [{"value": url}], None, str(tmp_path), None, environ)
+    job.write()
     with pytest.raises(FromzeroError) as failed:
-        run_child(job, FileLease(0), lines.append, {**os.environ, **environ}, tmp_path / "log")
-    job.unlink()
+        run_child(job, FileLease(0), Listener(tmp_path / "log", lines.append, lambda event: None))
+    job.path.unlink()
     chained = "".join(traceback.format_exception(failed.value))
     assert "cannot reach https://host.example/?token=***" in chained and "asking https://host.example/" in lines[0]
     assert found_in(tmp_path) == []

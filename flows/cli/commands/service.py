@@ -16,25 +16,39 @@ from flows.cli.printing import say
 
 @click.command()
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE …]")
+@click.option("--pool", metavar="NAME", help="Lend this machine to steps of runs elsewhere, until it is ended.")
+@click.option("--limit", type=click.IntRange(1), help="With --pool: steps at once; else one for each GPU.")
 @POSTGRES
-def up(overrides: tuple[str, ...], postgres: str | None) -> None:
+def up(overrides: tuple[str, ...], postgres: str | None, pool: str | None, limit: int | None) -> None:
     """Start servers, pages, worker and schedules.
 
     Prefect's and MLflow's servers, a worker, and the deployments in conf/deployments: they run until `down`, and are
     started again when they die. Nothing happens to what is up already.
 
+    With --pool it carries out steps that runs send to that work pool (engine.places), on any machine that sees the
+    store: FROMZERO_STORE, and PREFECT_API_URL with PREFECT_API_AUTH_STRING, say which. It stays in the foreground; when
+    it is ended, steps under way save and go on elsewhere.
+
     \b
     fromzero up
     fromzero up prefect_port=4300 mlflow_port=5100
-    fromzero up --postgres postgresql://fromzero@db.example.com/team
     """
     from conf.compose import SERVICES, read_model
     from conf.schema.services import ServicesConf
     from flows.deploy import up_down
     from tasks.core.services import servers
 
-    conf = read_model(ServicesConf, SERVICES, (*overrides, *([f"database={postgres}"] if postgres else [])))
     home = _home()
+    if pool is not None:
+        from flows.deploy import pool_worker
+
+        if overrides:
+            raise click.UsageError(f"--pool starts no servers: leave {overrides[0]} out")
+        pool_worker.serve(home, pool, limit, click.echo)
+        return
+    if limit is not None:
+        raise click.UsageError("--limit belongs to --pool; the worker of `up` has the option limit=2")
+    conf = read_model(ServicesConf, SERVICES, (*overrides, *([f"database={postgres}"] if postgres else [])))
     found = up_down.up(home, conf, click.echo)
     for name, pages in found.items():
         click.echo(f"{name:<8} {up_down.link(home, pages)}")

@@ -17,12 +17,17 @@ STYLES = {"warn": "yellow", "fail": "red"}
 
 
 @click.command()
+@click.option("--engine", metavar="NAME", help="Try the places of this engine (conf/engine/) with a step of no work.")
 @AS_JSON
-def doctor(as_json: bool) -> None:
+def doctor(engine: str | None, as_json: bool) -> None:
     """What this machine has and lacks, and how to fix it. Exits 1 if a run cannot work.
+
+    With --engine it asks the places instead, in which steps would run: whether a worker is there, sees the same store,
+    has the same libraries, a GPU, and the right time.
 
     \b
     fromzero doctor
+    fromzero doctor --engine one_gpu_box
     """
     from dataclasses import asdict
 
@@ -31,8 +36,13 @@ def doctor(as_json: bool) -> None:
     from tasks.core.store.open import home, open_store
     from tasks.register import steps as register
 
-    checks = examine(home())
-    checks += register.examine(open_store()) if home().is_dir() else []
+    if engine is not None:
+        from flows.runs.running import try_places
+
+        checks = try_places(engine)
+    else:
+        checks = examine(home())
+        checks += register.examine(open_store()) if home().is_dir() else []
     failed, warned = (sum(check.state == state for check in checks) for state in (FAIL, WARN))
     if as_json:
         click.echo(json.dumps({"ok": not failed, "checks": [asdict(check) for check in checks]}))

@@ -22,7 +22,6 @@ from tasks.core import events, interpreter
 from tasks.core.engine.job_file import CANNOT_WRITE, JobFile, decode
 from tasks.core.engine.launcher import GRACE, Limits, Listener
 from tasks.core.errors import FromzeroError, HostError, StepError, from_exception
-from tasks.core.events import Event
 from tasks.core.plan.fingerprint import fingerprint, fingerprint_now
 from tasks.core.small_files import clear, write_atomically
 from tasks.core.step import Resources, Step, load
@@ -41,8 +40,8 @@ class Child(Protocol):
         """Its exit code, or minus the signal that ended it; raises `subprocess.TimeoutExpired`."""
 
 
-Begin = Callable[[Path, Mapping[str, str], int, int | None], AbstractContextManager[Child]]
-"""`begin(job, environ, lifeline, lease)` starts a child for a job file, with these variables in addition and these
+Begin = Callable[[Path, Mapping[str, str], int, tuple[int, ...]], AbstractContextManager[Child]]
+"""`begin(job, environ, lifeline, held)` starts a child for a job file, with these variables in addition and these
 descriptors open; its id is its own while inside."""
 
 _groups: dict[int, Child] = {}
@@ -73,7 +72,7 @@ class Slots:
 
 
 @contextmanager
-def spawned(job: Path, environ: Mapping[str, str], lifeline: int, lease: int | None) -> Iterator[Child]:
+def spawned(job: Path, environ: Mapping[str, str], lifeline: int, held: tuple[int, ...]) -> Iterator[Child]:
     """A child that is a new Python."""
     yield subprocess.Popen(
         interpreter.command("-m", "tasks.core.engine.child_process", str(job), str(lifeline)),
@@ -82,7 +81,7 @@ def spawned(job: Path, environ: Mapping[str, str], lifeline: int, lease: int | N
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        pass_fds=[lifeline, *([lease] if lease is not None else [])],
+        pass_fds=[lifeline, *held],
         start_new_session=True,
     )
 
@@ -92,27 +91,15 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**interpreter.environment(), **environ, "PYTHONUNBUFFERED": "1"}
 
 
-def run_child(
-    job: Path,
-    lease: Lease,
-    say: Callable[[str], None],
-    environ: Mapping[str, str],
-    log: Path,
-    timeout: float | None = None,
-    begun: Callable[[int], None] | None = None,
-    hear: Callable[[Event], object] = lambda event: None,
-    begin: Begin = spawned,
-) -> dict[str, Any]:
-    """Run a job in a child process group; returns its stats. `begun` is told the child's process id, `hear` its events,
-    `say` its lines of text.
+def run_child(job: JobFile, lease: Lease, listener: Listener, begin: Begin = spawned) -> dict[str, Any]:
+    """Run a job, whose file is written, in a child process group; returns its stats.
 
-    Raises what the child's status says, `ChildKilled` if it ended without one, `StepError` after `timeout` seconds.
+    Raises what the child's status says, `ChildKilled` if it ended without one, `StepError` after its time.
     """
-    listener = Listener(log, say, hear, begun)
     read_end, write_end = os.pipe()
     with ExitStack() as until_it_is_gone:
         try:
-            child = until_it_is_gone.enter_context(begin(job.absolute(), environ, read_end, lease.fd))
+            child = until_it_is_gone.enter_context(begin(job.path.absolute(), job.environ, read_end, lease.fds))
         except BaseException:
             os.close(write_end)
             raise
@@ -121,16 +108,18 @@ def run_child(
         assert child.stdout is not None
         with _groups_lock:
             _groups[child.pid] = child
-        if begun is not None:
-            begun(child.pid)
+        if listener.begun is not None:
+            listener.begun(child.pid)
         if stopping.is_set():
             _signal_group(child.pid, signal.SIGTERM)
-        reader = threading.Thread(target=listener.follow, args=(child.stdout, environ.get(events.WORD)), daemon=True)
+        reader = threading.Thread(
+            target=listener.follow, args=(child.stdout, job.environ.get(events.WORD)), daemon=True
+        )
         reader.start()
         try:
             with suppress(BrokenPipeError):
                 os.write(write_end, go(child.pid))
-            why = _watch(child, Limits(timeout, lease, log))
+            why = _watch(child, Limits(job.timeout, lease, listener.log))
         finally:
             _signal_group(child.pid, signal.SIGKILL)
             os.close(write_end)
@@ -141,7 +130,7 @@ def run_child(
         child.stdout.close()
     if why is not None:
         raise why
-    return JobFile.read(job).stats(child.wait(), log)
+    return job.stats(child.wait(), listener.log)
 
 
 def go(pid: int) -> bytes:
@@ -188,7 +177,7 @@ def end_all(grace: float = GRACE) -> None:
 # the child's side
 
 
-def _asked(job: JobFile) -> tuple[Step, Any]:
+def asked(job: JobFile) -> tuple[Step, Any]:
     """The step and its options."""
     from pydantic import TypeAdapter
 
@@ -199,7 +188,7 @@ def _asked(job: JobFile) -> tuple[Step, Any]:
 
 def _carry_out(job: JobFile) -> dict[str, Any]:
     """Call the step's function."""
-    step, conf = _asked(job)
+    step, conf = asked(job)
     stats = step.function(*(decode(item) for item in job.inputs), conf=conf, work=Workdir(Path(job.root)))
     if job.code is not None and fingerprint_now(step.of(conf)).digest != job.code:
         raise StepError("its code was edited while the run was under way: run again")
@@ -209,7 +198,7 @@ def _carry_out(job: JobFile) -> dict[str, Any]:
 def prepare(job_file: Path) -> None:
     """Load what carrying a job out takes, short of the step's function; this process is to be forked."""
     job = JobFile.read(job_file)
-    step, conf = _asked(job)
+    step, conf = asked(job)
     if job.code is not None:
         fingerprint(step.of(conf))
 

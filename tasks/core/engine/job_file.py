@@ -44,24 +44,44 @@ class JobFile:
     timeout: float | None = None
     """Seconds that it may take; None for no limit."""
     resources: dict[str, float] = field(default_factory=dict)
-    """What it asks for: cpu, memory_gb."""
+    """What it asks for: cpu, memory_gb, gpu and the like, as `Resources` has them."""
     libraries: list[str] = field(default_factory=list)
     """Distributions that it will load, for a place that can have them ready."""
+    artifact: str = ""
+    """STEP/KEY of what it makes."""
+    fingerprint: str = ""
+    """The code of the step, as the run has it."""
+    epoch: int = 0
+    """The lease's, under which it works."""
+    track: bool = False
+    """What it uses of its machine is sampled."""
 
     @classmethod
-    def of(cls, call: Call, inputs: tuple[Any, ...], work: Workdir, environ: Mapping[str, str]) -> JobFile:
+    def of(
+        cls,
+        call: Call,
+        inputs: tuple[Any, ...],
+        work: Workdir,
+        environ: Mapping[str, str],
+        artifact: str = "",
+        epoch: int = 0,
+    ) -> JobFile:
         """The job of a call, with a word of its own for its events."""
-        step = call.step
+        step, digest = call.step, fingerprint(call.step).digest
         return cls(
             step.entry,
             [encode(item) for item in inputs],
             call.conf.model_dump(mode="json") if call.conf is not None else None,
             str(work.root.absolute()),
-            None if step.version or step.effect else fingerprint(step).digest,
+            None if step.version or step.effect else digest,
             {**environ, events.WORD: events.word()},
             step.timeout,
             asdict(step.resources),
             sorted({*step.libraries, *step.needs}),
+            artifact,
+            digest,
+            epoch,
+            step.track,
         )
 
     @classmethod

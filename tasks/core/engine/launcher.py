@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from tasks.core import events, plugins
 from tasks.core.engine.job_file import JobFile
@@ -29,7 +29,12 @@ class Launcher(Protocol):
     """A place. It is called from several threads at once."""
 
     here: bool
-    """Its bodies run on this machine, whose cores and memory they share."""
+    """Its bodies run on this machine, whose cores, memory and GPUs they share."""
+    fetches: bool
+    """It has the inputs of its bodies from the store itself; else they are files that it finds where the job says."""
+
+    def check(self) -> None:
+        """Raise `HostError`, with the fix, if no body could be carried out now; asked before a run begins."""
 
     def run(self, job: JobFile, lease: Lease, listener: Listener) -> dict[str, Any]:
         """Carry a job out whose file is written, and give its statistics; no process of it is left then.
@@ -91,12 +96,18 @@ class Limits:
 
 
 def place(name: str) -> Launcher:
-    """The place of that name; raises `ConfigError` if there is none."""
+    """The place of that name: NAME, or NAME:WHICH where there are several of a kind; raises `ConfigError` if there is
+    none."""
     known = plugins.names(PACKAGE, GROUP)
-    if name not in known:
-        raise ConfigError(f"engine.places: there is no place {name!r}{nearest(name, known)}")
-    found: Launcher = plugins.module(PACKAGE, GROUP, name).PLACE
-    return found
+    kind, _, which = name.partition(":")
+    if kind not in known:
+        raise ConfigError(f"engine.places: there is no place {kind!r}{nearest(kind, known)}")
+    found = plugins.module(PACKAGE, GROUP, kind)
+    if not which:
+        return cast("Launcher", found.PLACE)
+    if not hasattr(found, "place"):
+        raise ConfigError(f"engine.places: there is one place {kind} only: {kind}, not {name}")
+    return cast("Launcher", found.place(which))
 
 
 def _write(file: BinaryIO | None, text: str) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import wait
 from contextlib import suppress
@@ -26,16 +25,16 @@ from prefect.transactions import get_transaction
 from conf.schema.engine import EngineConf
 from tasks.core import run_warnings
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.engine import child_process
 from tasks.core.engine.grouped_tasks import carry, grouped, interrupted, label_of, together
 from tasks.core.engine.launcher import GRACE
+from tasks.core.engine.placing import Placing
 from tasks.core.engine.prefect_artifacts import progress_shown, publish
 from tasks.core.engine.prefect_store import ByKey, Locks, Records
 from tasks.core.engine.publishing import Publisher
 from tasks.core.engine.reporting import Pages, Run
 from tasks.core.engine.step_runner import StepRunner, git_state, now
 from tasks.core.engine.workspace import Job, Outcome, Report, Workspace
-from tasks.core.errors import Conflict, FromzeroError, StepError, Transient, from_exception, nearest
+from tasks.core.errors import Conflict, FromzeroError, StepError, Transient, from_exception
 from tasks.core.events import Event
 from tasks.core.liveness import Announced
 from tasks.core.plan.keys import adopt, artifacts_in, code_changes, made_from
@@ -67,7 +66,7 @@ class Engine(Interpretation):
         self.home, self.conf, self.report, self.publisher = home, conf, report, Publisher(pages, publish)
         self.outcomes: list[Outcome] = []
         self.recipe, self.run_id, self.run_name = "", "", ""
-        self.workspace = Workspace(store, report, child_process.Slots(conf.cpus or os.cpu_count() or 1), conf.places)
+        self.workspace = Workspace(store, report, Placing(conf))
         self.locks = Locks(self)
         self.records = Records()
         self.records._engine = self
@@ -95,9 +94,7 @@ class Engine(Interpretation):
     def check_names(self) -> None:
         """See `Interpretation`; says which names in engine.places are of no step."""
         super().check_names()
-        known = sorted({name for step in self.steps.values() for name in (step.name, step.stage)})
-        for name in sorted(set(self.conf.places) - set(known)):
-            said = f"engine.places.{name}: this run has no step and no stage of that name{nearest(name, known)}"
+        for said in self.workspace.placing.unknown(self.steps.values()):
             self.report.line("", said)
 
     # calls

@@ -6,12 +6,13 @@ import json
 import platform
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact, Manifest, sha256
+from tasks.core.engine.channel import AT_HAND
 from tasks.core.engine.progress import ProgressThread
 from tasks.core.engine.publishing import Publisher
 from tasks.core.engine.reporting import Run
@@ -82,12 +83,13 @@ class StepRunner:
         if job.call.known is not None and sha256(made_from(job.call)) != job.key:
             raise StepError(f"{job.call.label} was lost while the run was under way: run again")
         engine.report.started(job.call.label)
-        work = engine.store.backend.open_work(path, lease)
+        fetches = engine.workspace.placing.of(step).fetches
+        work = engine.store.backend.open_work(path, lease, AT_HAND if fetches else None)
         engine.workspace.ready(work, job, lambda why: engine.decide(job.call, job.key, why))
         before = work.progress
         tracked = self._track(job, work, task) if step.track else None
         try:
-            with engine.workspace.saving(path, work, lease):
+            with nullcontext() if fetches else engine.workspace.saving(path, work, lease):
                 stats = self._run(job, work, lease, task, log)
             engine.workspace.keep_curves(work)
         except BaseException as error:
@@ -220,7 +222,7 @@ class StepRunner:
             "task_run": task,
             "host": platform.node(),
             "python": platform.python_version(),
-            "cpus": min(job.call.step.resources.cpu, self.engine.workspace.slots.total),
+            "cpus": min(job.call.step.resources.cpu, self.engine.workspace.placing.slots.total),
             "git": self.engine.git,
             "fingerprint": fingerprint(job.call.step).digest,
             "code": versions_of(job.call.step),

@@ -9,27 +9,28 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import uuid4
 
 from tasks.core.artifact import Artifact, Manifest
-from tasks.core.engine import child_process, launcher
+from tasks.core.engine.channel import fence
+from tasks.core.engine.device_slots import WithDevices
 from tasks.core.engine.job_file import JobFile
-from tasks.core.engine.launcher import Launcher, Listener
+from tasks.core.engine.launcher import Listener
+from tasks.core.engine.placing import Placing
 from tasks.core.engine.system_metrics import Sampler
 from tasks.core.errors import ArtifactError, FromzeroError, Transient
 from tasks.core.events import Event
 from tasks.core.plan.fingerprint import fingerprint
 from tasks.core.plan.keys import artifacts_in
 from tasks.core.small_files import clear, write_atomically
-from tasks.core.step import Call, Step, labelled
+from tasks.core.step import Call, labelled
 from tasks.core.store.lease import Lease, stopping
 from tasks.core.store.store import Miss, Store
-from tasks.core.workdir import Workdir
+from tasks.core.workdir import ABOUT, Workdir
 
 SAVE_EVERY = 5.0
 """Seconds between looks for a new checkpoint to keep off this machine."""
@@ -118,38 +119,26 @@ class Job:
 class Workspace:
     """Where one process makes artifacts; the engine decides which, and when again."""
 
-    def __init__(
-        self, store: Store, report: Report, slots: child_process.Slots, places: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
-        """`places` names where steps run that do not run on this machine, by step or stage."""
-        self.store, self.report, self.slots = store, report, slots
-        self._places = {name: launcher.place(chosen) for name, chosen in places.items()}
-        self._here = launcher.place("local")
-
-    def place_of(self, step: Step) -> Launcher:
-        """Where a step's bodies run."""
-        return self._places.get(step.name) or self._places.get(step.stage) or self._here
+    def __init__(self, store: Store, report: Report, placing: Placing) -> None:
+        self.store, self.report, self.placing = store, report, placing
 
     def cancel(self) -> None:
         """End all bodies everywhere, saved if they can in time."""
         stopping.set()
-        enders = [threading.Thread(target=one.cancel) for one in {id(p): p for p in self._all()}.values()]
+        enders = [threading.Thread(target=one.cancel) for one in self.placing.all()]
         for ender in enders:
             ender.start()
         for ender in enders:
             ender.join()
-
-    def _all(self) -> Iterator[Launcher]:
-        yield self._here
-        yield from self._places.values()
 
     def ready(self, work: Workdir, job: Job, start_over: Callable[[list[str]], bool]) -> None:
         """Empty content/ and aux/; start the scratch anew when it belongs to something else, else count its time too.
 
         `start_over` decides, told why, about the scratch of an expensive step that other code has begun.
         """
+        fence(self.store.backend, job.path)
         about = {"over": job.over.attempt if job.over else None, "code": fingerprint(job.call.step).digest}
-        note = work.scratch / "about.json"
+        note = work.scratch / ABOUT
         left = json.loads(note.read_bytes()) if note.exists() else about
         if left["over"] != about["over"] or (
             left["code"] != about["code"]
@@ -159,8 +148,10 @@ class Workspace:
             forgotten = work.root / f"scratch-{uuid4().hex[:8]}"
             work.scratch.rename(forgotten)
             clear(forgotten)
+            self.store.backend.close_work(job.path)
         clear(work.content)
         clear(work.aux)
+        work.kept = None
         work.make()
         write_atomically(note, json.dumps(about).encode())
         if not job.opened:
@@ -168,7 +159,7 @@ class Workspace:
             job.outcome.seconds, job.outcome.attempts = seconds, job.outcome.attempts + attempts
             job.opened = True
 
-    def _brought(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def brought(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """The same inputs with their files on this machine; those of one step are looked at together."""
         keys: dict[str, list[str]] = {}
         for artifact in artifacts_in(inputs):
@@ -262,22 +253,24 @@ class Workspace:
         hear: Callable[[Event], object] = lambda event: None,
     ) -> dict[str, Any]:
         """Run the step's function in the step's place, on its inputs; returns its stats."""
-        inputs = self._brought(job.call.inputs)
         step = job.call.step
-        place = self.place_of(step)
-        threads = str(min(step.resources.cpu, self.slots.total) if place.here else step.resources.cpu)
+        place = self.placing.of(step)
+        inputs = job.call.inputs if place.fetches else self.brought(job.call.inputs)
+        threads = str(min(step.resources.cpu, self.placing.slots.total) if place.here else step.resources.cpu)
         names = ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-        with self.slots.take(step.resources) if place.here else nullcontext():
+        environ = {**WAITING, **dict.fromkeys(names, threads), "FROMZERO_CONTEXT": json.dumps(context)}
+        with ExitStack() as held:
+            if place.here:
+                taken = held.enter_context(self.placing.devices.take(job.call.label, step.resources, say))
+                held.enter_context(self.placing.slots.take(step.resources))
+                lease, environ = WithDevices(lease, taken), environ | taken.environ
             if stopping.is_set():
                 raise Transient("the run is stopping")
-            environ = {**WAITING, **dict.fromkeys(names, threads), "FROMZERO_CONTEXT": json.dumps(context)}
-            sent = JobFile.of(job.call, inputs, work, environ)
+            sent = JobFile.of(job.call, inputs, work, environ, job.path, lease.epoch)
             sent.write()
-            with self._counting(job, work):  # not the wait for the slots: nobody pays for that
-                if not (step.track and place.here):
-                    return place.run(sent, lease, Listener(log, say, hear))
-                with Sampler(work.system_file) as sampler:
-                    return place.run(sent, lease, Listener(log, say, hear, sampler.watch))
+            held.enter_context(self._counting(job, work))  # not the wait for the slots: nobody pays for that
+            sampler = held.enter_context(Sampler(work.system_file)) if step.track and place.here else None
+            return place.run(sent, lease, Listener(log, say, hear, sampler.watch if sampler else None))
 
     def keep_curves(self, work: Workdir) -> None:
         """Leave the curves with the artifact, whatever becomes of MLflow."""

@@ -15,7 +15,7 @@ from tasks.core.plan.costs import Prices
 from tasks.core.plan.fingerprint import library_version
 from tasks.core.plan.keys import code_changes, code_for_key, conf_for_key, differences, input_for_key, made_from
 from tasks.core.plan.step_history import History, bytes_listed
-from tasks.core.step import Call, Look, Step
+from tasks.core.step import Call, Look, Resources, Step
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.store import Miss, Store
 
@@ -49,6 +49,8 @@ class Row:
     estimate: dict[str, float] = field(default_factory=dict)
     warnings: list[dict[str, str]] = field(default_factory=list)
     """What the step's `warns` foretells."""
+    resources: Resources = field(default_factory=Resources)
+    """Of the place where it runs."""
     foreseen: str = ""
     """What was found in its inputs, or what that waits for."""
 
@@ -212,7 +214,8 @@ class Planner(Interpretation):
         """A plan leaves every memory as it was."""
 
     def _plan(self, call: Call, keyed: _Keyed | None, looked_at: Mapping[str, Manifest | Miss]) -> Any:
-        row = Row(call.step.name, call.shard or call.about, "wait", warnings=call.warnings())
+        asks = call.step.resources
+        row = Row(call.step.name, call.shard or call.about, "wait", warnings=call.warnings(), resources=asks)
         self.rows.append(row)
         if keyed is None:
             waits = first_pending(call.inputs)

@@ -22,8 +22,8 @@ class Lease(Protocol):
     """Grows with each holder; 0 where a dead holder cannot write any more."""
 
     @property
-    def fd(self) -> int | None:
-        """A descriptor that keeps the lease while any process has it open; None if there is none."""
+    def fds(self) -> tuple[int, ...]:
+        """Descriptors that keep the lease, and what is held with it, while any process has them open."""
 
     def held(self) -> bool:
         """False once the lease is known to be lost: what it guards must stop."""
@@ -50,6 +50,10 @@ class FileLease:
     def fd(self) -> int | None:
         return self._fd
 
+    @property
+    def fds(self) -> tuple[int, ...]:
+        return () if self._fd is None else (self._fd,)
+
     def held(self) -> bool:
         return self._fd is not None
 
@@ -69,7 +73,7 @@ class Reading:
     """What a reader of a store that it cannot write has in place of a lease: nobody is kept out."""
 
     epoch = 0
-    fd: int | None = None
+    fds: tuple[int, ...] = ()
 
     def held(self) -> bool:
         return True

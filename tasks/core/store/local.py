@@ -15,7 +15,7 @@ from tasks.core.artifact import TOPS, FileEntry
 from tasks.core.errors import ArtifactError, Conflict
 from tasks.core.hashes import Hashes
 from tasks.core.inner_path import InnerPath
-from tasks.core.small_files import clear
+from tasks.core.small_files import clear, write_atomically
 from tasks.core.store.lease import Lease, lock_file
 from tasks.core.store.listed import Listing
 from tasks.core.workdir import Workdir
@@ -64,6 +64,12 @@ class LocalBackend:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
         return hashlib.sha256(data).hexdigest()
+
+    def put(self, name: str, data: bytes) -> None:
+        """Rename a temporary file into place."""
+        path = self._at(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
 
     def _replace(self, temporary: Path, path: Path, name: str, etag: str) -> None:
         lease = lock_file(self.root / "_locks" / f"{name}.write")
@@ -163,7 +169,7 @@ class LocalBackend:
                 return f"the store {self.root} can only be read here: {there} {how}"
         return None
 
-    def open_work(self, name: str, lease: Lease) -> Workdir:
+    def open_work(self, name: str, lease: Lease, largest: int | None = None) -> Workdir:
         """The folder under _work/; the flock keeps everybody else out of it."""
         return Workdir(self._at(f"_work/{InnerPath(name)}"))
 

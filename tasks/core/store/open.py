@@ -18,12 +18,17 @@ def home() -> Path:
     return Path(os.environ.get("FROMZERO_HOME") or ".fromzero").absolute()
 
 
-def open_store(conf: StoreConf | None = None) -> Store:
-    """The store that `conf` names; without it the one that the environment hands down, by default HOME/store."""
-    if conf is None:
-        from pydantic import TypeAdapter
+def store_conf() -> StoreConf:
+    """The store that the environment hands down, by default HOME/store."""
+    from pydantic import TypeAdapter
 
-        conf = TypeAdapter(StoreConf).validate_json(os.environ.get("FROMZERO_STORE", '{"kind": "local"}'))
+    found: StoreConf = TypeAdapter(StoreConf).validate_json(os.environ.get("FROMZERO_STORE", '{"kind": "local"}'))
+    return found
+
+
+def open_store(conf: StoreConf | None = None) -> Store:
+    """The store that `conf` names; without it the one that the environment hands down."""
+    conf = store_conf() if conf is None else conf
     if conf.kind == "s3":
         from tasks.core.store.s3 import S3Backend
 

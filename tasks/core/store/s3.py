@@ -23,7 +23,7 @@ from tasks.core.inner_path import InnerPath
 from tasks.core.small_files import clear, write_atomically
 from tasks.core.store.lease import Lease, lock_file
 from tasks.core.store.listed import MANIFEST, Listing
-from tasks.core.store.s3_bucket import Bucket, file_pieces
+from tasks.core.store.s3_bucket import ANY, Bucket, file_pieces
 from tasks.core.store.s3_known import SmallObjects
 from tasks.core.store.s3_lease import acquire
 from tasks.core.workdir import Workdir
@@ -116,6 +116,10 @@ class S3Backend:
             return None
         self._known.keep(name, etag, data)
         return data
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write whatever is there."""
+        self.bucket.put(name, data, ANY)
 
     def ages(self, prefix: str) -> dict[str, float]:
         """All names under a prefix, unfinished uploads too, with the seconds since each was written or begun."""
@@ -216,7 +220,7 @@ class S3Backend:
     # work directories: _work/NAME/EPOCH/ holds one object per file content, and index.json, written last; what lies in
     # folders below it is the body's own
 
-    def open_work(self, name: str, lease: Lease) -> Workdir:
+    def open_work(self, name: str, lease: Lease, largest: int | None = None) -> Workdir:
         """The local folder, with the newest scratch that a holder up to this one has left in the bucket.
 
         The local scratch is kept if no other machine held the lease since, or if its progress is no less.
@@ -229,9 +233,14 @@ class S3Backend:
             if epoch <= last or 0 < index.progress <= work.progress:
                 break
             marker.unlink(missing_ok=True)
+            if largest is not None:
+                index = Index(index.progress, [file for file in index.files if file.size <= largest])
             if self._pull(f"_work/{name}/{epoch:08d}/", work, index):
                 break
-        write_atomically(marker, str(lease.epoch).encode())
+        if largest is None:
+            write_atomically(marker, str(lease.epoch).encode())
+        else:
+            marker.unlink(missing_ok=True)  # what is here is not all of it
         return work
 
     def _indices(self, name: str, newest: int) -> Iterator[tuple[int, Index]]:

@@ -27,6 +27,8 @@ from tasks.core.store.listed import Listing
 from tasks.core.store.s3_errors import SETTINGS, sorted_errors
 
 T = TypeVar("T")
+ANY = "*"
+"""In place of an etag: whatever is there."""
 MOST_PARTS = 10_000
 """S3 takes no more parts in one upload."""
 _LOADER = Loader()
@@ -106,9 +108,10 @@ class Bucket:
                         raise
 
     def put(self, name: str, data: bytes, etag: str | None) -> str:
-        """Write if the object still has `etag` (None: if there is none); raises `Conflict`; the new etag."""
+        """Write if the object still has `etag` (None: if there is none, `ANY`: in any case); raises `Conflict`; the new
+        etag."""
         nonce = uuid.uuid4().hex
-        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag} if etag != ANY else {}
         try:
             with self._sorted(name):
                 answer = self.client.put_object(

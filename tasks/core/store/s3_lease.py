@@ -63,9 +63,9 @@ class S3Lease:
         self._thread = threading.Thread(target=self._keep, name=f"lease {name}", daemon=True)
 
     @property
-    def fd(self) -> int | None:
+    def fds(self) -> tuple[int, ...]:
         """The descriptor of the local lock."""
-        return self._local.fd
+        return self._local.fds
 
     def held(self) -> bool:
         """False for good once another holder was seen, or the last renewal is `seconds` old."""
@@ -110,7 +110,7 @@ class S3Lease:
 
     def release(self) -> None:
         """Mark the object as free and give the local lock back."""
-        if self.fd is None:
+        if self._local.fd is None:
             return
         self._done.set()
         try:

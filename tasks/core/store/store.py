@@ -19,7 +19,7 @@ from tasks.core.hashes import Hashes
 from tasks.core.inner_path import InnerPath
 from tasks.core.store.lease import Lease, Reading
 from tasks.core.store.listed import Listing
-from tasks.core.workdir import Workdir
+from tasks.core.workdir import Kept, Workdir
 
 
 class Backend(Protocol):
@@ -33,6 +33,9 @@ class Backend(Protocol):
 
     def write(self, name: str, data: bytes, etag: str | None) -> str:
         """Write durably if the object still has `etag` (None: if there is none); raises `Conflict`."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write what nobody else writes, whatever is there."""
 
     def names(self, prefix: str) -> Listing:
         """All names under a prefix (which ends with a slash), with sizes."""
@@ -68,8 +71,9 @@ class Backend(Protocol):
     def unwritable(self, name: str) -> str | None:
         """Why nothing can be made under a name; None if it can, as far as can be seen."""
 
-    def open_work(self, name: str, lease: Lease) -> Workdir:
-        """The work directory of that name, with what earlier holders of its lease left there."""
+    def open_work(self, name: str, lease: Lease, largest: int | None = None) -> Workdir:
+        """The work directory of that name, with what earlier holders of its lease left there; of what lies elsewhere
+        only files of at most `largest` bytes are brought, if that is given: for one whose body runs elsewhere."""
 
     def save_work(self, name: str, work: Workdir, lease: Lease) -> None:
         """Keep the scratch of a work directory where a holder on another machine finds it."""
@@ -169,11 +173,14 @@ class Store:
         `manifest` comes without files, digest and attempt. A broken manifest in the way is replaced; a whole one is
         replaced only if it is `over`.
         """
-        files = tuple(sorted(_entries(work, self.backend.hashes)))
-        attempt = uuid.uuid4().hex[:12]
+        kept = work.kept or Kept(uuid.uuid4().hex[:12], ())
+        there, attempt = {file.path: file for file in kept.files}, kept.attempt
+        here = {file.path: file for file in _entries(work, self.backend.hashes)}
+        files = tuple(sorted((there | here).values()))
         manifest = replace(manifest, files=files, digest=digest_of(files), attempt=attempt)
         folder = f"{manifest.step}/{manifest.key}/"
-        self.backend.adopt(work.root, f"{folder}{attempt}/", files)
+        new = tuple(file for path, file in sorted(here.items()) if there.get(path) != file)
+        self.backend.adopt(work.root, f"{folder}{attempt}/", new)
         while True:
             etag = self._etag(f"{folder}manifest.json")
             if etag is not None:
@@ -188,6 +195,13 @@ class Store:
                 return manifest
             except Conflict:
                 continue
+
+    def keep(self, work: Workdir, path: str) -> Kept:
+        """Send content/ and aux/ of a work directory to the store, for `publish` on the machine of the run at STEP/KEY
+        to say that they are an artifact."""
+        kept = Kept(uuid.uuid4().hex[:12], tuple(sorted(_entries(work, self.backend.hashes))))
+        self.backend.adopt(work.root, f"{path}/{kept.attempt}/", kept.files)
+        return kept
 
     def _etag(self, name: str) -> str | None:
         try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from conf import encoder_sizes
 from conf.model_size import as_transformers, count_parameters, options_of
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
-from conf.schema.pretrain import PretrainConf
+from conf.schema.pretrain import PretrainConf, PretrainRun
+from tasks.core.devices import Gpu
 from tasks.core.errors import HostError
-from tasks.pretrain.planning.hardware import Gpu, host_memory_gb, on_cpu, peak_flops
+from tasks.pretrain.planning.hardware import host_memory_gb, on_cpu, peak_flops
 
 PARTS = ("weights", "gradients", "optimizer", "activations")
 """What the memory of a training process holds."""
@@ -94,7 +95,7 @@ def estimate(conf: PretrainConf, vocab_size: int) -> dict[str, float | int | Non
     parameters = count_parameters(conf.model, vocab_size)
     flops = flops_per_token(conf.model, vocab_size, conf.segment.seq_len)
     tokens = conf.segment.tokens_after(conf.segment.steps)
-    held = memory(conf, vocab_size, gpu=not on_cpu(conf.run.device))
+    held = memory(conf, vocab_size, gpu=_on_gpu(conf.run))
     parts = dict.fromkeys(PARTS) if held is None else {name: round(held[name] / 1e9, 3) for name in PARTS}
     return {
         "parameters": parameters,
@@ -125,15 +126,27 @@ def foretold_seconds(conf: PretrainConf, flops: float | None, gpu: Gpu | None) -
     return None if peak is None or flops is None else round(flops / (EXPECTED_MFU * peak * conf.run.world), 1)
 
 
+def _on_gpu(run: PretrainRun) -> bool:
+    return run.device != "cpu" and (bool(run.resources.gpu) or not on_cpu(run.device))
+
+
+def _there(run: PretrainRun, device_gb: float | None, *, gpu: bool) -> float | None:
+    """GB of memory of each GPU, or of the machine, where it is to run; None where that is not known."""
+    asked = run.resources.gpu_memory_gb if gpu else run.resources.memory_gb
+    if run.elsewhere:
+        return asked
+    return device_gb if gpu else host_memory_gb()
+
+
 def refuse_if_too_large(conf: PretrainConf, vocab_size: int, device_gb: float | None = None) -> None:
     """Raise `HostError` when a run cannot fit into this machine's memory, or into GPUs of `device_gb` each, if known.
 
     With `pretrain.run.auto_micro_batch` the smallest micro-batch has to fit.
     """
     run = conf.run.model_copy(update={"micro_batch": 1}) if conf.run.auto_micro_batch else conf.run
-    gpu = not on_cpu(run.device)
+    gpu = _on_gpu(run)
     held = memory(conf.model_copy(update={"run": run}), vocab_size, gpu=gpu)
-    there = device_gb if gpu else host_memory_gb()
+    there = _there(run, device_gb, gpu=gpu)
     if held is None or there is None:
         return
     needed = (1 if gpu else run.processes) * sum(held.values()) / 1e9

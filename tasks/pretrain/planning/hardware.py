@@ -1,14 +1,12 @@
-"""The GPUs of this machine, asked without torch: a plan has no time for it."""
+"""What this machine trains with: peak rates of devices, memory."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+
+from tasks.core.devices import Gpu, gpus, shows_a_gpu
 
 PEAK_TFLOPS: dict[str, float] = {
     "A10": 125, "A100": 312, "L4": 121, "L40S": 362, "H100 NVL": 835, "H100 PCIe": 756, "H100": 989, "H200": 989,
@@ -18,24 +16,10 @@ PEAK_TFLOPS: dict[str, float] = {
 GH200 NVIDIA's data sheets, halved where those count with sparsity)."""
 
 
-class Gpu(NamedTuple):
-    """One device, as its driver names it."""
-
-    name: str
-    memory_gb: float
-
-
 def peak_flops(name: str) -> float | None:
     """FLOPs per second in bf16 of the device with this name at best; None for one that is not known here."""
     found = [part for part in PEAK_TFLOPS if re.search(rf"\b{part}\b", name)]
     return 1e12 * PEAK_TFLOPS[max(found, key=len)] if found else None
-
-
-def shows_a_gpu() -> bool:
-    """Whether an NVIDIA or ROCm driver shows a device, asked of the file system."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
-    drivers = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-    return not hidden and any(Path(path).exists() for path in drivers)
 
 
 def on_cpu(device: str) -> bool:
@@ -43,23 +27,9 @@ def on_cpu(device: str) -> bool:
     return device == "cpu" or (device == "auto" and not shows_a_gpu())
 
 
-@cache
 def first_gpu() -> Gpu | None:
-    """This machine's first GPU as nvidia-smi has it; None where that is missing or does not answer."""
-    smi = shutil.which("nvidia-smi") if shows_a_gpu() else None
-    if smi is None:
-        return None
-    command = [smi, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        return read_gpu(subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout)
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def read_gpu(rows: str) -> Gpu | None:
-    """The first of nvidia-smi's rows, whose memory is in MiB."""
-    name, _, memory = rows.partition("\n")[0].rpartition(",")
-    return Gpu(name.strip(), int(memory) * 2**20 / 1e9) if memory.strip().isdigit() else None
+    """This machine's first GPU; None where there is none, or its driver does not answer."""
+    return next(iter(gpus()), None)
 
 
 def host_memory_gb() -> float:

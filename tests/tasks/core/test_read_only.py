@@ -116,6 +116,6 @@ def test_one_folder_that_another_user_has_made_is_named(tmp_path: Path, lock_up:
     with pytest.raises(HostError, match="can only be read"):
         store.lock("theirs/key")
     with store.lock("theirs/key", done=lambda: True) as lease:
-        assert lease.held() and lease.fd is None
+        assert lease.held() and lease.fds == ()
     with store.lock("ours/key"), pytest.raises(Conflict):
         store.lock("ours/key", 0.0, lambda: True)

@@ -23,10 +23,13 @@ from tasks.core.store.lease import Lease
 class Elsewhere:
     """Output goes to a file, which is read as it grows, as a place's log stream may be."""
 
-    here = False
+    here, fetches = False, False
 
     def __init__(self) -> None:
         self.running: list[subprocess.Popen[bytes]] = []
+
+    def check(self) -> None:
+        return None
 
     def run(self, job: JobFile, lease: Lease, listener: Listener) -> dict[str, Any]:
         desk = Path(mkdtemp(prefix="desk-"))

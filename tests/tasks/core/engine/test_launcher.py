@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,21 @@ import pytest
 from conf.schema.engine import EngineConf
 from tasks.core import interpreter, plugins
 from tasks.core.artifact import Artifact
-from tasks.core.engine import child_process, launcher
+from tasks.core.engine import launcher
 from tasks.core.engine.job_file import JobFile
 from tasks.core.engine.launcher import Launcher, Listener
 from tasks.core.engine.places.local import Local
+from tasks.core.engine.placing import Placing
 from tasks.core.engine.workspace import Job, Outcome, Workspace
 from tasks.core.errors import ChildKilled, ConfigError, DataError, FromzeroError, HostError, StepError
 from tasks.core.events import Event
-from tasks.core.step import Call, Cpu, Step
+from tasks.core.step import Call, Cpu, Resources, Step
 from tasks.core.store.lease import FileLease, stopping
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.store import Store
 from tasks.core.workdir import Workdir
 from tests.tasks.core.engine import bodies
+from tests.tasks.core.engine.carried import Carried
 from tests.tasks.core.engine.elsewhere import Elsewhere
 from tests.toy_process import eventually
 from tests.toy_run import Quiet
@@ -65,11 +67,11 @@ class Sent:
 
     @property
     def work(self) -> Workdir:
-        return Workdir(self.folder / "work")
+        return Workdir(self.folder / "store/_work/step/key")
 
     def run(self, step: Step, *inputs: Any, conf: Any = None) -> dict[str, Any]:
         self.work.make()
-        job = JobFile.of(Call(step, inputs, conf), inputs, self.work, {"A_WORD": "hello"})
+        job = JobFile.of(Call(step, inputs, conf), inputs, self.work, {"A_WORD": "hello"}, "step/key")
         job.write()
         return self.place.run(job, self.lease, Listener(self.folder / "log", self.said.append, self.said.append))
 
@@ -110,8 +112,9 @@ class Sent:
         return eventually(gone, limit=30)
 
 
-@pytest.fixture(params=[Local, Spawned, Elsewhere])
-def sent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sent]:
+@pytest.fixture(params=[Local, Spawned, Elsewhere, Carried])
+def sent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sent]:
+    monkeypatch.setenv("FROMZERO_HOME", str(tmp_path))
     yield Sent(request.param(), tmp_path)
     stopping.clear()
 
@@ -129,7 +132,7 @@ def test_a_job_is_data_with_nothing_of_the_run_in_it(sent: Sent) -> None:
     sent.run(bodies.speak, [])
     raw = json.loads((sent.work.root / "job.json").read_text())
     assert raw["entry"] == "tests.tasks.core.engine.bodies:speak" and raw["root"] == str(sent.work.root)
-    assert raw["environ"].keys() == {"A_WORD", "FROMZERO_EVENTS"} and raw["resources"] == {"cpu": 1, "memory_gb": 1.0}
+    assert raw["environ"].keys() == {"A_WORD", "FROMZERO_EVENTS"} and raw["resources"] == asdict(Cpu(1))
     assert str(os.getpid()) not in json.dumps({**raw, "environ": None, "code": None, "root": None})
 
 
@@ -207,21 +210,33 @@ def test_a_body_that_is_killed_leaves_its_place_ready_for_the_next(sent: Sent) -
 def test_a_step_runs_in_the_place_that_the_options_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"local": "tasks.core.engine.places.local", "elsewhere": "tests.tasks.core.engine.elsewhere"}
     monkeypatch.setattr(plugins, "names", lambda package, group, door="": found)
-    store, slots = Store(LocalBackend(tmp_path / "store")), child_process.Slots(1)
-    assert EngineConf.model_validate({"places": {"pretrain": "elsewhere"}}).places == {"pretrain": "elsewhere"}
-    workspace, work = Workspace(store, Quiet(), slots, {"speak": "elsewhere"}), Workdir(tmp_path / "work")
-    assert isinstance(workspace.place_of(bodies.speak), Elsewhere) and isinstance(
-        workspace.place_of(bodies.fail), Local
-    )
-    assert isinstance(Workspace(store, Quiet(), slots, {"engine": "elsewhere"}).place_of(bodies.fail), Elsewhere)
+    store = Store(LocalBackend(tmp_path / "store"))
+
+    def placing(**places: str) -> Placing:
+        return Placing(EngineConf(cpus=1, places=places))
+
+    named, gpu = placing(speak="elsewhere"), replace(bodies.fail, resources=Resources(gpu=1))
+    assert isinstance(named.of(bodies.speak), Elsewhere) and isinstance(named.of(bodies.fail), Local)
+    assert isinstance(placing(engine="elsewhere").of(bodies.fail), Elsewhere)
+    of_gpus = placing(gpu="elsewhere")
+    assert isinstance(of_gpus.of(gpu), Elsewhere) and isinstance(of_gpus.of(bodies.fail), Local)
+    rest = placing(rest="elsewhere", fail="local")
+    assert isinstance(rest.of(bodies.speak), Elsewhere) and isinstance(rest.of(gpu), Local)
+    assert isinstance(rest.of(replace(bodies.speak, effect=True)), Local)
+    assert list(placing(pretrian="elsewhere", gpu="local").unknown([replace(bodies.speak, part_of="pretrain")])) == [
+        "engine.places.pretrian: this run has no step and no stage of that name; did you mean pretrain?"
+    ]
+    workspace, work = Workspace(store, Quiet(), named), Workdir(tmp_path / "work")
     work.make()
     job, lines = Job(Call(bodies.speak, (["hello"],)), "k", {}, Outcome("speak", None)), list[str]()
-    with slots.take(Cpu(1)):  # it takes none of this machine's
+    with named.slots.take(Cpu(1)):  # it takes none of this machine's
         workspace.run(job, work, FileLease(0), tmp_path / "log", {}, lines.append)
     assert lines == ["hello", "between"]
 
 
 def test_a_place_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"engine\.places: there is no place 'locale'; did you mean local\?"):
-        Workspace(Store(LocalBackend(tmp_path)), Quiet(), child_process.Slots(1), {"pretrain": "locale"})
+        Placing(EngineConf(places={"pretrain": "locale"}))
+    with pytest.raises(ConfigError, match="there is one place local only"):
+        Placing(EngineConf(places={"pretrain": "local:2"}))
     assert isinstance(launcher.place("local"), Local)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from conf.schema.engine import EngineConf
 from tasks.core.engine import child_process
+from tasks.core.engine.placing import Placing
 from tasks.core.engine.workspace import Job, Outcome, Workspace
 from tasks.core.step import Call, Cpu
 from tasks.core.store.lease import FileLease
@@ -22,8 +24,8 @@ from tests.toy_run import Quiet
 
 def test_the_wait_for_cores_is_no_time_of_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does it count in the next run: only the attempt's own time is noted in the scratch."""
-    slots = child_process.Slots(1)
-    workspace, work = Workspace(Store(LocalBackend(tmp_path / "store")), Quiet(), slots), Workdir(tmp_path / "work")
+    placing = Placing(EngineConf(cpus=1))
+    workspace, work = Workspace(Store(LocalBackend(tmp_path / "store")), Quiet(), placing), Workdir(tmp_path / "work")
     job = Job(Call(toy.train, (), toy.ToyConf()), "k", {}, Outcome("train", None, attempts=1))
     began: list[float] = []
 
@@ -35,7 +37,7 @@ def test_the_wait_for_cores_is_no_time_of_the_step(tmp_path: Path, monkeypatch: 
     work.make()
     arguments = (job, work, FileLease(0), tmp_path / "log", {}, print)
     runner = threading.Thread(target=workspace.run, args=arguments)
-    with slots.take(Cpu(1)):
+    with placing.slots.take(Cpu(1)):
         runner.start()
         time.sleep(1.0)
         assert not began

@@ -11,10 +11,10 @@ from conf.compose import compose
 from conf.model_size import as_transformers, count_parameters
 from conf.schema.model import ModelConf, NativeConf, NetworkConf, NoiseConf
 from conf.schema.pretrain import PretrainConf, PretrainRun, SegmentConf
+from tasks.core.devices import Gpu
 from tasks.core.errors import HostError
 from tasks.pretrain.network.model import build, config_of
 from tasks.pretrain.planning import estimate
-from tasks.pretrain.planning.hardware import Gpu
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
 MODELS = [

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.pretrain.planning.hardware import Gpu, free_memory_gb, host_memory_gb, peak_flops, read_gpu
+from tasks.pretrain.planning.hardware import free_memory_gb, host_memory_gb, peak_flops
 
 
 @pytest.mark.parametrize(
@@ -14,12 +14,6 @@ from tasks.pretrain.planning.hardware import Gpu, free_memory_gb, host_memory_gb
 )  # fmt: skip
 def test_a_device_is_known_by_a_part_of_its_name(name: str, tflops: float | None) -> None:
     assert peak_flops(name) == (None if tflops is None else 1e12 * tflops)
-
-
-def test_the_first_gpu_is_read_from_the_drivers_table() -> None:
-    found = read_gpu("NVIDIA H100 80GB HBM3, 81559\nNVIDIA H100 80GB HBM3, 81559\n")
-    assert found == Gpu("NVIDIA H100 80GB HBM3", pytest.approx(85.52, abs=0.01))
-    assert read_gpu("") is None and read_gpu("NVIDIA H100, [N/A]") is None
 
 
 def test_what_is_free_is_less_than_what_is_there() -> None:

@@ -15,25 +15,19 @@ from tasks.core.store.lease import Lease
 class Local:
     """Child processes, each of which has the lease open, so that a key is free only when they are gone too."""
 
-    here = True
+    here, fetches = True, False
 
     def __init__(self, forks: bool = FORKS) -> None:
         """With `forks` a child is forked from a server that has loaded what it needs, where that is safe."""
         self._forks = forks
 
+    def check(self) -> None:
+        """See `Launcher`."""
+
     def run(self, job: JobFile, lease: Lease, listener: Listener) -> dict[str, Any]:
         """See `Launcher`."""
-        return child_process.run_child(
-            job.path,
-            lease,
-            listener.say,
-            job.environ,
-            listener.log,
-            job.timeout,
-            listener.begun,
-            listener.hear,
-            partial(SERVERS.child, job.entry, job.libraries) if self._forks else child_process.spawned,
-        )
+        begin = partial(SERVERS.child, job.entry, job.libraries) if self._forks else child_process.spawned
+        return child_process.run_child(job, lease, listener, begin)
 
     def cancel(self, grace: float = GRACE) -> None:
         """See `Launcher`."""

@@ -3,7 +3,7 @@
 `python -m tasks.core.engine.places.local.fork_server SOCKET NOW MODULE …` serves the run at a socket's other end, in
 JSON objects, and leaves once that run is gone (then with all bodies), or when it has had none for `IDLE` seconds.
 
-    {"body": 7, "job": PATH}   with the descriptors of the body's output, its life line and perhaps its lease
+    {"body": 7, "job": PATH}   with the descriptors of the body's output, its life line, its lease and its devices
         {"body": 7, "pid": N}          its process begins when the life line says N, and goes when that closes
         {"body": 7, "refused": WHY}    none is forked: code was `edited`; `libraries` or the step's `code`
                                        run threads or use a device; the machine is `full`
@@ -39,6 +39,8 @@ from tasks.core.engine import child_process
 from tasks.core.plan import source_code
 from tasks.core.small_files import Stamp, stamp
 
+MOST_FDS = 64
+"""Descriptors that a body may be given."""
 IDLE = 60.0
 """Seconds without a body after which a server leaves."""
 QUIET = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -85,7 +87,7 @@ class Server:
     def _hear(self) -> bool:
         """Do what the run asks for; False once it is gone, and its bodies with it."""
         try:
-            data, fds, _, _ = socket.recv_fds(self._run, 65536, 3)
+            data, fds, _, _ = socket.recv_fds(self._run, 65536, MOST_FDS)
         except ConnectionError:
             data, fds = b"", []
         if not data:
@@ -145,7 +147,7 @@ class Server:
         with suppress(OSError):  # a run that is gone: the next look says so
             self._run.send(json.dumps(message).encode())
 
-    def _be(self, number: int, job: str, out: int, lifeline: int, *lease: int) -> NoReturn:
+    def _be(self, number: int, job: str, out: int, lifeline: int, *held: int) -> NoReturn:
         """Be the process of a body, as if Python had been started for it; the parent's side is left behind."""
         code = 1
         try:
@@ -158,7 +160,7 @@ class Server:
             for stream in (1, 2):
                 os.dup2(out, stream)
             os.close(out)
-            for fd in (lifeline, *lease):
+            for fd in (lifeline, *held):
                 os.set_inheritable(fd, True)
             os.chdir(Path(job).parent)
             sys.argv = [child_process.__file__, job, str(lifeline)]

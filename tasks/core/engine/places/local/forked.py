@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks.core import events, interpreter
-from tasks.core.engine import child_process
+from tasks.core.engine import child_process, device_slots
 from tasks.core.engine.child_process import Child
 from tasks.core.store.lease import stopping
 
@@ -36,7 +36,7 @@ LOADED = {
     "transformers": ("transformers.modeling_utils",),  # most of it; its other modules import what is asked of them
 }
 """What of distributions is worth loading beforehand; not polars and mlflow themselves, which start threads."""
-OF_ONE_BODY = ("FROMZERO_CONTEXT", events.WORD)
+OF_ONE_BODY = ("FROMZERO_CONTEXT", events.WORD, *device_slots.OF_ONE_BODY)
 """Variables that no library reads when it is loaded: they are set in the fork."""
 MOST = 4
 """Servers that are kept, and the memory of their libraries with them."""
@@ -206,7 +206,7 @@ class Servers:
         job: Path,
         environ: Mapping[str, str],
         lifeline: int,
-        lease: int | None,
+        held: tuple[int, ...],
     ) -> Iterator[Child]:
         """A `child_process.Begin`, once it knows the step and what it will load: forked if that is safe, or spawned."""
         modules = frozenset(module for library in libraries for module in LOADED.get(library, ()))
@@ -216,7 +216,7 @@ class Servers:
             if self._spawned & {modules, (entry, modules)} or stopping.is_set():
                 break
             server = self._server(kept, modules)
-            with self._asked(server, job, lifeline, lease) as body:
+            with self._asked(server, job, lifeline, held) as body:
                 if not body.refused:
                     yield body
                     return
@@ -228,16 +228,16 @@ class Servers:
         else:
             if body.refused == "edited":
                 self._spawned.add((entry, modules))
-        with child_process.spawned(job, environ, lifeline, lease) as child:
+        with child_process.spawned(job, environ, lifeline, held) as child:
             yield child
 
     @contextmanager
-    def _asked(self, server: Server, job: Path, lifeline: int, lease: int | None) -> Iterator[Forked]:
+    def _asked(self, server: Server, job: Path, lifeline: int, held: tuple[int, ...]) -> Iterator[Forked]:
         """A body that was asked for, with its output; a refused one has none."""
         output, out = os.pipe()
         stdout = os.fdopen(output, "rb")
         try:
-            number, body = server.ask(job, [out, lifeline, *([lease] if lease is not None else [])])
+            number, body = server.ask(job, [out, lifeline, *held])
         except BaseException:
             stdout.close()
             raise

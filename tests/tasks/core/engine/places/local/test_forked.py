@@ -80,7 +80,7 @@ def test_a_forked_body_finds_around_it_what_a_spawned_one_finds(tmp_path: Path) 
     forked_one = Sent(Local(), tmp_path / "forked").run(bodies.surroundings)
     assert forked_one == Sent(Spawned(), tmp_path / "spawned").run(bodies.surroundings) | {"title": forked_one["title"]}
     assert forked_one["title"][1:4] == ["-P", "-m", "tasks.core.engine.child_process"]
-    assert forked_one["title"][4] == str(tmp_path / "forked/work/job.json")
+    assert forked_one["title"][4] == str(tmp_path / "forked/store/_work/step/key/job.json")
 
 
 def test_no_body_sees_anything_of_the_one_before(sent: Sent) -> None:
