@@ -113,6 +113,12 @@ TESTS = {
     "tests/tasks/core/databases/test_postgres.py": {
         "test_both_databases_are_made_once_and_no_file_of_the_home_holds_the_password": ["fromzero setup --postgres"],
     },
+    "tests/tasks/core/engine/places/test_pool.py": {
+        "test_a_lost_worker_s_body_goes_on_with_another_worker": ["fromzero up --pool", "fromzero run engine.places"],
+    },
+    "tests/tasks/core/engine/test_trial.py": {
+        "test_the_command_tries_the_places_of_an_engine": ["fromzero doctor --engine"],
+    },
     "tests/tasks/core/plan/test_planner.py": {"test_refresh_runs_a_step_that_hits": ["fromzero run --refresh"]},
     "tests/tasks/pretrain/network/test_parallelize.py": {
         "test_losses_gradients_and_weights_are_those_of_one_process_however_many_there_are_and_were": [
@@ -145,6 +151,9 @@ NOT_RUN = {
     "FROMZERO_STORE fromzero train-node": "waits for other machines; tests/tasks/pretrain/cluster/test_bucket_nodes.py "
                                           "trains with several",
     "fromzero train-node": "waits for other machines; tests/tasks/pretrain/cluster/test_node.py trains with several",
+    "fromzero run pretrain.run.resources.gpu": "needs two GPUs; tests/tasks/core/engine/test_device_slots.py pretends",
+    "fromzero run models.base.evaluate.run.resources.share_gpu": "needs a GPU; as above",
+    "fromzero run engine.fake_devices": "trains for minutes; tests/tasks/core/engine/test_device_slots.py pretends",
     "export": "is the shell's own; URLs in variables are tested in tests/security/test_secrets.py",
     "kubectl": "needs a cluster; what the files say is tested in tests/infra/test_manifests.py",
     "make demo": "takes minutes; continuous integration runs it before the suite",

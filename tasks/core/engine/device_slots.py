@@ -92,7 +92,7 @@ class DeviceSlots:
         least = f" with {wanted.gpu_memory_gb:g} GB" if wanted.gpu_memory_gb else ""
         raise HostError(
             f"{label} asks for {wanted.gpu} GPU{'s' * (wanted.gpu != 1)}{least}, and this machine shows {len(fit)}: "
-            "ask for fewer (…run.resources.gpu, …run.device=cpu), or name a place that has them (engine.places.gpu)"
+            "ask for fewer in its resources, let its device be cpu, or name a place that has them (engine.places.gpu)"
         )
 
     @contextmanager
