@@ -75,6 +75,7 @@ class Ray(Remote):
                         f"no Ray cluster answers at {self.address} ({str(error).partition(chr(10))[0]}): start one "
                         "(`ray start --head`), or let RAY_ADDRESS name it"
                     ) from error
+                ray._private.worker._worker_logs_enabled = False  # it would write among a command's answer
         return ray
 
     def send(self, job: JobFile, ticket: str) -> Sent:
