@@ -206,6 +206,24 @@ def test_only_files_that_changed_are_sent_again_and_old_ones_are_removed(
     lease.release()
 
 
+def test_what_a_body_keeps_in_folders_of_its_own_is_left_alone_by_the_mirror_and_goes_with_the_work_directory(
+    s3_place: S3Place,
+) -> None:
+    backend, lease, work = hold(s3_place)
+    own = f"_work/train/key/{lease.epoch:08d}/checkpoints/group/step-00000001/part"
+    for name in (own, "_work/train/key/call.json"):
+        s3_place.put(name, b"one")
+    (work.scratch / "log").write_bytes(b"1")
+    backend.save_work("train/key", work, lease)
+    (work.scratch / "log").write_bytes(b"12")
+    backend.save_work("train/key", work, lease)
+    assert {own, "_work/train/key/call.json"} < backend.names("_work/").keys() and len(backend.names("_work/")) == 4
+    assert backend.bucket.folders("_work/train/") == ["_work/train/key/"]
+    backend.close_work("train/key")
+    assert not backend.names("_work/")
+    lease.release()
+
+
 def test_files_that_come_go_and_grow_while_they_are_copied_do_no_harm(s3_place: S3Place) -> None:
     backend, lease, work = hold(s3_place)
     (work.scratch / "steady").write_bytes(b"steady")
