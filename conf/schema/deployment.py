@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from conf.schema.base import RunConf
 
@@ -79,6 +79,83 @@ class RRuleConf(_Zoned):
         return rule
 
 
+class NewDataTrigger(RunConf):
+    """The sources have what no run has fetched yet."""
+
+    kind: Literal["new_data"]
+    """Always new_data."""
+    minutes: float = Field(15, ge=1)
+    """Minutes between looks at the sources, which the worker takes: seconds each."""
+    sources: tuple[str, ...] = ()
+    """Sources of the recipe that count; all if none is named."""
+
+
+class PromotionTrigger(RunConf):
+    """A model became champion, by a gate or by hand."""
+
+    kind: Literal["promotion"]
+    """Always promotion."""
+    model: str
+    """Its registered name."""
+
+
+class DriftTrigger(RunConf):
+    """Validation found that a recipe's corpus has moved from the last accepted one by more than data.validation.drift
+    allows."""
+
+    kind: Literal["drift"]
+    """Always drift."""
+    of: str
+    """The recipe's name."""
+
+
+class FailureTrigger(RunConf):
+    """A run of a deployment failed or crashed."""
+
+    kind: Literal["failure"]
+    """Always failure."""
+    of: str = Field(pattern=r"^[^/]+/[^/]+$")
+    """The deployment, RECIPE/FILE: not this one, which would run again and again."""
+
+
+TriggerConf = Annotated[NewDataTrigger | PromotionTrigger | DriftTrigger | FailureTrigger, Field(discriminator="kind")]
+
+
+class NotifyConf(RunConf):
+    """Who hears of what. Addresses are in environment variables when `fromzero deploy` reads this, which keeps them in
+    a block of Prefect's, or in a block that is there."""
+
+    about: tuple[Literal["failure", "refused", "promotion", "drift", "quarantine", "new_data"], ...] = ("failure",)
+    """A run of this deployment failed or crashed; the gate refused; a model of the recipe was promoted; its corpus
+    moved; shards were set aside; there are new data (which takes a trigger of that kind)."""
+    slack_env: str | None = None
+    """Variable with the URL of a webhook of Slack's."""
+    webhook_env: str | None = None
+    """Variable with a URL to which {"subject", "body"} is posted as JSON."""
+    email_env: str | None = None
+    """Variable with mailtos://USER:PASSWORD@SERVER/?from=ADDRESS&to=ADDRESS, as Apprise reads it."""
+    block: str | None = Field(None, pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
+    """A notification block of Prefect's, TYPE/NAME, such as slack-webhook/team."""
+
+    @property
+    def way(self) -> tuple[str, str]:
+        """How, and by which variable or block."""
+        (found,) = ((name, value) for name in WAYS if (value := getattr(self, name)))
+        return found
+
+    @model_validator(mode="after")
+    def _one_way(self) -> NotifyConf:
+        given = [name for name in WAYS if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"takes one of {', '.join(WAYS)}; given: {' and '.join(given) or 'none'}")
+        if "://" in self.way[1]:
+            raise ValueError(f"{given[0]} names an environment variable; the address itself stays out of the file")
+        return self
+
+
+WAYS = ("slack_env", "webhook_env", "email_env", "block")
+
+
 ScheduleConf = Annotated[CronConf | IntervalConf | RRuleConf, Field(discriminator="kind")]
 
 
@@ -96,7 +173,11 @@ class DeploymentConf(RunConf):
     schedule: ScheduleConf | None = None
     """When it runs; None for only when somebody asks for it."""
     active: bool = True
-    """Whether the schedule is in force."""
+    """Whether the schedule is in force. Of times that passed while nothing was up the last one is made up for."""
+    triggers: tuple[TriggerConf, ...] = ()
+    """What else makes it run."""
+    notify: tuple[NotifyConf, ...] = ()
+    """Who is told of what."""
     when_running: Literal["skip", "queue", "cancel"] = "skip"
     """When its time comes and the run before is still under way: skip this one, queue it, or cancel the one before
     (for which the worker must have room for both: limit in conf/services.yaml)."""

@@ -11,6 +11,7 @@ from typing import Any
 from conf.compose import FOLDER as CONF
 from conf.compose import compose, read_model
 from conf.schema.deployment import DeploymentConf
+from flows.deploy import automation_rows
 from flows.runs.standing import FOLDER
 from tasks.core.plan.keys import flat
 from tasks.core.services import prefect_api
@@ -57,6 +58,7 @@ class Wanted:
             "tags": self.tags,
             "folder": str(self.folder),
             "pool": self.pool,
+            **automation_rows.wanted(self.conf),
         }
 
 
@@ -121,7 +123,9 @@ def _in_force() -> dict[str, dict[str, Any]]:
     found = [deployment for deployment in known if OURS in deployment["tags"]]
     chosen = {"id": {"any_": [deployment["flow_id"] for deployment in found]}}
     flows = {flow["id"]: flow["name"] for flow in prefect_api.ask(url, "flows/filter", {"flows": chosen})}
-    return {f"{flows[one['flow_id']]}/{one['name']}": _plain(one) for one in found}
+    automations = automation_rows.in_force(url)
+    names = {f"{flows[one['flow_id']]}/{one['name']}": one for one in found}
+    return {name: _plain(one) | automations.get(name, automation_rows.NONE) for name, one in names.items()}
 
 
 def _plain(deployment: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from conf.schema.deployment import CronConf, DeploymentConf, IntervalConf
 from conf.schema.services import ServicesConf
-from flows.deploy import worker_flows
+from flows.deploy import automations, worker_flows
 from flows.deploy.deployment_files import OURS, Change, Wanted, compare, shipped
 from flows.runs.standing import FOLDER
 from tasks.core.interpreter import SAFE
@@ -50,14 +50,19 @@ CRASHED = AutomationCore(
 
 
 def carry_out(changes: list[Change], conf: ServicesConf) -> None:
-    """Put changes in force, after what all deployments need."""
+    """Put changes in force, after what all deployments need; raises `ConfigError` before that for what is missing."""
+    automations.check(changes)
     prepare(conf)
     client = get_client(sync_client=True)
+    changed = [change.wanted for change in changes if change.wanted is not None and change.action != "keep"]
     for change in changes:
         if change.action == "remove":
+            automations.remove(client, change.name)
             client.delete_deployment(client.read_deployment_by_name(change.name).id)
-        elif change.wanted is not None and change.action != "keep":
-            _apply(change.wanted)
+    for wanted in changed:
+        _apply(wanted)
+    for wanted in changed:  # a trigger may name any of them
+        automations.apply(client, wanted)
 
 
 def _schedule(conf: DeploymentConf) -> Schedule | None:

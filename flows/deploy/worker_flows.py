@@ -19,7 +19,7 @@ from conf.schema.store import StoreConf
 from flows.runs import running, standing
 from tasks.core.engine.prefect_run import run_name, task_runner
 from tasks.core.errors import Refused, StepError
-from tasks.core.services import prefect_api
+from tasks.core.services import prefect_api, run_events
 from tasks.core.store.open import home, open_store
 from tasks.core.store.store import Store
 from tasks.register import steps as register
@@ -85,6 +85,21 @@ def _cancel_others() -> None:
 
 def _order(run: dict[str, Any]) -> tuple[str, str]:
     return str(run["expected_start_time"]), str(run["id"])
+
+
+@flow(name="watch", flow_run_name="{deployment}", persist_result=False)
+def watch(recipe: Recipe, deployment: str, sources: tuple[str, ...] = ()) -> State[Any]:
+    """Look at the sources of a deployment, and tell once of what no run has fetched: its trigger runs it then.
+
+    Seconds and no downloads; nothing is made. With `sources` only those count.
+    """
+    standing.go_to_folder()
+    new = running.unfetched(recipe, deployment, tuple(sources))
+    if not new:
+        return Completed(name="Unchanged", message="the sources have nothing new")
+    about = run_events.resource("deployment", deployment)
+    run_events.tell(run_events.NEW_DATA, about, f"new for {deployment}: {', '.join(new)}", shards=new)
+    return Completed(name="New", message=f"new: {', '.join(new)}")
 
 
 class Answer(RunInput):

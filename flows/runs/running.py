@@ -13,6 +13,7 @@ from conf.compose import compose
 from conf.schema.recipe import Recipe
 from flows.pipeline import pipeline
 from flows.runs import record, standing
+from tasks.collect import steps as collect
 from tasks.core import hashes
 from tasks.core.checks import Check
 from tasks.core.databases import home_databases
@@ -26,6 +27,7 @@ from tasks.core.step import interpreted_by, labelled
 from tasks.core.store.open import home, open_store
 from tasks.core.store.store import Store
 from tasks.core.tracking import mlflow_db
+from tasks.corpus.funnel import source_of
 from tasks.pretrain import steps as pretrain
 from tasks.register import steps as register
 from tasks.views.prefect.pages import RecipePages
@@ -36,6 +38,23 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
     from tasks.core.engine.prefect_engine import Engine
+
+
+def unfetched(recipe: Recipe, deployment: str, sources: tuple[str, ...] = ()) -> list[str]:
+    """The shards that the sources would give and no run has fetched, each told once to a deployment (RECIPE/FILE).
+
+    With `sources` only theirs count. Downloads and makes nothing.
+    """
+    hand_down(recipe)
+    fetch = collect.fetch_shard.name
+    rows = [row for row in plan(recipe, until=fetch).rows if row.step == fetch and row.action != "hit"]
+    rows = [row for row in rows if not sources or source_of(row.shard) in sources]
+    store, name = open_store(recipe.store), f"watch/{deployment}"
+    told, etag = store.get_ref(name)
+    new = [str(row.shard) for row in rows if row.key not in (told or {"keys": []})["keys"]]
+    if new:
+        store.set_ref(name, {"keys": [row.key for row in rows]}, etag)
+    return new
 
 
 def hand_down(recipe: Recipe) -> Path:

@@ -43,6 +43,12 @@ def failed_in(place: Place) -> list[str]:
     return list(json.loads((place / QUARANTINE).read_bytes())["failed"])
 
 
+def set_aside_in(verdict: Place | None, shard: str) -> bool:
+    """Whether a verdict, if there is one, set this shard aside."""
+    file = None if verdict is None else verdict / f"{shard}/{QUARANTINE}"
+    return file is not None and file.exists() and bool(json.loads(file.read_bytes())["failed"])
+
+
 def write_losses(place: Place, losses: Sequence[Mapping[str, Any]]) -> None:
     """Write what each stage dropped of each source."""
     (place / LOSSES).write_text(json.dumps(losses, indent=1, ensure_ascii=False) + "\n")

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from tasks.core.artifact import Artifact
 from tasks.core.errors import ArtifactError, ConfigError, Refused, Transient
+from tasks.core.services import run_events
 from tasks.formats.evaluation import DECISION_FILE
 from tasks.register import approval, journal, registry, weights
 from tasks.register.examine import identity, what_was_done
@@ -275,6 +276,8 @@ def _move(refs: Refs, uri: str, target: ModelVersion, *, action: str, reason: st
     client_for(uri).set_registered_model_alias(name, registry.CHAMPION, str(target.version))
     journal.close(refs, name, "done")
     _point_back(uri, name, history(refs, name))
+    said, about = f"{name} version {target.version} is champion: {reason}", run_events.resource("model", name)
+    run_events.tell(run_events.PROMOTION, about, said, version=target.version, replaced=moved["from"], action=action)
     return {"name": name, "to": target.version, "from": moved["from"], "moved": True}
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from conf.schema.validate import DriftConf, ExpectationConf, QuarantineConf
 from tasks.core.artifact import Artifact
 from tasks.core.errors import DataError
+from tasks.core.services import run_events
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.formats.document_files import DOCUMENTS_FILE
-from tasks.formats.verdicts import DATA_DOCS, write_quarantine
+from tasks.formats.verdicts import DATA_DOCS, set_aside_in, write_quarantine
 from tasks.validate import data_docs, distribution, drift, expectations, in_full, quarantine, suite_tables, verdict
 from tasks.validate import row_languages as languages
 from tasks.validate.outcomes import Outcome
@@ -93,6 +94,10 @@ def judge(
     """
     corpus, conf = Corpus(profiles, full, rules, previous, max_rows), QuarantineConf(**rules["quarantine"])
     first = last = corpus.look()
+    if moved := [
+        str(outcome) for outcome in first.outcomes if outcome.column in drift.COMPARED and not outcome.success
+    ]:
+        run_events.tell_of_recipe(run_events.DRIFT, "the corpus moved from the last accepted one: " + "; ".join(moved))
     aside: dict[str, list[str]] = {}
     too_many = None
     while conf.set_aside == "shards" and (found := quarantine.failing(last.outcomes, conf)):
@@ -108,6 +113,8 @@ def judge(
     critical = [outcome for outcome in outcomes if outcome.stops]
     if critical:
         raise DataError(verdict.refusal(TITLE, critical, index, too_many or GO_ON))
+    if new := sorted(shard for shard in aside if not set_aside_in(previous, shard)):
+        run_events.tell_of_recipe(run_events.QUARANTINE, f"set aside: {', '.join(new)}", shards=new)
     distribution.write(work / distribution.FILE, corpus.distribution(tuple(aside)))
     stats = verdict.write(outcomes, last.corpus, work)
     if conf.set_aside == "shards":

@@ -31,6 +31,10 @@ def measured(corpus: Mapping[str, Any], counts: NDArray[np.int64], previous: Art
     }
 
 
+COMPARED = ("rows_ratio", "mean_length_ratio", "divergence")
+"""Columns of the corpus' row that `measured` adds."""
+
+
 def expected(conf: DriftConf) -> list[ExpectationConf]:
     """The expectations on what `measured` compares."""
     longer, shorter = 1 + conf.max_length_change, max(0.0, 1 - conf.max_length_change)

@@ -25,7 +25,7 @@ PATIENCE = 75.0
 """Seconds to wait for one answer: a request to a server on SQLite waits up to 60 for its turn to write."""
 
 
-def ask(url: str, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
+def ask(url: str, path: str, body: dict[str, Any] | list[Any] | None = None, method: str | None = None) -> Any:
     """GET, or POST (or `method`) `body`, to PATH of the API at `url`; the answer's JSON, None if nothing is there.
 
     A server whose database is busy is asked again for half a minute. Raises `Transient` if it does not answer,
@@ -51,7 +51,7 @@ def ask(url: str, path: str, body: dict[str, Any] | None = None, method: str | N
     raise AssertionError("the last try returns or raises")
 
 
-def _ask(url: str, path: str, body: dict[str, Any] | None, method: str | None) -> Any:
+def _ask(url: str, path: str, body: dict[str, Any] | list[Any] | None, method: str | None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     headers = {"content-type": "application/json", **_credentials(url)}
     request = urllib.request.Request(f"{url.rstrip('/')}/{path}", data, headers, method=method)

@@ -25,7 +25,7 @@ from typing import Any
 from conf.schema.services import ServicesConf
 from tasks.core import interpreter
 from tasks.core.errors import FromzeroError
-from tasks.core.services import access, final_states, guard
+from tasks.core.services import access, final_states, guard, missed_runs
 from tasks.core.services.server_record import folder, record_file
 from tasks.core.services.servers import GIVEN_UP, WATCH_EVERY, answers, its_database, migrate, wanted
 from tasks.core.services.supervised import Service, free_port
@@ -137,6 +137,7 @@ class Keeper:
                     final_states.the_dead(self.home, self.api, lambda text: print(text, flush=True))
                     if not self._settled.is_set():
                         final_states.the_taken(self.home, self.api, self._began)
+                        missed_runs.once(self.api, self._began)
                     self._settled.set()
                 except (FromzeroError, OSError) as error:
                     print(f"what died is not settled yet: {error}", flush=True)

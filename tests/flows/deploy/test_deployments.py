@@ -14,7 +14,6 @@ from conf.schema.services import ServicesConf
 from flows.deploy.deployment_files import read
 from tasks.core.errors import HostError, StepError
 from tasks.core.services import prefect_api
-from tests import one_secret
 from tests.toy_process import eventually
 
 CONF = ServicesConf(pool="tests")
@@ -24,19 +23,6 @@ SCHEDULES = {
     "rrule": {"kind": "rrule", "rrule": "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=22", "timezone": "UTC"},
     "none": None,
 }
-
-
-@pytest.fixture
-def api(prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The session's server as the one that everything uses, also where Prefect was imported with another address."""
-    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
-
-    from flows.deploy import deployments  # noqa: F401 - it imports Prefect as the command does
-
-    secret = one_secret.PREFECT["PREFECT_API_AUTH_STRING"]
-    with temporary_settings({PREFECT_API_URL: prefect_url, PREFECT_API_AUTH_STRING: secret}):
-        yield prefect_url
 
 
 def write(folder: Path, name: str, **values: Any) -> Path:
