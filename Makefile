@@ -1,4 +1,4 @@
-.PHONY: setup dev demo test lint audit bench bench-ops bench-data bench-languages bench-pretrain bench-pretrain-quality bench-gpu soak soak-memory lock screenshots options
+.PHONY: setup dev demo test lint audit bench bench-ops bench-data bench-languages bench-pretrain bench-pretrain-quality bench-gpu chaos soak soak-memory lock screenshots options
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -36,6 +36,9 @@ demo: setup  ## raw text to promoted models, in minutes
 
 test: dev  ## the whole suite, on two cores
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=2
+
+chaos: dev  ## all faults of tests/chaos, of which `make test` carries out a seeded choice
+	OMP_NUM_THREADS=1 FROMZERO_CHAOS=all $(PY) -m pytest --numprocesses=2 tests/chaos
 
 lint: dev  ## ruff and mypy --strict
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

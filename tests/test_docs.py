@@ -170,6 +170,7 @@ NOT_RUN = {
     "make bench-pretrain": "installs its peers from the network",
     "make bench-pretrain-quality": "takes an hour and a half; tests/benchmarks/test_pretrain_quality.py is a dry run",
     "make bench-gpu": "needs a GPU; tests/benchmarks/test_pretrain_gpu.py is a dry run",
+    "make chaos": "takes an hour; the suite carries out a seeded choice of the same",
     "make soak": "takes hours; tests/chaos runs shorter ones of the same",
     "make soak-memory": "takes 20 GB of disk; tests/chaos/test_memory.py runs a short one",
 }  # fmt: skip
