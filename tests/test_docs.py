@@ -326,8 +326,9 @@ def test_every_recipe_in_a_block_composes(
 ) -> None:
     monkeypatch.chdir(desk)
     given = yaml.safe_load(body)
-    if "schedule" in given:
-        found = read_model(DeploymentConf, desk / "weekly.yaml")
+    if "recipe" in given:
+        (desk / "deployment.yaml").write_text(body)
+        found = read_model(DeploymentConf, desk / "deployment.yaml")
         assert compose(found.recipe, found.overrides)
         return
     needed = [] if "sources" in given.get("data", {}) else ["data.sources.mine.paths=[notes]"]
