@@ -43,6 +43,11 @@ def label_of(jobs: list[Job]) -> str:
     return f"{jobs[0].call.step.name}[{len(jobs)} shards, {first} to {last}]"
 
 
+def labelled(log: Callable[..., None], label: str) -> Callable[..., None]:
+    """A log of one of a group's bodies in that of the task run."""
+    return lambda text, *values: log(f"%s: {text}", label, *values)
+
+
 def carry(jobs: Sequence[Job], carry_one: Callable[[Job], object]) -> State[Any]:
     """Carry a group out, one after another; the state in which its task run ends. Raises, once all others are through,
     what names those that failed; what `carry_one` raises is the job's error."""

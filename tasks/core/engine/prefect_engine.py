@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import wait
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from prefect.transactions import get_transaction
 from conf.schema.engine import EngineConf
 from tasks.core import run_warnings
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.engine.grouped_tasks import carry, grouped, interrupted, label_of, together
+from tasks.core.engine.grouped_tasks import carry, grouped, interrupted, label_of, labelled, together
 from tasks.core.engine.launcher import GRACE
 from tasks.core.engine.placing import Placing
 from tasks.core.engine.prefect_artifacts import progress_shown, publish
@@ -141,6 +140,7 @@ class Engine(Interpretation):
         step = jobs[0].call.step
         for job in jobs:
             self._hits.pop(job.path, None)
+            self._whole.pop(job.path, None)
         if step.effect:
             return
         try:
@@ -283,8 +283,8 @@ class Engine(Interpretation):
         ]
 
     def look(self, step: str, key: str) -> Manifest | Miss:
-        """The artifact, if it is whole to the last byte."""
-        return self.store.check(step, key)
+        """The artifact, if it is whole to the last byte, or was when this run looked."""
+        return self._whole.get(f"{step}/{key}") or self.store.check(step, key)
 
     def served(self, path: str) -> Manifest | None:
         """The artifact at STEP/KEY if it was whole before its task began, and is not to be made again."""
@@ -293,7 +293,7 @@ class Engine(Interpretation):
     def whole(self, path: str) -> Manifest | Miss:
         """Look at the artifact at STEP/KEY, remembering it for the flow."""
         step, _, key = path.partition("/")
-        found = self.look(step, key)
+        found = self.store.check(step, key)
         if isinstance(found, Manifest):
             self._whole[path] = found
         return found
@@ -310,7 +310,7 @@ class Engine(Interpretation):
 
     def _make(self, job: Job) -> Any:
         log, own = get_run_logger().info, job.call.label in self._jobs
-        return self.bodies.make(job, str(task_run.id), log if own else partial(_labelled, log, job.call.label))
+        return self.bodies.make(job, str(task_run.id), log if own else labelled(log, job.call.label))
 
     def _effect(self, job: Job) -> State[Any]:
         name, message = self.bodies.effect(job, str(task_run.id), get_run_logger().info)
@@ -378,11 +378,6 @@ class Engine(Interpretation):
         """The run as pages know it."""
         ids = self.tracking.ids() if self.tracking is not None else None
         return Run(self.home, self.recipe, self.run_id, self.run_name, ids)
-
-
-def _labelled(log: Callable[..., None], label: str, text: str, *values: object) -> None:
-    """A line of one of a group's bodies."""
-    log(f"%s: {text}", label, *values)
 
 
 def _final(future: PrefectConcurrentFuture[Any]) -> dict[str, Any]:

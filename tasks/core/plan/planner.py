@@ -210,6 +210,10 @@ class Planner(Interpretation):
         found = self.history.look_at(calls[0].step.name, [one.key for one in known if one is not None])
         return [self._plan(call, one, found) for call, one in zip(calls, known, strict=True)]
 
+    def look(self, step: str, key: str) -> Manifest | Miss:
+        """See `Interpretation`; from the one listing of the step."""
+        return self.history.look_at(step, [key])[key]
+
     def _remember(self, ref: str, etag: str | None, value: dict[str, Any]) -> None:
         """A plan leaves every memory as it was."""
 

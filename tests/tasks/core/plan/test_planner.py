@@ -158,6 +158,28 @@ def test_the_plan_lists_the_store_once_per_step(store: Store, monkeypatch: pytes
     assert sorted(listed) == ["join", "make", "shout", "train"]
 
 
+def test_what_a_ref_remembers_is_looked_up_in_the_listings_of_the_steps(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wiring() -> None:
+        shards = toy.make.map([{"shard": name, "text": name} for name in "abcde"], conf=toy.ToyConf())
+        toy.join.pinned(
+            "pin/toy", tuple(s.part("out") for s in toy.shout.map(shards, conf=toy.ToyConf())), conf=toy.ToyConf()
+        )
+
+    with interpreted_by(InProcess(store)):
+        wiring()
+    listed: list[str] = []
+    names, names_of = store.backend.names, store.backend.names_of
+    monkeypatch.setattr(store.backend, "names", lambda prefix: listed.append(prefix) or names(prefix))
+    monkeypatch.setattr(store.backend, "names_of", lambda step, keys: listed.append(step) or names_of(step, keys))
+    planner = Planner(store)
+    with interpreted_by(planner):
+        wiring()
+    assert {row.action for row in planner.rows} == {"hit"} and len(planner.rows) == 11
+    assert sorted(listed) == ["join/", "make/", "shout/"]
+
+
 def test_a_chained_step_gets_what_was_made_before_and_repeats_itself_on_the_same_inputs(store: Store) -> None:
     seen: list[Any] = []
 
