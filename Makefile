@@ -49,8 +49,9 @@ audit: dev  ## known weaknesses (where they can be looked up), licences and a bi
 bench: dev  ## benchmarks, each beside its peer
 	$(PY) -m tests.benchmarks.cached_run
 
-bench-ops: dev  ## what it costs to start a step's body, forked beside spawned
+bench-ops: dev  ## what it costs to start a step's body, forked beside spawned, and to run 10 to 5,000 tiny shards
 	$(PY) -m tests.benchmarks.body_start
+	$(PY) -m tests.benchmarks.shards
 
 bench-data: dev  ## the data stages beside their peers, on 100 MB of Debian documentation kept in .bench/
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench

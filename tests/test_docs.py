@@ -164,7 +164,7 @@ NOT_RUN = {
     ".venv/bin/python -m pytest": "is the suite",
     ".venv/bin/python -m spacy download": "takes a model from the network",
     "make bench": "measures for minutes on a machine without other work",
-    "make bench-ops": "measures for a minute on a machine without other work",
+    "make bench-ops": "measures for an hour on a machine without other work",
     "make bench-data": "installs its peers from the network",
     "make bench-languages": "takes Debian's documentation from the network",
     "make bench-pretrain": "installs its peers from the network",
