@@ -1,4 +1,4 @@
-.PHONY: setup dev demo test lint audit bench bench-ops bench-data bench-languages bench-pretrain bench-pretrain-quality bench-gpu chaos soak soak-memory lock screenshots options
+.PHONY: setup dev demo test lint audit bench bench-ops bench-data bench-stages bench-languages bench-pretrain bench-pretrain-quality bench-gpu chaos soak soak-memory lock screenshots options
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -57,6 +57,9 @@ bench-data: dev  ## the data stages beside their peers, on 100 MB of Debian docu
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r infra/requirements-bench.txt
 	$(PY) -m tests.benchmarks.data .bench .venv-bench/bin/python
+
+bench-stages: dev  ## CPU-seconds of every step of the data's way for 100 MB of Debian documentation kept in .bench/
+	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(PY) -m tests.benchmarks.stages .bench
 
 bench-languages: dev  ## what becomes of texts in six languages by default, on Debian's translated documentation kept in .bench/
 	$(PY) -m tests.benchmarks.languages .bench/languages

@@ -56,7 +56,13 @@ TESTS = {
     "tests/flows/test_data.py": {
         "test_upsampling_makes_nothing_again_but_the_repeats": ["fromzero run data.upsample.times"],
     },
+    "tests/infra/test_compose.py": {
+        "test_without_passwords_nothing_is_started_and_the_message_says_where_they_come_from": ["sh infra/secrets.sh"],
+    },
     "tests/infra/test_pretrain_jobs.py": {
+        "test_in_slurm_a_worker_saves_and_goes_back_into_the_queue_when_its_time_is_up": [
+            "sbatch infra/slurm/worker.sbatch",
+        ],
         "test_in_slurm_the_first_node_runs_and_the_others_take_part_until_it_saves_and_goes_back_into_the_queue": [
             "sbatch infra/slurm/pretrain.sbatch",
         ],
@@ -155,7 +161,16 @@ NOT_RUN = {
     "fromzero run models.base.evaluate.run.resources.share_gpu": "needs a GPU; as above",
     "fromzero run engine.fake_devices": "trains for minutes; tests/tasks/core/engine/test_device_slots.py pretends",
     "export": "is the shell's own; URLs in variables are tested in tests/security/test_secrets.py",
+    "docker": "needs an engine; the image is tested in tests/infra/test_image.py",
+    "docker compose": "needs an engine; tests/infra/test_compose.py runs the services without one",
+    "docker compose exec": "needs an engine; tests/infra/test_compose.py runs the services without one",
     "kubectl": "needs a cluster; what the files say is tested in tests/infra/test_manifests.py",
+    "kubectl -n fromzero": "needs a cluster; what the files say is tested in tests/infra/test_manifests.py",
+    "useradd": "adds a user to the system",
+    "git clone": "is git's own",
+    "install": "writes to /etc; what the units say is tested in tests/infra/test_units.py",
+    "systemctl": "needs systemd as the first process; what the units say is tested in tests/infra/test_units.py",
+    "fromzero run llama_1b": "needs GPUs",
     "make demo": "takes minutes; continuous integration runs it before the suite",
     "make dev": "installs from the network",
     "make lock": "resolves versions from the network",
@@ -166,6 +181,7 @@ NOT_RUN = {
     "make bench": "measures for minutes on a machine without other work",
     "make bench-ops": "measures for an hour on a machine without other work",
     "make bench-data": "installs its peers from the network",
+    "make bench-stages": "takes Debian's documentation from the network",
     "make bench-languages": "takes Debian's documentation from the network",
     "make bench-pretrain": "installs its peers from the network",
     "make bench-pretrain-quality": "takes an hour and a half; tests/benchmarks/test_pretrain_quality.py is a dry run",

@@ -24,6 +24,8 @@ from tasks.core.store.open import open_store
 
 WORKER = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING", "PREFECT_WORKER_QUERY_SECONDS": "2"}
 """What the worker writes, and how often in seconds it looks for bodies."""
+HEALTH_PORT = "PREFECT_WORKER_WEBSERVER_PORT"
+"""Environment variable of Prefect's: where it names a port the worker has a health page there."""
 AGAIN_AFTER = 5.0
 """Seconds before a worker that died is started again."""
 
@@ -84,6 +86,7 @@ def _reach(home: Path) -> str:
 def _start(home: Path, pool: str, limit: int, name: str) -> subprocess.Popen[bytes]:
     command = interpreter.command("-m", "prefect", "worker", "start", "--type", "process", "--pool", pool)
     command += ["--name", name, "--limit", str(limit)]
+    command += ["--with-healthcheck"] if HEALTH_PORT in os.environ else []
     environ = {**interpreter.environment(), **WORKER}
     return subprocess.Popen(command, cwd=home, env=environ, stdin=subprocess.DEVNULL, start_new_session=True)
 

@@ -28,7 +28,7 @@ from tests.test_layout import ROOT
 
 BIN = Path(sys.executable).parent
 COMPOSE = [str(BIN / "docker-compose"), "--file", str(ROOT / "infra" / "compose.yaml"), "--profile", "gpu"]
-START_SECONDS = 300.0
+START_SECONDS = 900.0
 Given = TypeVar("Given")
 NEWNET = 0x40000000
 NETWORK = "ip link add services type bridge && ip address add 10.77.0.1/24 dev services && ip link set services up"
@@ -264,7 +264,7 @@ class Machine:
                     done.add(name)
             if time.monotonic() > deadline:
                 raise RuntimeError("\n".join(f"{name}: {self.said(name)}" for name in [*begun, *waiting]))
-            time.sleep(1.0)  # a look is a process of its own
+            time.sleep(2.0)  # a look is a process of its own
 
     def _ready(self, name: str) -> bool:
         one = self.containers[name]

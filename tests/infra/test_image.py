@@ -25,6 +25,7 @@ def test_the_base_is_fixed_the_user_is_nobody_special_and_it_says_whether_it_liv
     assert re.fullmatch(r"\d{5}:\d{5}", found.user)
     assert [name for name, _ in instructions()].index("USER") < [name for name, _ in instructions()].index("CMD")
     assert found.health[0] == "python" and "HEALTH" in found.environ
+    assert found.entrypoint == ["tini", "--"], "tests/infra/containers.py does as it does"
     assert found.environ["FROMZERO_HOME"] in found.volumes
 
 

@@ -66,7 +66,7 @@ def test_every_pod_is_as_the_restricted_standard_wants_it_and_says_what_it_takes
             assert "latest" not in one["image"] and ":" in one["image"], name
             mounted = {mount["mountPath"] for mount in one["volumeMounts"]}
             assert "/tmp" in mounted, name
-            assert name in ("postgres", "s3", "bucket", "pretrain") or set(image().volumes) <= mounted, name
+            assert name in ("postgres", "s3", "bucket") or set(image().volumes) <= mounted, name
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -20,6 +20,7 @@ from tests.infra.manifests import environ, rendered
 from tests.test_layout import ROOT
 
 SLURM = ROOT / "infra" / "slurm" / "pretrain.sbatch"
+WORKER = ROOT / "infra" / "slurm" / "worker.sbatch"
 COMMANDS = """#!/bin/bash
 echo "$(basename "$0") $*" >> "$LOG"
 case "$(basename "$0") $1" in
@@ -27,6 +28,8 @@ case "$(basename "$0") $1" in
 "fromzero run") trap 'echo saved >> "$LOG"; exit 130' TERM
                 until grep -q "fromzero train-node" "$LOG"; do sleep 0.01; done
                 kill -TERM "$PPID"; while :; do sleep 0.01; done ;;
+"fromzero up") trap 'echo saved >> "$LOG"; exit 0' TERM
+               kill -TERM "$PPID"; while :; do sleep 0.01; done ;;
 "fromzero train-node") while :; do sleep 0.1; kill -0 "$SCRIPT" || exit 0; done ;;
 esac
 """
@@ -61,6 +64,16 @@ def test_in_slurm_the_first_node_runs_and_the_others_take_part_until_it_saves_an
     )
     assert said.index("saved") < said.index("scontrol requeue 7")
     assert re.findall(r"^#SBATCH --signal=B:TERM@(\d+)$", SLURM.read_text(), re.M) == ["300"]
+
+
+def test_in_slurm_a_worker_saves_and_goes_back_into_the_queue_when_its_time_is_up(
+    cluster: dict[str, str], tmp_path: Path
+) -> None:
+    with (tmp_path / "errors").open("wb") as errors:
+        done = subprocess.run(["bash", WORKER, "steps"], env=cluster, stdout=errors, stderr=errors, timeout=60)
+    assert done.returncode == 0, (tmp_path / "errors").read_text()
+    assert Path(cluster["LOG"]).read_text().splitlines() == ["fromzero up --pool steps", "saved", "scontrol requeue 7"]
+    assert re.findall(r"^#SBATCH --signal=B:TERM@(\d+)$", WORKER.read_text(), re.M) == ["300"]
 
 
 def test_the_kubernetes_job_has_a_pod_for_every_node_and_the_first_is_where_they_meet() -> None:

@@ -45,6 +45,8 @@ def test_it_calls_commands_that_there_are_as_a_user_without_rights(unit: Path) -
 
 
 def test_runs_have_as_long_as_up_and_down_and_training_take() -> None:
-    service = values(ROOT / "infra" / "systemd" / "fromzero.service")
+    service, worker = (
+        values(ROOT / "infra" / "systemd" / name) for name in ("fromzero.service", "fromzero-worker@.service")
+    )
     assert int(service["TimeoutStartSec"]) > START_LIMIT and int(service["TimeoutStopSec"]) >= 2 * PATIENCE
-    assert service["KillMode"] == "mixed"
+    assert int(worker["TimeoutStopSec"]) >= 120 and worker["KillMode"] == service["KillMode"] == "mixed"
