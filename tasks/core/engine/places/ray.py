@@ -5,6 +5,7 @@ Ray finds room for them and says when a node is lost; retries, keys and leases a
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from functools import cache
@@ -69,7 +70,7 @@ class Ray(Remote):
         with _connecting:
             if not ray.is_initialized():
                 try:
-                    ray.init(self.address, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
+                    ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
                 except (ConnectionError, RuntimeError, TimeoutError) as error:
                     raise HostError(
                         f"no Ray cluster answers at {self.address} ({str(error).partition(chr(10))[0]}): start one "
