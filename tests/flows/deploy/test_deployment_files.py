@@ -49,6 +49,7 @@ def test_what_prefect_has_is_read_as_files_say_it(tmp_path: Path, monkeypatch: p
     path.write_text(json.dumps({"schedule": {"kind": "interval", "minutes": 90}, "when_running": "queue"}))
     wanted = read(path, "pool")
     answers: dict[str, list[dict[str, Any]]] = {
+        "automations/filter": [],
         "flows/filter": [{"id": "f", "name": "demo"}],
         "deployments/filter": [
             {
