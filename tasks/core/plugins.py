@@ -90,6 +90,8 @@ def _own(package: str, door: str) -> Iterator[str]:
     assert spec is not None and spec.submodule_search_locations is not None
     for folder in map(Path, spec.submodule_search_locations):
         for path in folder.iterdir():
+            if path.name == "__pycache__":  # another user's perhaps, which may not be looked into
+                continue
             if not door and path.suffix == ".py" and path.stem != "__init__":
                 yield path.stem
             elif (path / f"{door or '__init__'}.py").is_file():
