@@ -36,8 +36,10 @@ class FilePool:
             if sha256 not in (None, found):
                 raise ArtifactError(f"{path} has other bytes than when it was made")
             _sync(part)
-            self.at(found).parent.mkdir(exist_ok=True)
-            part.replace(self.at(found))
+            there = self.at(found)
+            there.parent.mkdir(exist_ok=True)
+            if not there.exists() or hash_file(there) != found:
+                part.replace(there)
         finally:
             part.unlink(missing_ok=True)
         return found
