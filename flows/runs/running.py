@@ -6,6 +6,7 @@ import gc
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,7 @@ def try_places(engine: str) -> list[Check]:
         url = os.environ["PREFECT_API_URL"] = str(found["url"])
     if url and servers.serves(home(), url):
         os.environ.update(servers.client(home(), url))
-    return list(trials(open_store(recipe.store), recipe.engine, Terminal()))
+    return list(trials(open_store(recipe.store), recipe.engine, Terminal().say))
 
 
 def _execute(engine: Engine, recipe: Recipe) -> str:
@@ -189,8 +190,9 @@ def announced_plan(recipe: Recipe, terminal: Terminal, refresh: tuple[str, ...],
     trains = recipe.pretrain is not None and any(row.step == "pretrain" for row in todo)
     if recipe.pretrain and trains and placing.of(planned.steps["pretrain"]).here:
         pretrain.check_device(recipe.pretrain.run)
-    for row in todo:
-        placing.check(planned.steps[row.step], labelled(row.step, row.shard), row.resources)
+    placing.check(
+        (replace(planned.steps[row.step], resources=row.resources), labelled(row.step, row.shard)) for row in todo
+    )
     counts = {action: sum(row.action == action for row in planned.rows) for action in ("hit", "run", "wait")}
     terminal.say(f"{recipe.name}: {counts['hit']} hits, {counts['run']} to run, {counts['wait']} wait on those")
     terminal.expect((planned.steps[row.step].stage, row.step) for row in planned.rows)

@@ -93,7 +93,7 @@ def test_one_flipped_byte_makes_a_hit_a_miss_in_a_run_and_is_made_again(kept: St
 def test_a_step_is_never_given_damaged_files_and_their_artifact_is_no_hit_any_more(kept: Store, tmp_path: Path) -> None:
     manifest = made(kept, tmp_path / "work")
     flip(file_of(kept, manifest, "content/model/model.safetensors"))
-    workspace = Workspace(kept, SimpleNamespace(), Placing())  # type: ignore[arg-type]
+    workspace = Workspace(kept, print, Placing())
     with pytest.raises(ArtifactError, match="is damaged and was removed"):
         workspace.brought((Artifact.of(manifest).part("model"),))
     assert isinstance(kept.look(manifest.step, manifest.key), Miss)

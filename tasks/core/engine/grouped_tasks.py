@@ -48,7 +48,7 @@ def labelled(log: Callable[..., None], label: str) -> Callable[..., None]:
     return lambda text, *values: log(f"%s: {text}", label, *values)
 
 
-def carry(jobs: Sequence[Job], carry_one: Callable[[Job], object]) -> State[Any]:
+def work_off(jobs: Sequence[Job], carry_one: Callable[[Job], object]) -> State[Any]:
     """Carry a group out, one after another; the state in which its task run ends. Raises, once all others are through,
     what names those that failed; what `carry_one` raises is the job's error."""
     for job in jobs:

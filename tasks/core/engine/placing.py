@@ -11,7 +11,7 @@ from tasks.core.engine.child_process import Slots
 from tasks.core.engine.device_slots import DeviceSlots
 from tasks.core.engine.launcher import Launcher
 from tasks.core.errors import nearest
-from tasks.core.step import Resources, Step
+from tasks.core.step import Step
 
 GPU, REST = "gpu", "rest"
 """What engine.places calls steps that ask for a GPU, and all others."""
@@ -39,12 +39,17 @@ class Placing:
         """Every place, each once."""
         return list({id(place): place for place in (self._here, *self._named.values())}.values())
 
-    def check(self, step: Step, label: str, wanted: Resources) -> None:
-        """Raise `HostError` if the place where a call is to run cannot carry it out."""
-        place = self.of(step)
-        if place.here:
-            self.devices.check(label, wanted)
-        place.check()
+    def check(self, calls: Iterable[tuple[Step, str]]) -> None:
+        """Raise `HostError` if a place in which one of these steps is to run, each with its label, cannot carry it out;
+        a place is asked once."""
+        asked = set[int]()
+        for step, label in calls:
+            place = self.of(step)
+            if place.here:
+                self.devices.check(label, step.resources)
+            if id(place) not in asked:
+                place.check()
+                asked.add(id(place))
 
     def unknown(self, steps: Iterable[Step]) -> Iterator[str]:
         """What is to be said of names in engine.places that are none of the steps'."""

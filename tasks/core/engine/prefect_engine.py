@@ -24,7 +24,7 @@ from prefect.transactions import get_transaction
 from conf.schema.engine import EngineConf
 from tasks.core import run_warnings
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.engine.grouped_tasks import carry, grouped, interrupted, label_of, labelled, together
+from tasks.core.engine.grouped_tasks import grouped, interrupted, label_of, labelled, together, work_off
 from tasks.core.engine.launcher import GRACE
 from tasks.core.engine.placing import Placing
 from tasks.core.engine.prefect_artifacts import progress_shown, publish
@@ -65,7 +65,7 @@ class Engine(Interpretation):
         self.home, self.conf, self.report, self.publisher = home, conf, report, Publisher(pages, publish)
         self.outcomes: list[Outcome] = []
         self.recipe, self.run_id, self.run_name = "", "", ""
-        self.workspace = Workspace(store, report, Placing(conf))
+        self.workspace = Workspace(store, lambda text: report.line("", text), Placing(conf))
         self.locks = Locks(self)
         self.records = Records()
         self.records._engine = self
@@ -232,7 +232,7 @@ class Engine(Interpretation):
 
     def _group(self, step: Step) -> Task[..., Any]:
         return Task(
-            lambda label: carry(self._jobs[label], self._in_group),
+            lambda label: work_off(self._jobs[label], self._in_group),
             name=step.name,
             task_run_name="{label}",
             cache_policy=NO_CACHE,
@@ -248,7 +248,8 @@ class Engine(Interpretation):
             while True:
                 try:
                     self._attempt(job, self._make)
-                    job.outcome.attempts *= job.outcome.state != "cached"  # another run has made it
+                    if job.outcome.state == "cached":  # another run has made it
+                        job.outcome.attempts = 0
                     return
                 except Transient:
                     if not self._may_retry(job):

@@ -6,7 +6,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,21 +38,19 @@ def look_around(nonce: str, conf: None, work: Workdir) -> dict[str, Any]:
     return {"host": platform.node(), "cpus": os.cpu_count(), "gpus": names, "time": time.time()}
 
 
-def trials(store: Store, conf: EngineConf, report: Any) -> Iterator[Check]:
+def trials(store: Store, conf: EngineConf, say: Callable[[str], None]) -> Iterator[Check]:
     """One row for each name in engine.places (`rest` for this machine if nothing is named), and what is wrong there."""
     for name in conf.places or {REST: "local"}:
         chosen = (conf.places or {REST: "local"})[name]
-        yield _tried(
-            store, conf.model_copy(update={"places": {REST: chosen}}), report, f"{name}: {chosen}", name == GPU
-        )
+        yield _tried(store, conf.model_copy(update={"places": {REST: chosen}}), say, f"{name}: {chosen}", name == GPU)
 
 
-def _tried(store: Store, conf: EngineConf, report: Any, label: str, gpu: bool) -> Check:
+def _tried(store: Store, conf: EngineConf, say: Callable[[str], None], label: str, gpu: bool) -> Check:
     wanted = replace(look_around, resources=Resources(gpu=int(gpu), gpu_must=gpu))
     try:
         placing, begun = Placing(conf), time.time()
-        placing.check(wanted, label, wanted.resources)
-        found = _carried_out(store, placing, wanted, report)
+        placing.check([(wanted, label)])
+        found = _carried_out(store, placing, wanted, say)
     except FromzeroError as error:
         return Check(label, FAIL, str(error))
     took, off = time.time() - begun, abs(found["time"] - time.time())
@@ -67,16 +65,14 @@ def _tried(store: Store, conf: EngineConf, report: Any, label: str, gpu: bool) -
     return Check(label, OK, said)
 
 
-def _carried_out(store: Store, placing: Placing, wanted: Step, report: Any) -> dict[str, Any]:
+def _carried_out(store: Store, placing: Placing, wanted: Step, say: Callable[[str], None]) -> dict[str, Any]:
     nonce = uuid4().hex
     job = Job(Call(wanted, (nonce,)), nonce, {}, Outcome(wanted.name, None))
     with store.lock(job.path) as lease, tempfile.TemporaryDirectory() as folder:
         try:
             work = store.backend.open_work(job.path, lease)
-            workspace = Workspace(store, report, placing)
+            workspace = Workspace(store, say, placing)
             workspace.ready(work, job, lambda why: False)
-            return workspace.run(
-                job, work, lease, Path(folder) / "log", {}, lambda line: report.line(wanted.name, line)
-            )
+            return workspace.run(job, work, lease, Path(folder) / "log", {}, say)
         finally:
             store.backend.close_work(job.path)

@@ -119,8 +119,9 @@ class Job:
 class Workspace:
     """Where one process makes artifacts; the engine decides which, and when again."""
 
-    def __init__(self, store: Store, report: Report, placing: Placing) -> None:
-        self.store, self.report, self.placing = store, report, placing
+    def __init__(self, store: Store, say: Callable[[str], None], placing: Placing) -> None:
+        """`say` is told what people are to know."""
+        self.store, self.say, self.placing = store, say, placing
 
     def cancel(self) -> None:
         """End all bodies everywhere, saved if they can in time."""
@@ -148,7 +149,7 @@ class Workspace:
             forgotten = work.root / f"scratch-{uuid4().hex[:8]}"
             work.scratch.rename(forgotten)
             clear(forgotten)
-            self.store.backend.close_work(job.path)
+            self.store.backend.forget_work(job.path)
         clear(work.content)
         clear(work.aux)
         work.kept = None
@@ -203,7 +204,7 @@ class Workspace:
             try:
                 self.store.backend.save_work(path, work, lease)
             except (FromzeroError, OSError) as error:
-                self.report.line("", f"the checkpoint of {path[: path.find('/') + 9]} is on this machine only: {error}")
+                self.say(f"the checkpoint of {path[: path.find('/') + 9]} is on this machine only: {error}")
                 return False
             return True
 

@@ -176,6 +176,9 @@ class LocalBackend:
     def save_work(self, name: str, work: Workdir, lease: Lease) -> None:
         """Nothing to do: the work directory is in the store already."""
 
+    def forget_work(self, name: str) -> None:
+        """Nothing lies elsewhere."""
+
     def close_work(self, name: str) -> None:
         """Remove the folder."""
         clear(self._at(f"_work/{InnerPath(name)}"))

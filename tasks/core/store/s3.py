@@ -326,7 +326,11 @@ class S3Backend:
             self._hashes[path] = (seen, digest.hexdigest())
         return FileEntry(name, stat.st_size, digest.hexdigest())
 
-    def close_work(self, name: str) -> None:
-        """Remove the folder here and its mirror in the bucket."""
-        clear(self._here("work", name))
+    def forget_work(self, name: str) -> None:
+        """Remove what the bucket has of it."""
         self.remove(f"_work/{name}/")
+
+    def close_work(self, name: str) -> None:
+        """Remove the folder here and what the bucket has of it."""
+        clear(self._here("work", name))
+        self.forget_work(name)

@@ -78,6 +78,9 @@ class Backend(Protocol):
     def save_work(self, name: str, work: Workdir, lease: Lease) -> None:
         """Keep the scratch of a work directory where a holder on another machine finds it."""
 
+    def forget_work(self, name: str) -> None:
+        """Remove what lies elsewhere of a work directory that begins anew; what is here stays."""
+
     def close_work(self, name: str) -> None:
         """Remove a work directory for good."""
 

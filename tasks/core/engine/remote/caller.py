@@ -117,6 +117,10 @@ class Remote(ABC):
                 with suppress(FromzeroError):
                     sent.withdraw(followed.dead)
                 raise
+            finally:
+                if followed.over:  # else somebody may still be at work, for whom `fence` waits
+                    with suppress(FromzeroError):
+                        body.channel.remove()
             if ended["kind"] == ChildKilled.__name__ and not body.stop:  # by whom?
                 why = sent.gone(now=True)
                 if why is not None and not isinstance(why, Transient):
@@ -124,8 +128,6 @@ class Remote(ABC):
             return _came_back(ended, job, backend, work, listener)
         finally:
             del self._bodies[ticket]
-            with suppress(FromzeroError):
-                body.channel.remove()
 
     def cancel(self, grace: float = GRACE) -> None:
         """See `Launcher`."""
@@ -151,8 +153,8 @@ class _Following:
         self._limits = Limits(None, lease, listener.log)  # its time counts from when it begins
         self._why: FromzeroError | None = None
         self._lines = _Lines()
-        self.dead = False
-        """It gave no sign of life for too long."""
+        self.dead = self.over = False
+        """It gave no sign of life for too long; nobody is at work any more."""
         self._seen, self._beat, self._since = False, -1, time.monotonic()
 
     def until_the_end(self) -> dict[str, Any]:
@@ -187,6 +189,7 @@ class _Following:
             self._seen, self._beat, self._since = True, found["beat"], now
             self._take(found)
             if found["ended"] is not None:
+                self.over = True
                 return dict(found["ended"])
         if self._why is None and (why := self._limits.passed()) is not None:
             self._why, self._body.stop = why, "save"
@@ -199,7 +202,7 @@ class _Following:
         if not self._seen and (gone := self._sent.gone()) is not None:
             raise self._why or gone
         if self._seen and now - self._since > self._body.dead:
-            self.dead = True
+            self.dead = self.over = True
             raise self._why or ChildKilled(
                 f"the worker that carried it out gives no sign of life any more; its log: {self._listener.log}"
             )

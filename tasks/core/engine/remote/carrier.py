@@ -91,9 +91,11 @@ class Told:
     def send(self, ended: dict[str, Any] | None = None) -> None:
         """Send what is new; every `BEAT` seconds also that nothing is."""
         with self._lock:
-            data, self._waiting = bytes(self._waiting), bytearray()
+            data = bytes(self._waiting)
         if data:
             self._piece("output", data)
+            with self._lock:  # only now: what could not be sent is sent the next time
+                del self._waiting[: len(data)]
         for name in () if self._shared else (METRICS_FILE, SYSTEM_FILE):
             self._rows(name)
         if data or ended is not None or time.monotonic() - self._last >= BEAT:
@@ -131,28 +133,6 @@ class _Relay(Listener):
         """See `Listener`."""
         for line in output:
             self.put(line)
-
-
-class _Said:
-    """What a workspace says goes to the run among the output; nobody is here to be asked."""
-
-    def __init__(self, told: Told) -> None:
-        self._told = told
-
-    def started(self, label: str) -> None:
-        return None
-
-    def line(self, label: str, text: str) -> None:
-        self._told.say(text)
-
-    def event(self, label: str, event: Any) -> None:
-        return None
-
-    def ended(self, outcome: Any) -> None:
-        return None
-
-    def ask(self, question: str) -> str:
-        raise HostError(question)
 
 
 class Carrier:
@@ -223,7 +203,7 @@ class Carrier:
             self._check(job, beside["versions"])
             if beside["about"] is not None:
                 write_atomically(work.scratch / ABOUT, beside["about"].encode())
-            workspace = Workspace(self._store, _Said(told), self._placing)
+            workspace = Workspace(self._store, told.say, self._placing)
             with workspace.saving(self._artifact, work, lease):
                 self._run(job, work, lease, told, workspace)
             if not isinstance(self._store.backend, LocalBackend):
@@ -255,7 +235,7 @@ class Carrier:
         work.make()
         with ExitStack() as held:
             wanted = Resources(**job.resources)  # type: ignore[arg-type]
-            taken = held.enter_context(self._placing.devices.take(job.entry, wanted, told.say))
+            taken = held.enter_context(self._placing.devices.take(self._artifact.partition("/")[0], wanted, told.say))
             begun = held.enter_context(Sampler(work.system_file)).watch if job.track else None
             sent = replace(job, inputs=inputs, environ=job.environ | taken.environ)
             sent.write()

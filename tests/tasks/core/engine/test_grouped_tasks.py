@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.core import liveness
 from tasks.core.engine import grouped_tasks
-from tasks.core.engine.grouped_tasks import ALONE, RUNS, carry, grouped, label_of
+from tasks.core.engine.grouped_tasks import ALONE, RUNS, grouped, label_of, work_off
 from tasks.core.engine.workspace import Job, Outcome
 from tasks.core.errors import DataError, Transient
 from tasks.core.services import prefect_api
@@ -58,7 +58,7 @@ def test_what_fails_stops_nothing_and_all_failures_are_named() -> None:
         job.outcome.state = "cached" if job.key == "0" else "completed"
 
     with pytest.raises(DataError) as caught:
-        carry(made, one)
+        work_off(made, one)
     said = "2 of 4 failed, 1 cached, 1 made\n  make[s1]: bad\n  make[s2]: worse"
     assert str(caught.value) == said
     assert made[3].outcome.state == "completed"
@@ -71,7 +71,7 @@ def test_a_group_says_how_many_were_cached_and_made(made: str, state: tuple[str,
     def one(job: Job) -> None:
         job.outcome.state = "completed" if job.key == made else "cached"
 
-    ended = carry(jobs(3), one)
+    ended = work_off(jobs(3), one)
     assert (ended.name, ended.message) == state
 
 
@@ -85,7 +85,7 @@ def test_a_run_that_stops_begins_no_further_shard_and_its_group_is_cancelled(mon
 
     stopped = type(stopping)()
     stopped.set()
-    ended = carry(jobs(3), one)
+    ended = work_off(jobs(3), one)
     assert begun == ["0"] and ended.is_cancelled()
 
 

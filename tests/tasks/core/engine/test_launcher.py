@@ -35,7 +35,6 @@ from tests.tasks.core.engine import bodies
 from tests.tasks.core.engine.carried import Carried
 from tests.tasks.core.engine.elsewhere import Elsewhere
 from tests.toy_process import eventually
-from tests.toy_run import Quiet
 
 UNLIMITED = replace(bodies.stay, timeout=None)
 
@@ -226,7 +225,7 @@ def test_a_step_runs_in_the_place_that_the_options_name(tmp_path: Path, monkeypa
     assert list(placing(pretrian="elsewhere", gpu="local").unknown([replace(bodies.speak, part_of="pretrain")])) == [
         "engine.places.pretrian: this run has no step and no stage of that name; did you mean pretrain?"
     ]
-    workspace, work = Workspace(store, Quiet(), named), Workdir(tmp_path / "work")
+    workspace, work = Workspace(store, print, named), Workdir(tmp_path / "work")
     work.make()
     job, lines = Job(Call(bodies.speak, (["hello"],)), "k", {}, Outcome("speak", None)), list[str]()
     with named.slots.take(Cpu(1)):  # it takes none of this machine's

@@ -16,7 +16,6 @@ from tasks.core.engine.remote import caller
 from tasks.core.engine.trial import trials
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.store import Store
-from tests.toy_run import Quiet
 
 PLACES = {"local": "tasks.core.engine.places.local", "carried": "tests.tasks.core.engine.carried"}
 
@@ -25,13 +24,13 @@ def test_a_place_is_tried_by_a_step_that_runs_there(home: Path, monkeypatch: pyt
     monkeypatch.setattr(plugins, "names", lambda package, group, door="": PLACES)
     store = Store(LocalBackend(home / "store", home))
     conf = EngineConf(places={"pretrain": "carried", "gpu": "local"})
-    there, gpu = trials(store, conf, Quiet())
+    there, gpu = trials(store, conf, print)
     assert (there.name, there.state) == ("pretrain: carried", OK) and "for a step of no work" in there.found
     assert (gpu.name, gpu.state) == ("gpu: local", FAIL) and "asks for 1 GPU, and this machine shows 0" in gpu.found
-    (pretended,) = trials(store, EngineConf(places={"gpu": "local"}, fake_devices=1), Quiet())
+    (pretended,) = trials(store, EngineConf(places={"gpu": "local"}, fake_devices=1), print)
     assert pretended.state == OK
     monkeypatch.setattr(caller, "versions", lambda libraries: {"python": "3.11", "torch": "1.0"})
-    (other,) = trials(store, EngineConf(places={"pretrain": "carried"}), Quiet())
+    (other,) = trials(store, EngineConf(places={"pretrain": "carried"}), print)
     assert other.state == FAIL and "torch" in other.found and "(the run has 1.0)" in other.found
     assert not list(store.backend.names("_work/")) and not list(store.manifests())
 

@@ -165,9 +165,8 @@ def test_a_pool_that_nobody_serves_is_refused_before_the_run(cluster: Cluster) -
     from conf.schema.engine import EngineConf
     from tasks.core.engine.placing import Placing
     from tasks.core.errors import HostError
-    from tasks.core.step import Resources
     from tests import toy
 
     placing = Placing(EngineConf(places={"rest": f"pool:{cluster.pool}"}))
     with pytest.raises(HostError, match=rf"work pool {cluster.pool}, which nobody serves: `fromzero up --pool"):
-        placing.check(toy.make, "make", Resources())
+        placing.check([(toy.make, "make")])
