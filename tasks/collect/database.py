@@ -121,7 +121,8 @@ def _in_words(error: Exception, place: str, password: str | None) -> FromzeroErr
     refused = any(word in said.lower() for word in ("password", "authentication", "access denied", "does not exist"))
     lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
     unreached = isinstance(error, (OSError, exc.TimeoutError)) or any(
-        word in said.lower() for word in ("connect", "timeout", "timed out", "starting up", "shutting down", "locked")
+        word in said.lower()
+        for word in ("connect", "translate host name", "timeout", "timed out", "starting up", "shutting down", "locked")
     )
     if not refused and (lost or unreached):
         return Transient(f"{place} cannot be reached: {said}")
