@@ -1,46 +1,39 @@
 """The interpreter that carries steps out: a Prefect flow whose tasks are the steps. Only this room knows Prefect.
 
-`Engine` makes tasks of calls; prefect_run has the run around them, prefect_store what Prefect needs of the store.
+`Engine` says what calls are to come to; task_runs has what carries them in Prefect, prefect_run the run around them,
+prefect_store what Prefect needs of the store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prefect import Task
-from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectConcurrentFuture
-from prefect.logging import get_run_logger
-from prefect.runtime import task_run
-from prefect.states import Completed
-from prefect.transactions import get_transaction
 
 from conf.schema.engine import EngineConf
 from tasks.core import run_warnings
 from tasks.core.artifact import Artifact, Manifest, sha256
-from tasks.core.engine.grouped_tasks import grouped, interrupted, label_of, labelled, together, work_off
-from tasks.core.engine.launcher import GRACE
+from tasks.core.engine.grouped_tasks import grouped, together
 from tasks.core.engine.placing import Placing
 from tasks.core.engine.prefect_artifacts import progress_shown, publish
-from tasks.core.engine.prefect_store import ByKey, Locks, Records
+from tasks.core.engine.prefect_store import Locks, Records
 from tasks.core.engine.publishing import Publisher
 from tasks.core.engine.reporting import Pages, Run
 from tasks.core.engine.step_runner import StepRunner, git_state, now
+from tasks.core.engine.task_runs import TaskRuns
 from tasks.core.engine.workspace import Job, Outcome, Report, Workspace
-from tasks.core.errors import Conflict, FromzeroError, StepError, Transient, from_exception
+from tasks.core.errors import Conflict, FromzeroError, StepError
 from tasks.core.events import Event
 from tasks.core.liveness import Announced
 from tasks.core.plan.keys import adopt, artifacts_in, code_changes, made_from
 from tasks.core.plan.planner import Interpretation
-from tasks.core.services import final_states
-from tasks.core.step import Call, Step
-from tasks.core.store.lease import Lease, stopping
+from tasks.core.step import Call
+from tasks.core.store.lease import Lease
 from tasks.core.store.store import Miss, Store
 from tasks.core.tracking.tracking import Tracking
 
@@ -73,11 +66,7 @@ class Engine(Interpretation):
         self.tracking: Tracking | None = None
         """MLflow's side of the run, from its first tracked step on."""
         self.bodies = StepRunner(self)
-        self._tasks: dict[tuple[str, str], Task[..., Any]] = {}
-        self._jobs: dict[str, list[Job]] = {}
-        """Those of each task run, by its name."""
-        self._submitted: list[tuple[str, str, PrefectConcurrentFuture[Any]]] = []
-        """Name and task key of every call, and its future."""
+        self.task_runs = TaskRuns(self)
         self._futures: dict[str, tuple[int, PrefectConcurrentFuture[Any]]] = {}
         """By key: how many calls came before, and the future."""
         self._check: tuple[int, list[PrefectConcurrentFuture[Any]]] = (0, [])
@@ -173,17 +162,8 @@ class Engine(Interpretation):
         return choice == "rerun"
 
     def _submit(self, jobs: list[Job]) -> PrefectConcurrentFuture[Any]:
-        name, step, alone = label_of(jobs), jobs[0].call.step, len(jobs) == 1
-        self._jobs[name] = jobs
-        kind = (step.name, "group" if not alone else "again" if jobs[0].over is not None else "")
-        if kind not in self._tasks:
-            self._tasks[kind] = self._task(step, kind[1] == "again") if alone else self._group(step)
-        chosen = self._tasks[kind]
-        parents = list({id(parent): parent for job in jobs for parent in self._parents(job)}.values())
-        given = (name, jobs[0].path) if alone else (name,)
-        future = chosen.submit(*given, wait_for=parents)
-        assert isinstance(future, PrefectConcurrentFuture)
-        self._submitted.append((name, chosen.task_key, future))
+        parents = {id(parent): parent for job in jobs for parent in self._parents(job)}
+        future = self.task_runs.submit(jobs, list(parents.values()))
         self._futures |= {job.key: (len(self._futures) + n, future) for n, job in enumerate(jobs)}
         return future
 
@@ -196,64 +176,6 @@ class Engine(Interpretation):
         return [future for _, future in found.values()] + (
             checks if all(order < since for order, _ in found.values()) else []
         )
-
-    def _task(self, step: Step, again: bool) -> Task[..., Any]:
-        body = self._effect if step.effect else self._make
-        policy: CachePolicy = (
-            NO_CACHE if step.effect else ByKey(isolation_level="SERIALIZABLE", lock_manager=self.locks)
-        )
-
-        def run(label: str, key: str) -> Any:
-            try:
-                return self._attempt(self._jobs[label][0], body)
-            except Transient as error:
-                if not stopping.is_set():
-                    raise
-                transaction = get_transaction()
-                assert transaction is not None
-                transaction.write_on_commit = False  # there is no result
-                return interrupted(error)
-
-        made: Task[..., Any] = Task(
-            run,
-            name=step.name,
-            task_run_name="{label}",
-            cache_policy=policy,
-            refresh_cache=again,
-            persist_result=not step.effect,
-            result_serializer="json",
-            cache_result_in_memory=False,
-            retries=1000,
-            retry_condition_fn=lambda task, run, state: self._may_retry(self._jobs[run.name][0]),
-        )
-        if not step.effect:
-            made.result_storage = self.records
-        return made
-
-    def _group(self, step: Step) -> Task[..., Any]:
-        return Task(
-            lambda label: work_off(self._jobs[label], self._in_group),
-            name=step.name,
-            task_run_name="{label}",
-            cache_policy=NO_CACHE,
-            persist_result=False,
-        )
-
-    def _in_group(self, job: Job) -> None:
-        """What Prefect does for a task of its own: a hit is served, a miss made under its lease, and tried again."""
-        if job.path in self._hits:
-            job.outcome.state = "cached"
-            return
-        with self.locks.held(job.path):
-            while True:
-                try:
-                    self._attempt(job, self._make)
-                    if job.outcome.state == "cached":  # another run has made it
-                        job.outcome.attempts = 0
-                    return
-                except Transient:
-                    if not self._may_retry(job):
-                        raise
 
     def _conclude(self, job: Job, state: State[Any], alone: bool) -> Any:
         """Fill in the outcome and give the flow what the call stands for."""
@@ -275,14 +197,6 @@ class Engine(Interpretation):
         self.report.ended(outcome)
         return job.result
 
-    def task_runs(self) -> list[final_states.TaskRun]:
-        """Every task run that has begun, and its final state; waits for those that stop just now."""
-        begun = [call for call in self._submitted if not call[2].wrapped_future.cancel()]
-        wait([future.wrapped_future for _, _, future in begun], GRACE)
-        return [
-            final_states.TaskRun(str(future.task_run_id), name, task, _final(future)) for name, task, future in begun
-        ]
-
     def look(self, step: str, key: str) -> Manifest | Miss:
         """The artifact, if it is whole to the last byte, or was when this run looked."""
         return self._whole.get(f"{step}/{key}") or self.store.check(step, key)
@@ -301,47 +215,7 @@ class Engine(Interpretation):
 
     def failed(self, path: str, error: Exception) -> FromzeroError:
         """Keep why the attempt at STEP/KEY failed, sorted into our tree."""
-        known = from_exception(error)
-        for job in [job for jobs in list(self._jobs.values()) for job in jobs]:
-            if job.path == path:
-                job.error = known
-        return known
-
-    # attempts
-
-    def _make(self, job: Job) -> Any:
-        log, own = get_run_logger().info, job.call.label in self._jobs
-        return self.bodies.make(job, str(task_run.id), log if own else labelled(log, job.call.label))
-
-    def _effect(self, job: Job) -> State[Any]:
-        name, message = self.bodies.effect(job, str(task_run.id), get_run_logger().info)
-        return Completed(name=name, message=message)
-
-    def _attempt(self, job: Job, body: Callable[[Job], Any]) -> Any:
-        """One attempt in the task's thread: its error is kept, sorted into our tree."""
-        if stopping.wait(job.pause()):
-            raise Transient("the run is stopping")
-        job.error = None
-        job.outcome.attempts += 1
-        try:
-            return body(job)
-        except Exception as error:
-            job.error = from_exception(error)
-            if job.error is error:
-                raise
-            raise job.error from error
-
-    def _may_retry(self, job: Job) -> bool:
-        """Infrastructure errors only, as often as the step allows since its last newer checkpoint."""
-        if not isinstance(job.error, Transient) or stopping.is_set():
-            return False
-        job.failures += 1
-        again = job.failures <= job.call.step.retry.times
-        if again:
-            said = f"attempt {job.outcome.attempts} failed, trying again: {job.error}"
-            self.report.event(job.call.label, Event("notice", text=said))
-            job.error = None
-        return again
+        return self.task_runs.failed(path, error)
 
     # memory
 
@@ -379,14 +253,3 @@ class Engine(Interpretation):
         """The run as pages know it."""
         ids = self.tracking.ids() if self.tracking is not None else None
         return Run(self.home, self.recipe, self.run_id, self.run_name, ids)
-
-
-def _final(future: PrefectConcurrentFuture[Any]) -> dict[str, Any]:
-    """The state in which a task run has ended, as JSON; of one that does not end, that nobody waits for it."""
-    inner = future.wrapped_future
-    if not inner.done():
-        return final_states.GONE
-    state = inner.result() if inner.exception() is None else None
-    if not isinstance(state, State) or not state.is_final():
-        return final_states.GONE
-    return {"type": state.type.value, "name": state.name, "message": state.message}

@@ -176,7 +176,7 @@ def carry(engine: Engine, name: str, wiring: Callable[[], Any]) -> State[Any]:
 def _confirm(engine: Engine, url: str, before: list[str]) -> None:
     """Make sure that Prefect has every task run in its final state; what cannot be told now is told by the next run."""
     assert engine.announced is not None
-    tasks, own = engine.task_runs(), final_states.database(engine.home, url) == "home"
+    tasks, own = engine.task_runs.ended(), final_states.database(engine.home, url) == "home"
     try:
         if told := final_states.confirm(url, engine.run_id, tasks, final_states.AWAY if own else 0.0):
             engine.report.line("", f"Prefect had lost the ends of {told} task runs: told again")
