@@ -11,6 +11,7 @@ from conf.schema.release import RegisterConf
 from flows.data import Data
 from tasks.core.errors import ConfigError, nearest
 from tasks.evaluate import steps as evaluate
+from tasks.finetune import steps as finetune
 from tasks.models import kind as kinds
 from tasks.register import steps as register
 
@@ -22,6 +23,9 @@ def make(recipe: Recipe, data: Data, pretrained: Any) -> None:
         check_gate(name, conf)
         if conf.is_reference:
             started[name] = register.starting_point(conf.start)
+        elif conf.is_open:
+            kind = kinds.of(conf.kind)
+            started[name] = finetune.open_model(conf.start, name, conf.takes, conf.kind, kind.converses)
         else:
             started[name] = pretrained if conf.start == PRETRAINED else made[conf.start]
         given = data.of(conf.data.sources)

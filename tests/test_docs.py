@@ -70,6 +70,11 @@ TESTS = {
     "tests/integration/test_errors_data.py": {
         "test_bad_rows_are_set_aside_up_to_the_limit_and_named_one_by_one": ["fromzero run --until"],
     },
+    "tests/integration/test_open_model.py": {
+        "test_a_folder_becomes_a_registered_chat_model_that_says_where_it_came_from": [
+            "fromzero plan models.chat.start", "fromzero run models.chat.start",
+        ],
+    },
     "tests/integration/test_pipeline.py": {
         "test_a_worse_model_is_refused_and_a_better_one_promoted_and_hands_move_the_champion": [
             "fromzero promote", "fromzero rollback",

@@ -135,7 +135,7 @@ def test_views_and_questions_about_documents_import_no_stage() -> None:
 
 
 def test_every_stage_of_the_design_has_its_door() -> None:
-    assert STAGES == ["clean", "collect", "evaluate", "pretrain", "register", "tokenize", "validate"]
+    assert STAGES == ["clean", "collect", "evaluate", "finetune", "pretrain", "register", "tokenize", "validate"]
 
 
 BELOW = {"conf": ("conf", "tasks.core"), "tasks.core": ("tasks.core", "conf"), "tasks": ("tasks", "conf")}

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from conf.schema.base import Conf, RunConf
 from conf.schema.resources import ResourcesConf
+
+
+class FetchRun(RunConf):
+    """Where an open model is taken from; which one it is comes in as an observation."""
+
+    start: str
+    """As the recipe has it, its folder in full."""
+    option: str
+    """The option that names it, for messages."""
+    about: dict[str, Any]
+    """What was found of it."""
+    unreachable: str | None = None
+    """Why the hub could not be asked what it is now; None if it was."""
+
+
+class FetchConf(Conf):
+    """What the step gets that brings an open model into the store."""
+
+    run: FetchRun
+    """Where it is taken from."""
 
 
 class FinetuneRun(RunConf):

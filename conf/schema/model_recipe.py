@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, PrivateAttr, field_validator
@@ -20,6 +21,10 @@ PRETRAINED = "pretrain"
 """The start that stands for what this recipe pretrains."""
 REFERENCE = re.compile(r"models:/.+|store:.+")
 """A start that is there already: a registered model, an artifact."""
+FOLDER = re.compile(r"[./~].*")
+"""A start that is a folder of this machine."""
+HUB = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
+"""A start that is a model of the Hugging Face hub."""
 
 
 class ModelData(Conf):
@@ -39,7 +44,9 @@ with warnings.catch_warnings():
         """What kind of model it is."""
         start: str = PRETRAINED
         """What it is made from: pretrain, what this recipe pretrains; NAME, another model of this recipe;
-        models:/NAME@ALIAS or models:/NAME/VERSION, a registered model; store:STEP/KEY, an artifact."""
+        models:/NAME@ALIAS or models:/NAME/VERSION, a registered model; store:STEP/KEY, an artifact; ./FOLDER or
+        /FOLDER, a model as transformers' save_pretrained writes it, known by what its files hold;
+        hub:OWNER/NAME@REVISION, a model of the Hugging Face hub by branch (main if none is given), tag or commit."""
         data: ModelData = ModelData()
         """What of the data it is made from."""
         evaluate: MeasureConf
@@ -64,6 +71,14 @@ with warnings.catch_warnings():
         @classmethod
         def _by_name(cls, given: Any) -> Any:
             return {"name": given} if isinstance(given, str) else given
+
+        @field_validator("start")
+        @classmethod
+        def _can_be_found(cls, start: str) -> str:
+            if start.startswith("hub:") and not HUB.fullmatch(start):
+                raise ValueError(f"start={start} is no model of the hub: write hub:OWNER/NAME or hub:OWNER/NAME@COMMIT")
+            # a step may run in another folder than the one from which the command names the model
+            return str(Path(start).expanduser().absolute()) if FOLDER.fullmatch(start) else start
 
         @property
         def name(self) -> str:
@@ -91,3 +106,8 @@ with warnings.catch_warnings():
         def is_reference(self) -> bool:
             """Whether it starts from what is there already."""
             return REFERENCE.fullmatch(self.start) is not None
+
+        @property
+        def is_open(self) -> bool:
+            """Whether it starts from a model that others made: of a folder, or of the hub."""
+            return (FOLDER.fullmatch(self.start) or HUB.fullmatch(self.start)) is not None

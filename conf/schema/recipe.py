@@ -132,11 +132,11 @@ class Recipe(Conf):
                 raise ValueError(f"models.{name}.start={model.start}: these start from each other: {circle}")
             if model.start in self.models:
                 take(model.start, (*after, name))
-            elif model.start != PRETRAINED and not model.is_reference:
+            elif model.start != PRETRAINED and not model.is_reference and not model.is_open:
                 known = [PRETRAINED, *(other for other in self.models if other != name)]
                 raise ValueError(
-                    f"models.{name}.start={model.start} is none of {', '.join(known)}, models:/NAME@ALIAS and "
-                    f"store:STEP/KEY{nearest(model.start, known)}"
+                    f"models.{name}.start={model.start} is none of {', '.join(known)}, models:/NAME@ALIAS, "
+                    f"store:STEP/KEY, ./FOLDER and hub:OWNER/NAME{nearest(model.start, known)}"
                 )
             done.setdefault(name, model)
 
@@ -206,7 +206,7 @@ class Recipe(Conf):
         sort = network.resolved_objective if network and not isinstance(network, NativeConf) else "causal"
         unfit: dict[str, str] = {}
         for name, model in self.in_order.items():
-            if model.is_reference:
+            if model.is_reference or model.is_open:
                 continue
             before = self.models.get(model.start)
             if model.start in unfit:

@@ -217,7 +217,7 @@ class Interpreter(Protocol):
     def observe(self, ref: str, look: Callable[[Any, Any], tuple[Any, Any]], conf: Any) -> Any:
         """Look at the world now: `look(conf, memory) -> (value, new memory)`, the memory kept in a named ref."""
 
-    def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any) -> None:
+    def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any, always: bool) -> None:
         """Look into what a step that has been called is to be made from, in a plan; see `foresee`."""
 
 
@@ -247,10 +247,10 @@ def observe(ref: str, look: Callable[[Any, Any], tuple[Any, Any]], conf: Any) ->
     return interpreter().observe(ref, look, conf)
 
 
-def foresee(step: Step, look: Look, *inputs: Any, conf: Any = None) -> None:
+def foresee(step: Step, look: Look, *inputs: Any, conf: Any = None, always: bool = False) -> None:
     """In `fromzero plan`, and there only: what `look(inputs…, conf)` finds, once all inputs are made, of the call of a
-    step that is to run: words, and warnings as `tasks.core.run_warnings` has them."""
-    interpreter().foresee(step, look, inputs, conf)
+    step that is to run, or `always`: words, and warnings as `tasks.core.run_warnings` has them."""
+    interpreter().foresee(step, look, inputs, conf, always)
 
 
 def load(entry: str) -> Step:

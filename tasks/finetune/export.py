@@ -11,26 +11,8 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tasks.core.errors import ConfigError
-from tasks.formats.model_folder import (
-    CONFIG_FILE,
-    SPECIAL_TOKENS_FILE,
-    TOKENIZER_CONFIG_FILE,
-    TOKENIZER_FILE,
-    refuse_foreign,
-    write_task,
-)
-
-TOKENIZER_FILES = (
-    TOKENIZER_FILE,
-    TOKENIZER_CONFIG_FILE,
-    SPECIAL_TOKENS_FILE,
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-)
+from tasks.finetune.open_models import TOKENIZER_FILES
+from tasks.formats.model_folder import CONFIG_FILE, positions_in, refuse_foreign, write_task
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -44,8 +26,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 def context_of(model: Path) -> int | None:
     """How many tokens the model in a folder can look at; None if nothing limits it."""
-    found: int | None = json.loads((model / CONFIG_FILE).read_text()).get("max_position_embeddings")
-    return found
+    return positions_in(json.loads((model / CONFIG_FILE).read_text()))
 
 
 def check_context(model: Path, max_length: int, name: str = "NAME") -> None:

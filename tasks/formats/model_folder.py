@@ -14,8 +14,18 @@ CONFIG_FILE, TOKENIZER_CONFIG_FILE = "config.json", "tokenizer_config.json"
 TOKENIZER_FILE, SPECIAL_TOKENS_FILE = "tokenizer.json", "special_tokens_map.json"
 TASK_FILE = "task.json"
 """What a fine-tuned model is for: its kind, and what asking it takes."""
-CONFIGS = (CONFIG_FILE, TOKENIZER_CONFIG_FILE, "processor_config.json", "generation_config.json")
+GENERATION_FILE = "generation_config.json"
+CONFIGS = (CONFIG_FILE, TOKENIZER_CONFIG_FILE, "processor_config.json", GENERATION_FILE)
 ADAPTER = "adapter_config.json"
+POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+"""What config.json calls how many places a network has; the first that is there counts."""
+PADDED = frozenset(
+    {
+        "camembert", "data2vec-text", "ibert", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
+        "xlm-roberta-xl",
+    }
+)  # fmt: skip
+"""Values of model_type of networks whose places are counted from behind that of the padding."""
 
 
 class ForeignModel(ValueError):
@@ -43,6 +53,15 @@ def refuse_foreign(folder: Path, own: str = "") -> None:
         for file in set(map(str, named.values())) if isinstance(named, dict) else ():
             if file in ("", ".", "..") or any(letter in "/\\" or letter < " " for letter in file):
                 raise ForeignModel(f"{index} names {file!r}, which is no file beside it: write the model anew")
+
+
+def positions_in(config: Mapping[str, Any]) -> int | None:
+    """How many tokens the network of a config.json can look at; None if nothing limits it."""
+    found = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
+    if found is not None and config.get("model_type") in PADDED:
+        padding = config.get("pad_token_id")
+        return int(found) - 1 - (1 if padding is None else int(padding))
+    return found
 
 
 def read_task(folder: Path) -> dict[str, Any]:

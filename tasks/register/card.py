@@ -11,6 +11,7 @@ from tasks.core.artifact import Artifact
 from tasks.formats.metrics import values
 from tasks.models import kind as kinds
 from tasks.register.context import RunContext
+from tasks.register.origins import row
 
 TRAINING = ("parameters", "tokens", "steps", "epochs", "seconds", "documents", "best_step", "flops")
 MOST = 5000
@@ -24,12 +25,15 @@ def write_card(
     sources: Sequence[Mapping[str, Any]],
     samples: Sequence[Mapping[str, Any]],
     run: RunContext,
+    origins: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The card as Markdown; only what is known is in it."""
+    """The card as Markdown; only what is known is in it. `origins` are the open models that it was made from."""
     kind = kinds.of(conf.kind)
+    born = "It was trained from nothing." if not origins else "It was made from a model of others, named below."
     sections = [
-        ("", f"# {conf.name}\n\n{kind.what}"),
+        ("", f"# {conf.name}\n\n{kind.what} {born}"),
         ("How to load", _loading(conf, kind.writes)),
+        ("Made from", _table([row(origin) for origin in origins])),
         ("Metrics", _metrics(evaluation.stats.get("metrics", {}))),
         ("Data", _table(sources)),
         ("Training", _training(model.stats)),

@@ -76,7 +76,7 @@ def register_model(
     from tasks.core.store.open import open_store
     from tasks.core.tracking.mlflow_db import prepare
     from tasks.formats.licence_counts import by_licence
-    from tasks.register import card, registry
+    from tasks.register import card, origins, registry
     from tasks.register import package as packing
     from tasks.register.context import run_context
     from tasks.register.integrity import LOAD_FROM
@@ -90,7 +90,8 @@ def register_model(
     sources = run.sources or by_licence((table for table in learnt if table.exists()), characters=True)
     samples = evaluation / SAMPLES_FILE
     shown = json.loads(samples.read_text()) if samples.exists() else []
-    text = card.write_card(conf, model, evaluation, sources, shown, run)
+    before = origins.origins(store, model.step, model.key)
+    text = card.write_card(conf, model, evaluation, sources, shown, run, before)
     tags = {
         "fromzero.digest": model.digest,
         "fromzero.artifact": f"{model.step}/{model.key}",
@@ -102,6 +103,8 @@ def register_model(
         "fromzero.commit": run.git.get("commit"),
         "fromzero.load_from": LOAD_FROM,
         "fromzero.part": model.part_name,
+        "fromzero.origin": ", ".join(one["start"] for one in before) or None,
+        "fromzero.origin_licence": ", ".join(one["licence"] or "not stated" for one in before) or None,
     }
     known = {key: str(value) for key, value in tags.items() if value is not None}
     with held(store, f"register/{conf.name}", uri):

@@ -61,6 +61,7 @@ class Lineage:
             for ref in step.inputs or ():
                 self._holding[step.path].take(self._made_before(run, ref))
         self._add_sources(run)
+        self._add_open_models()
         for model in models:
             self._add_model(model)
 
@@ -102,6 +103,16 @@ class Lineage:
                 node = Node(name, SOURCE, f"source: {options.get('kind', '')}", options=options)
                 self._named[f"source {step} {name}"] = node
                 self._named[step].take(node)
+
+    def _add_open_models(self) -> None:
+        """What others made, before the step that brought it."""
+        for node in [*self._named.values()]:
+            for step in node.artifacts:
+                if origin := step.stats.get("origin"):
+                    licence = origin["licence"] or "not stated"
+                    title = str(origin["start"])
+                    source = Node(title, SOURCE, f"open model, licence {licence}", options={"licence": licence})
+                    node.take(self._named.setdefault(f"open model {title}", source))
 
     def _add_model(self, model: Model) -> None:
         evaluation = model.evaluation

@@ -66,7 +66,7 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         ("data=text", "data.sources.mine.paths has no default: give data.sources.mine.paths="),
         ("models.mine={}", "models.mine has no kind: give models.mine.kind=causal_lm|chat|text_classification"),
         ("models.mine={start: base}", "models.mine has no kind: give models.mine.kind="),
-        ("models.base=null", "models.chat.start=base is none of pretrain, classifier, models:/NAME@ALIAS and store:"),
+        ("models.base=null", "models.chat.start=base is none of pretrain, classifier, models:/NAME@ALIAS, store:"),
         ("model.architecture=bert", "no token to hide them behind: set \"tokenizer.mask_token='[MASK]'\""),
         ("model.architecture=t5", "and the tokenizer has 0 tokens to hide them behind: set tokenizer.sentinels=14"),
         ("model={architecture: bert, tie_embeddings: false}", "is not for encoders that restore hidden words"),

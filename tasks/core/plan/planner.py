@@ -109,7 +109,7 @@ class Interpretation(ABC):
         """`--refresh` names the step, or its stage."""
         return step.name in self.refresh or step.stage in self.refresh
 
-    def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any) -> None:
+    def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any, always: bool) -> None:
         """A run says what it finds when it finds it."""
         return
 
@@ -263,14 +263,14 @@ class Planner(Interpretation):
         )
         return done if done is not None else Pending(call.label, call.shard)
 
-    def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any) -> None:
+    def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any, always: bool) -> None:
         """See `foresee` of the steps; artifacts in a bucket are not brought here for it."""
         row = next((row for row in reversed(self.rows) if row.step == step.name), None)
-        if not self.looks_in or row is None or row.action == "hit":
+        if not self.looks_in or row is None or (row.action == "hit" and not always):
             return
         if waits := first_pending(inputs):
             row.foreseen = f"what is cut or left out is not known before {waits.label} is made"
-        elif not isinstance(self.store.backend, LocalBackend):
+        elif not always and not isinstance(self.store.backend, LocalBackend):
             row.foreseen = "what is cut or left out is not known before it runs: its inputs are in a bucket"
         else:
             row.foreseen, found = look(*map(self._brought, inputs), conf=conf)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CausalLmModel(ModelRecipe):
-    """A model that continues text: what was pretrained, as it is."""
+    """A model that continues text: what it starts from, as it is."""
 
     kind: Literal["causal_lm"]
     """Always causal_lm."""
@@ -33,7 +33,7 @@ class CausalLm(Kind):
     name = "causal_lm"
     former = ("base",)
     noun = "a language model"
-    what = "A language model trained from nothing; it continues text."
+    what = "A language model; it continues text."
     limits = "It states untrue things fluently, knows only its training text, and follows no instructions."
     evaluation = evaluate_lm
     measures = (BITS_PER_BYTE, PERPLEXITY, NATS)

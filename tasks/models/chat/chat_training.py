@@ -203,17 +203,24 @@ def said(taken: Taken, found: Examples, length: int, model: str = "NAME") -> Sta
     }
 
 
+def tables_of(base: Any) -> list[str]:
+    """The names of the modules by which a network reads and writes tokens; of one if both have the same weights."""
+    reads, writes = base.get_input_embeddings(), base.get_output_embeddings()
+    tables = [reads] if writes.weight is reads.weight else [reads, writes]
+    return [name.rpartition(".")[2] for name, module in base.named_modules() if any(module is one for one in tables)]
+
+
 def adapt(model: Path, tokenizer: PreTrainedTokenizerFast, conf: ChatConf) -> PeftModel:
     """The pretrained model with fresh adapters on its linear layers, and trainable rows for the special tokens."""
     refuse_foreign(model)
-    base = AutoModelForCausalLM.from_pretrained(
+    base: Any = AutoModelForCausalLM.from_pretrained(
         model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
     tokens: dict[str, Any] = {}
     if conf.lora.train_special_tokens:
-        rows = sorted(set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder))
-        names = ["embed_tokens"] if base.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
-        tokens["trainable_token_indices"] = dict.fromkeys(names, rows)
+        known = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+        rows = sorted(row for row in known if row < base.get_input_embeddings().weight.shape[0])
+        tokens["trainable_token_indices"] = dict.fromkeys(tables_of(base), rows)
     spec = LoraConfig(
         r=conf.lora.rank,
         lora_alpha=conf.lora.alpha,

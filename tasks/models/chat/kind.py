@@ -43,7 +43,7 @@ class Chat(Kind):
 
     name = "chat"
     noun = "a chat model"
-    what = "A language model trained from nothing and fine-tuned on conversations; it answers."
+    what = "A language model fine-tuned on conversations; it answers."
     limits = "Its answers are neither checked nor filtered, and may be untrue, rude or beside the point."
     training = finetune_chat
     evaluation = evaluate_chat

@@ -22,7 +22,7 @@ from tasks.formats.model_folder import refuse_foreign
 from tasks.models.text_classification import baselines, quality
 from tasks.models.text_classification import pooled_classifier as pooled_classifier  # transformers learns to load it
 from tasks.models.text_classification.classifier_options import ClassifierEval
-from tasks.models.text_classification.labelling import OWN_HEAD
+from tasks.models.text_classification.labelling import OWN_HEAD, cut, framed
 from tasks.text.encode import Encoder
 
 OF_BASELINES = ("accuracy", "macro_f1", "roc_auc", "accuracy_lo", "accuracy_hi")
@@ -51,8 +51,8 @@ def training_documents(paths: Iterable[Path], task: dict[str, Any]) -> pl.DataFr
 def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], task: dict[str, Any], batch_tokens: int) -> Floats:
     """(texts, labels) in float64, in the order of the texts, each encoded as in training."""
     pad = model.config.pad_token_id
-    encoded = Encoder(tokenizer).texts(texts, task["max_length"] - len(task["prefix"]))
-    ids = [[*task["prefix"], *row] or [pad] for row in encoded]
+    most, end = task["max_length"], task.get("suffix", ())
+    ids = [cut(framed(row, task, pad), most, end) for row in Encoder(tokenizer).texts(texts, most)]
     result = np.zeros((len(ids), model.config.num_labels))
     whole = [(n, 0, len(row), 1) for n, row in enumerate(ids)]
     with torch.inference_mode():

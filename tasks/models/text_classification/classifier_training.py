@@ -22,12 +22,14 @@ from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
+from tasks.finetune.open_models import WEIGHTS, sort_of
 from tasks.finetune.training import Collate, Loss, Row, set_up, train
 from tasks.formats.document_files import documents_in
 from tasks.formats.model_folder import CONFIG_FILE, refuse_foreign
 from tasks.models.text_classification.augment import copies
 from tasks.models.text_classification.classifier_options import ClassifyConf
 from tasks.models.text_classification.label_preview import WHOLE
+from tasks.models.text_classification.labelling import cut, framed
 from tasks.models.text_classification.pooled_classifier import PooledClassifier, PooledClassifierConfig
 from tasks.text.encode import Encoder
 
@@ -102,18 +104,25 @@ def examples(docs: Iterable[Path], conf: ClassifyConf) -> Examples:
     return Examples(table, names, found, left_out, pattern)
 
 
-def prefix(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """What stands before every text: the token that each document begins with in pretraining, if there is one."""
-    return [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+def frame(tokenizer: PreTrainedTokenizerFast, causal: bool) -> dict[str, list[int]]:
+    """What stands before (`prefix`) and behind (`suffix`) every text: of a causal model the token that each document
+    begins with in pretraining, if there is one; of an encoder what its tokenizer puts around a text."""
+    if causal:
+        return {"prefix": [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]}
+    (plain,), (framed,) = Encoder(tokenizer).texts(["a"]), Encoder(tokenizer).framed(["a"], most=1_000)
+    at = next((n for n in range(len(framed)) if framed[n : n + len(plain)] == plain), 0)
+    return {"prefix": framed[:at], "suffix": framed[at + len(plain) :]}
 
 
-def encoder(tokenizer: PreTrainedTokenizerFast, pattern: str, conf: ClassifyConf) -> Callable[[Sequence[str]], Any]:
+def encoder(
+    tokenizer: PreTrainedTokenizerFast, pattern: str, conf: ClassifyConf, causal: bool = True
+) -> Callable[[Sequence[str]], Any]:
     """The function from texts to lists of token ids, whole: names hidden, never empty."""
-    hidden, first, encoder = re.compile(pattern), prefix(tokenizer), Encoder(tokenizer)
+    hidden, around, encoder = re.compile(pattern), frame(tokenizer, causal), Encoder(tokenizer)
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
         found = encoder.texts([hidden.sub(conf.mask, text) for text in texts])
-        return [[*first, *ids] or [export.pad_id(tokenizer)] for ids in found]
+        return [framed(ids, around, export.pad_id(tokenizer)) for ids in found]
 
     return encode
 
@@ -190,7 +199,8 @@ def balanced(labels: Sequence[int], conf: ClassifyConf) -> list[int]:
 def run(
     model: Path, docs: Sequence[Path], conf: ClassifyConf, work: Workdir, translated: pl.DataFrame | None = None
 ) -> Stats:
-    """Fine-tune a sequence classifier from the causal model in `model` on the train parts of `docs`; write model/.
+    """Fine-tune a sequence classifier from the causal model or the encoder in `model` on the train parts of `docs`;
+    write model/.
 
     `translated` are copies of examples as `augment.copies` takes them.
     """
@@ -200,7 +210,7 @@ def run(
     tokenizer = export.load_tokenizer(model)
     chosen = examples(docs, conf)
     names, table = chosen.names, chosen.table
-    encode = encoder(tokenizer, chosen.pattern, conf)
+    encode, around = encoder(tokenizer, chosen.pattern, conf, is_causal(model)), frame(tokenizer, is_causal(model))
     valid = _rows(labelled([documents_in(doc, "valid") for doc in docs], None), names, encode)
     if not valid:
         raise DataError(f"the valid part holds no document labelled with one of {names}: early stopping needs some")
@@ -211,17 +221,17 @@ def run(
     rows = _rows(table, names, encode)
     sizes = [len(row["input_ids"]) for row in rows]
     length = longest(sizes, export.context_of(model), conf)
-    rows, valid = _cut(rows, length), _cut(valid, length)
+    rows, valid = _cut(rows, length, around), _cut(valid, length, around)
     loss, collate = weighted_loss([*chosen.found.values()], conf), collate_with(export.pad_id(tokenizer))
     outcome = train(network, rows, valid[: conf.max_valid], collate, conf, work, loss, conf.patience)
     twice, cut = contradictions(hidden), sum(size > length for size in sizes)
-    network.load_state_dict(load_file(outcome.chosen / "model.safetensors"))
+    network.load_state_dict(load_file(outcome.chosen / WEIGHTS))
     task = {
         "kind": "classification",
         "labels": names,
         "mask_pattern": chosen.pattern,
         "mask": conf.mask,
-        "prefix": prefix(tokenizer),
+        **around,
         "max_length": length,
         "max_per_class": conf.max_per_class,
     }
@@ -285,8 +295,7 @@ def build(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> Pr
 
 def is_causal(model: Path) -> bool:
     """Whether the model in a folder was trained to continue text."""
-    known = json.loads((model / CONFIG_FILE).read_text()).get("architectures") or [""]
-    return str(known[0]).endswith("ForCausalLM")
+    return sort_of(json.loads((model / CONFIG_FILE).read_text())) == "causal"
 
 
 def _sizes(table: pl.DataFrame, names: Sequence[str]) -> dict[str, int]:
@@ -294,8 +303,10 @@ def _sizes(table: pl.DataFrame, names: Sequence[str]) -> dict[str, int]:
     return {name: counts.get(name, 0) for name in names}
 
 
-def _cut(rows: Sequence[Row], length: int) -> list[Row]:
-    return [{**row, "input_ids": row["input_ids"][:length]} for row in rows]
+def _cut(rows: Sequence[Row], length: int, around: dict[str, list[int]]) -> list[Row]:
+    """Examples of at most `length` tokens: what is behind a text stays."""
+    end = around.get("suffix", [])
+    return [{**row, "input_ids": cut(row["input_ids"], length, end)} for row in rows]
 
 
 def _rows(table: pl.DataFrame, names: Sequence[str], encode: Callable[[Sequence[str]], Any]) -> list[Row]:

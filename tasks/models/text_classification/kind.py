@@ -46,6 +46,7 @@ class ClassifierModel(ModelRecipe):
     """How it is measured."""
     gate: ClassifierGate = ClassifierGate()
     """What it has to show before it is promoted."""
+    takes: ClassVar[tuple[str, ...]] = ("causal", "masked")
     gives: ClassVar[str | None] = None
 
     @property
@@ -60,7 +61,7 @@ class TextClassification(Kind):
     name = "text_classification"
     former = ("classifier",)
     noun = "a classifier"
-    what = "A text classifier, fine-tuned from a language model trained from nothing."
+    what = "A text classifier, fine-tuned from a language model."
     limits = "It picks one of the labels that it was trained on, also for a text that fits none of them."
     training = finetune_classifier
     evaluation = evaluate_classifier

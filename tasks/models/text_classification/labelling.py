@@ -6,7 +6,7 @@ This file is also the code of registered models: it imports nothing of its own p
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +34,16 @@ def load(folder: Path) -> tuple[Any, Encoder]:
     return model.eval(), Encoder.load(folder)
 
 
+def framed(ids: Sequence[int], task: Mapping[str, Any], pad: int) -> list[int]:
+    """A text's ids between what stands before and behind every text; the padding's where all of that is nothing."""
+    return [*task.get("prefix", ()), *ids, *task.get("suffix", ())] or [pad]
+
+
+def cut(ids: list[int], length: int, end: Sequence[int]) -> list[int]:
+    """The first of a text's ids, and the `end` of all texts behind them, if there are more than `length`."""
+    return ids if len(ids) <= length else [*ids[: max(length - len(end), 0)], *end][:length]
+
+
 def answer(model: Any, encoder: Encoder, texts: Sequence[str], task: dict[str, Any]) -> list[dict[str, Any]]:
     """{label, probabilities} for each text; `task` is the model's task.json."""
     import torch
@@ -42,9 +52,9 @@ def answer(model: Any, encoder: Encoder, texts: Sequence[str], task: dict[str, A
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
     length = int(task.get("max_length", getattr(model.config, "max_position_embeddings", 1024)))
     for text in encoder.texts([hidden.sub(task.get("mask", ""), text) for text in texts]):
-        ids = [*task.get("prefix", ()), *text] or [model.config.pad_token_id or 0]
+        ids = cut(framed(text, task, model.config.pad_token_id or 0), length, task.get("suffix", ()))
         with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([ids[:length]], device=model.device)).logits[0].float()
+            logits = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float()
         probabilities = dict(zip(labels, logits.softmax(-1).tolist(), strict=True))
         label = max(probabilities, key=lambda label: probabilities[label])
         found.append({"label": label, "probabilities": probabilities})

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tasks.core.artifact import hash_file
-from tasks.core.errors import ConfigError, DataError, HostError, Transient, missing_part
-from tasks.formats.model_folder import CONFIG_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
+from tasks.core.errors import ConfigError, DataError
+from tasks.finetune import hub_models, open_models, starting
+from tasks.formats.model_folder import CONFIG_FILE, TOKENIZER_CONFIG_FILE
 from tasks.models.text_classification.classifier_options import BackTranslationConf, TranslatorConf
 
 Identity = dict[str, Any]
@@ -20,9 +19,7 @@ Memory = Mapping[str, Any]
 """{file: {"size", "stamp", "sha256"}}: a file is hashed again when its size or time has changed."""
 
 OPTION = "models.NAME.train.augment.translate"
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-PIECES, BYTES = (".model", ".spm"), "ByT5Tokenizer"
-"""The endings of SentencePiece's files, and the class of a tokenizer that needs none."""
+LOADER = "AutoModelForSeq2SeqLM"
 NOT_READ = (".md", ".bin", ".h5", ".msgpack", ".ot", ".onnx", ".pt", ".pth", ".ckpt")
 """Endings of files in a model's folder that loading it never reads: what people read, and weights of other forms."""
 FETCHED = ("*.json", "*.safetensors", "*.model", "*.spm", "*.txt", "*.jinja")
@@ -65,13 +62,9 @@ def located(conf: TranslatorConf, identity: Identity, max_tokens: int) -> Path:
     return folder
 
 
-@contextmanager
-def naming(name: str, conf: TranslatorConf) -> Iterator[None]:
+def naming(name: str, conf: TranslatorConf) -> AbstractContextManager[None]:
     """Put the option that names a model before what is wrong with it."""
-    try:
-        yield
-    except (ConfigError, DataError, HostError, Transient) as error:
-        raise type(error)(f"{OPTION}.{name}.model={conf.model}: {error}") from error
+    return starting.naming(f"{OPTION}.{name}.model={conf.model}")
 
 
 def _folder(conf: TranslatorConf) -> Path:
@@ -84,12 +77,10 @@ def _folder(conf: TranslatorConf) -> Path:
 def _check(folder: Path, max_tokens: int) -> None:
     """Raise `ConfigError` for a folder that holds no model that can translate texts of `max_tokens` tokens."""
     names = [file.name for file in folder.iterdir() if file.is_file()]
-    _check_names(names)
-    config, about = _read(folder / CONFIG_FILE), _read(folder / TOKENIZER_CONFIG_FILE)
-    named = any(name == TOKENIZER_FILE or name.startswith("vocab") or name.endswith(PIECES) for name in names)
-    if not named and about.get("tokenizer_class") != BYTES:  # transformers would make an empty one
-        raise ConfigError("holds no tokenizer: write it beside the model with its save_pretrained")
-    if not config.get("is_encoder_decoder"):
+    open_models.check_names(names, LOADER)
+    config = open_models.read_object(folder / CONFIG_FILE)
+    open_models.check_tokenizer(names, open_models.read_object(folder / TOKENIZER_CONFIG_FILE))
+    if open_models.sort_of(config) != "span":
         raise ConfigError(
             f"is no sequence-to-sequence model (its model_type is {config.get('model_type')!r}): name one, as T5, "
             "Marian or NLLB"
@@ -97,27 +88,6 @@ def _check(folder: Path, max_tokens: int) -> None:
     context = config.get("max_position_embeddings")
     if context is not None and max_tokens > context:
         raise ConfigError(f"its context is {context} tokens: lower {OPTION}.max_tokens from {max_tokens}")
-
-
-def _check_names(names: Collection[str]) -> None:
-    """Raise `ConfigError` for a model that lacks a file, `HostError` for a package that its files need."""
-    if CONFIG_FILE not in names:
-        raise ConfigError(f"holds no {CONFIG_FILE}: name what transformers' save_pretrained wrote")
-    if not any(name in names for name in WEIGHTS):
-        raise ConfigError(
-            f"holds none of {', '.join(WEIGHTS)}, and weights of other forms are not read: load it once with "
-            "transformers' AutoModelForSeq2SeqLM and write it with save_pretrained"
-        )
-    if TOKENIZER_FILE not in names and any(name.endswith(PIECES) for name in names) and not find_spec("sentencepiece"):
-        raise HostError(f"its tokenizer is SentencePiece's: {missing_part('sentencepiece')}")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_bytes()) if file.is_file() else {}
-    except ValueError as error:
-        raise ConfigError(f"its {file.name} is no JSON ({error}): make it again") from error
-    return found if isinstance(found, dict) else {}
 
 
 def _files(folder: Path) -> list[Path]:
@@ -142,12 +112,12 @@ def _look_on_hub(conf: TranslatorConf, max_tokens: int) -> None:
     import huggingface_hub as hub
 
     with _in_words(conf):
-        for name in WEIGHTS:
+        for name in (open_models.WEIGHTS, open_models.INDEX):
             cached = hub.try_to_load_from_cache(conf.model, name, revision=conf.revision)
             if isinstance(cached, str):
                 _check(Path(cached).parent, max_tokens)
                 return
-        _check_names(hub.HfApi().list_repo_files(conf.model, revision=conf.revision))
+        open_models.check_names(hub.HfApi().list_repo_files(conf.model, revision=conf.revision), LOADER)
 
 
 def _from_hub(conf: TranslatorConf) -> Path:
@@ -160,21 +130,11 @@ def _from_hub(conf: TranslatorConf) -> Path:
 @contextmanager
 def _in_words(conf: TranslatorConf) -> Iterator[None]:
     """Turn what `huggingface_hub` raises into our errors."""
-    from huggingface_hub import constants, errors
-
     try:
-        yield
-    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError) as error:
-        if constants.HF_HUB_OFFLINE:
-            raise ConfigError(
-                "is not in the local cache, and the hub is not asked while HF_HUB_OFFLINE is set: unset it, run "
-                f"`hf download {conf.model} --revision {conf.revision}` beforehand, or name a local folder as ./path"
-            ) from error
-        raise Transient(f"the hub cannot be reached ({error}): is there a network?") from error
-    except errors.RevisionNotFoundError as error:
-        raise ConfigError(f"has no revision {conf.revision} on the hub: name a commit of it") from error
-    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise ConfigError("is not on the hub: write OWNER/NAME (HF_TOKEN for private ones), or ./path") from error
-    except errors.HfHubHTTPError as error:
-        busy = error.response is None or error.response.status_code in (408, 429, 500, 502, 503, 504)
-        raise (Transient if busy else ConfigError)(f"the hub refuses it ({error})") from error
+        with hub_models.in_words(str(conf.revision)):
+            yield
+    except hub_models.Offline as error:
+        raise ConfigError(
+            "is not in the local cache, and the hub is not asked while HF_HUB_OFFLINE is set: unset it, run "
+            f"`hf download {conf.model} --revision {conf.revision}` beforehand, or name a local folder as ./path"
+        ) from error

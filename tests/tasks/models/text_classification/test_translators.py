@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ConfigError, DataError, HostError
+from tasks.finetune import open_models
 from tasks.models.text_classification import translators
 from tasks.models.text_classification.classifier_options import BackTranslationConf, TranslatorConf
 from tests.tasks.finetune.translator import write_translator
@@ -112,7 +113,7 @@ def test_what_cannot_translate_is_named_by_its_option_with_the_fix(
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
     change(broken)
-    monkeypatch.setattr(translators, "find_spec", lambda name: None)
+    monkeypatch.setattr(open_models, "find_spec", lambda name: None)
     with pytest.raises(kind, match=rf"^models\.NAME\.train\.augment\.translate\.back\.model={broken}: .*{message}"):
         translators.observe_translators(conf(folder, broken), None)
 
