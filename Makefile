@@ -37,8 +37,9 @@ demo: setup  ## raw text to promoted models, in minutes
 test: dev  ## the whole suite, on two cores
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=2
 
-chaos: dev  ## all faults of tests/chaos, of which `make test` carries out a seeded choice
+chaos: dev  ## all faults of tests/chaos, of which `make test` has a seeded choice, then a hundred of all kinds in all places
 	OMP_NUM_THREADS=1 FROMZERO_CHAOS=all $(PY) -m pytest --numprocesses=2 tests/chaos
+	OMP_NUM_THREADS=1 $(PY) -m tests.chaos.faults
 
 lint: dev  ## ruff and mypy --strict
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

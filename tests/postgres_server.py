@@ -37,17 +37,30 @@ class PostgresServer:
             shutil.chown(word, USER)
         self._run("initdb", "-D", self._data, "-U", "tests", f"--pwfile={word}", "-A", "scram-sha-256", "-N",
                   "--locale=C.UTF-8", "-E", "UTF8")  # fmt: skip
-        options = f"-p {self._port} -h 127.0.0.1 -k {self._folder} -c fsync=off"
-        self._run(
-            "pg_ctl", "-D", self._data, "-l", str(self._folder / "log"), "-w", "-t", "300", "-o", options, "start"
-        )
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "stop")
+        self.stop()
         shutil.rmtree(self._folder)
+
+    def start(self) -> None:
+        """Start, or start again on the same data and port, and wait until it answers."""
+        options = f"-p {self._port} -h 127.0.0.1 -k {self._folder} -c fsync=off"
+        self._run(
+            "pg_ctl", "-D", self._data, "-l", str(self._folder / "log"), "-w", "-t", "300", "-o", options, "start"
+        )
+
+    def stop(self) -> None:
+        """At once, every connection broken off: it recovers when it is started again."""
+        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "stop")
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server, whose children serve one connection each."""
+        return int((Path(self._data) / "postmaster.pid").read_text().split()[0])
 
     @property
     def env(self) -> dict[str, str]:

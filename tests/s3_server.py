@@ -130,6 +130,12 @@ class S3Server:
                 for left in SOCKETS.glob(f"seaweedfs-*-{number}.sock"):
                     left.unlink(missing_ok=True)
 
+    @property
+    def pid(self) -> int:
+        """The process id of the server that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def client(self) -> Any:
         """A plain boto3 client, for looking behind the store's back."""
         import boto3

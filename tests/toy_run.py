@@ -77,7 +77,8 @@ def run(word: str, pause: str, *texts: str) -> int:
         error = f"{type(caught).__name__}: {caught}"
     except KeyboardInterrupt:
         return 130
-    print(json.dumps({"state": state, "error": error, "outcomes": [asdict(o) for o in engine.outcomes]}))
+    found = {"run": engine.run_id, "state": state, "error": error}
+    print(json.dumps({**found, "outcomes": [asdict(o) for o in engine.outcomes]}))
     return 1 if error else 0
 
 
