@@ -5,7 +5,7 @@ reads it; control tokens come from the chat template alone. Where a name stands 
 the tokenizer takes out again once it has looked for its control tokens and found none there. So no id of a text depends
 on what is done about names, and what a template does to a message (trim it, say) is done as ever.
 
-This file is also the code of registered models: it imports nothing of its own project.
+This file is also the code of registered models: it imports nothing of its own project but what stands alone as well.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tasks.text.answer_spans import Unmarked, answer_spans, ends_of_turns
+
 MARK = "\ufdd0"
 """Unicode promises never to make a character of it. A mark is a run of these, longer than all that a text has."""
 TOGETHER = 512
 """Texts that are encoded at once: bounds the memory of what is thrown away."""
 
 Message = dict[str, str]
+Spans = list[tuple[int, int]]
+"""Begins and ends of parts of a text."""
 
 
 class Refused(ValueError):
@@ -40,6 +44,8 @@ class Rendered:
 
     ids: list[int]
     written: list[bool]
+    answers: list[tuple[int, int]]
+    """The first token of each part that the assistant writes, and the one behind its last."""
 
 
 class Encoder:
@@ -92,8 +98,29 @@ class Encoder:
             for token, (begin, end) in zip(encoding.ids, encoding.offsets, strict=True):
                 if token in self._control_ids and text[begin:end].strip() not in self.control:
                     raise Refused(number, f"the tokenizer makes a control token of {text[begin:end]!r}")
-            found.append(Rendered(encoding.ids, _within(encoding.offsets, spans)))
+            found.append(Rendered(encoding.ids, _within(encoding.offsets, spans), _parts(encoding.offsets, spans)))
+        if not self._marks_answers and not ask:
+            self._prove(drawn, found)
         return found
+
+    def _prove(self, drawn: Sequence[tuple[str, int, Spans]], found: Sequence[Rendered]) -> None:
+        """Raise `Refused` for a conversation in which the tokens before an answer are others than those that it will be
+        asked for with, where the template does not mark it."""
+        begins = [(number, n, text[:begin]) for number, (text, _, spans) in enumerate(drawn)
+                  for n, (begin, _) in enumerate(spans)]  # fmt: skip
+        given = [(before, drawn[number][1] if MARK in before else 0) for number, _, before in begins]
+        for (number, n, _), encoding in zip(begins, self._encoded(given), strict=True):
+            if encoding.ids != found[number].ids[: found[number].answers[n][0]]:
+                raise Refused(
+                    number,
+                    f"the beginning of its {n + 1}. answer is joined with what the template writes before it to one "
+                    "token, so that no mask is exact: take the white space there away",
+                )
+
+    @cached_property
+    def _marks_answers(self) -> bool:
+        """Whether the template says itself what the assistant writes."""
+        return re.search(r"\{%-?\s*generation\s*-?%\}", self.tokenizer.get_chat_template()) is not None
 
     @cached_property
     def _backend(self) -> Any:
@@ -190,27 +217,39 @@ class Encoder:
                 token["normalized"] = False  # looked for before marks are taken out
         return Tokenizer.from_str(json.dumps(state))
 
-    def _render(self, number: int, messages: Sequence[Message], ask: bool) -> tuple[str, int, list[tuple[int, int]]]:
-        """A conversation as the template writes it, the length of the marks in it, and where the assistant writes."""
-        from jinja2 import TemplateError
-        from transformers.utils.chat_template_utils import render_jinja_template
+    @cached_property
+    def _ends_of_turns(self) -> re.Pattern[str]:
+        return ends_of_turns(self.control)
 
-        template = self.tokenizer.get_chat_template()
+    def _render(self, number: int, messages: Sequence[Message], ask: bool) -> tuple[str, int, Spans]:
+        """A conversation as the template writes it, the length of the marks in it, and where the assistant writes (of a
+        template without marks not when it is asked)."""
+        from jinja2 import TemplateError
+
         marks = 1 + sum(value.count(MARK) for message in messages for value in message.values())
         guarded = [
             {name: value if name == "role" else self._guarded(value, MARK * marks) for name, value in message.items()}
             for message in messages
         ]
-        masked = re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
         try:
-            rendered: Any = render_jinja_template(
-                [guarded], chat_template=template, return_assistant_tokens_mask=masked, add_generation_prompt=ask,
-                **self.tokenizer.special_tokens_map,
-            )  # fmt: skip
-        except TemplateError as error:
+            text, spans = self._written(guarded, ask)
+            if not self._marks_answers and not ask:
+                spans = answer_spans(lambda some, ask: self._written(some, ask)[0], guarded, self._ends_of_turns)
+        except (TemplateError, Unmarked) as error:
             raise Refused(number, str(error)) from error
+        return text, marks if MARK * marks in text else 0, spans
+
+    def _written(self, messages: Sequence[Message], ask: bool) -> tuple[str, Spans]:
+        """What the template makes of messages, and the parts that it marks as the assistant's."""
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        masked = self._marks_answers
+        rendered: Any = render_jinja_template(
+            [list(messages)], chat_template=self.tokenizer.get_chat_template(), add_generation_prompt=ask,
+            return_assistant_tokens_mask=masked, **self.tokenizer.special_tokens_map,
+        )  # fmt: skip
         (text,), spans = rendered
-        return text, marks if MARK * marks in text else 0, spans[0] if masked else []
+        return text, spans[0] if masked else []
 
     def _guarded(self, text: str, mark: str) -> str:
         """A message's text, with marks in each name and in what may become one beside what the template writes."""
@@ -234,4 +273,17 @@ def _within(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]
         while span < len(spans) and spans[span][1] <= begin:
             span += 1
         found.append(span < len(spans) and end > spans[span][0])
+    return found
+
+
+def _parts(offsets: Sequence[tuple[int, int]], spans: Spans) -> list[tuple[int, int]]:
+    """For each span the first token, by its place in a text, that reaches into it, and the one behind the last."""
+    found, first = [], 0
+    for begin, end in spans:
+        while first < len(offsets) and offsets[first][1] <= begin:
+            first += 1
+        last = first
+        while last < len(offsets) and offsets[last][0] < end:
+            last += 1
+        found.append((first, last))
     return found

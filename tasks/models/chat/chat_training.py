@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +26,11 @@ from tasks.formats.model_folder import refuse_foreign
 from tasks.models.chat import windows
 from tasks.models.chat.chat_options import ChatConf
 from tasks.models.chat.windows import Taken, conversations
+from tasks.text.answer_spans import Unmarked
 from tasks.text.encode import Encoder, Refused
+
+PROBE = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+"""The shortest conversation."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,18 @@ class Examples:
 
 
 def check_template(tokenizer: PreTrainedTokenizerFast) -> None:
-    """Raise `ConfigError` unless the tokenizer has a chat template that marks the answers."""
-    template = tokenizer.chat_template
-    if not template:
+    """Raise `ConfigError` unless the tokenizer has a chat template that marks the answers, or shows where they are."""
+    if not tokenizer.chat_template:
         raise ConfigError("the tokenizer has no chat template: train it with one, or give it a chat_template.jinja")
-    if not re.search(r"\{%-?\s*generation\s*-?%\}", template):
+    try:
+        render(tokenizer, PROBE)
+    except Refused as error:
+        if not isinstance(error.__cause__, Unmarked):
+            return  # what it says against a conversation is said where that is read
         raise ConfigError(
-            "the tokenizer's chat template does not mark the answers: put what the assistant writes, its closing "
-            "token included, between {% generation %} and {% endgeneration %}"
-        )
+            f"the tokenizer's chat template cannot be trained with: {error}: put what the assistant writes, its "
+            "closing token included, between {% generation %} and {% endgeneration %}"
+        ) from error
 
 
 def render(tokenizer: PreTrainedTokenizerFast, messages: Sequence[dict[str, str]]) -> tuple[list[int], list[int]]:
@@ -95,11 +101,11 @@ def longest(table: pl.DataFrame, tokenizer: PreTrainedTokenizerFast, context: in
 
 def stop_id(tokenizer: PreTrainedTokenizerFast) -> int:
     """The special token that ends an answer, as the template writes it; raises `ConfigError` if there is none."""
-    ids, mask = render(tokenizer, [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}])
+    ids, mask = render(tokenizer, PROBE)
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     written = [token for token, flag in zip(ids, mask, strict=True) if flag and token in special]
     if not written:
-        raise ConfigError("the chat template ends no answer with a special token: put one before {% endgeneration %}")
+        raise ConfigError("the chat template ends no answer with a special token: put one behind what it writes of it")
     return written[-1]
 
 

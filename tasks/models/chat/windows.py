@@ -77,8 +77,8 @@ class _Size:
     is hardly ever longer than the sum of its exchanges."""
 
     tokens: int
-    written: int
-    """Those of them that the assistant writes."""
+    answers: int
+    """Parts of them that the assistant writes."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def split(encoder: Encoder, conversations: Sequence[Sequence[Message]], length: 
             window = _Window(window.conversation, window.first + 1, window.last, window.context - 1)
             (one,) = encoder.conversations([_messages(parted, window)])
         before = sizes[window.conversation][window.first : window.first + window.context]
-        example, without_end = _labelled(one, sum(size.written for size in before), length)
+        example, without_end = _labelled(one, sum(size.answers for size in before), length)
         cut += without_end
         found[window.conversation].append(example)
     for n, one in enumerate(whole):
@@ -149,7 +149,7 @@ def parts(messages: Sequence[Message]) -> tuple[list[Message], list[Exchange]]:
 def _sizes(encoder: Encoder, parted: Parted) -> dict[int, list[_Size]]:
     flat = iter(encoder.conversations([[*system, *one] for system, said in parted.values() for one in said]))
     return {
-        n: [_Size(len(one.ids), sum(one.written)) for one in islice(flat, len(said))] for n, (_, said) in parted.items()
+        n: [_Size(len(one.ids), len(one.answers)) for one in islice(flat, len(said))] for n, (_, said) in parted.items()
     }
 
 
@@ -174,9 +174,10 @@ def _messages(parted: Parted, window: _Window) -> list[Message]:
 
 
 def _labelled(one: Rendered, context: int, length: int) -> tuple[Example, bool]:
-    """The example of a rendering, its first `context` written tokens without a loss, and whether an answer lost its
-    end."""
-    written = [n for n, flag in enumerate(one.written) if flag][context:]
+    """The example of a rendering, the first `context` parts that are written without a loss, and whether an answer lost
+    its end."""
+    begin = one.answers[context][0] if context < len(one.answers) else len(one.ids)
+    written = [n for n, flag in enumerate(one.written) if flag and n >= begin]
     labels = [IGNORED] * len(one.ids)
     for n in written:
         labels[n] = one.ids[n] if n else IGNORED  # nothing foretells the first token

@@ -85,6 +85,18 @@ def test_no_example_is_longer_than_max_length(tokenizer: Any) -> None:
     assert rows and all(len(row["input_ids"]) == len(row["labels"]) <= 40 for row in rows)
 
 
+@pytest.mark.parametrize("length", [200, 48, 20])
+def test_a_template_without_marks_gives_the_examples_of_its_marked_twin(
+    model_dir: Path, tokenizer: Any, length: int
+) -> None:
+    stock = export.load_tokenizer(model_dir)
+    stock.chat_template = TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    rows = table(chat_rows(30, 0))
+    marked, found = (chat_training.examples(rows, one, length) for one in (tokenizer, stock))
+    assert found == marked and found.written > 0
+    assert chat_training.stop_id(stock) == chat_training.stop_id(tokenizer)
+
+
 @pytest.mark.parametrize(("template", "says"), [("", "no chat template"), ("{{ messages }}", "generation")])
 def test_a_template_that_marks_no_answers_is_a_config_error(model_dir: Path, template: str, says: str) -> None:
     tokenizer = export.load_tokenizer(model_dir)

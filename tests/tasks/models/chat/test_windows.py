@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,3 +96,25 @@ def test_an_answer_longer_than_an_example_is_cut_and_counted(encoder: Encoder) -
 def test_nobodys_answer_is_no_example(encoder: Encoder) -> None:
     assert windows.parts([{"role": "user", "content": "hello?"}]) == ([], [])
     assert windows.split(encoder, [[{"role": "user", "content": "hello?"}]], LENGTH).examples == []
+
+
+UNMARKED = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ '<|assistant|>' }}"
+    "{% if loop.last %}{{ 'well: ' }}{% endif %}{{ m['content'] + '<|end|>' }}"
+    "{% else %}{{ '<|user|>' + m['content'] + '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+"""A template that marks nothing, and writes the last answer otherwise than those before it, as Qwen3's does."""
+
+
+@pytest.mark.parametrize("exchanges", [3, 30])
+def test_a_template_that_writes_the_last_answer_otherwise_gives_each_its_loss_once(
+    tmp_path: Path, exchanges: int
+) -> None:
+    encoder = Encoder.load(write_model(tmp_path))
+    encoder.tokenizer.chat_template = UNMARKED
+    turns = [one for n in range(exchanges) for one in talk(n, 1)[:2]]
+    found = windows.split(encoder, [turns], LENGTH)
+    said = answers(encoder, found)
+    assert [one.removeprefix("well: ") for one in said] == [one["content"] for one in turns[1::2]]
+    assert sum(one.startswith("well: ") for one in said) == len(found.examples)
