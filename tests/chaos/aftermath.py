@@ -25,7 +25,7 @@ POINTS = list(range(1, 61))
 FINAL = ", ".join(f"'{state}'" for state in ENDED)
 
 
-def wrong(rig: Rig, flow: str, place: Place, said: dict[str, Any]) -> list[str]:
+def wrong(rig: Rig, flow: str, place: Place, said: dict[str, Any], patience: float = PATIENCE) -> list[str]:
     """What is not as after an undisturbed run that has `said` this; what may settle is given time to."""
     if difference := _differs(rig.digests[flow, place.store], digests(flow, said)):
         return [f"other digests: {difference}"]
@@ -40,7 +40,7 @@ def wrong(rig: Rig, flow: str, place: Place, said: dict[str, Any]) -> list[str]:
     ]
     if flow == "tiny":
         looks.append(partial(_metrics, rig, place))
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while True:
         found: list[str] = []
         for look in looks:

@@ -41,8 +41,8 @@ TOY = ("a=hello", "b=world")
 PAUSE = 0.15
 """Seconds that each step of the toy flow, and each count of its training, waits."""
 TOY_STEPS = ("make", "shout", "join", "train")
-TINY = "pretrain.run.resources.gpu=1"
-"""Training asks for one of the devices that are pretended."""
+TINY = ("pretrain.run.resources.gpu=1", *WITHOUT_TUNING)
+"""Training asks for one of the devices that are pretended; fine-tuning would take most of the time."""
 FLOWS = ("tiny", "toy")
 """The recipe, and the toy flow."""
 LIMIT = 900.0
@@ -70,9 +70,9 @@ PLACES = {
     for place in (
         Place("local", toy={}),
         Place("bucket", "bucket", toy={}),
+        Place("ranks", "ranks", ("pretrain.run.processes=2",)),
         Place("pool", "bucket", (f"engine.places={{pretrain: 'pool:{POOL}'}}",), {"train": f"pool:{POOL}"}),
         Place("ray", "bucket", None, {"make": "ray:ADDRESS"}),
-        Place("ranks", "ranks", ("pretrain.run.processes=2", *WITHOUT_TUNING)),
     )
 }
 
@@ -86,7 +86,7 @@ class Worker:
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.home.mkdir()
+        self.home.mkdir(exist_ok=True)
         self.start()
 
     def start(self) -> None:
@@ -186,7 +186,7 @@ class Rig:
         if flow == "tiny":
             assert place.words is not None
             store = [f"store={conf['kind']}", *(f"store.{name}={value}" for name, value in conf.items())]
-            words = ["-m", "flows.cli.main", "run", str(self.recipe), *place.words, TINY, "--json"]
+            words = ["-m", "flows.cli.main", "run", str(self.recipe), *place.words, *TINY, "--json"]
             words += [word for word in store if not word.startswith("store.kind")]
         else:
             assert place.toy is not None
@@ -255,6 +255,15 @@ class Rig:
         if not eventually(lambda: all(worker.ready() for worker in self.workers), LIMIT):
             raise RuntimeError((self.workers[-1].home / "said").read_text()[-3000:])
 
+    def dismiss(self) -> None:
+        """No worker is there: each looks for work every other second, and a server has to answer."""
+        for worker in self.workers:
+            for process in worker.tree():
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            worker.process.wait()
+        self.workers.clear()
+
     def belongs(self) -> set[int]:
         """The processes that are to be there between two runs."""
         found, mine = servers.running(self.home), set[int]()
@@ -280,11 +289,7 @@ class Rig:
         """Nothing of it stays."""
         if self._ray is not None:
             self._ray.shutdown()
-        for worker in self.workers:
-            for process in worker.tree():
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-            worker.process.wait()
+        self.dismiss()
         log = self.folder / "stderr-down"
         Started([sys.executable, "-m", "flows.cli.main", "down"], self.folder, self.env, log).wait(None)
         for pid in self.others() | dict.fromkeys(self.belongs(), ""):
