@@ -148,6 +148,14 @@ def weights(start: Any) -> Any:
     return start if getattr(start, "part_name", None) == "model" else start.part("model")
 
 
+def reading(conf: Any, start: Any, data: Inputs) -> tuple[Any, Any] | None:
+    """In a flow: the tokenizer that a model's texts are read with, and the tokens that it looks at (None: not known);
+    None where the tokenizer is not known either. `conf` is the model's options, `start` what it starts from."""
+    if conf.is_open:
+        return weights(start), start.stats.get("context")
+    return None if data.tokenizer is None else (data.tokenizer, data.context)
+
+
 @cache
 def kinds() -> dict[str, Kind]:
     """All kinds, by name; raises `HostError` for one that is of another version."""

@@ -34,6 +34,9 @@ def test_a_folder_becomes_a_registered_chat_model_that_says_where_it_came_from(h
     (model,) = ran.json["models"]
     assert (model["name"], model["aliases"]) == ("tiny-tuned", ["champion"])
     assert house.plan(*given).hits()
+    again = house.plan(*given, "--refresh", "finetune").to("run")["finetune_chat"]
+    assert "of the answers' tokens will carry a loss" in again["foreseen"], "by the start's own tokenizer"
+    assert f"longer than {CONTEXT} tokens" in again["foreseen"]
 
     found = json.loads(house.say("lineage", "tiny-tuned@champion", "--json").out)
     brought = next(one for one in found["inputs"] if one["step"] == "fetch_model")

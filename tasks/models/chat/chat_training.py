@@ -219,9 +219,16 @@ def tables_of(base: Any) -> list[str]:
 def adapt(model: Path, tokenizer: PreTrainedTokenizerFast, conf: ChatConf) -> PeftModel:
     """The pretrained model with fresh adapters on its linear layers, and trainable rows for the special tokens."""
     refuse_foreign(model)
-    base: Any = AutoModelForCausalLM.from_pretrained(
-        model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
-    )
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False,
+        output_loading_info=True,
+    )  # fmt: skip
+    base, lacking = loaded[0], sorted(loaded[1]["missing_keys"])
+    if lacking:  # transformers would begin with random ones
+        raise ConfigError(
+            f"the weights that models.{conf.run.model} starts from lack {lacking[0]} (of {len(lacking)}): name a whole "
+            "model, written by save_pretrained"
+        )
     tokens: dict[str, Any] = {}
     if conf.lora.train_special_tokens:
         known = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)

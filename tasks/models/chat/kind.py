@@ -10,7 +10,7 @@ from tasks.core.step import foresee
 from tasks.formats.metrics import BITS_PER_BYTE, NATS, NATS_PER_BYTE, PERPLEXITY
 from tasks.models.chat.chat_options import ChatConf, ChatEval, ChatGate, ChatTraining, LoraMethod, LoraSpec
 from tasks.models.chat.steps import evaluate_chat, finetune_chat, foresee_chat, score_start
-from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, weights
+from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, reading, weights
 
 if TYPE_CHECKING:
     from tasks.evaluate.metric import ItemMetric
@@ -58,8 +58,8 @@ class Chat(Kind):
     def train(self, conf: ChatModel, start: Any, data: Inputs, about: str | None = None) -> Any:
         """Fine-tune what it starts from."""
         made = finetune_chat(weights(start), data.documents, conf=conf.training, about=about)
-        if data.tokenizer is not None:
-            foresee(finetune_chat, foresee_chat, data.documents, data.tokenizer, data.context, conf=conf.training)
+        if known := reading(conf, start, data):
+            foresee(finetune_chat, foresee_chat, data.documents, *known, conf=conf.training)
         return made
 
     def evaluate(self, conf: ChatModel, model: Any, data: Inputs, about: str | None = None) -> Any:

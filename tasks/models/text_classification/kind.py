@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from conf.schema.model_recipe import ModelRecipe
 from tasks.core.step import foresee, observe
-from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, weights
+from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, reading, weights
 from tasks.models.text_classification import label_metrics
 from tasks.models.text_classification.classifier_options import (
     ClassifierEval,
@@ -75,9 +75,8 @@ class TextClassification(Kind):
         """Put a head on what it starts from, and train both."""
         copies = self._translated(conf.training, data, about)
         made = finetune_classifier(weights(start), data.documents, *copies, conf=conf.training, about=about)
-        if data.tokenizer is not None:
-            known = (data.documents, data.tokenizer, data.context)
-            foresee(finetune_classifier, foresee_classifier, *known, conf=conf.training)
+        if known := reading(conf, start, data):
+            foresee(finetune_classifier, foresee_classifier, data.documents, *known, conf=conf.training)
         return made
 
     def _translated(self, conf: ClassifyConf, data: Inputs, about: str | None) -> tuple[Any, ...]:
