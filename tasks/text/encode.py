@@ -24,6 +24,9 @@ MARK = "\ufdd0"
 """Unicode promises never to make a character of it. A mark is a run of these, longer than all that a text has."""
 TOGETHER = 512
 """Texts that are encoded at once: bounds the memory of what is thrown away."""
+DAY = "26 Jul 2024"
+"""The day that Llama's templates write, which else is today's: what is trained on would be another text every day, and
+what is asked later as well. It is the one that they have where there is no calendar."""
 
 Message = dict[str, str]
 Spans = list[tuple[int, int]]
@@ -246,7 +249,7 @@ class Encoder:
         masked = self._marks_answers
         rendered: Any = render_jinja_template(
             [list(messages)], chat_template=self.tokenizer.get_chat_template(), add_generation_prompt=ask,
-            return_assistant_tokens_mask=masked, **self.tokenizer.special_tokens_map,
+            return_assistant_tokens_mask=masked, date_string=DAY, **self.tokenizer.special_tokens_map,
         )  # fmt: skip
         (text,), spans = rendered
         return text, spans[0] if masked else []

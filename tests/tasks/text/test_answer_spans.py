@@ -140,6 +140,13 @@ def test_what_a_template_writes_of_its_own_before_the_last_answer_carries_a_loss
     assert written(encoder, turns(["a", "b", "c", "d"])) == ["b<|im_end|>", "<think>\n\n</think>\n\nd<|im_end|>"]
 
 
+def test_the_day_that_a_template_writes_is_the_same_every_day(backend: Tokenizer) -> None:
+    asks = "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+    encoder = encoder_of(backend, asks + "{{ date_string }}" + CHATML)
+    (found,) = encoder.conversations([turns(["a", "b"])])
+    assert encoder.tokenizer.decode(found.ids).startswith("26 Jul 2024<|im_start|>")
+
+
 def test_answers_that_follow_each_other_and_systems_are_told_apart(backend: Tokenizer) -> None:
     talk = [{"role": role, "content": role[0]} for role in ("system", "assistant", "assistant", "tool", "assistant")]
     assert written(encoder_of(backend, CHATML), talk) == ["a<|im_end|>"] * 3
