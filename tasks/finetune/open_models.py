@@ -4,7 +4,6 @@ loaded, from its small files alone."""
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
@@ -185,10 +184,10 @@ def _is_known(architecture: str, kind: str) -> bool:
     if spec is None or spec.origin is None or not architecture.isidentifier():
         return False
     models = Path(spec.origin).parent / "models"
-    defines = re.compile(rf"^class {architecture}\(", re.MULTILINE)
+    defines = f"\nclass {architecture}("
     own = kind.replace("-", "_")
     near = sorted(models.glob(f"{own}/modeling_*.py")) if own.isidentifier() else []
-    return any(defines.search(file.read_text()) for found in (near, models.glob("*/modeling_*.py")) for file in found)
+    return any(defines in file.read_text() for found in (near, models.glob("*/modeling_*.py")) for file in found)
 
 
 def _card(file: Path) -> dict[str, Any]:
@@ -196,9 +195,10 @@ def _card(file: Path) -> dict[str, Any]:
     import yaml
 
     text = file.read_text(errors="replace")[: 1 << 16] if file.is_file() else ""
-    head = re.match(r"\ufeff?---\s*\n(.*?)\n---", text, re.DOTALL)
+    first, *lines = text.removeprefix("\ufeff").splitlines() or [""]
+    head = lines[: lines.index("---")] if first.rstrip() == "---" and "---" in lines else []
     try:
-        said = yaml.safe_load(head[1]) if head else {}
+        said = yaml.safe_load("\n".join(head))
     except (yaml.YAMLError, ValueError, RecursionError):
         said = {}
     said = said if isinstance(said, dict) else {}

@@ -10,8 +10,7 @@ This file is also the code of registered models: it imports nothing of its own p
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 ASSISTANT = "assistant"
 OTHER = "\ufdd1"
@@ -26,21 +25,22 @@ class Unmarked(ValueError):
     """A template that does not show where an answer begins and ends."""
 
 
-def ends_of_turns(control: Iterable[str]) -> re.Pattern[str]:
-    """Matches one of the names of control tokens, and white space before it."""
-    named = sorted(control, key=len, reverse=True)
-    return re.compile(rf"\s*(?:{'|'.join(map(re.escape, named))})" if named else "(?!)")
+def end_of_turn(text: str, at: int, control: tuple[str, ...]) -> int | None:
+    """Where the control token ends that stands at a place of a text, or behind white space there; `control` are the
+    names, longer ones first. None where there is none."""
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return next((at + len(name) for name in control if text.startswith(name, at)), None)
 
 
-def answer_spans(write: Write, messages: Sequence[dict[str, str]], ends: re.Pattern[str]) -> list[tuple[int, int]]:
-    """(begin, end) of each answer in `write(messages, False)`, in their order, its end of turn included, if it is one
-    that `ends` matches.
+def answer_spans(write: Write, messages: Sequence[dict[str, str]], control: tuple[str, ...]) -> list[tuple[int, int]]:
+    """(begin, end) of each answer in `write(messages, False)`, in their order, with the end of its turn, as
+    `end_of_turn` finds it.
 
     Raises `Unmarked` where the template does not show them, and what `write` raises.
     """
     whole = write(messages, False)
-    longest = max((len(run) for one in messages for run in re.findall(f"{OTHER}+", one["content"])), default=0)
-    other = f"a{OTHER * (longest + 1)}a"
+    other = f"a{OTHER * (1 + sum(one['content'].count(OTHER) for one in messages))}a"
     found: list[tuple[int, int]] = []
     for n, message in enumerate(messages):
         if message["role"] != ASSISTANT:
@@ -59,6 +59,5 @@ def answer_spans(write: Write, messages: Sequence[dict[str, str]], ends: re.Patt
             raise Unmarked(
                 f"what it writes behind message {n + 1} depends on the words of the answer, so that no mask is exact"
             )
-        end = ends.match(whole, content_end)
-        found.append((len(before), end.end() if end else content_end))
+        found.append((len(before), end_of_turn(whole, content_end, control) or content_end))
     return found

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tasks.text.answer_spans import Unmarked, answer_spans, ends_of_turns
+from tasks.text.answer_spans import Unmarked, answer_spans
 
 MARK = "\ufdd0"
 """Unicode promises never to make a character of it. A mark is a run of these, longer than all that a text has."""
@@ -221,8 +221,8 @@ class Encoder:
         return Tokenizer.from_str(json.dumps(state))
 
     @cached_property
-    def _ends_of_turns(self) -> re.Pattern[str]:
-        return ends_of_turns(self.control)
+    def _longest_first(self) -> tuple[str, ...]:
+        return tuple(sorted(self.control, key=len, reverse=True))
 
     def _render(self, number: int, messages: Sequence[Message], ask: bool) -> tuple[str, int, Spans]:
         """A conversation as the template writes it, the length of the marks in it, and where the assistant writes (of a
@@ -237,7 +237,7 @@ class Encoder:
         try:
             text, spans = self._written(guarded, ask)
             if not self._marks_answers and not ask:
-                spans = answer_spans(lambda some, ask: self._written(some, ask)[0], guarded, self._ends_of_turns)
+                spans = answer_spans(lambda some, ask: self._written(some, ask)[0], guarded, self._longest_first)
         except (TemplateError, Unmarked) as error:
             raise Refused(number, str(error)) from error
         return text, marks if MARK * marks in text else 0, spans

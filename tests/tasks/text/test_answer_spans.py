@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from tasks.text.answer_spans import Unmarked, answer_spans, ends_of_turns
+from tasks.text.answer_spans import Unmarked, answer_spans
 from tasks.text.encode import Encoder, Message, Refused
 from tests.tasks.finetune.families import byte_level
 
@@ -187,6 +187,6 @@ def test_without_a_control_token_an_answer_ends_with_its_words() -> None:
 
     talk = turns(["a", "b", "c", "d"])
     whole = write(talk, False)
-    assert [whole[begin:end] for begin, end in answer_spans(write, talk, ends_of_turns([]))] == ["b", "d"]
+    assert [whole[begin:end] for begin, end in answer_spans(write, talk, ())] == ["b", "d"]
     with pytest.raises(Unmarked, match="message 2 0 times"):
-        answer_spans(lambda some, ask: "", talk, ends_of_turns([]))
+        answer_spans(lambda some, ask: "", talk, ())
