@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conf.schema.store import StoreConf
+from tasks.core.errors import ConfigError
 from tasks.core.store.store import Store
 
 if TYPE_CHECKING:
@@ -19,10 +20,19 @@ def home() -> Path:
 
 
 def store_conf() -> StoreConf:
-    """The store that the environment hands down, by default HOME/store."""
-    from pydantic import TypeAdapter
+    """The store that the environment hands down, by default HOME/store; raises `ConfigError` if it names none."""
+    from pydantic import TypeAdapter, ValidationError
 
-    found: StoreConf = TypeAdapter(StoreConf).validate_json(os.environ.get("FROMZERO_STORE", '{"kind": "local"}'))
+    given = os.environ.get("FROMZERO_STORE") or '{"kind": "local"}'
+    try:
+        found: StoreConf = TypeAdapter(StoreConf).validate_json(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"FROMZERO_STORE is no store ({where + ': ' if where else ''}{first['msg']}): write "
+            """'{"kind":"s3","bucket":"NAME"}' or '{"kind":"local","path":"FOLDER"}', or unset it"""
+        ) from error
     return found
 
 

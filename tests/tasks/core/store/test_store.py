@@ -13,6 +13,8 @@ import pytest
 from tasks.core.artifact import Manifest, digest_of
 from tasks.core.errors import ArtifactError, ConfigError, Conflict
 from tasks.core.store import lease as leases
+from tasks.core.store.local import LocalBackend
+from tasks.core.store.open import open_store
 from tasks.core.store.store import Miss
 from tests.tasks.core.backends import CROWD, Crowd, Place, draft, publish
 
@@ -487,3 +489,22 @@ def test_a_manifest_with_another_format_is_not_taken(place: Place) -> None:
     made = publish(place, KEY)
     place.put(f"clean/{KEY}/manifest.json", replace(made, format=made.format + 1).to_json())
     broken(place.store().look("clean", KEY))
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("nonsense", "Invalid JSON"),
+        ('{"kind": "s3"}', r"s3\.bucket: Field required"),
+        ('{"kind": "s4"}', "Input tag 's4'"),
+        ('{"kind": "local", "pth": "/x"}', r"local\.pth: Extra inputs"),
+    ],
+)
+def test_a_store_that_the_environment_names_wrongly_is_refused_with_what_to_write(
+    home: Path, monkeypatch: pytest.MonkeyPatch, given: str, why: str
+) -> None:
+    monkeypatch.setenv("FROMZERO_STORE", given)
+    with pytest.raises(ConfigError, match=rf"FROMZERO_STORE is no store \(.*{why}.*write '.\"kind\":\"s3\""):
+        open_store()
+    monkeypatch.setenv("FROMZERO_STORE", "")
+    assert isinstance(open_store().backend, LocalBackend), "empty is as good as not set"
