@@ -35,7 +35,7 @@ demo: setup  ## raw text to promoted models, in minutes
 	.venv/bin/fromzero run demo
 
 test: dev  ## the whole suite, on two cores
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=2
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=2 --dist worksteal
 
 chaos: dev  ## all faults of tests/chaos, of which `make test` has a seeded choice, then a hundred of all kinds in all places
 	OMP_NUM_THREADS=1 FROMZERO_CHAOS=all $(PY) -m pytest --numprocesses=2 tests/chaos

@@ -110,6 +110,12 @@ TESTS = {
             "fromzero deploy", "fromzero down", "fromzero run approval.by=human", "fromzero up",
         ],
     },
+    "tests/integration/test_machines.py": {
+        "test_a_day_of_a_team_whose_steps_run_on_other_machines": ["fromzero login --env"],
+        "test_a_training_on_two_machines_of_a_pool_gets_another_for_a_lost_one_and_ends_as_on_one_machine": [
+            "fromzero run pretrain.run.nodes engine=cluster_k8s",
+        ],
+    },
     "tests/security/test_guard.py": {
         "test_login_prints_links_for_a_person_and_variables_for_a_program_and_nothing_where_nothing_is_up": [
             "fromzero login",

@@ -10,6 +10,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.types.entrypoint import EntrypointType
 
+from tasks.core.engine.places.pool import end_lost
 from tasks.core.engine.places.pool.carry_flow import carry
 from tasks.core.errors import HostError
 from tasks.core.interpreter import SAFE
@@ -33,6 +34,7 @@ def prepare(pool: str) -> None:
     )
     assert isinstance(made, RunnerDeployment)
     made.apply()
+    end_lost(str(client.api_url))
     if found.type != "process":
         raise HostError(
             f"the work pool {pool} is one of type {found.type}: its flow is deployed now; start its worker with "

@@ -168,6 +168,8 @@ def down(home: Path, finish: bool, say: Callable[[str], None]) -> None:
 
 def _runs_leave(home: Path, conf: ServicesConf | None, finish: bool, say: Callable[[str], None]) -> bool:
     """Wait until no run is left and none begins; whether there was a server or a run. One that dies is asked again."""
+    from tasks.core.engine.places.pool import end_lost
+
     there, asked, paused = False, set[str](), 0
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -182,8 +184,10 @@ def _runs_leave(home: Path, conf: ServicesConf | None, finish: bool, say: Callab
             there = there or found is not None or bool(left)
             if not left:
                 return there
+            if found is not None:
+                end_lost(found["url"])
             for run in [] if finish else left:
-                if run["run"] not in asked:
+                if run["run"] not in asked and not run.get("body"):
                     _interrupt(run, found)
                     asked.add(run["run"])
                     say(f"{run['name']}: asked to save and stop; the same command goes on")
@@ -212,7 +216,8 @@ def _answering(home: Path) -> dict[str, Any] | None:
 
 
 def _under_way(home: Path, found: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Runs of this home's server: those that live, and those that its worker is about to start."""
+    """Runs of this home's server: those that live, those that its worker is about to start, and bodies of steps that
+    other machines carry out (`body`), which end with their run."""
     url = found["url"] if found else None
     here = [run for run in liveness.living(home) if found is None or run.get("server") in (None, url)]
     if url is None:
@@ -221,7 +226,11 @@ def _under_way(home: Path, found: dict[str, Any] | None) -> list[dict[str, Any]]
     begun = prefect_api.flow_runs(url, "RUNNING", "PENDING", "CANCELLING")
     dead = {run["run"] for run in liveness.dead(home)}
     scheduled = [run for run in begun if run["deployment_id"] and run["id"] not in known | dead]
-    return [*here, *({"run": run["id"], "name": run["name"], "pid": None} for run in scheduled)]
+    bodies = {run["id"] for run in scheduled if run["parent_task_run_id"]}
+    return [
+        *here,
+        *({"run": run["id"], "name": run["name"], "pid": None, "body": run["id"] in bodies} for run in scheduled),
+    ]
 
 
 def _interrupt(run: dict[str, Any], found: dict[str, Any] | None) -> None:

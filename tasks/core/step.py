@@ -28,14 +28,16 @@ class Resources:
     """It has to have them; else it does with none where the place has none."""
     share_gpu: bool = False
     """With others that say so too."""
+    nodes: int = 1
+    """Machines that carry it out together, each with all of this."""
 
     def asked(self, run: Any) -> Resources:
-        """As options that say how a step is run ask for it: `run.resources`, and a GPU for each process unless
-        `run.device` is cpu."""
+        """As options that say how a step is run ask for it: `run.resources`, `run.nodes`, and a GPU for each process
+        unless `run.device` is cpu."""
         found = self
         if device := getattr(run, "device", None):
             gpu = 0 if device == "cpu" else getattr(run, "processes", 1)
-            found = replace(found, gpu=gpu, gpu_must=device == "cuda")
+            found = replace(found, gpu=gpu, gpu_must=device == "cuda", nodes=getattr(run, "nodes", 1))
         given = getattr(run, "resources", None)
         if given is not None:
             names = ("cpu", "memory_gb", "gpu", "gpu_memory_gb")
@@ -98,6 +100,8 @@ class Step:
     """`check(inputs…, conf) -> result | None`, cheap, run in the parent."""
     blocks: bool = False
     """A check: what comes after it in the flow takes nothing from it, and yet waits for it (in Prefect's graph too)."""
+    joins: str = ""
+    """MODULE:FUNCTION by which another machine takes part in a body that wants several: `(say, key)`, until SIGTERM."""
     track: bool = False
     """Give the step an MLflow run that receives its metrics."""
     estimate: Callable[..., dict[str, float]] | None = None

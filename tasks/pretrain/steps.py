@@ -58,6 +58,7 @@ def check_device(run: PretrainRun) -> None:
 @step(
     version="1", track=True, estimate=foretell, warns=warn_of_repeats, resources=Cpu(2, memory_gb=4.0),
     retry=Retry(times=3), needs=("torch", "transformers", "safetensors", "numpy"),
+    joins="tasks.pretrain.steps:take_part_in",
 )  # fmt: skip
 def pretrain(
     tokens: tuple[Artifact, ...], tokenizer: Artifact, start: Artifact | None, conf: PretrainConf, work: Workdir
@@ -81,9 +82,14 @@ def pretrain(
     return stats
 
 
-def take_part(say: Callable[[str], None], endpoint: str | None = None) -> None:
+def take_part_in(say: Callable[[str], None], key: str) -> None:
+    """Take part in the training of one artifact, on a store in a bucket, until a signal comes."""
+    take_part(say, key=key)
+
+
+def take_part(say: Callable[[str], None], endpoint: str | None = None, key: str | None = None) -> None:
     """Take part in every training by several nodes that another machine starts on this store, until a signal comes;
-    only in those that meet at `endpoint` (HOST:PORT), if it is given.
+    only in those that meet at `endpoint` (HOST:PORT) or make the artifact of that `key`, if it is given.
     """
     from tasks.core.store.lease import FileLease
     from tasks.core.store.open import bucket_of, open_store
@@ -93,6 +99,6 @@ def take_part(say: Callable[[str], None], endpoint: str | None = None) -> None:
 
     store = open_store()
     if bucket_of(store) is not None:
-        serve(BucketCalls(store, pretrain.name, endpoint), say)
+        serve(BucketCalls(store, pretrain.name, endpoint, key), say)
     else:
         serve(FolderCalls(store.backend.open_work(pretrain.name, FileLease(0)).root, endpoint), say)

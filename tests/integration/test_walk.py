@@ -28,7 +28,7 @@ LIMIT = 600.0
 CHAMPION = """
 import sys, mlflow
 client = mlflow.MlflowClient(sys.argv[1], sys.argv[1])
-print(client.get_model_version_by_alias("tiny-base", "champion").version)
+print(client.get_registered_model("tiny-base").aliases.get("champion", 0))
 """
 OPTIONS = (
     "models.base.gate.rule=non_inferior", "models.base.gate.margin=9", *WITHOUT_TUNING,
@@ -71,7 +71,7 @@ class Up:
         raise AssertionError((self.house.home / "logs/services/worker.log").read_text()[-3000:])
 
     def champion(self) -> int:
-        """The champion's version, as MLflow's client sees it through its server."""
+        """The champion's version, 0 if there is none, as MLflow's client sees it through its server."""
         uri = f"http://127.0.0.1:{self.ports['mlflow_port']}"
         env = {**os.environ, **one_secret.MLFLOW}
         ran = subprocess.run([sys.executable, "-c", CHAMPION, uri], capture_output=True, text=True, check=True, env=env)
@@ -134,8 +134,8 @@ def test_a_day_of_a_team_from_up_to_down(up: Up, tmp_path: Path) -> None:
     assert all(closed(port) for port in up.ports.values())
 
 
-def approve(up: Up, run: dict[str, Any]) -> None:
-    """Say yes in the form, after a look at the run's own page and at the model's."""
+def approve(up: Up, run: dict[str, Any], version: int = 2, picture: Path | None = None) -> None:
+    """Say yes in the form, after a look at the run's own page and at the model's; `picture` gets the form."""
     waiting = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
     assert eventually(lambda: prefect_api.ask(up.api, "flow_runs/filter", waiting) != []), "the worker asks"
     asking = prefect_api.ask(up.api, "flow_runs/filter", waiting)
@@ -147,7 +147,7 @@ def approve(up: Up, run: dict[str, Any]) -> None:
         page.get_by_text(run["name"]).first.wait_for()
         page.get_by_text("Waiting").first.wait_for()
         page.goto(f"http://127.0.0.1:{up.ports['mlflow_port']}/#/models/tiny-base")
-        page.get_by_text("Version 2").first.wait_for()
+        page.get_by_text(f"Version {version}").first.wait_for()
         for _ in range(5):  # a busy server may refuse the form once, as it may to a person
             page.goto(f"{pages}/runs/flow-run/{asking[0]['id']}")
             page.get_by_text(asking[0]["name"]).first.wait_for()
@@ -158,6 +158,8 @@ def approve(up: Up, run: dict[str, Any]) -> None:
             form.get_by_role("switch").click()
             form.locator("textarea").nth(0).fill("its samples read well")
             form.locator("textarea").nth(1).fill("Ada")
+            if picture:
+                page.screenshot(path=picture)
             form.get_by_role("button", name="Submit").click()
             if eventually(lambda: prefect_api.ask(up.api, "flow_runs/filter", waiting) == [], 60):
                 return

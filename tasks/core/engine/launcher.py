@@ -33,6 +33,9 @@ class Launcher(Protocol):
     fetches: bool
     """It has the inputs of its bodies from the store itself; else they are files that it finds where the job says."""
 
+    gathers: bool
+    """A body that wants several machines (`Resources.nodes`) gets them; else people start the others."""
+
     def check(self) -> None:
         """Raise `HostError`, with the fix, if no body could be carried out now; asked before a run begins."""
 

@@ -10,8 +10,9 @@ from tasks.core.engine import launcher
 from tasks.core.engine.child_process import Slots
 from tasks.core.engine.device_slots import DeviceSlots
 from tasks.core.engine.launcher import Launcher
-from tasks.core.errors import nearest
+from tasks.core.errors import HostError, nearest
 from tasks.core.step import Step
+from tasks.core.store.open import bucket_of, open_store
 
 GPU, REST = "gpu", "rest"
 """What engine.places calls steps that ask for a GPU, and all others."""
@@ -47,6 +48,8 @@ class Placing:
             place = self.of(step)
             if place.here:
                 self.devices.check(label, step.resources)
+            elif step.resources.nodes > 1:
+                _check_several(label, step, place)
             if id(place) not in asked:
                 place.check()
                 asked.add(id(place))
@@ -56,3 +59,12 @@ class Placing:
         known = sorted({name for step in steps for name in (step.name, step.stage)})
         for name in sorted(set(self._named) - {*known, GPU, REST}):
             yield f"engine.places.{name}: this run has no step and no stage of that name{nearest(name, known)}"
+
+
+def _check_several(label: str, step: Step, place: Launcher) -> None:
+    """Raise `HostError` if a place cannot give a step the machines that it wants."""
+    asks = f"{label} asks for {step.resources.nodes} machines (its run.nodes)"
+    if not place.gathers:
+        raise HostError(f"{asks}, which its place does not bring together: let engine.places.{step.name} be a pool")
+    if bucket_of(open_store()) is None:
+        raise HostError(f"{asks}, which find each other through a bucket in a pool: store=s3 store.bucket=NAME")

@@ -99,11 +99,12 @@ class BucketCalls:
 
     every = 5.0
 
-    def __init__(self, store: Store, step: str, endpoint: str | None = None) -> None:
-        """Only those that meet at `endpoint`, if it is given."""
+    def __init__(self, store: Store, step: str, endpoint: str | None = None, key: str | None = None) -> None:
+        """Only those that meet at `endpoint`, or that make the artifact of that `key`, if it is given."""
         bucket = bucket_of(store)
         assert bucket is not None
         self.store, self.bucket, self.folder, self.endpoint = store, bucket, f"_work/{step}/", endpoint
+        self._one = [f"{self.folder}{key}/"] if key else None
         self.place = f"in {bucket.where}"
         self._last: Rendezvous | None = None
 
@@ -111,7 +112,7 @@ class BucketCalls:
         """The one last called; as long as the bucket cannot be read, the one that was so before."""
         found: list[tuple[float, Rendezvous]] = []
         try:
-            for key in self.bucket.folders(self.folder):
+            for key in self._one or self.bucket.folders(self.folder):
                 with suppress(FileNotFoundError):
                     call = self.bucket.get(f"{key}{CALL}")
                     rendezvous = read(call.data)

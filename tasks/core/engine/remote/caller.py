@@ -48,6 +48,10 @@ class Sent(ABC):
     def waits(self) -> str:
         """What it waits for, as long as nobody has begun."""
 
+    def tend(self) -> None:
+        """Look after what else it needs, while the body goes on; raises what is to end it."""
+        return
+
     @abstractmethod
     def withdraw(self, dead: bool) -> None:
         """Nobody is to begin with it any more; whoever had is `dead`, for it gave no sign of life."""
@@ -78,7 +82,7 @@ class Body:
 class Remote(ABC):
     """A place whose bodies are carried out by another process, on any machine that sees the store."""
 
-    here, fetches = False, True
+    here, fetches, gathers = False, True, False
     silent, dead = SILENT, DEAD
     """Seconds without a sign of life after which a carrier ends its body, and a run does without the carrier."""
 
@@ -191,7 +195,7 @@ class _Following:
             if found["ended"] is not None:
                 self.over = True
                 return dict(found["ended"])
-        if self._why is None and (why := self._limits.passed()) is not None:
+        if self._why is None and (why := self._limits.passed() or self._untended()) is not None:
             self._why, self._body.stop = why, "save"
             self._body.tell(now=True)
         if stopping.is_set() and not self._body.stop:
@@ -206,6 +210,13 @@ class _Following:
             raise self._why or ChildKilled(
                 f"the worker that carried it out gives no sign of life any more; its log: {self._listener.log}"
             )
+        return None
+
+    def _untended(self) -> FromzeroError | None:
+        try:
+            self._sent.tend()
+        except FromzeroError as error:
+            return error
         return None
 
     def _take(self, found: dict[str, Any]) -> None:

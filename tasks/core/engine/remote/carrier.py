@@ -200,7 +200,7 @@ class Carrier:
         ended: dict[str, Any] = {"code": 0, "status": None, "kind": "", "error": "", "kept": None}
         job.status_file.unlink(missing_ok=True)
         try:
-            self._check(job, beside["versions"])
+            check_same(job, beside["versions"])
             if beside["about"] is not None:
                 write_atomically(work.scratch / ABOUT, beside["about"].encode())
             workspace = Workspace(self._store, told.say, self._placing)
@@ -216,17 +216,6 @@ class Carrier:
         elif job.status_file.exists():  # what the body said of itself, and where it failed
             ended |= {"status": job.status_file.read_text(), "kind": ""}
         return ended
-
-    def _check(self, job: JobFile, wanted: dict[str, str]) -> None:
-        """Raise `HostError` if this machine is not as the run is."""
-        where = f"the worker on {platform.node()}"
-        if wrong := differences(wanted, versions(job.libraries)):
-            raise HostError(f"{where} differs from the run: {wrong}: install the same on both")
-        step, conf = child_process.asked(job)
-        if fingerprint(step.of(conf)).digest != job.fingerprint:
-            raise HostError(
-                f"{where} has other code of {step.name} than the run: bring it to the same commit, and start it again"
-            )
 
     def _run(self, job: JobFile, work: Workdir, lease: RunsLease, told: Told, workspace: Workspace) -> None:
         inputs = [encode(item) for item in workspace.brought(tuple(map(decode, job.inputs)))]
@@ -265,6 +254,18 @@ class Carrier:
         stopping.set()
         grace = GRACE if how == "save" else 0.0
         threading.Thread(target=child_process.end_all, args=(grace,), daemon=True).start()
+
+
+def check_same(job: JobFile, wanted: dict[str, str]) -> None:
+    """Raise `HostError` if this machine is not as the run is, whose `versions` are `wanted`."""
+    where = f"the worker on {platform.node()}"
+    if wrong := differences(wanted, versions(job.libraries)):
+        raise HostError(f"{where} differs from the run: {wrong}: install the same on both")
+    step, conf = child_process.asked(job)
+    if fingerprint(step.of(conf)).digest != job.fingerprint:
+        raise HostError(
+            f"{where} has other code of {step.name} than the run: bring it to the same commit, and start it again"
+        )
 
 
 def store_given() -> dict[str, Any]:

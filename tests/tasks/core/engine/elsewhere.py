@@ -23,7 +23,7 @@ from tasks.core.store.lease import Lease
 class Elsewhere:
     """Output goes to a file, which is read as it grows, as a place's log stream may be."""
 
-    here, fetches = False, False
+    here, fetches, gathers = False, False, False
 
     def __init__(self) -> None:
         self.running: list[subprocess.Popen[bytes]] = []

@@ -233,6 +233,23 @@ def test_a_step_runs_in_the_place_that_the_options_name(tmp_path: Path, monkeypa
     assert lines == ["hello", "between"]
 
 
+def test_a_body_that_wants_several_machines_is_refused_where_they_do_not_come_together(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {
+        "local": "tasks.core.engine.places.local",
+        "elsewhere": "tests.tasks.core.engine.elsewhere",
+        "pool": "tasks.core.engine.places.pool",
+    }
+    monkeypatch.setattr(plugins, "names", lambda package, group, door="": found)
+    several = [(replace(bodies.speak, resources=Resources(nodes=2)), "speak")]
+    Placing().check(several)  # people start the others
+    with pytest.raises(HostError, match=r"speak asks for 2 machines .* let engine\.places\.speak be a pool"):
+        Placing(EngineConf(places={"speak": "elsewhere"})).check(several)
+    with pytest.raises(HostError, match=r"store=s3 store\.bucket=NAME"):
+        Placing(EngineConf(places={"speak": "pool:gpu"})).check(several)
+
+
 def test_a_place_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"engine\.places: there is no place 'locale'; did you mean local\?"):
         Placing(EngineConf(places={"pretrain": "locale"}))

@@ -15,7 +15,7 @@ from tasks.core.store.lease import Lease
 class Local:
     """Child processes, each of which has the lease open, so that a key is free only when they are gone too."""
 
-    here, fetches = True, False
+    here, fetches, gathers = True, False, False
 
     def __init__(self, forks: bool = FORKS) -> None:
         """With `forks` a child is forked from a server that has loaded what it needs, where that is safe."""

@@ -8,16 +8,21 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any
 
+from tasks.core.engine.channel import DEAD, Channel
 from tasks.core.engine.job_file import JobFile
 from tasks.core.engine.launcher import Launcher
 from tasks.core.engine.remote.caller import Remote, Sent
 from tasks.core.engine.remote.carrier import store_given
-from tasks.core.errors import ChildKilled, FromzeroError, HostError, StepError
+from tasks.core.errors import ChildKilled, FromzeroError, HostError, StepError, Transient
 from tasks.core.services import prefect_api, servers
-from tasks.core.store.open import home
+from tasks.core.store.open import home, open_store
 
 DEFAULT = "fromzero-steps"
 """The work pool of `engine.places: {…: pool}`."""
@@ -25,17 +30,20 @@ FLOW = "carry"
 """The flow whose deployment in a pool has the pool's name."""
 LOOK_EVERY = 3.0
 """Seconds between looks at the state of a flow run."""
+LOST_AFTER = 60.0
+"""Seconds that a worker has to tell Prefect of the end of a body whose run is over: more than `SILENT` and `GRACE`."""
 PARENT_LIMIT = 10.0
 """Seconds to wait for the step's task run before its body is a run by itself."""
 OVER = ("COMPLETED", "FAILED", "CRASHED")
 GIVEN_UP = ("CANCELLING", "CANCELLED")
+WAITING = ("SCHEDULED", "PENDING", "PAUSED")
 
 
 class Carrying(Sent):
-    """A run of the flow `carry`."""
+    """A run of the flow `carry`, with those of the other machines that take part."""
 
-    def __init__(self, url: str, run: str, pool: str) -> None:
-        self._url, self._run, self._pool = url, run, pool
+    def __init__(self, url: str, run: str, pool: str, others: Others) -> None:
+        self._url, self._run, self._pool, self._others = url, run, pool, others
         self._state: dict[str, Any] = {"type": "SCHEDULED", "name": "Scheduled"}
         self._looked = time.monotonic()
 
@@ -62,18 +70,99 @@ class Carrying(Sent):
             "sees the store starts one"
         )
 
+    def tend(self) -> None:
+        """See `Sent`."""
+        self._others.tend()
+
     def withdraw(self, dead: bool) -> None:
-        """See `Sent`; Prefect knows then that it is over."""
-        state = {"type": "CRASHED", "name": "Crashed", "message": "no sign of life: its worker is gone"}
-        if not dead:
-            state = {"type": "CANCELLED", "name": "Cancelled", "message": "the step needs it no longer"}
+        """See `Sent`; Prefect knows then that it is over. The others see that for themselves."""
+        self._others.withdraw()
         kind = prefect_api.ask(self._url, f"flow_runs/{self._run}")["state"]["type"]
-        if kind in ("SCHEDULED", "PENDING", "PAUSED") or (dead and kind in ("RUNNING", "CANCELLING")):
-            prefect_api.ask(self._url, f"flow_runs/{self._run}/set_state", {"state": state, "force": True})
+        if dead and kind in (*WAITING, "RUNNING", "CANCELLING"):
+            _end(self._url, self._run, "CRASHED", "no sign of life: its worker is gone")
+        elif kind in WAITING:
+            _end(self._url, self._run, "CANCELLED", "the step needs it no longer")
+
+
+@dataclass
+class Other:
+    """A run by which one more machine takes part, and its last sign of life."""
+
+    number: int
+    run: str
+    beat: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+
+class Others:
+    """The machines that take part in one body beside its first: each that is lost or leaves is replaced."""
+
+    def __init__(self, url: str, channel: Channel, count: int, create: Callable[[int], str]) -> None:
+        """`create` asks for the run of the n-th (from 1) that takes part, and gives its id."""
+        self._url, self._channel, self._count, self._create = url, channel, count, create
+        self._there, self._asked, self._looked = list[Other](), 0, 0.0
+
+    def tend(self) -> None:
+        """Ask for those that are missing; raises `HostError` for one that cannot take part."""
+        if not self._count or time.monotonic() - self._looked < LOOK_EVERY:
+            return
+        self._looked = time.monotonic()
+        with suppress(Transient):  # store or server are away for a moment
+            self._there = [other for other in self._there if not self._lost(other)]
+            while len(self._there) < self._count:
+                run = self._create(self._asked + 1)
+                self._asked += 1
+                self._there.append(Other(self._asked, run))
+
+    def _lost(self, other: Other) -> bool:
+        found = self._channel.read(f"node-{other.number}")
+        if found is None:  # it has not begun
+            known = prefect_api.ask(self._url, f"flow_runs/{other.run}")
+            return known is None or known["state"]["type"] in (*OVER, *GIVEN_UP)
+        if found["ended"] is not None:
+            if found["ended"]["error"]:
+                raise HostError(found["ended"]["error"])
+            return True
+        if found["beat"] != other.beat:
+            other.beat, other.since = found["beat"], time.monotonic()
+        if time.monotonic() - other.since <= DEAD:
+            return False
+        _end(self._url, other.run, "CRASHED", "no sign of life: its worker is gone")
+        return True
+
+    def withdraw(self) -> None:
+        """Nobody is to begin any more."""
+        for other in self._there:
+            known = prefect_api.ask(self._url, f"flow_runs/{other.run}")
+            if known is not None and known["state"]["type"] in WAITING:
+                _end(self._url, other.run, "CANCELLED", "the step needs it no longer")
+
+
+def end_lost(url: str) -> None:
+    """Mark those runs of `carry` as crashed whose own run has been over for a while: when it and their worker died at
+    once, nobody else does."""
+    left = {"type": {"any_": [*WAITING, "RUNNING", "CANCELLING"]}}
+    asked = {"flows": {"name": {"any_": [FLOW]}}, "flow_runs": {"state": left}, "limit": 200}
+    for run in prefect_api.ask(url, "flow_runs/filter", asked):
+        task = prefect_api.ask(url, f"task_runs/{run['parent_task_run_id']}") if run["parent_task_run_id"] else None
+        above = prefect_api.ask(url, f"flow_runs/{task['flow_run_id']}") if task else None
+        if above and above["end_time"] and time.time() - _timestamp(above["end_time"]) > LOST_AFTER:
+            _end(url, run["id"], "CRASHED", "its run is over, and its worker gone")
+
+
+def _timestamp(when: str) -> float:
+    return datetime.fromisoformat(when.replace("Z", "+00:00")).timestamp()
+
+
+def _end(url: str, run: str, kind: str, said: str) -> None:
+    state = {"type": kind, "name": kind.capitalize(), "message": said}
+    prefect_api.ask(url, f"flow_runs/{run}/set_state", {"state": state, "force": True})
 
 
 class Pool(Remote):
     """One work pool."""
+
+    gathers = True
 
     def __init__(self, name: str = DEFAULT) -> None:
         super().__init__()
@@ -81,7 +170,10 @@ class Pool(Remote):
 
     def check(self) -> None:
         """See `Launcher`."""
-        self._deployment(_url(), f"engine.places names the work pool {self.name}")
+        url = _url()
+        self._deployment(url, f"engine.places names the work pool {self.name}")
+        assert url is not None
+        end_lost(url)
 
     def _deployment(self, url: str | None, what: str) -> dict[str, Any]:
         if url is None:
@@ -105,14 +197,20 @@ class Pool(Remote):
         pool = prefect_api.ask(url, f"work_pools/{self.name}") or {}
         known = pool.get("base_job_template", {}).get("variables", {}).get("properties", {})
         context = json.loads(job.environ.get("FROMZERO_CONTEXT", "{}"))
-        asked = {
-            "name": job.entry.partition(":")[2],
-            "parameters": {"artifact": job.artifact, "ticket": ticket, "store": store_given()},
-            "job_variables": {name: value for name, value in _variables(job).items() if name in known},
-            "state": {"type": "SCHEDULED", "name": "Scheduled"},
-        }
-        run = _created(url, f"deployments/{deployment['id']}/create_flow_run", asked, context.get("task_run"))
-        return Carrying(url, run["id"], self.name)
+
+        def created(node: int) -> str:
+            asked = {
+                "name": job.entry.partition(":")[2] + (f"-node-{node}" if node else ""),
+                "parameters": {"artifact": job.artifact, "ticket": ticket, "store": store_given(), "node": node},
+                "job_variables": {name: value for name, value in _variables(job).items() if name in known},
+                "state": {"type": "SCHEDULED", "name": "Scheduled"},
+            }
+            path = f"deployments/{deployment['id']}/create_flow_run"
+            return str(_created(url, path, asked, context.get("task_run"))["id"])
+
+        channel = Channel(open_store().backend, job.artifact, ticket)
+        others = Others(url, channel, int(job.resources["nodes"]) - 1, created)
+        return Carrying(url, created(0), self.name, others)
 
 
 def _created(url: str, path: str, asked: dict[str, Any], parent: str | None) -> dict[str, Any]:

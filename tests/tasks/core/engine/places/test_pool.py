@@ -30,6 +30,7 @@ class Worker:
 
     home: Path
     pool: str
+    env: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -37,7 +38,7 @@ class Worker:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli.main", "up", "--pool", self.pool, "--limit", "3"],
             cwd=ROOT,
-            env={**os.environ, "FROMZERO_HOME": str(self.home)},
+            env={**os.environ, **self.env, "FROMZERO_HOME": str(self.home)},
             stdout=(self.home / "said").open("wb"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -53,6 +54,10 @@ class Worker:
             return [p for child in psutil.Process(self.process.pid).children() for p in child.children()]
         except psutil.NoSuchProcess:
             return []
+
+    def bodies(self) -> list[psutil.Process]:
+        """All processes below those."""
+        return [process for carrier in self.carriers() for process in carrier.children(recursive=True)]
 
     def kill(self) -> None:
         """As when the machine goes: everything at once."""
