@@ -65,13 +65,13 @@ class Machines:
         file.write_text(json.dumps(about))
         assert "+ tiny/often: new" in house.say("deploy", str(file)).out
 
-    def lend(self, name: str, pool: str, **env: str) -> Worker:
+    def lend(self, name: str, pool: str, limit: int = 3, **env: str) -> Worker:
         """`fromzero up --pool POOL` on one more machine, with what `fromzero login --env` prints on the team's."""
         said = self.up.house.say("login", "--env").out
         known = dict(re.findall(r"export (\w+)='?([^'\n]*)", said))
         given = {word: known[word] for word in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
         store = {"FROMZERO_STORE": json.dumps(self.store)}
-        worker = Worker(self.up.house.folder / name, pool, {**given, **store, **env})
+        worker = Worker(self.up.house.folder / name, pool, {**given, **store, **env}, limit)
         self.workers.append(worker)
         assert eventually(lambda: "serves the work pool" in worker.said), worker.said
         return worker
@@ -212,13 +212,13 @@ def test_a_training_on_two_machines_of_a_pool_gets_another_for_a_lost_one_and_en
     machines: Machines, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     house = machines.up.house
-    two, most = [machines.lend(f"node-{number}", "several") for number in (1, 2)], 2048 * 600
+    two, most = [machines.lend(f"node-{number}", "several", 1) for number in (1, 2)], 2048 * 600
     words = ["--until", "pretrain", f"pretrain.segments.main.tokens={most}", "pretrain.run.checkpoint_steps=20"]
     together = ["engine.places.pretrain='pool:several'", f"pretrain.run.rendezvous=127.0.0.1:{free_ports(1)[0]}"]
     run = house.begin(*machines.in_the_bucket, *words, *together, "pretrain.run.nodes=2")
     run.until(lambda: re.search(r"pretrain: step 1\d\d/", run.said))
     next(worker for worker in two if any("joining" in " ".join(body.cmdline()) for body in worker.bodies())).kill()
-    machines.lend("node-3", "several")
+    machines.lend("node-3", "several", 1)
     found = run.wait()
     assert "starting all again from the checkpoint of step" in run.said or "resuming from" in run.said
     alone = copied(finished(tmp_path_factory), tmp_path / "undisturbed")

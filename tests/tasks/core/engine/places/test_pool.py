@@ -31,12 +31,13 @@ class Worker:
     home: Path
     pool: str
     env: dict[str, str] = field(default_factory=dict)
+    limit: int = 3
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         self.home.mkdir()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.main", "up", "--pool", self.pool, "--limit", "3"],
+            [sys.executable, "-m", "flows.cli.main", "up", "--pool", self.pool, "--limit", str(self.limit)],
             cwd=ROOT,
             env={**os.environ, **self.env, "FROMZERO_HOME": str(self.home)},
             stdout=(self.home / "said").open("wb"),
