@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 
 from conf.schema.engine import EngineConf
+from tasks.core.engine.places.pool import Carrying
 from tasks.core.engine.remote.caller import Remote
 from tasks.core.errors import FromzeroError
 from tasks.core.events import Event
@@ -64,7 +65,7 @@ def run(word: str, pause: str, *texts: str) -> int:
     places = json.loads(os.environ.get("TOY_PLACES", "{}"))
     chosen = EngineConf(on_code_change=os.environ.get("TOY_ON_CODE_CHANGE", "ask"), places=places)
     if places:
-        Remote.silent, Remote.dead = 6.0, 8.0  # so that tests need not wait
+        Remote.silent, Remote.dead, Carrying.unseen = 6.0, 8.0, 30.0  # so that tests need not wait
     refresh = tuple(os.environ.get("TOY_REFRESH", "").split())
     engine = Engine(open_store(), home(), chosen, Quiet(), refresh, os.environ.get("TOY_UNTIL"))
     conf = toy.ToyConf(word=word, run=toy.ToyRun(pause=float(pause)))

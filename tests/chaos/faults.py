@@ -25,7 +25,7 @@ from pathlib import Path
 from tests import one_secret
 from tests.chaos import aftermath
 from tests.chaos.rig import COMPILER, FLOWS, PLACES, Place, Rig, rigged
-from tests.chaos.strikes import HANGS, KINDS, TRAINS, Case, Kind, Missed
+from tests.chaos.strikes import HANGS, KINDS, Case, Kind, Missed
 from tests.pipeline_process import Started
 from tests.s3_server import S3Server
 
@@ -54,7 +54,7 @@ def inject(rig: Rig, kind: Kind, place: Place, flow: str, chance: random.Random)
     rig.learn(flow, place)
     for _ in range(MISSES):
         rig.employ() if place.name == "pool" else rig.dismiss()
-        began, case = time.monotonic(), Case(rig, place, flow, chance, TRAINS[flow] if kind.trains else "")
+        began, case = time.monotonic(), Case(rig, place, flow, chance, kind.at.get(flow, ""))
         try:
             case.begin(**(rig.clock() if kind.clock else {}))
             kind.strike(case)

@@ -248,8 +248,8 @@ class Kind:
     strike: Strike
     places: tuple[str, ...] = ("local", "bucket", "pool", "ray", "ranks")
     flows: tuple[str, ...] = ("tiny", "toy")
-    trains: bool = False
-    """It comes while a model is trained."""
+    at: dict[str, str] = field(default_factory=dict)
+    """The step of each flow that it comes at; any of those that are made, if nothing is said."""
     clock: bool = False
     """The run has a clock that can be shifted."""
     long: bool = False
@@ -268,14 +268,14 @@ KINDS = [
     Kind("SIGKILL of a body", signalled(a_body, KILL)),
     Kind("SIGSTOP of a body for seconds", signalled(a_body, STOP, 8)),
     Kind("SIGKILL of a fork server", signalled(a_fork_server, KILL), HERE),
-    Kind("SIGKILL of a rank", signalled(a_rank, KILL), (*HERE, "pool"), ("tiny",), True),
-    Kind("SIGTERM of a rank", signalled(a_rank, TERM), (*HERE, "pool"), ("tiny",), True),
-    Kind("SIGSTOP of a rank for seconds", signalled(a_rank, STOP, 8), (*HERE, "pool"), ("tiny",), True),
-    Kind("SIGKILL of a worker's machine", signalled(a_worker, KILL), ("pool",), trains=True),
-    Kind("SIGTERM of a worker", signalled(only_a_worker, TERM), ("pool",), trains=True),
-    Kind("SIGKILL of a worker", signalled(only_a_worker, KILL), ("pool",), trains=True),
-    Kind("SIGSTOP of a worker's machine", signalled(a_worker, STOP, 90), ("pool",), trains=True, long=True),
-    Kind("loss of a Ray node", lambda case: case.rig.lose_ray_node(), ("ray",), ("toy",)),
+    Kind("SIGKILL of a rank", signalled(a_rank, KILL), (*HERE, "pool"), ("tiny",), TRAINS),
+    Kind("SIGTERM of a rank", signalled(a_rank, TERM), (*HERE, "pool"), ("tiny",), TRAINS),
+    Kind("SIGSTOP of a rank for seconds", signalled(a_rank, STOP, 8), (*HERE, "pool"), ("tiny",), TRAINS),
+    Kind("SIGKILL of a worker's machine", signalled(a_worker, KILL), ("pool",), at=TRAINS),
+    Kind("SIGTERM of a worker", signalled(only_a_worker, TERM), ("pool",), at=TRAINS),
+    Kind("SIGKILL of a worker", signalled(only_a_worker, KILL), ("pool",), at=TRAINS),
+    Kind("SIGSTOP of a worker's machine", signalled(a_worker, STOP, 90), ("pool",), at=TRAINS, long=True),
+    Kind("loss of a Ray node", lambda case: case.rig.lose_ray_node(), ("ray",), ("toy",), {"toy": "make[a]"}),
     Kind("SIGKILL of Prefect's server", signalled(service("prefect"), KILL)),
     Kind("SIGTERM of Prefect's server", signalled(service("prefect"), TERM)),
     Kind("SIGSTOP of Prefect's server for seconds", signalled(service("prefect"), STOP, 12)),

@@ -34,6 +34,8 @@ LOST_AFTER = 60.0
 """Seconds that a worker has to tell Prefect of the end of a body whose run is over: more than `SILENT` and `GRACE`."""
 PARENT_LIMIT = 10.0
 """Seconds to wait for the step's task run before its body is a run by itself."""
+TAKEN = ("PENDING", "RUNNING")
+"""States of a flow run that a worker has taken."""
 OVER = ("COMPLETED", "FAILED", "CRASHED")
 GIVEN_UP = ("CANCELLING", "CANCELLED")
 WAITING = ("SCHEDULED", "PENDING", "PAUSED")
@@ -42,8 +44,15 @@ WAITING = ("SCHEDULED", "PENDING", "PAUSED")
 class Carrying(Sent):
     """A run of the flow `carry`, with those of the other machines that take part."""
 
-    def __init__(self, url: str, run: str, pool: str, others: Others) -> None:
-        self._url, self._run, self._pool, self._others = url, run, pool, others
+    unseen = 120.0
+    """Seconds after a worker has taken it that a process which gives no sign of life counts as gone with its worker:
+    Prefect leaves such a run to it for ever."""
+
+    def __init__(self, url: str, run: str, pool: str, kind: str, others: Others) -> None:
+        """`kind` is the pool's: where a worker starts processes itself, nothing of a body outlives it."""
+        self._url, self._run, self._pool, self._kind, self._others = url, run, pool, kind, others
+        self._taken: float | None = None
+        self._lost = False
         self._state: dict[str, Any] = {"type": "SCHEDULED", "name": "Scheduled"}
         self._looked = time.monotonic()
 
@@ -61,7 +70,12 @@ class Carrying(Sent):
             return StepError(f"its run in the work pool {self._pool} was cancelled in Prefect")
         if kind in OVER:
             return ChildKilled(f"its run in the work pool {self._pool} has ended ({self._state['name']}): {said}")
-        return None
+        if kind in TAKEN and self._taken is None:
+            self._taken = time.monotonic()
+        if now or self._kind != "process" or self._taken is None or time.monotonic() - self._taken < self.unseen:
+            return None
+        self._lost = True
+        return ChildKilled(f"the worker of the work pool {self._pool} that had taken it gives no sign of life")
 
     def waits(self) -> str:
         """See `Sent`."""
@@ -76,6 +90,7 @@ class Carrying(Sent):
 
     def withdraw(self, dead: bool) -> None:
         """See `Sent`; Prefect knows then that it is over. The others see that for themselves."""
+        dead = dead or self._lost
         self._others.withdraw()
         kind = prefect_api.ask(self._url, f"flow_runs/{self._run}")["state"]["type"]
         if dead and kind in (*WAITING, "RUNNING", "CANCELLING"):
@@ -210,7 +225,7 @@ class Pool(Remote):
 
         channel = Channel(open_store().backend, job.artifact, ticket)
         others = Others(url, channel, int(job.resources["nodes"]) - 1, created)
-        return Carrying(url, created(0), self.name, others)
+        return Carrying(url, created(0), self.name, str(pool.get("type")), others)
 
 
 def _created(url: str, path: str, asked: dict[str, Any], parent: str | None) -> dict[str, Any]:

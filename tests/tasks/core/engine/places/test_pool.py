@@ -167,6 +167,20 @@ def test_no_body_outlives_its_run_and_an_interrupted_one_saves_and_leaves(cluste
     assert not list(open_store().backend.names("_work/"))
 
 
+def test_a_body_whose_worker_is_lost_before_it_begins_is_given_to_another(cluster: Cluster) -> None:
+    (lost,) = cluster.work()
+    lost.kill()
+    run = cluster.run()
+    run.until(cluster.carried)
+    taken = {"state": {"type": "PENDING", "name": "Submitting"}, "force": True}  # as a worker does that then goes
+    prefect_api.ask(cluster.url, f"flow_runs/{cluster.carried()[0]['id']}/set_state", taken)
+    cluster.workers.append(Worker(cluster.folder / "another", cluster.pool))
+    found = run.wait()
+    assert found["state"] == "completed" and model() == "one\nHELLO\nWORLD20"
+    assert [outcome["attempts"] for outcome in found["outcomes"] if outcome["step"] == "train"] == [2]
+    assert sorted(carried["state"]["type"] for carried in cluster.carried()) == ["COMPLETED", "CRASHED"]
+
+
 def test_a_pool_that_nobody_serves_is_refused_before_the_run(cluster: Cluster) -> None:
     from conf.schema.engine import EngineConf
     from tasks.core.engine.placing import Placing
