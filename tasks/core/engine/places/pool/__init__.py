@@ -32,6 +32,9 @@ LOOK_EVERY = 3.0
 """Seconds between looks at the state of a flow run."""
 LOST_AFTER = 60.0
 """Seconds that a worker has to tell Prefect of the end of a body whose run is over: more than `SILENT` and `GRACE`."""
+UNSEEN = 120.0
+"""Seconds after a worker has taken a run that a process which gives no sign of life counts as gone with its worker:
+Prefect leaves such a run to it for ever."""
 PARENT_LIMIT = 10.0
 """Seconds to wait for the step's task run before its body is a run by itself."""
 TAKEN = ("PENDING", "RUNNING")
@@ -44,13 +47,9 @@ WAITING = ("SCHEDULED", "PENDING", "PAUSED")
 class Carrying(Sent):
     """A run of the flow `carry`, with those of the other machines that take part."""
 
-    unseen = 120.0
-    """Seconds after a worker has taken it that a process which gives no sign of life counts as gone with its worker:
-    Prefect leaves such a run to it for ever."""
-
-    def __init__(self, url: str, run: str, pool: str, kind: str, others: Others) -> None:
-        """`kind` is the pool's: where a worker starts processes itself, nothing of a body outlives it."""
-        self._url, self._run, self._pool, self._kind, self._others = url, run, pool, kind, others
+    def __init__(self, url: str, run: str, pool: str, processes: bool, others: Others) -> None:
+        """With `processes` its worker carries it out itself: nothing of a body outlives it."""
+        self._url, self._run, self._pool, self._processes, self._others = url, run, pool, processes, others
         self._taken: float | None = None
         self._lost = False
         self._state: dict[str, Any] = {"type": "SCHEDULED", "name": "Scheduled"}
@@ -72,7 +71,7 @@ class Carrying(Sent):
             return ChildKilled(f"its run in the work pool {self._pool} has ended ({self._state['name']}): {said}")
         if kind in TAKEN and self._taken is None:
             self._taken = time.monotonic()
-        if now or self._kind != "process" or self._taken is None or time.monotonic() - self._taken < self.unseen:
+        if now or not self._processes or self._taken is None or time.monotonic() - self._taken < UNSEEN:
             return None
         self._lost = True
         return ChildKilled(f"the worker of the work pool {self._pool} that had taken it gives no sign of life")
@@ -112,9 +111,12 @@ class Other:
 class Others:
     """The machines that take part in one body beside its first: each that is lost or leaves is replaced."""
 
-    def __init__(self, url: str, channel: Channel, count: int, create: Callable[[int], str]) -> None:
-        """`create` asks for the run of the n-th (from 1) that takes part, and gives its id."""
-        self._url, self._channel, self._count, self._create = url, channel, count, create
+    def __init__(
+        self, url: str, channel: Channel, count: int, create: Callable[[int], str], processes: bool = True
+    ) -> None:
+        """`create` asks for the run of the n-th (from 1) that takes part, and gives its id; with `processes` none
+        outlives its worker."""
+        self._url, self._channel, self._count, self._create, self._processes = url, channel, count, create, processes
         self._there, self._asked, self._looked = list[Other](), 0, 0.0
 
     def tend(self) -> None:
@@ -133,7 +135,13 @@ class Others:
         found = self._channel.read(f"node-{other.number}")
         if found is None:  # it has not begun
             known = prefect_api.ask(self._url, f"flow_runs/{other.run}")
-            return known is None or known["state"]["type"] in (*OVER, *GIVEN_UP)
+            state = known["state"]["type"] if known else "CRASHED"
+            if state not in TAKEN:
+                other.since = time.monotonic()
+            elif self._processes and time.monotonic() - other.since > UNSEEN:
+                _end(self._url, other.run, "CRASHED", "no sign of life: its worker is gone")
+                return True
+            return state in (*OVER, *GIVEN_UP)
         if found["ended"] is not None:
             if found["ended"]["error"]:
                 raise HostError(found["ended"]["error"])
@@ -224,8 +232,9 @@ class Pool(Remote):
             return str(_created(url, path, asked, context.get("task_run"))["id"])
 
         channel = Channel(open_store().backend, job.artifact, ticket)
-        others = Others(url, channel, int(job.resources["nodes"]) - 1, created)
-        return Carrying(url, created(0), self.name, str(pool.get("type")), others)
+        processes = pool.get("type") == "process"
+        others = Others(url, channel, int(job.resources["nodes"]) - 1, created, processes)
+        return Carrying(url, created(0), self.name, processes, others)
 
 
 def _created(url: str, path: str, asked: dict[str, Any], parent: str | None) -> dict[str, Any]:

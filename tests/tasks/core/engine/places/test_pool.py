@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
+from tasks.core.engine.channel import Channel
+from tasks.core.engine.places import pool
+from tasks.core.errors import ChildKilled
 from tasks.core.services import prefect_api
 from tasks.core.store.open import open_store
 from tests.s3_server import S3Server
@@ -167,18 +171,34 @@ def test_no_body_outlives_its_run_and_an_interrupted_one_saves_and_leaves(cluste
     assert not list(open_store().backend.names("_work/"))
 
 
-def test_a_body_whose_worker_is_lost_before_it_begins_is_given_to_another(cluster: Cluster) -> None:
+def test_what_a_worker_took_and_never_began_is_given_to_another(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "UNSEEN", 0.3)
+    monkeypatch.setattr(pool, "LOOK_EVERY", 0.0)
     (lost,) = cluster.work()
     lost.kill()
-    run = cluster.run()
-    run.until(cluster.carried)
-    taken = {"state": {"type": "PENDING", "name": "Submitting"}, "force": True}  # as a worker does that then goes
-    prefect_api.ask(cluster.url, f"flow_runs/{cluster.carried()[0]['id']}/set_state", taken)
-    cluster.workers.append(Worker(cluster.folder / "another", cluster.pool))
-    found = run.wait()
-    assert found["state"] == "completed" and model() == "one\nHELLO\nWORLD20"
-    assert [outcome["attempts"] for outcome in found["outcomes"] if outcome["step"] == "train"] == [2]
-    assert sorted(carried["state"]["type"] for carried in cluster.carried()) == ["COMPLETED", "CRASHED"]
+    deployment = prefect_api.ask(cluster.url, f"deployments/name/{pool.FLOW}/{cluster.pool}")["id"]
+    taken = {"type": "PENDING", "name": "Submitting"}  # as a worker does that then goes
+
+    def created(number: int = 0) -> str:
+        asked = {"state": {"type": "SCHEDULED"}, "parameters": {"artifact": "train/key", "ticket": "t", "node": number}}
+        run = prefect_api.ask(cluster.url, f"deployments/{deployment}/create_flow_run", asked)
+        prefect_api.ask(cluster.url, f"flow_runs/{run['id']}/set_state", {"state": taken, "force": True})
+        return str(run["id"])
+
+    others = pool.Others(cluster.url, Channel(open_store().backend, "train/key", "ticket"), 1, created)
+    carrying = pool.Carrying(cluster.url, created(), cluster.pool, True, others)
+    assert carrying.gone() is None
+    carrying.tend()
+    assert len(cluster.carried()) == 2
+    time.sleep(0.4)
+    carrying.tend()
+    assert len(cluster.carried()) == 3, "another machine is to take part"
+    assert isinstance(carrying.gone(), ChildKilled)
+    carrying.withdraw(dead=False)
+    states = sorted(carried["state"]["type"] for carried in cluster.carried())
+    assert states == ["CANCELLED", "CRASHED", "CRASHED"], "the third is not needed any more"
 
 
 def test_a_pool_that_nobody_serves_is_refused_before_the_run(cluster: Cluster) -> None:
