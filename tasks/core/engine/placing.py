@@ -63,7 +63,7 @@ class Placing:
 
 def _check_several(label: str, step: Step, place: Launcher) -> None:
     """Raise `HostError` if a place cannot give a step the machines that it wants."""
-    asks = f"{label} asks for {step.resources.nodes} machines (its run.nodes)"
+    asks = f"{label} asks for {step.resources.nodes} machines"
     if not place.gathers:
         raise HostError(f"{asks}, which its place does not bring together: let engine.places.{step.name} be a pool")
     if bucket_of(open_store()) is None:

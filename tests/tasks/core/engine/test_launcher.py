@@ -244,7 +244,7 @@ def test_a_body_that_wants_several_machines_is_refused_where_they_do_not_come_to
     monkeypatch.setattr(plugins, "names", lambda package, group, door="": found)
     several = [(replace(bodies.speak, resources=Resources(nodes=2)), "speak")]
     Placing().check(several)  # people start the others
-    with pytest.raises(HostError, match=r"speak asks for 2 machines .* let engine\.places\.speak be a pool"):
+    with pytest.raises(HostError, match=r"speak asks for 2 machines, .* let engine\.places\.speak be a pool"):
         Placing(EngineConf(places={"speak": "elsewhere"})).check(several)
     with pytest.raises(HostError, match=r"store=s3 store\.bucket=NAME"):
         Placing(EngineConf(places={"speak": "pool:gpu"})).check(several)
