@@ -115,7 +115,7 @@ class Container:
 
     def _root(self) -> list[str]:
         """The lines of a shell that make its root, at /mnt/root."""
-        lines = ["until ip link show eth0 >/dev/null 2>&1; do sleep 0.02; done; ip link set lo up"]
+        lines = ["umask 022", "until ip link show eth0 >/dev/null 2>&1; do sleep 0.02; done; ip link set lo up"]
         lines += [f"ip address add {self.address}/24 dev eth0; ip link set eth0 up"]
         lines += ['at() { echo "/mnt/root$(chroot /mnt/root realpath -m "$1")"; }  # links lead to what is inside']
         lines += ["mount -t tmpfs tmpfs /mnt", "mkdir /mnt/upper /mnt/work /mnt/root"]
