@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from conf import scaling
-from conf.paths import check_path, has_option
-from conf.schema.data import SOURCES
-from conf.schema.model import ModelConf, NativeConf
+from conf.checking import NETWORKS, validated
+from conf.paths import GROUPS, check_path
 from conf.schema.model_recipe import PRETRAINED
-from conf.schema.models import MODELS
 from conf.schema.recipe import PRETRAINING, Recipe
-from tasks.core import plugins
 from tasks.core.errors import ConfigError, nearest
 
 M = TypeVar("M", bound=BaseModel)
 FOLDER = Path(__file__).parent
 SERVICES = FOLDER / "services.yaml"
-GROUPS = ("data", "tokenizer", "model", "pretrain", "models", "engine", "store")
-KINDS = {
-    "data.sources": tuple(plugins.names(*SOURCES)),
-    "data.decontaminate.against": tuple(plugins.names(*SOURCES)),
-    "models": tuple(MODELS),
-    "model": ("transformers", "native"),
-    "store": ("local", "s3"),
-    "schedule": ("cron", "interval", "rrule"),
-}
-"""Where there are discriminated unions, and their kinds."""
-TAGS = frozenset(kind for kinds in KINDS.values() for kind in kinds)
-"""The kinds of discriminated unions, which pydantic puts into the paths of its messages."""
-
-NETWORKS: dict[str, type[BaseModel]] = {"transformers": ModelConf, "native": NativeConf}
-"""What each kind of `model` may be told."""
-
 SHORT = re.compile(r"^(\+*data\.clean\.rules(?:_by_source\.[^.=]+)?)=(?=[^{]+$)(?!null$)")
 """An override that names sets of rules and nothing else: spelled out, it can be followed by single thresholds."""
 
@@ -46,9 +26,6 @@ AMBIGUOUS = re.compile(r"Ambiguous value for argument '\+*+([^=]+)=(.*)'")
 """What Hydra says of commas in a value, of which it would make several runs."""
 UNMERGED = re.compile(r"Could not override '\+*+([^']+)'\.?")
 """What Hydra says of several options that are given as one value, where some are not in the recipe yet."""
-
-GIVEN = re.compile(r"(?<![\w.])[a-z]\w*(?:\.\w+)*(?==)")
-"""An option that a message says to set."""
 
 
 def recipes() -> list[str]:
@@ -85,11 +62,11 @@ def compose(recipe: str, overrides: tuple[str, ...] = ()) -> Recipe:
     _leave_out(values, own, overrides)
     _leave_out_pretraining(values, overrides)
     places = scaling.set_aside(values)
-    checked = _checked(Recipe, values, recipe, overrides)
+    checked = validated(Recipe, values, recipe, overrides)
     if not places:
         return checked
     scaling.fill(checked, places)
-    return _checked(Recipe, values, recipe, overrides)
+    return validated(Recipe, values, recipe, overrides)
 
 
 def _names_in(model: Any) -> list[str]:
@@ -301,90 +278,4 @@ def read_model(model: type[M], path: Path, overrides: tuple[str, ...] = ()) -> M
     for name in values:
         if name not in model.model_fields:
             raise ConfigError(f"{path} has no option {name!r}{nearest(str(name), sorted(model.model_fields))}")
-    return _checked(model, values, str(path))
-
-
-def _checked(model: type[M], values: Any, where: str, overrides: tuple[str, ...] = ()) -> M:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        lines, given = [], []
-        # A value that follows from a wrong one is no error of its own.
-        for problem in (p for p in error.errors() if p["type"] != "default_factory_not_called"):
-            path = ".".join(map(str, _without_tags(problem["loc"])))
-            said = _said(path or "all", problem)
-            lines.append(f"  {_in_full(said, path, model) if problem['type'] == 'value_error' else said}")
-            given.append(_giving(f"{path}.kind" if problem["type"] == "union_tag_invalid" else path, overrides))
-        wrong = " ".join(dict.fromkeys(override for override in given if override))
-        where = wrong if all(given) else f"{where} with {wrong}" if wrong else where
-        raise ConfigError(f"{where} is not valid:\n" + "\n".join(lines)) from None
-
-
-def _giving(path: str, overrides: tuple[str, ...]) -> str | None:
-    """The last override that gave a value to the option at `path`, or to what holds it; None if it is the recipe's."""
-    for override in reversed(overrides):
-        name, equals, _ = override.lstrip("+").partition("=")
-        if equals and name not in GROUPS and f"{path}.".startswith(f"{name}."):
-            return f"{name}=…" if name.endswith("_env") else override
-    return None
-
-
-def _without_tags(loc: tuple[Any, ...]) -> Iterator[Any]:
-    """A place in a model without the kinds of unions; a field may have the name of a kind, such as cron."""
-    before = None
-    for part in loc:
-        if part in TAGS and before not in (None, "sources", "against", "models", *TAGS):
-            before = part
-            continue
-        before = part
-        yield part
-
-
-def _in_full(said: str, path: str, model: type[BaseModel]) -> str:
-    """A message about the options at `path` with each NAME= of its advice as the command takes it, path and all."""
-    told, shown, given = said.partition(" (given: ")
-    begin, colon, advice = told.rpartition(": ")
-    return begin + colon + GIVEN.sub(lambda found: _below(path, found[0], model), advice) + shown + given
-
-
-def _below(path: str, name: str, model: type[BaseModel]) -> str:
-    full = f"{path}.{name}"
-    return full if path and has_option(full, model) else name
-
-
-def _said(path: str, problem: Any) -> str:
-    """One of pydantic's findings, in words for people."""
-    kind, given, context = problem["type"], problem["input"], problem.get("ctx", {})
-    if given == "???":
-        return f"{path} has no default: give {path}=…"
-    if kind == "union_tag_not_found":
-        kinds = next((kinds for place, kinds in KINDS.items() if path.startswith(place)), ())
-        return f"{path} has no kind: give {path}.kind={'|'.join(kinds)}"
-    if kind == "union_tag_invalid":
-        tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
-        return f"{path}.kind: there is no {context['tag']!r}{nearest(context['tag'], tags)}"
-    if kind == "extra_forbidden" and path.startswith("model."):
-        knowing = [k for k, network in NETWORKS.items() if path.split(".")[1] in network.model_fields]
-        return f"{path} is an option of another kind of model: give model.kind={'|'.join(knowing)}, or leave it out"
-    if kind in ("tuple_type", "list_type"):
-        return f"{path} is a list: give {_as_list(path, given)}"
-    if kind == "missing":
-        return f"{path} is missing: give {path}=…"
-    if kind == "string_pattern_mismatch" and path.endswith("_env"):  # perhaps the secret itself
-        return (
-            f"{path}: what is given is no name of an environment variable: export the secret under one, and name that"
-        )
-    if kind == "string_pattern_mismatch":
-        return (
-            f"{path}: {given!r} holds characters that it may not, or is too long (it must match {context['pattern']})"
-        )
-    shown = f" (given: {given!r})" if not isinstance(given, dict) and not path.endswith("_env") else ""
-    return f"{path}: {problem['msg'].removeprefix('Value error, ')}{shown}"
-
-
-def _as_list(path: str, given: Any) -> str:
-    """The override that makes a list of one value, in the quotes that a shell and Hydra need."""
-    if not isinstance(given, (str, int, float)):
-        return f"{path}=[…]"
-    plain = re.fullmatch(r"[\w./-]+", str(given))
-    return f"{path}=[{given}]" if plain else f"'{path}=[\"{given}\"]'"
+    return validated(model, values, str(path))

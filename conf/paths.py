@@ -10,6 +10,8 @@ from conf.schema.base import classes_in
 from conf.schema.recipe import Recipe
 from tasks.core.errors import ConfigError, nearest
 
+GROUPS = ("data", "tokenizer", "model", "pretrain", "models", "engine", "store")
+"""The options that are files of their folder in conf, chosen by name."""
 RENAMED = {
     "finetune.chat.lora": "models.chat.method",
     "finetune.chat": "models.chat.train",

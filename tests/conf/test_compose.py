@@ -12,7 +12,9 @@ from typing import get_args
 import pytest
 from click.testing import CliRunner
 
-from conf.compose import FOLDER, GROUPS, KINDS, NETWORKS, compose, recipes
+from conf.checking import KINDS, NETWORKS
+from conf.compose import FOLDER, compose, recipes
+from conf.paths import GROUPS
 from conf.schema.base import Conf, RunConf
 from conf.schema.data import SourceConf
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
@@ -108,6 +110,21 @@ def test_what_the_command_line_gave_is_not_blamed_on_the_recipe_file(
         compose(str(path), overrides)
     with pytest.raises(ConfigError, match=f"^{re.escape(str(path))} is not valid:"):
         compose(str(path))
+
+
+@pytest.mark.parametrize(
+    ("override", "path"),
+    [
+        ("models.chat.train.learning_rate=-1", "models.chat.train.learning_rate"),
+        ("models.chat.start=hub:a", "models.chat.start"),
+        ("data.sources.chat.max_conversations=-1", "data.sources.chat.max_conversations"),
+        ("data.sources.packages.max_bad_rows=-1", "data.sources.packages.max_bad_rows"),
+        ("models.models.kind=chat models.models.train.learning_rate=-1", "models.models.train.learning_rate"),
+    ],
+)
+def test_an_option_is_named_in_full_whatever_its_source_or_model_is_called(override: str, path: str) -> None:
+    with pytest.raises(ConfigError, match=rf"(?m)^  {re.escape(path)}: "):
+        compose("demo", tuple(override.split()))
 
 
 @pytest.mark.parametrize(
