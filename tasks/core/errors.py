@@ -124,7 +124,7 @@ _DISTRIBUTIONS = {
 """Packages whose distributions have other names."""
 _OURS = ("conf", "flows", "tasks")
 _TRANSIENT = (errno.EIO, errno.ESTALE, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
-_CLIENTS = ("urllib", "urllib3", "requests", "httpx", "httpcore", "botocore")
+_CLIENTS = ("urllib", "urllib3", "requests", "httpx", "httpx2", "httpcore", "httpcore2", "botocore")
 """Network libraries: what they raise is a fault of the connection."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 
 import pytest
 
@@ -22,6 +23,12 @@ def test_an_exception_is_sorted_by_who_can_mend_it(case: str) -> None:
     error, kind, message = SORTED[case]
     found = from_exception(error)
     assert type(found) is kind and message in str(found)
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx2", "httpcore", "httpcore2"])
+def test_a_server_that_is_out_of_reach_is_tried_again_whichever_library_says_so(library: str) -> None:
+    error = importlib.import_module(library).ConnectError("nobody answers")
+    assert type(from_exception(error)) is Transient
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_else_with_all() -> None:
