@@ -184,7 +184,7 @@ def _runs_leave(home: Path, conf: ServicesConf | None, finish: bool, say: Callab
             there = there or found is not None or bool(left)
             if not left:
                 return there
-            if found is not None:
+            if found is not None and any(run.get("body") for run in left):
                 end_lost(found["url"])
             for run in [] if finish else left:
                 if run["run"] not in asked and not run.get("body"):

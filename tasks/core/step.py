@@ -101,7 +101,8 @@ class Step:
     blocks: bool = False
     """A check: what comes after it in the flow takes nothing from it, and yet waits for it (in Prefect's graph too)."""
     joins: str = ""
-    """MODULE:FUNCTION by which another machine takes part in a body that wants several: `(say, key)`, until SIGTERM."""
+    """MODULE:FUNCTION by which another machine takes part in a body that wants several: `(say, key=…)`, until SIGTERM.
+    """
     track: bool = False
     """Give the step an MLflow run that receives its metrics."""
     estimate: Callable[..., dict[str, float]] | None = None

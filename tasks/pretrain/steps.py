@@ -58,7 +58,7 @@ def check_device(run: PretrainRun) -> None:
 @step(
     version="1", track=True, estimate=foretell, warns=warn_of_repeats, resources=Cpu(2, memory_gb=4.0),
     retry=Retry(times=3), needs=("torch", "transformers", "safetensors", "numpy"),
-    joins="tasks.pretrain.steps:take_part_in",
+    joins="tasks.pretrain.steps:take_part",
 )  # fmt: skip
 def pretrain(
     tokens: tuple[Artifact, ...], tokenizer: Artifact, start: Artifact | None, conf: PretrainConf, work: Workdir
@@ -80,11 +80,6 @@ def pretrain(
         if file.exists():
             (work.aux / file.name).write_bytes(file.read_bytes())
     return stats
-
-
-def take_part_in(say: Callable[[str], None], key: str) -> None:
-    """Take part in the training of one artifact, on a store in a bucket, until a signal comes."""
-    take_part(say, key=key)
 
 
 def take_part(say: Callable[[str], None], endpoint: str | None = None, key: str | None = None) -> None:

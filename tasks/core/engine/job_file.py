@@ -55,8 +55,6 @@ class JobFile:
     """The lease's, under which it works."""
     track: bool = False
     """What it uses of its machine is sampled."""
-    joins: str = ""
-    """By what other machines take part, where it wants several: module:function."""
 
     @classmethod
     def of(
@@ -84,7 +82,6 @@ class JobFile:
             digest,
             epoch,
             step.track,
-            step.joins,
         )
 
     @classmethod

@@ -30,7 +30,7 @@ from tasks.core.engine.workspace import Workspace
 from tasks.core.errors import FromzeroError, HostError, from_exception
 from tasks.core.plan.fingerprint import fingerprint
 from tasks.core.small_files import clear, write_atomically
-from tasks.core.step import Resources
+from tasks.core.step import Resources, Step
 from tasks.core.store.lease import stopping
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.open import home, open_store, store_conf
@@ -41,6 +41,7 @@ LOOK_EVERY = 0.5
 """Seconds between looks for what the run asks, and between two pieces of output."""
 LOG = "log"
 """Stands for the run's log in messages of this side."""
+NO_JOB = "no such job: it is over, or this machine does not see the store of the run (FROMZERO_STORE)"
 TRIES = 4
 """How often the end of a body is told, with growing pauses, to a store that does not answer."""
 
@@ -154,11 +155,11 @@ class Carrier:
 
     def carry(self) -> str:
         """Do it; what became of it, in words. Raises what the store raises."""
-        raw = self._channel.read("job")
-        if not raw:
-            return "no such job: it is over, or this machine does not see the store of the run (FROMZERO_STORE)"
-        beside = {name: raw.pop(name) for name in ("versions", "about", "silent", "dead", "log")}
-        job, lease = JobFile(**raw), RunsLease(raw["epoch"])
+        found = read_job(self._channel)
+        if found is None:
+            return NO_JOB
+        job, beside = found
+        lease = RunsLease(job.epoch)
         work = self._store.backend.open_work(self._artifact, lease)
         work.make()
         told = Told(self._channel, work, beside["dead"])
@@ -200,7 +201,7 @@ class Carrier:
         ended: dict[str, Any] = {"code": 0, "status": None, "kind": "", "error": "", "kept": None}
         job.status_file.unlink(missing_ok=True)
         try:
-            check_same(job, beside["versions"])
+            same_step(job, beside["versions"])
             if beside["about"] is not None:
                 write_atomically(work.scratch / ABOUT, beside["about"].encode())
             workspace = Workspace(self._store, told.say, self._placing)
@@ -256,8 +257,17 @@ class Carrier:
         threading.Thread(target=child_process.end_all, args=(grace,), daemon=True).start()
 
 
-def check_same(job: JobFile, wanted: dict[str, str]) -> None:
-    """Raise `HostError` if this machine is not as the run is, whose `versions` are `wanted`."""
+def read_job(channel: Channel) -> tuple[JobFile, dict[str, Any]] | None:
+    """What a run asks for, and what it says beside; None if it does not, or no longer."""
+    raw = channel.read("job")
+    if not raw:
+        return None
+    beside = {name: raw.pop(name) for name in ("versions", "about", "silent", "dead", "log")}
+    return JobFile(**raw), beside
+
+
+def same_step(job: JobFile, wanted: dict[str, str]) -> Step:
+    """The step as this machine has it; raises `HostError` if it, or one of the `wanted` versions, is not the run's."""
     where = f"the worker on {platform.node()}"
     if wrong := differences(wanted, versions(job.libraries)):
         raise HostError(f"{where} differs from the run: {wrong}: install the same on both")
@@ -266,6 +276,7 @@ def check_same(job: JobFile, wanted: dict[str, str]) -> None:
         raise HostError(
             f"{where} has other code of {step.name} than the run: bring it to the same commit, and start it again"
         )
+    return step
 
 
 def store_given() -> dict[str, Any]:
