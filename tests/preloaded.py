@@ -88,14 +88,14 @@ def main() -> None:
     from importlib import import_module
 
     for name in (
-        "trainer.loop",
-        "trainer.bucket_checkpoint",
-        "trainer.worker",
-        "cluster.agent",
-        "cluster.torchrun",
-        "cluster.node",
+        "pretrain.trainer.pretrain_loop",
+        "training.trainer.bucket_checkpoint",
+        "training.trainer.worker",
+        "training.cluster.agent",
+        "training.cluster.torchrun",
+        "training.cluster.node",
     ):
-        import_module(f"tasks.pretrain.{name}")
+        import_module(f"tasks.{name}")
     for name in ("torch.distributed.run", "torch.distributed.tensor", "torch.distributed.fsdp", "safetensors.torch"):
         import_module(name)
     for name in LOADED:

@@ -137,7 +137,7 @@ TESTS = {
         "test_the_command_tries_the_places_of_an_engine": ["fromzero doctor --engine"],
     },
     "tests/tasks/core/plan/test_planner.py": {"test_refresh_runs_a_step_that_hits": ["fromzero run --refresh"]},
-    "tests/tasks/pretrain/network/test_parallelize.py": {
+    "tests/tasks/training/network/test_parallelize.py": {
         "test_losses_gradients_and_weights_are_those_of_one_process_however_many_there_are_and_were": [
             "fromzero run pretrain.run.tensor_parallel pretrain.run.processes",
         ],
@@ -158,16 +158,16 @@ NOT_RUN = {
     "fromzero run gpt2_124m": "needs a GPU and a corpus of its size",
     "fromzero run bert_base": "needs a GPU",
     "fromzero run t5_small": "needs a GPU",
-    "fromzero run model=bert_mini": "trains for minutes; smaller: tests/tasks/pretrain/network/test_denoising.py",
-    "fromzero run model=t5_mini": "trains for minutes; smaller: tests/tasks/pretrain/network/test_denoising.py",
+    "fromzero run model=bert_mini": "trains for minutes; smaller: tests/tasks/training/network/test_denoising.py",
+    "fromzero run model=t5_mini": "trains for minutes; smaller: tests/tasks/training/network/test_denoising.py",
     "fromzero run data.clean.names.kinds": "takes a model of spaCy from the network; tests/tasks/clean/test_names.py "
                                            "has one of its own",
     "fromzero run pretrain.segments.more": "trains for minutes; tests/tasks/pretrain/test_steps.py has such a chain",
     "fromzero run pretrain.segments.anneal": "trains for minutes; tests/tasks/pretrain/test_steps.py has such a chain",
     "fromzero run depth": "trains for an hour; tests/conf/test_scaling.py has what the depth sets",
-    "FROMZERO_STORE fromzero train-node": "waits for other machines; tests/tasks/pretrain/cluster/test_bucket_nodes.py "
+    "FROMZERO_STORE fromzero train-node": "waits for other machines; tests/tasks/training/cluster/test_bucket_nodes.py "
                                           "trains with several",
-    "fromzero train-node": "waits for other machines; tests/tasks/pretrain/cluster/test_node.py trains with several",
+    "fromzero train-node": "waits for other machines; tests/tasks/training/cluster/test_node.py trains with several",
     "fromzero run pretrain.run.resources.gpu": "needs two GPUs; tests/tasks/core/engine/test_device_slots.py pretends",
     "fromzero run models.base.evaluate.run.resources.share_gpu": "needs a GPU; as above",
     "fromzero run engine.fake_devices": "trains for minutes; tests/tasks/core/engine/test_device_slots.py pretends",

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 STAGES = sorted(path.parent.name for path in (ROOT / "tasks").glob("*/steps.py"))
 DOORS = ("steps", "kind", "main")
 """Modules that nothing of their own folder imports: they count as places of their own."""
-SHARED = ("core", "corpus", "formats", "text")
+SHARED = ("core", "corpus", "formats", "text", "training")
 """What every stage may import of tasks/ beside itself."""
 
 

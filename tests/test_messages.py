@@ -19,7 +19,7 @@ from conf.schema.recipe import Recipe
 from flows.cli.main import main
 from tasks.core.errors import FromzeroError
 from tasks.core.step import Step
-from tasks.pretrain.planning.requirements import refuse_without
+from tasks.training.planning.requirements import refuse_without
 from tests.test_layout import STAGES, files, label, offenders
 from tests.test_layout import module as module_of
 

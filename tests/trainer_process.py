@@ -11,16 +11,16 @@ from collections.abc import Callable
 import psutil
 
 from tasks.core.artifact import hash_file
-from tasks.pretrain.cluster.torchrun import environment
-from tasks.pretrain.job import Job
+from tasks.pretrain.pretrain_job import PretrainJob
+from tasks.training.cluster.torchrun import environment
 from tests.preloaded import Child, Preloaded
 
 BODY = """
 import sys
 from pathlib import Path
-from tasks.pretrain.job import Job
-from tasks.pretrain.cluster.torchrun import launch
-launch(Job.read(Path(sys.argv[1])))
+from tasks.pretrain.pretrain_job import PretrainJob
+from tasks.training.cluster.torchrun import launch
+launch(PretrainJob.read(Path(sys.argv[1])))
 """
 PATIENCE = 600
 """Seconds after which a thing that is waited for will never come."""
@@ -34,14 +34,14 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.002)
 
 
-def rows(job: Job) -> list[dict[str, float]]:
+def rows(job: PretrainJob) -> list[dict[str, float]]:
     """The rows of metrics so far."""
     if not job.work.metrics_file.exists():
         return []
     return [json.loads(line) for line in job.work.metrics_file.read_bytes().rpartition(b"\n")[0].splitlines()]
 
 
-def newest_step(job: Job) -> int:
+def newest_step(job: PretrainJob) -> int:
     """The step of the last row of metrics, 0 without one; asked many times a second."""
     if not job.work.metrics_file.exists():
         return 0
@@ -52,7 +52,7 @@ def newest_step(job: Job) -> int:
 class Body:
     """A step's body in a process group of its own, as the engine starts it."""
 
-    def __init__(self, job: Job, loaded: Preloaded | None = None, before: str = "") -> None:
+    def __init__(self, job: PretrainJob, loaded: Preloaded | None = None, before: str = "") -> None:
         """Start it, forked from `loaded` if there is one; `before` is Python that it runs first."""
         self.job = job
         job.work.make()
@@ -99,13 +99,13 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
 
 
-def outcome(job: Job) -> tuple[str, str]:
+def outcome(job: PretrainJob) -> tuple[str, str]:
     """The sha256 of the weights and of the optimizer's state that a finished job has written."""
     content = job.work.content
     return hash_file(content / "model" / "model.safetensors"), hash_file(content / "state" / "optimizer.safetensors")
 
 
-def curve(job: Job) -> list[tuple[float, ...]]:
+def curve(job: PretrainJob) -> list[tuple[float, ...]]:
     """What each logged step came to: the same for the same run, whatever happened to it, every step once."""
     names = ("step", "loss", "grad_norm", "learning_rate", "skipped_updates", "valid_loss")
     return [tuple(row.get(name, -1.0) for name in names) for row in rows(job)]

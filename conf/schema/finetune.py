@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from conf.schema.base import Conf, RunConf
-from conf.schema.resources import ResourcesConf
+from conf.schema.train_run import TrainRun
 
 
 class FetchRun(RunConf):
@@ -30,21 +31,27 @@ class FetchConf(Conf):
     """Where it is taken from."""
 
 
-class FinetuneRun(RunConf):
-    """How fine-tuning is run; none of it enters the key."""
+class FinetuneRun(TrainRun):
+    """How fine-tuning is run; none of it enters the key.
+
+    One process on the CPU trains within the step's own; several, and those on GPUs, are started and watched as in
+    pretraining."""
 
     model: str = "NAME"
     """The model\'s name in the recipe, for messages; the recipe fills it in."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train: auto takes a GPU if there is one."""
-    threads: int = Field(2, ge=1)
-    """CPU threads of one training process. Sums in another order round differently: the last bits depend on it."""
-    resources: ResourcesConf = ResourcesConf()
-    """What training asks of the place where it runs."""
-    log_every: int = Field(10, ge=1)
-    """Optimizer steps between two logged losses, batches between two lines about translating."""
-    checkpoint_every: int = Field(50, ge=1)
+    checkpoint_steps: int = Field(50, ge=1)
     """Optimizer steps between two checkpoints."""
+    formerly: ClassVar[Mapping[str, str]] = {"checkpoint_steps": "checkpoint_every"}
+
+    @property
+    def option(self) -> str:
+        """Where these options stand in a recipe."""
+        return f"models.{self.model}.train.run"
+
+    @property
+    def smaller(self) -> tuple[str, ...]:
+        """What else takes less memory, beside these options."""
+        return f"a smaller models.{self.model}.train.max_length", "a smaller model to start from"
 
 
 class TuneConf(Conf):

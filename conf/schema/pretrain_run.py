@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from conf.schema.base import RunConf
-from conf.schema.resources import ResourcesConf
+from conf.schema.train_run import TrainRun
 
 
-class PretrainRun(RunConf):
+class PretrainRun(TrainRun):
     """How pretraining is run. On one device and number of processes the weights do not depend on it,
     but for threads, micro_batch, precision, compile and attention, which change the rounding."""
 
@@ -19,12 +18,6 @@ class PretrainRun(RunConf):
     """The segment's name in logs."""
     elsewhere: bool = False
     """Its place is not this machine, whose memory and GPUs then say nothing of it; engine.places decides that."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: cuda where there is one."""
-    resources: ResourcesConf = ResourcesConf()
-    """What it asks of the place where it runs."""
-    processes: int = Field(1, ge=1)
-    """Training processes on each machine; one for each GPU."""
     nodes: int = Field(1, ge=1)
     """Machines that train together. This one runs the step; on each of the others `fromzero train-node` takes part,
     with the same FROMZERO_HOME on a file system that all share, or with the same bucket as its store."""
@@ -36,44 +29,13 @@ class PretrainRun(RunConf):
     max_epochs: float | None = Field(4.0, gt=0)
     """How often training may read its data, or one source of a mixture, before the plan, the run and its report warn of
     it; None for never. Up to some four times repeats are worth almost as much as new text (Muennighoff et al. 2023)."""
-    threads: int = Field(2, ge=1)
-    """CPU threads of each process."""
-    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
-    """With several processes: whole copies (ddp) or shards (fsdp) of the weights; auto: fsdp on cuda, and where one
-    of the two options below is set, else ddp."""
-    shard_processes: int | None = Field(None, ge=1)
-    """Processes that share one copy of the weights as shards, a divisor of nodes * processes / tensor_parallel; the
-    rest hold further copies (hybrid sharding; best the number of GPUs of one machine). None: all share one copy."""
     tensor_parallel: int = Field(1, ge=1)
     """Processes that compute each layer together on the same sequences, each with a part of its heads and of its inner
     width; a divisor of processes."""
-    micro_batch: int = Field(16, ge=1)
-    """Sequences in one forward pass of one process; gradients are accumulated over the passes of a step."""
     auto_micro_batch: bool = False
     """Before the first step, look for the largest micro_batch that fits (a power of two) and use it in place of
     `micro_batch`: on cuda by trying, on the CPU by the estimate and the memory that is free. It is kept with the
     checkpoints, for another one would round otherwise."""
-    activation_checkpointing: Literal["none", "selective", "full", "budget"] = "none"
-    """What the backward pass computes again in place of keeping it: full, all inside the network's layers (a third more
-    work, least memory); selective, all but matrix products and attention. The weights are the same to the bit.
-    budget: the compiler chooses, within checkpointing_budget; only where `compile` is on."""
-    checkpointing_budget: float = Field(0.5, ge=0, le=1)
-    """Share of the memory of `none` that `budget` may keep for the backward pass; 0: as full."""
-    precision: Literal["auto", "fp32", "bf16", "fp8"] = "auto"
-    """auto: bf16 where the device computes in it (it is asked), else fp32. fp8: bf16, with the matrix products within
-    layers in fp8, on GPUs of compute capability 8.9 or more with torchao."""
-    attention: Literal["auto", "sdpa", "varlen", "flex"] = "auto"
-    """How packed documents are kept apart. sdpa: by a mask, on every device. varlen: by their borders, flex: by
-    FlexAttention's blocks; both compute nothing across documents, on GPUs in bf16 and not deterministic. auto: varlen
-    where it can be used and gives what sdpa gives (it is tried), else sdpa."""
-    compile: bool | None = None
-    """Compile each block of the network; None: on cuda only."""
-    deterministic: bool | None = None
-    """The same bits on every run; None: on cpu only, where it costs nothing."""
-    malloc: bool = True
-    """Let glibc keep freed memory (about 15 % faster on CPUs, with more memory)."""
-    log_every: int = Field(10, ge=1)
-    """Optimizer steps between two lines of progress and rows of metrics."""
     sample_every: int | None = Field(None, ge=1)
     """Optimizer steps between two looks at what the network writes after `sample_prompts` (causal models only), the
     likeliest token each time; None: none."""
@@ -81,32 +43,21 @@ class PretrainRun(RunConf):
     """What it goes on with; an empty text is the beginning of a document."""
     sample_tokens: int = Field(40, ge=1)
     """Tokens that it writes each time; fewer where a document ends."""
-    checkpoint_steps: int = Field(200, ge=1)
-    """Optimizer steps between two checkpoints."""
-    checkpoint_minutes: float = Field(5.0, gt=0)
-    """Minutes after which a checkpoint is made all the same."""
-    max_restarts: int = Field(3, ge=0)
-    """How often training processes that died or hang are started again from the newest checkpoint, in one attempt."""
-    hang_timeout: float | None = Field(300.0, gt=0)
-    """Seconds in which a training process gets nothing done (no forward pass, no step) before all are taken to hang,
-    and are killed and started again; counted from the first finished step on, and not while a checkpoint is waited for.
-    None: never."""
     formerly: ClassVar[Mapping[str, str]] = {
-        "activation_checkpointing": "recompute",
-        "checkpointing_budget": "recompute_budget",
+        **TrainRun.formerly,
         "auto_micro_batch": "probe",
         "rendezvous_timeout": "node_seconds",
-        "hang_timeout": "hang_seconds",
     }
 
-    @model_validator(mode="after")
-    def _attends(self) -> Self:
-        if self.attention in ("varlen", "flex") and (self.deterministic or self.precision == "fp32"):
-            raise ValueError(
-                f"attention={self.attention} is for bf16, and not the same on every run: set attention=auto, or leave "
-                "out deterministic=true and precision=fp32"
-            )
-        return self
+    @property
+    def option(self) -> str:
+        """Where these options stand in a recipe."""
+        return "pretrain.run"
+
+    @property
+    def smaller(self) -> tuple[str, ...]:
+        """What else takes less memory, beside these options."""
+        return "a smaller pretrain.segments.NAME.seq_len", "a smaller model.config (hidden_size, num_hidden_layers)"
 
     @property
     def world(self) -> int:

@@ -19,8 +19,8 @@ from tasks.core.errors import ChildKilled, ConfigError
 from tasks.core.events import notice
 from tasks.core.workdir import Workdir
 from tasks.finetune import checkpoints
-from tasks.finetune.preview import IGNORED
 from tasks.finetune.trainer_callbacks import Guard, Interrupt, Report, best_step, is_stalled, valid_losses
+from tasks.formats.tokens import IGNORE
 
 Row = Mapping[str, Any]
 """One example: "input_ids" (a list of token ids) and "labels"."""
@@ -71,7 +71,7 @@ class Measured(Trainer):
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         labels = inputs["labels"]
-        weight = self.own.weight(labels) if self.own else (labels[:, 1:] != IGNORED).sum()
+        weight = self.own.weight(labels) if self.own else (labels[:, 1:] != IGNORE).sum()
         loss, logits, of = super().prediction_step(model, inputs, *args, **kwargs)
         assert loss is not None
         self._sums += torch.stack([loss.double().cpu() * weight.cpu(), weight.double().cpu()])
@@ -190,7 +190,7 @@ def _arguments(conf: TuneConf, root: Path) -> TrainingArguments:
         logging_steps=conf.run.log_every,
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=conf.run.checkpoint_every,
+        save_steps=conf.run.checkpoint_steps,
         remove_unused_columns=False,
         seed=conf.seed,
         use_cpu=not on_gpu,

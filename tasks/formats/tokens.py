@@ -21,6 +21,8 @@ from tasks.core.errors import DataError, FromzeroError
 Ints = npt.NDArray[np.int64]
 
 TOKENS, INDEX, META = "tokens.bin", "index.npy", "meta.json"
+IGNORE = -100
+"""The label of a token that the loss leaves out (torch's ignore_index)."""
 SAMPLE = 1000
 """Documents of a file that are looked at before it is trusted."""
 AGAIN = "make it again (fromzero run --refresh tokenize_shard)"

@@ -10,7 +10,7 @@ from tasks.core.artifact import Artifact
 from tasks.core.errors import HostError
 from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
-from tasks.pretrain.planning.epochs import warn_of_repeats
+from tasks.pretrain.epochs import warn_of_repeats
 
 
 def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dict[str, float]:
@@ -19,9 +19,9 @@ def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dic
 
     Raises `ConfigError` for a network that cannot be built, `HostError` for one that cannot be trained on this machine.
     """
-    from tasks.pretrain.planning.estimate import estimate, foretold_seconds, refuse_if_too_large
-    from tasks.pretrain.planning.feasible import refuse_if_impossible, refuse_if_unattended
-    from tasks.pretrain.planning.hardware import first_gpu
+    from tasks.training.planning.estimate import estimate, foretold_seconds, refuse_if_too_large
+    from tasks.training.planning.feasible import refuse_if_impossible, refuse_if_unattended
+    from tasks.training.planning.hardware import first_gpu
 
     refuse_if_impossible(conf.model)
     refuse_if_unattended(conf.model, conf.run.attention)
@@ -41,9 +41,9 @@ def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dic
 def check_device(run: PretrainRun) -> None:
     """Raise `HostError` (or `ConfigError`) if this machine lacks what training asks for; a plan may do without."""
     from tasks.core.devices import shows_a_gpu
-    from tasks.pretrain.cluster.node_address import own_name
-    from tasks.pretrain.planning.hardware import on_cpu
-    from tasks.pretrain.planning.requirements import refuse_without
+    from tasks.training.cluster.node_address import own_name
+    from tasks.training.planning.hardware import on_cpu
+    from tasks.training.planning.requirements import refuse_without
 
     if run.device == "cuda" and not shows_a_gpu():
         raise HostError(
@@ -64,14 +64,14 @@ def pretrain(
     tokens: tuple[Artifact, ...], tokenizer: Artifact, start: Artifact | None, conf: PretrainConf, work: Workdir
 ) -> Stats:
     """Train one segment.  shards of tokens (and the segment before) → model/ and state/; metrics kept beside."""
-    from tasks.pretrain.cluster.bucket_calls import refs, share
-    from tasks.pretrain.cluster.torchrun import launch
-    from tasks.pretrain.job import Job, folder_of
-    from tasks.pretrain.planning.estimate import refuse_if_too_large
-    from tasks.pretrain.trainer.training_log import samples_file, skipped_file
+    from tasks.pretrain.pretrain_job import PretrainJob, folder_of, refs
     from tasks.pretrain.trainer.warm_start import refuse_other_tokenizer
+    from tasks.training.cluster.bucket_calls import share
+    from tasks.training.cluster.torchrun import launch
+    from tasks.training.planning.estimate import refuse_if_too_large
+    from tasks.training.trainer.training_log import samples_file, skipped_file
 
-    job = Job.of(tokens, tokenizer, start, conf, work)
+    job = PretrainJob.of(tokens, tokenizer, start, conf, work)
     refuse_if_too_large(conf, job.vocab_size)
     if start:
         refuse_other_tokenizer(folder_of(start), tokenizer.path, conf.run.segment)
@@ -88,12 +88,13 @@ def take_part(say: Callable[[str], None], endpoint: str | None = None, key: str 
     """
     from tasks.core.store.lease import FileLease
     from tasks.core.store.open import bucket_of, open_store
-    from tasks.pretrain.cluster.bucket_calls import BucketCalls
-    from tasks.pretrain.cluster.node import serve
-    from tasks.pretrain.cluster.node_address import FolderCalls
+    from tasks.pretrain.pretrain_job import PretrainJob
+    from tasks.training.cluster.bucket_calls import BucketCalls
+    from tasks.training.cluster.node import serve
+    from tasks.training.cluster.node_address import FolderCalls
 
     store = open_store()
     if bucket_of(store) is not None:
-        serve(BucketCalls(store, pretrain.name, endpoint, key), say)
+        serve(BucketCalls(PretrainJob, store, pretrain.name, endpoint, key), say)
     else:
-        serve(FolderCalls(store.backend.open_work(pretrain.name, FileLease(0)).root, endpoint), say)
+        serve(FolderCalls(PretrainJob, store.backend.open_work(pretrain.name, FileLease(0)).root, endpoint), say)

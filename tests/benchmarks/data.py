@@ -22,7 +22,7 @@ from typing import Any
 import polars as pl
 
 from tasks.formats.documents import DOCUMENTS, PARTS, TableWriter
-from tasks.pretrain.cluster.torchrun import MALLOC
+from tasks.training.cluster.torchrun import MALLOC
 from tests.benchmarks import corpus
 
 RESULTS = Path(__file__).parent / "results"

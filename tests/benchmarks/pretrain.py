@@ -21,8 +21,8 @@ from typing import Any
 
 from conf.compose import compose
 from conf.schema.model import ModelConf
-from tasks.pretrain.cluster.torchrun import MALLOC
-from tasks.pretrain.network.device import has_bf16
+from tasks.training.cluster.torchrun import MALLOC
+from tasks.training.network.device import has_bf16
 from tests.benchmarks import pretrain_text
 
 RESULTS = Path(__file__).parent / "results"

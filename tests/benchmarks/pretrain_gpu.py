@@ -102,7 +102,7 @@ def device_name(dry: bool) -> str:
     """The device in words."""
     if dry:
         return "cpu, dry run"
-    from tasks.pretrain.planning.hardware import first_gpu
+    from tasks.training.planning.hardware import first_gpu
 
     found = first_gpu()
     return found.name if found else "a GPU without nvidia-smi"

@@ -19,7 +19,7 @@ from conf.compose import compose
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.pretrain import PretrainConf
 from conf.schema.recipe import Recipe
-from tasks.pretrain.job import Job
+from tasks.pretrain.pretrain_job import PretrainJob
 
 TEXT = (
     "tokenizer=bpe_50k",
@@ -81,12 +81,12 @@ def say(what: str, who: str, **figures: Any) -> None:
 
 def job_of(
     folder: Path, name: str, model: NetworkConf, train: dict[str, list[str]], valid: list[str], conf: dict[str, Any]
-) -> Job:
+) -> PretrainJob:
     """A job in FOLDER/work-NAME, emptied; `conf` holds the options of `PretrainConf` but for the model."""
     root = folder / f"work-{name}"
     shutil.rmtree(root, ignore_errors=True)
     found = PretrainConf.model_validate({"model": model, **conf})
-    job = Job(found, train, valid, str(folder / "text" / "tokenizer"), None, str(root))
+    job = PretrainJob(found, train, valid, str(folder / "text" / "tokenizer"), None, root=str(root))
     job.work.make()
     return job
 
@@ -99,7 +99,7 @@ def text_of(folder: Path) -> tuple[dict[str, list[str]], list[str]]:
 
 def curve(folder: Path, dry: bool) -> None:
     """gpt2_124m on real text, as the step trains it."""
-    from tasks.pretrain.cluster.torchrun import launch
+    from tasks.training.cluster.torchrun import launch
     from tasks.views.prefect.plots import curve as draw
     from tasks.views.prefect.plots import read_rows
 

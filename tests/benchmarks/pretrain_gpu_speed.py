@@ -32,8 +32,8 @@ def rated(what: str, who: str, model: NetworkConf, vocabulary: int, length: int,
     """Print a row of speed, with MFU and memory where there is a GPU."""
     import torch
 
-    from tasks.pretrain.planning.estimate import flops_per_token
-    from tasks.pretrain.planning.hardware import peak_flops
+    from tasks.training.planning.estimate import flops_per_token
+    from tasks.training.planning.hardware import peak_flops
 
     cuda = torch.cuda.is_available()
     peak, flops = peak_flops(torch.cuda.get_device_name()) if cuda else None, flops_per_token(model, vocabulary, length)
@@ -63,7 +63,7 @@ def both_ways(name: str, dry: bool, measure: Callable[[bool, int], None], who: s
 
 def in_smaller(measure: Callable[[bool, int], None], compiled: bool, size: int) -> str | None:
     """Measure, in smaller passes where the device's memory does not do; what went wrong, None if nothing did."""
-    from tasks.pretrain.planning.out_of_memory import lacks_device_memory
+    from tasks.training.planning.out_of_memory import lacks_device_memory
 
     while True:
         try:
@@ -84,8 +84,8 @@ def called(name: str, compiled: bool, dry: bool) -> str:
 
 def speed(name: str, folder: Path, dry: bool) -> None:
     """fromzero's step, as the loop makes it."""
-    from tasks.pretrain.network.device import set_up
     from tasks.pretrain.trainer.setup import make_trainer
+    from tasks.training.network.device import set_up
 
     size, length = SIZES[name], DRY_LEN if dry else SEQ_LEN
     model, vocabulary = size.model(dry), size.vocabulary(dry)
@@ -109,7 +109,7 @@ def trainer(name: str, folder: Path, dry: bool) -> None:
     from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
     from conf.model_size import as_transformers
-    from tasks.pretrain.network.model import config_of
+    from tasks.training.network.model import config_of
 
     size, length = SIZES[name], DRY_LEN if dry else SEQ_LEN
     model, vocabulary = size.model(dry), size.vocabulary(dry)

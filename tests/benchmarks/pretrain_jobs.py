@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from conf.compose import compose
-from tasks.pretrain.job import Job
-from tasks.pretrain.network.device import set_up
-from tasks.pretrain.trainer.loop import Loop
-from tasks.pretrain.trainer.signals import Stop
+from tasks.pretrain.pretrain_job import PretrainJob
+from tasks.pretrain.trainer.pretrain_loop import PretrainLoop
+from tasks.training.trainer.signals import Stop
 from tests.benchmarks import pretrain_text
 from tests.benchmarks.measuring import Steps
 from tests.trainer_process import Body, rows, wait_for
@@ -27,7 +26,7 @@ FAR = 10**6
 """Steps between checkpoints where there is to be none."""
 
 
-def job_of(folder: Path, name: str, steps: int, *, joined: bool = False, **run: Any) -> Job:
+def job_of(folder: Path, name: str, steps: int, *, joined: bool = False, **run: Any) -> PretrainJob:
     """The demo's pretraining for so many steps, in FOLDER/out-NAME; `joined`: each file is one document."""
     spec = json.loads((folder / "spec.json").read_text())
     recipe = compose("demo")
@@ -43,7 +42,7 @@ def speed(folder: Path, compiled: bool = False, joined: bool = False) -> dict[st
     """The loop with no checkpoint but the last."""
     spec = json.loads((folder / "spec.json").read_text())
     job = job_of(folder, "speed", spec["steps"], joined=joined, compile=compiled)
-    steps, loop = Steps(), Loop(job, set_up(job.conf.run))
+    steps, loop = Steps(), PretrainLoop(job, PretrainLoop.place_of(job))
     update = loop.trainer.update
 
     def counted(*flags: bool) -> Any:
@@ -61,7 +60,7 @@ def stall(folder: Path, wait: bool = False) -> dict[str, Any]:
     """The loop with a checkpoint every few steps, in the background or, with `wait`, waited for."""
     spec = json.loads((folder / "spec.json").read_text())
     job = job_of(folder, "stall", spec["saves"] * spec["save_every"], checkpoint_steps=spec["save_every"])
-    steps, loop = Steps(), Loop(job, set_up(job.conf.run))
+    steps, loop = Steps(), PretrainLoop(job, PretrainLoop.place_of(job))
     save = loop.checkpoints.save
 
     def waited(*args: Any, **options: Any) -> None:

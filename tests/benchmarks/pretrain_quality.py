@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.compose import compose
-from tasks.pretrain.job import Job
+from tasks.pretrain.pretrain_job import PretrainJob
 from tasks.views.prefect.plots import LINES, drawn
 from tests.benchmarks import pretrain_text
 
@@ -35,7 +35,7 @@ RATES = {"Trainer, default rate 5e-5": 5e-5, "Trainer, rate 1e-3": 1e-3}
 Curve = list[tuple[int, float]]
 
 
-def job_of(folder: Path, name: str, seed: int, steps: int = STEPS) -> Job:
+def job_of(folder: Path, name: str, seed: int, steps: int = STEPS) -> PretrainJob:
     """The demo's pretraining with this seed and budget, one thread, all valid tokens looked at."""
     recipe = compose("demo")
     conf = recipe.pretrain.chain(recipe.model)[0]
@@ -45,25 +45,25 @@ def job_of(folder: Path, name: str, seed: int, steps: int = STEPS) -> Job:
     return pretrain_text.job(folder, folder / name, conf.model_copy(update={**options, "run": run}), held_out=True)
 
 
-def ours(job: Job) -> Curve:
+def ours(job: PretrainJob) -> Curve:
     """(tokens, held-out loss) at each look, trained here."""
-    from tasks.pretrain.cluster.torchrun import launch
+    from tasks.training.cluster.torchrun import launch
     from tasks.views.prefect.plots import read_rows
 
     launch(job)
     return [(row["tokens"], row["valid_loss"]) for row in read_rows(job.work.metrics_file) if "valid_loss" in row]
 
 
-def trainer(job: Job, rate: float) -> Curve:
+def trainer(job: PretrainJob, rate: float) -> Curve:
     """The same of transformers' Trainer: its AdamW, its linear schedule, its order of the blocks."""
     import numpy as np
     import torch
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    from tasks.pretrain.data.packing import IGNORE
-    from tasks.pretrain.network import model
-    from tasks.pretrain.network.device import has_bf16
+    from tasks.formats.tokens import IGNORE
     from tasks.pretrain.trainer.setup import EVERYTHING, open_training
+    from tasks.training.network import model
+    from tasks.training.network.device import has_bf16
 
     segment, bf16 = job.conf.segment, has_bf16(torch.device("cpu"))
     torch.set_num_threads(job.conf.run.threads)
@@ -96,13 +96,13 @@ def trainer(job: Job, rate: float) -> Curve:
     return curve
 
 
-def _looking(job: Job, network: Any, bf16: bool) -> Callable[[], float]:
-    """The held-out loss of a network, in nats per token, as `tasks.pretrain.trainer.trainer` computes it."""
+def _looking(job: PretrainJob, network: Any, bf16: bool) -> Callable[[], float]:
+    """The held-out loss of a network, in nats per token, as `tasks.training.trainer.trainer` computes it."""
     import torch
 
-    from tasks.pretrain.data.packing import IGNORE
-    from tasks.pretrain.network.model import LossModule
+    from tasks.formats.tokens import IGNORE
     from tasks.pretrain.trainer.setup import choose_valid
+    from tasks.training.network.model import LossModule
 
     sources, picks = choose_valid(job)
     rows, size = sources[0].batch([block for _, block in picks]), job.conf.run.micro_batch

@@ -16,7 +16,7 @@ from tasks.clean import clean, clusters, filter, signatures, split
 from tasks.collect import source_kinds
 from tasks.collect.document_writer import Documents
 from tasks.collect.listing import list_entries
-from tasks.pretrain.job import Job
+from tasks.pretrain.pretrain_job import PretrainJob
 from tasks.tokenize import shards, train
 
 
@@ -81,12 +81,12 @@ def join(folder: Path, out: Path) -> Path:
     return out
 
 
-def job(folder: Path, root: Path, conf: PretrainConf, *, held_out: bool = False) -> Job:
+def job(folder: Path, root: Path, conf: PretrainConf, *, held_out: bool = False) -> PretrainJob:
     """A job over the tokens that `make` left in `folder`, its work directory new in `root`."""
     sources = sorted(path.parent.parent for path in folder.glob("*/train/tokens.bin"))
     train_on = {source.name: [str(source / "train")] for source in sources}
     valid = [str(source / "valid") for source in sources] if held_out else []
     shutil.rmtree(root, ignore_errors=True)
-    found = Job(conf, train_on, valid, str(folder / "tokenizer"), None, str(root))
+    found = PretrainJob(conf, train_on, valid, str(folder / "tokenizer"), None, root=str(root))
     found.work.make()
     return found

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tasks.pretrain.network.device import set_up
-from tasks.pretrain.trainer.setup import choose_valid, make_trainer
+from tasks.pretrain.trainer.setup import make_trainer
+from tasks.training.network.device import set_up
 from tests.benchmarks.pretrain_quality import _looking, draw, trainer
 from tests.tasks.pretrain.conftest import job_of, write_shards
 
 
 def test_a_look_at_held_out_tokens_gives_what_training_itself_gives(tmp_path: Path) -> None:
     job = job_of(write_shards(tmp_path / "shards"), tmp_path / "work")
-    there, (valid, picks) = make_trainer(job, set_up(job.conf.run)), choose_valid(job)
+    there = make_trainer(job, set_up(job.conf.run))
     look = _looking(job, there.loss_module.model, bf16=False)
     losses = []
     for _ in range(3):
         losses.append(look())
-        assert losses[-1] == pytest.approx(there.evaluate(picks, valid), rel=1e-6)
+        assert losses[-1] == pytest.approx(there.evaluate(), rel=1e-6)
         there.update()
     assert len(set(losses)) == 3
 

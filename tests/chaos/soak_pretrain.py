@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.schema.model import ModelConf, NetworkConf
-from tasks.pretrain.job import Job
+from tasks.pretrain.pretrain_job import PretrainJob
 from tests.tasks.pretrain import texts
 from tests.tasks.pretrain.conftest import GPT2, LLAMA, NATIVE, job_of, write_shards
 from tests.trainer_process import Body, curve, outcome
@@ -35,7 +35,7 @@ NETWORKS: dict[str, NetworkConf] = {
 SPREADS = [("ddp", 1), ("ddp", 2), ("fsdp", 2)]
 
 
-def job_for(data: Path, work: Path, network: NetworkConf, run: dict[str, Any], steps: int = STEPS) -> Job:
+def job_for(data: Path, work: Path, network: NetworkConf, run: dict[str, Any], steps: int = STEPS) -> PretrainJob:
     """A job of so many steps: over real text where words are hidden, which takes a tokenizer, else over numbers.
 
     `data` is a folder that this function fills once, `work` the job's own.
@@ -47,7 +47,7 @@ def job_for(data: Path, work: Path, network: NetworkConf, run: dict[str, Any], s
     return job_of(files if files.exists() else write_shards(files), work, network, tokens=steps * 128, run=run)
 
 
-def finish(job: Job) -> None:
+def finish(job: PretrainJob) -> None:
     """Train without a disturbance; raises `RuntimeError` if that fails."""
     body = Body(job)
     errors = body.said()
@@ -55,7 +55,7 @@ def finish(job: Job) -> None:
         raise RuntimeError(errors[-3000:])
 
 
-def disturb(job: Job, chance: random.Random) -> None:
+def disturb(job: PretrainJob, chance: random.Random) -> None:
     """Train to the end through kills and, where one process would wait for another for ever, a stop."""
     body = Body(job)
     for goal in sorted(chance.sample(range(4, 46), KILLS)):

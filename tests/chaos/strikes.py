@@ -134,7 +134,7 @@ def a_fork_server(case: Case) -> list[int]:
 
 
 def a_rank(case: Case) -> list[int]:
-    return [case.one_of("tasks.pretrain.trainer.worker", "tasks.pretrain.cluster.elastic")]
+    return [case.one_of("tasks.pretrain.trainer.pretrain_worker", "tasks.training.cluster.elastic")]
 
 
 def a_worker(case: Case) -> list[int]:

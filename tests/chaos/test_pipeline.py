@@ -19,7 +19,7 @@ import pytest
 from tests.pipeline_process import House, copied, empty, eventually, finished
 from tests.s3_server import S3Server
 
-WORKER = ("tasks.pretrain.trainer.worker", "tasks.pretrain.cluster.elastic")
+WORKER = ("tasks.pretrain.trainer.pretrain_worker", "tasks.training.cluster.elastic")
 """Words of a training process's command line: one that it has, one that its launcher has besides."""
 STEPS = 60
 """Optimizer steps of the recipe's pretraining."""

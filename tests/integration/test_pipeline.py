@@ -147,10 +147,10 @@ def test_a_file_that_moves_changes_nothing(house: House, tmp_path: Path) -> None
 
 def test_changed_training_code_is_adopted_or_rerun_only_when_somebody_says_so(house: House, tmp_path: Path) -> None:
     changed = replace(house, tree=copy_tree(tmp_path / "tree"))
-    loop = changed.tree / "tasks/pretrain/trainer/loop.py"
+    loop = changed.tree / "tasks/training/trainer/loop.py"
     loop.write_text(loop.read_text().replace("= job.conf.segment.steps\n", "= job.conf.segment.steps + 0\n"))
     reason = changed.plan().to("hit")["pretrain"]["reason"]
-    assert "tasks.pretrain.trainer.loop" in reason and "adopt or rerun" in reason
+    assert "tasks.training.trainer.loop" in reason and "adopt or rerun" in reason
     refused = changed.run(code=2)
     assert "--on-code-change" in refused.err and "pretrain" in refused.err
     assert changed.plan("--on-code-change", "rerun").to("run").keys() == {"pretrain"}

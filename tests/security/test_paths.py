@@ -248,7 +248,7 @@ def test_checkpoints_are_read_from_their_own_folders_only(tmp_path: Path, path: 
     from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 
     from tasks.finetune import checkpoints
-    from tasks.pretrain.trainer.checkpoint import RestrictedReader
+    from tasks.training.trainer.checkpoint import RestrictedReader
 
     stored = Metadata({}, storage_data={MetadataIndex("weights"): _StorageInfo(path, 0, 8)})
     (tmp_path / ".metadata").write_bytes(pickle.dumps(stored))

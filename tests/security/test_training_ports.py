@@ -20,12 +20,12 @@ import pytest
 
 from tasks.core.errors import FromzeroError, HostError, StepError
 from tasks.core.small_files import write_atomically
-from tasks.pretrain.cluster import node_address
-from tasks.pretrain.job import Job
+from tasks.pretrain.pretrain_job import PretrainJob
+from tasks.training.cluster import node_address
 from tests.ports import free_ports
 from tests.preloaded import Preloaded
-from tests.tasks.pretrain.cluster.test_node import QUICK, node
 from tests.tasks.pretrain.conftest import GPT2, job_of, write_shards
+from tests.tasks.training.cluster.test_node import QUICK, node
 from tests.trainer_process import Body, wait_for
 
 LOOPBACK = {"127.0.0.1", "::1"}
@@ -42,11 +42,11 @@ class Evil:
 
 
 @pytest.fixture
-def make(tmp_path: Path, home: Path) -> Callable[..., Job]:
+def make(tmp_path: Path, home: Path) -> Callable[..., PretrainJob]:
     """A training that goes on for longer than anybody looks."""
     shards = write_shards(tmp_path / "shards")
 
-    def make(name: str, **run: Any) -> Job:
+    def make(name: str, **run: Any) -> PretrainJob:
         return job_of(shards, tmp_path / name, GPT2, tokens=5000 * 128, run={"checkpoint_steps": 50, **run})
 
     return make
@@ -75,7 +75,7 @@ def ended() -> Iterator[list[Any]]:
 
 
 def test_training_on_one_machine_listens_on_the_loopback_address_only(
-    make: Callable[..., Job], loaded: Preloaded, ended: list[Any]
+    make: Callable[..., PretrainJob], loaded: Preloaded, ended: list[Any]
 ) -> None:
     body = Body(make("alone", processes=2), loaded)
     ended.append(body.process)
@@ -85,12 +85,12 @@ def test_training_on_one_machine_listens_on_the_loopback_address_only(
 
 
 def test_training_by_several_machines_listens_on_the_address_that_was_named_and_lets_nobody_in_without_the_secret(
-    make: Callable[..., Job], loaded: Preloaded, ended: list[Any], tmp_path: Path
+    make: Callable[..., PretrainJob], loaded: Preloaded, ended: list[Any], tmp_path: Path
 ) -> None:
     import torch.distributed as dist
 
-    from tasks.pretrain.cluster.node_identity import identity
-    from tasks.pretrain.cluster.shared_store import SharedStore
+    from tasks.training.cluster.node_identity import identity
+    from tasks.training.cluster.shared_store import SharedStore
 
     (port,) = free_ports(1)
     job = make("nodes/a", nodes=2, rendezvous=f"127.0.0.1:{port}")
@@ -119,8 +119,8 @@ def test_training_by_several_machines_listens_on_the_address_that_was_named_and_
 def test_a_first_machine_that_is_a_stranger_is_told_nothing(tmp_path: Path) -> None:
     import torch.distributed as dist
 
-    from tasks.pretrain.cluster.node_identity import identity
-    from tasks.pretrain.cluster.shared_store import SharedStore, StoreServer
+    from tasks.training.cluster.node_identity import identity
+    from tasks.training.cluster.shared_store import SharedStore, StoreServer
 
     (port,) = free_ports(1)
     for name, seed in (("ours", b"o" * 32), ("theirs", b"t" * 32)):
@@ -138,8 +138,8 @@ def test_of_machines_that_share_a_bucket_who_has_put_a_certificate_there_is_let_
 ) -> None:
     import torch.distributed as dist
 
-    from tasks.pretrain.cluster.node_identity import certificate, identity
-    from tasks.pretrain.cluster.shared_store import SharedStore, StoreServer
+    from tasks.training.cluster.node_identity import certificate, identity
+    from tasks.training.cluster.shared_store import SharedStore, StoreServer
 
     (port,) = free_ports(1)
     for name in ("first", "second", "reader"):
@@ -167,7 +167,7 @@ def test_of_machines_that_share_a_bucket_who_has_put_a_certificate_there_is_let_
     assert join("second").get("a") == own.get("a") == b"1" and server is not None
 
 
-def test_a_rendezvous_that_no_process_of_this_home_has_called_is_not_gone_to(make: Callable[..., Job]) -> None:
+def test_a_rendezvous_that_no_process_of_this_home_has_called_is_not_gone_to(make: Callable[..., PretrainJob]) -> None:
     job = make("nodes/a", nodes=2, rendezvous=f"127.0.0.1:{free_ports(1)[0]}")
     folder = job.work.root.parent
     forged = b'{"endpoint": "203.0.113.9:29400", "id": "1", "job": "/tmp/job.json"}'
@@ -189,7 +189,7 @@ def test_the_state_of_a_rendezvous_that_holds_code_is_not_unpickled(tmp_path: Pa
 
     import torch.distributed as dist
 
-    from tasks.pretrain.cluster.rendezvous import Backend
+    from tasks.training.cluster.rendezvous import Backend
 
     store, mark = dist.HashStore(), tmp_path / "ran"
     backend = Backend(store, "run")
@@ -202,9 +202,9 @@ def test_the_state_of_a_rendezvous_that_holds_code_is_not_unpickled(tmp_path: Pa
 GROUP = """
 import pickle, sys
 from pathlib import Path
-from tasks.pretrain.network.device import set_up
-from tasks.pretrain.job import Job
-set_up(Job.read(Path(sys.argv[1])).conf.run)
+from tasks.training.network.device import set_up
+from tasks.pretrain.pretrain_job import PretrainJob
+set_up(PretrainJob.read(Path(sys.argv[1])).conf.run)
 from torch.distributed import all_gather_object, distributed_c10d
 import torch
 evil = Path(sys.argv[2]).read_bytes()
@@ -220,7 +220,7 @@ print(found)
 
 
 def test_an_object_from_another_process_that_holds_code_is_not_unpickled(
-    make: Callable[..., Job], tmp_path: Path
+    make: Callable[..., PretrainJob], tmp_path: Path
 ) -> None:
     (tmp_path / "evil").write_bytes(pickle.dumps(Evil(tmp_path / "ran")))
     command = [sys.executable, "-c", GROUP, str(make("alone").write()), str(tmp_path / "evil")]
@@ -234,7 +234,7 @@ def test_no_name_that_is_let_through_calls_another() -> None:
     """What unpickling may call are classes, and the one function of torch that turns a name into a layout."""
     from importlib import import_module
 
-    from tasks.pretrain.cluster.unpickling import OBJECTS, STATE, Reader
+    from tasks.training.cluster.unpickling import OBJECTS, STATE, Reader
 
     functions = set()
     for module, name in OBJECTS | STATE:

@@ -19,10 +19,11 @@ from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
-from tasks.finetune.preview import IGNORED, WARN
+from tasks.finetune.preview import WARN
 from tasks.finetune.training import Collate, Row, set_up, train
 from tasks.formats.document_files import documents_in
 from tasks.formats.model_folder import refuse_foreign
+from tasks.formats.tokens import IGNORE
 from tasks.models.chat import windows
 from tasks.models.chat.chat_options import ChatConf
 from tasks.models.chat.windows import Taken, conversations
@@ -114,7 +115,7 @@ def collate_with(pad: int) -> Collate:
 
     def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         width = max(len(row["input_ids"]) for row in rows)
-        filled = {"input_ids": pad, "labels": IGNORED}
+        filled = {"input_ids": pad, "labels": IGNORE}
         return {
             name: torch.tensor([[*row[name], *[filler] * (width - len(row[name]))] for row in rows])
             for name, filler in filled.items()

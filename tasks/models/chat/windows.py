@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tasks.finetune.preview import IGNORED
+from tasks.formats.tokens import IGNORE
 from tasks.text.encode import Encoder, Message, Rendered
 
 ASSISTANT, SYSTEM = "assistant", "system"
@@ -47,7 +47,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids, and for each the label: the id where it carries a loss, else `IGNORED`."""
+    """Token ids, and for each the label: the id where it carries a loss, else `IGNORE`."""
 
     ids: list[int]
     labels: list[int]
@@ -68,7 +68,7 @@ class Split:
     @property
     def trained(self) -> int:
         """Tokens that carry a loss."""
-        return sum(label != IGNORED for example in self.examples for label in example.labels)
+        return sum(label != IGNORE for example in self.examples for label in example.labels)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def split(encoder: Encoder, conversations: Sequence[Sequence[Message]], length: 
         if n not in parted:
             found[n].append(_labelled(one, 0, length)[0])
     several = sum(len(examples) > 1 for examples in found.values())
-    examples = [one for n in range(len(whole)) for one in found[n] if any(label != IGNORED for label in one.labels)]
+    examples = [one for n in range(len(whole)) for one in found[n] if any(label != IGNORE for label in one.labels)]
     return Split(examples, several, cut, sum(sum(one.written) for one in whole))
 
 
@@ -178,9 +178,9 @@ def _labelled(one: Rendered, context: int, length: int) -> tuple[Example, bool]:
     its end."""
     begin = one.answers[context][0] if context < len(one.answers) else len(one.ids)
     written = [n for n, flag in enumerate(one.written) if flag and n >= begin]
-    labels = [IGNORED] * len(one.ids)
+    labels = [IGNORE] * len(one.ids)
     for n in written:
-        labels[n] = one.ids[n] if n else IGNORED  # nothing foretells the first token
+        labels[n] = one.ids[n] if n else IGNORE  # nothing foretells the first token
     if len(one.ids) <= length or not written:
         return Example(one.ids[:length], labels[:length]), False
     first, last = written[0], written[-1] + 1

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.schema.model import NativeConf, NetworkConf, NoiseConf
-from tasks.formats.tokens import Ints
+from tasks.formats.tokens import IGNORE, Ints
 from tasks.pretrain.data import vocabulary
 from tasks.pretrain.data.batches import Words, mix
-from tasks.pretrain.data.packing import IGNORE, Batch
+from tasks.pretrain.data.packing import Batch
 from tasks.pretrain.data.vocabulary import Flags, Vocabulary
 
 Inputs = tuple[Ints, ...]

@@ -13,12 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
-from tasks.formats.tokens import Ints, TokenFile
+from tasks.formats.tokens import IGNORE, Ints, TokenFile
 
 Batch = tuple[Ints, Ints, Ints]
-
-IGNORE = -100
-"""The label of a position that has no next token: the last of a file, and padding."""
 
 
 class Blocks(Protocol):

@@ -12,21 +12,24 @@ import torch.distributed as dist
 from tasks.core.artifact import canonical
 from tasks.core.errors import HostError
 from tasks.core.small_files import write_atomically
-from tasks.pretrain.job import Job
-from tasks.pretrain.planning.estimate import memory
-from tasks.pretrain.planning.out_of_memory import lacks_device_memory, out_of_memory
-from tasks.pretrain.trainer.trainer import Trainer
+from tasks.pretrain.data.packed_data import PackedData
+from tasks.pretrain.pretrain_job import PretrainJob
+from tasks.training.planning.estimate import memory
+from tasks.training.planning.out_of_memory import lacks_device_memory, out_of_memory
+from tasks.training.trainer.trainer import Trainer
 
 SPARED = 0.08
 """Share of the memory that is left alone: training has some sizes that a probe does not see."""
 
 
-def kept_file(job: Job) -> Path:
+def kept_file(job: PretrainJob) -> Path:
     """Where the micro-batch that was found is kept, for whoever goes on."""
     return job.work.scratch / "micro_batch.json"
 
 
-def micro_batch(job: Job, trainer: Trainer, free_gb: float, say: Callable[[str], None]) -> int:
+def micro_batch(
+    job: PretrainJob, trainer: Trainer, data: PackedData, free_gb: float, say: Callable[[str], None]
+) -> int:
     """The micro-batch to train with: the one of the config unless `pretrain.run.auto_micro_batch` is set; the same
     everywhere.
 
@@ -43,7 +46,7 @@ def micro_batch(job: Job, trainer: Trainer, free_gb: float, say: Callable[[str],
         return found
     most = job.conf.segment.batch_tokens // job.conf.segment.seq_len // place.data_world
     on_gpu = place.device.type == "cuda"
-    fits = (lambda size: tried(trainer, size)) if on_gpu else (lambda size: foreseen(job, size, free_gb))
+    fits = (lambda size: tried(trainer, data, size)) if on_gpu else (lambda size: foreseen(job, size, free_gb))
     found = agreed(largest(most, fits))
     if not found:
         what = "the device's memory" if on_gpu else "memory"
@@ -74,7 +77,7 @@ def largest(most: int, fits: Callable[[int], bool]) -> int:
     return found
 
 
-def foreseen(job: Job, size: int, free_gb: float) -> bool:
+def foreseen(job: PretrainJob, size: int, free_gb: float) -> bool:
     """Whether all processes of this machine together are expected to fit into the memory that is free.
 
     Where the architecture's need is not known, what the config asks for counts as what fits.
@@ -86,7 +89,7 @@ def foreseen(job: Job, size: int, free_gb: float) -> bool:
     return run.processes * sum(held.values()) / 1e9 <= (1 - SPARED) * free_gb
 
 
-def tried(trainer: Trainer, size: int) -> bool:
+def tried(trainer: Trainer, data: PackedData, size: int) -> bool:
     """Whether a forward and a backward pass of so many sequences fit on all devices; nothing of it remains.
 
     Written for CUDA, where it has not been run yet. All processes do the same; if only one of several runs out of
@@ -97,7 +100,7 @@ def tried(trainer: Trainer, size: int) -> bool:
         torch.cuda.set_per_process_memory_fraction(1 - SPARED, trainer.place.device)
     before = {name: value.clone() for name, value in trainer.tensors().items() if "rng." in name}
     try:
-        trainer.rehearse(size)
+        trainer.rehearse(data.some(size))
         fits = 1
     except RuntimeError as error:
         if not lacks_device_memory(error):

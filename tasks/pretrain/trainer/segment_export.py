@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from tasks.core.errors import ArtifactError
-from tasks.pretrain.network import model
-from tasks.pretrain.trainer.trainer import Trainer
+from tasks.training.network import model
+from tasks.training.trainer.trainer import Trainer
 
 
 def load_weights(network: Any, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,24 @@ import torch
 
 from conf.schema.pretrain import PretrainConf
 from tasks.core.errors import ConfigError
+from tasks.formats.tokens import IGNORE
 from tasks.pretrain.data import mixture, objective, vocabulary
 from tasks.pretrain.data.batches import Order, Passes, Source, open_sources
-from tasks.pretrain.data.packing import IGNORE
-from tasks.pretrain.job import Job
-from tasks.pretrain.network import document_masking, model
-from tasks.pretrain.network.device import Place
-from tasks.pretrain.planning.estimate import flops_per_token, refuse_if_too_large
+from tasks.pretrain.data.packed_data import PackedData, Picks
+from tasks.pretrain.pretrain_job import PretrainJob
 from tasks.pretrain.trainer import segment_export
-from tasks.pretrain.trainer.throughput import Meter
-from tasks.pretrain.trainer.trainer import Trainer
 from tasks.pretrain.trainer.warm_start import refuse_other_network
+from tasks.training.network import document_masking, model, tensor_parallel
+from tasks.training.network.denoising import LOSS_MODULES
+from tasks.training.network.device import Place
+from tasks.training.planning.estimate import refuse_if_too_large
+from tasks.training.trainer.trainer import Trainer
 
 EVERYTHING = "all"
 """The one source of a segment without a mixture."""
 
 
-def open_training(job: Job) -> dict[str, Source]:
+def open_training(job: PretrainJob) -> dict[str, Source]:
     """The sources of the mixture by name, or one of everything; raises `ConfigError` for an unknown source."""
     segment = job.conf.segment
     shape = (segment.seq_len, segment.packing)
@@ -78,7 +80,7 @@ def order_of(sources: dict[str, Source], conf: PretrainConf) -> Order:
     return passes
 
 
-def choose_valid(job: Job) -> tuple[list[Source], list[tuple[int, int]]]:
+def choose_valid(job: PretrainJob) -> tuple[list[Source], Picks]:
     """The valid tokens as one source, concatenated whatever the segment's packing, and a fixed choice of its blocks,
     spread evenly; both empty without any."""
     if not job.valid:
@@ -90,7 +92,7 @@ def choose_valid(job: Job) -> tuple[list[Source], list[tuple[int, int]]]:
     return [source], [(0, int(block)) for block in chosen]
 
 
-def bits_per_byte(job: Job, valid: list[Source], picks: list[tuple[int, int]]) -> float | None:
+def bits_per_byte(job: PretrainJob, valid: Sequence[Source], picks: Picks) -> float | None:
     """What the valid loss, in nats per token, is multiplied by to be bits per byte of the text.
 
     None without valid tokens, for a network that does not continue text, and for a tokenizer that is not on bytes.
@@ -106,13 +108,18 @@ def bits_per_byte(job: Job, valid: list[Source], picks: list[tuple[int, int]]) -
     return len(labels) / size / math.log(2) if size else None
 
 
-def make_meter(job: Job, place: Place, step: int) -> Meter:
-    """What measures a run of `job` that begins at `step`."""
-    segment = job.conf.segment
-    return Meter(segment, place, flops_per_token(job.conf.model, job.vocab_size, segment.seq_len), step)
+def refuse_if_uneven(conf: PretrainConf, place: Place) -> None:
+    """Raise `ConfigError` if the processes cannot share a batch evenly."""
+    sequences, segment = conf.segment.sequences, f"pretrain.segments.{conf.run.segment}"
+    if sequences % place.data_world:
+        option = f"{segment}.{'first_batch_tokens' if conf.segment.first_batch_tokens else 'batch_tokens'}"
+        raise ConfigError(
+            f"{option}={sequences * conf.segment.seq_len} makes {sequences} sequences, which {place.data_world} "
+            f"processes cannot share evenly: change {option}, {segment}.seq_len or pretrain.run.processes"
+        )
 
 
-def make_trainer(job: Job, place: Place) -> Trainer:
+def make_trainer(job: PretrainJob, place: Place) -> Trainer:
     """Data, network and optimizer, with weights, moments and place in the data of what it starts from, if anything.
 
     Raises `HostError` if they will not fit into the GPU of this process (which has not been run yet).
@@ -130,7 +137,13 @@ def make_trainer(job: Job, place: Place) -> Trainer:
         order = order.after(segment_export.read_state(start).get("loader", {}))
         refuse_other_network(network, start, conf.run.segment)
         segment_export.load_weights(network, start)
-    trainer = Trainer(conf, place, network, list(sources.values()), order, aim)
+    refuse_if_uneven(conf, place)
+    tensor_parallel.refuse_if_indivisible(network, conf)
+    loss_module = LOSS_MODULES[conf.model.resolved_objective](
+        network, conf.optimizer.z_loss > 0, conf.segment.label_smoothing
+    )
+    data = PackedData(conf.segment, list(sources.values()), order, aim, *choose_valid(job))
+    trainer = Trainer(conf, place, loss_module, data)
     if start:
         segment_export.load_moments(trainer, start)
     return trainer

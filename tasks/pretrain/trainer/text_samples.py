@@ -11,11 +11,11 @@ import torch
 
 from tasks.core.errors import ConfigError, DataError
 from tasks.formats.model_folder import TOKENIZER_FILE
-from tasks.pretrain.cluster.heartbeat import Heartbeat
-from tasks.pretrain.job import Job
-from tasks.pretrain.trainer.trainer import Trainer
-from tasks.pretrain.trainer.training_log import Journal
+from tasks.pretrain.pretrain_job import PretrainJob
 from tasks.text.encode import Encoder
+from tasks.training.cluster.heartbeat import Heartbeat
+from tasks.training.trainer.trainer import Trainer
+from tasks.training.trainer.training_log import Journal
 
 SHOWN = 80
 """Characters of a sample that are told."""
@@ -25,7 +25,7 @@ SHOWN = 80
 class Samples:
     """The prompts of a run, ready to be gone on with."""
 
-    job: Job
+    job: PretrainJob
     tokenizer: Any
     prompts: tuple[str, ...]
     starts: list[list[int]]
@@ -47,7 +47,7 @@ class Samples:
             journal.result(f"sample: {one['prompt']!r} → {one['text'][:SHOWN]!r}")
 
 
-def prepare(job: Job, eos: int) -> Samples | None:
+def prepare(job: PretrainJob, eos: int) -> Samples | None:
     """The samples that a job asks for, None for none; raises `ConfigError` if they cannot be written."""
     run, width = job.conf.run, job.conf.segment.seq_len
     if run.sample_every is None or not run.sample_prompts:

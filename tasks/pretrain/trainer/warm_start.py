@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.errors import ArtifactError, ConfigError
 from tasks.formats.model_folder import CONFIG_FILE, TOKENIZER_FILE, refuse_foreign
-from tasks.pretrain.network import model
+from tasks.training.network import model
 
 ASIDE = frozenset(
     {"transformers_version", "dtype", "torch_dtype", "_name_or_path", "architectures", "use_cache", "initializer_range"}

@@ -69,7 +69,7 @@ def test_the_loss_on_held_out_answers_is_per_token_whatever_the_batch_size(
     with torch.no_grad():
         logits = [network(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1].double() for row in valid]
     labels = [torch.tensor(row["labels"][1:]) for row in valid]
-    wanted = torch.nn.functional.cross_entropy(torch.cat(logits), torch.cat(labels), ignore_index=chat_training.IGNORED)
+    wanted = torch.nn.functional.cross_entropy(torch.cat(logits), torch.cat(labels), ignore_index=chat_training.IGNORE)
     outcome = train(network, rows[:batch_size], valid, chat_training.collate_with(0), conf, work)
     assert outcome.valid_loss == pytest.approx(float(wanted), rel=1e-5)
 

@@ -15,7 +15,7 @@ import pytest
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.pretrain import OptimizerConf, PretrainConf, PretrainRun, SegmentConf
 from tasks.core.workdir import Workdir
-from tasks.pretrain.job import Job
+from tasks.pretrain.pretrain_job import PretrainJob
 from tests.s3_server import S3Server
 
 VOCAB, EOS = 64, 0
@@ -55,7 +55,7 @@ def write_shards(root: Path) -> Path:
     return root
 
 
-def job_of(shards: Path, folder: Path, model: NetworkConf = LLAMA, **options: Any) -> Job:
+def job_of(shards: Path, folder: Path, model: NetworkConf = LLAMA, **options: Any) -> PretrainJob:
     """A job with its work directory in `folder`; options go to the segment, `run` and `optimizer` to theirs."""
     work = Workdir(folder)
     work.make()
@@ -71,7 +71,7 @@ def job_of(shards: Path, folder: Path, model: NetworkConf = LLAMA, **options: An
     )
     train = {source: [str(shards / f"{source}-000" / "train")] for source in ("news", "talk")}
     valid = [str(shards / "news-000" / "valid")]
-    return Job(conf, train, valid, str(shards / "tokenizer"), options.get("start"), str(work.root))
+    return PretrainJob(conf, train, valid, str(shards / "tokenizer"), options.get("start"), root=str(work.root))
 
 
 @pytest.fixture(autouse=True)
@@ -116,10 +116,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_job(shards: Path, tmp_path: Path) -> Callable[..., Job]:
+def make_job(shards: Path, tmp_path: Path) -> Callable[..., PretrainJob]:
     """A job in a work directory of its own, by name; options as in `job_of`."""
 
-    def make(name: str = "work", model: NetworkConf = LLAMA, **options: Any) -> Job:
+    def make(name: str = "work", model: NetworkConf = LLAMA, **options: Any) -> PretrainJob:
         return job_of(shards, tmp_path / name, model, **options)
 
     return make

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.pretrain.cluster.torchrun import environment
-from tasks.pretrain.job import Job
+from tasks.pretrain.pretrain_job import PretrainJob
+from tasks.training.cluster.torchrun import environment
 from tests.ports import free_ports
 
 
-def train_groups(folder: Path, *runs: tuple[Job, int | None]) -> None:
+def train_groups(folder: Path, *runs: tuple[PretrainJob, int | None]) -> None:
     """Train each job with its run.processes, one after another, until a step (None: to the end)."""
     spec = []
     for number, (job, stop) in enumerate(runs):  # a job may be there twice, with other options
@@ -48,11 +48,10 @@ class StopAt:
 def _train(path: str, stop: int | None) -> None:
     from torch import distributed
 
-    from tasks.pretrain.network.device import set_up
-    from tasks.pretrain.trainer.loop import Loop
+    from tasks.pretrain.trainer.pretrain_loop import PretrainLoop
 
-    job = Job.read(Path(path))
-    loop = Loop(job, set_up(job.conf.run))
+    job = PretrainJob.read(Path(path))
+    loop = PretrainLoop(job, PretrainLoop.place_of(job))
     if loop.run(StopAt(loop, stop)):  # type: ignore[arg-type]
         loop.export()
     loop.checkpoints.close()
@@ -96,7 +95,7 @@ def _load() -> None:
     import transformers.models.llama.modeling_llama
     import transformers.models.qwen3.modeling_qwen3  # noqa: F401
 
-    import tasks.pretrain.trainer.loop  # noqa: F401
+    import tasks.training.trainer.loop  # noqa: F401
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from conf.schema.model import ModelConf
-from tasks.pretrain.job import Job
-from tasks.pretrain.network.device import set_up
-from tasks.pretrain.trainer.setup import choose_valid, make_trainer
+from tasks.pretrain.pretrain_job import PretrainJob
+from tasks.pretrain.trainer.setup import make_trainer
+from tasks.training.network.device import set_up
 
-MakeJob = Callable[..., Job]
+MakeJob = Callable[..., PretrainJob]
 MODEL = ModelConf(
     architecture="llama",
     config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
@@ -61,11 +61,10 @@ def test_a_small_text_is_learned_below_the_entropy_of_its_tokens(
     shape = {"tokens": 60 * 1024, "batch_tokens": 1024, "seq_len": 64, "peak_lr": 0.01}
     job = make_job(model=MODEL, **{**shape, **WAYS[way]})
     conf = job.conf.model_copy(update={"eval_tokens": 8192})
-    job = Job(**{**vars(job), "conf": conf, "train": {"text": [str(folder)]}, "valid": [str(folder)]})
+    job = PretrainJob(**{**vars(job), "conf": conf, "train": {"text": [str(folder)]}, "valid": [str(folder)]})
     trainer = make_trainer(job, set_up(job.conf.run))
-    sources, picks = choose_valid(job)
-    before = trainer.evaluate(picks, sources)
+    before = trainer.evaluate()
     assert abs(before - math.log(128)) < 0.2
     while trainer.step < job.conf.segment.steps:
         trainer.update()
-    assert trainer.evaluate(picks, sources) < entropy
+    assert trainer.evaluate() < entropy

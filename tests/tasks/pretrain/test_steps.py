@@ -11,7 +11,7 @@ from conf.schema.pretrain import PretrainConf
 from tasks.core.artifact import Artifact, hash_file
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.workdir import Workdir
-from tasks.pretrain.job import Job
+from tasks.pretrain.pretrain_job import PretrainJob
 from tasks.pretrain.steps import foretell, pretrain
 
 
@@ -37,7 +37,7 @@ def digests(work: Workdir) -> dict[str, str]:
 
 
 def test_a_segment_has_equal_digests_anywhere_and_the_next_one_goes_on_from_it(
-    make_job: Callable[..., Job], shards: Path, tmp_path: Path
+    make_job: Callable[..., PretrainJob], shards: Path, tmp_path: Path
 ) -> None:
     conf = make_job().conf
     first, stats = run(conf, shards, tmp_path / "a")
@@ -61,13 +61,13 @@ def test_a_segment_has_equal_digests_anywhere_and_the_next_one_goes_on_from_it(
     assert sum(parameter.numel() for parameter in loaded.parameters()) == more["parameters"]
 
 
-def test_no_shards_at_all_is_a_data_error(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_no_shards_at_all_is_a_data_error(make_job: Callable[..., PretrainJob], tmp_path: Path) -> None:
     tokenizer = Artifact("train_tokenizer", "key", "digest", root=tmp_path)
     with pytest.raises(DataError, match="no shards"):
         pretrain.function((), tokenizer, None, make_job().conf, Workdir(tmp_path))
 
 
-def test_the_plan_refuses_attention_that_the_network_cannot_have(make_job: Callable[..., Job]) -> None:
+def test_the_plan_refuses_attention_that_the_network_cannot_have(make_job: Callable[..., PretrainJob]) -> None:
     conf, tokenizer = make_job().conf, SimpleNamespace(stats={})
     assert set(foretell((), tokenizer, None, conf)) == {"tokens"}
     conf = conf.model_copy(update={"run": conf.run.model_copy(update={"attention": "varlen"})})

@@ -14,7 +14,7 @@ from conf.schema.pretrain import PretrainConf, PretrainRun, SegmentConf
 from conf.schema.tokenize import TokenizerConf
 from tasks.core.workdir import Workdir
 from tasks.formats.tokens import TokenFile
-from tasks.pretrain.job import Job
+from tasks.pretrain.pretrain_job import PretrainJob
 from tasks.tokenize import shards, train
 
 HIDING: dict[str, Any] = {"vocab_size": 400, "mask_token": "[MASK]", "sentinels": 16}
@@ -54,7 +54,7 @@ def write(root: Path, **tokenizer: Any) -> Path:
     return root
 
 
-def job(root: Path, work: Path, model: ModelConf, **options: Any) -> Job:
+def job(root: Path, work: Path, model: ModelConf, **options: Any) -> PretrainJob:
     """A job over the files that `write` left in `root`; options go to the segment, `run` and `noise` to theirs."""
     Workdir(work).make()
     run = {"device": "cpu", "threads": 1, "log_every": 1, "malloc": False, "precision": "fp32"}
@@ -66,8 +66,8 @@ def job(root: Path, work: Path, model: ModelConf, **options: Any) -> Job:
         seed=options.pop("seed", 0),
         segment=SegmentConf(**{**segment, **options}),
     )
-    return Job(conf, {"help": [str(root / "help/train")]}, [str(root / "help/valid")], str(root / "tokenizer"), None,
-               str(work))  # fmt: skip
+    train, valid = {"help": [str(root / "help/train")]}, [str(root / "help/valid")]
+    return PretrainJob(conf, train, valid, str(root / "tokenizer"), None, root=str(work))
 
 
 def unigram_entropy(root: Path) -> float:

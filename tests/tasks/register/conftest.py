@@ -25,7 +25,7 @@ METRICS = {"bits_per_byte": 2.5, "bits_per_byte_lo": 2.4, "bits_per_byte_hi": 2.
 
 
 MADE_FROM = {"code": {"version": "1"}, "conf": {"tokens": 5}, "inputs": ["d"], "format": 1}
-MADE_BY = {"code": {"tasks.pretrain.trainer.loop": "c"}}
+MADE_BY = {"code": {"tasks.training.trainer.loop": "c"}}
 
 
 class FakeStore:

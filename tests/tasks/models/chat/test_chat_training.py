@@ -40,7 +40,7 @@ def test_exactly_the_assistants_tokens_and_their_end_carry_labels(tokenizer: Any
     plain = [(False, "<|user|>say axis<|end|><|assistant|>"), (True, "axis!<|end|>")]
     plain += [(False, "<|user|>say shape, please<|end|><|assistant|>"), (True, "shape of course<|end|>")]
     expected = [
-        token if answer else chat_training.IGNORED
+        token if answer else chat_training.IGNORE
         for answer, text in plain
         for token in tokenizer(text, add_special_tokens=False)["input_ids"]
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.models.chat import windows
-from tasks.models.chat.windows import IGNORED, Split
+from tasks.models.chat.windows import IGNORE, Split
 from tasks.text.encode import Encoder, Message
 from tests.tasks.tiny_model import write_model
 
@@ -33,8 +33,8 @@ def answers(encoder: Encoder, found: Split) -> list[str]:
     said: list[str] = []
     for example in found.examples:
         assert len(example.ids) == len(example.labels)
-        assert all(label in (IGNORED, token) for token, label in zip(example.ids, example.labels, strict=True))
-        text = encoder.tokenizer.decode([label for label in example.labels if label != IGNORED])
+        assert all(label in (IGNORE, token) for token, label in zip(example.ids, example.labels, strict=True))
+        text = encoder.tokenizer.decode([label for label in example.labels if label != IGNORE])
         said += [one for one in text.split("<|end|>") if one]
     return said
 
@@ -63,7 +63,7 @@ def test_every_part_begins_with_the_system_message_and_a_whole_turn(encoder: Enc
 def test_a_part_sees_some_turns_before_its_own(encoder: Encoder) -> None:
     found = windows.split(encoder, [talk(1, 30)], 4 * LENGTH)
     for example in found.examples[1:]:
-        first = next(n for n, label in enumerate(example.labels) if label != IGNORED)
+        first = next(n for n, label in enumerate(example.labels) if label != IGNORE)
         seen = encoder.tokenizer.decode(example.ids[:first])
         assert " is said<|end|>" in seen, "an earlier answer, without a loss"
         assert first <= LENGTH + 32

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.schema.model import NoiseConf
+from tasks.formats.tokens import IGNORE
 from tasks.pretrain.data.objective import Causal, Masked, Span, word_starts
-from tasks.pretrain.data.packing import IGNORE, Batch
+from tasks.pretrain.data.packing import Batch
 from tasks.pretrain.data.vocabulary import Vocabulary
 
 SIZE, EOS, PAD, MASK, FIRST = 200, 0, 1, 2, 60

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import DataError
-from tasks.formats.tokens import TokenFile
+from tasks.formats.tokens import IGNORE, TokenFile
 from tasks.pretrain.data.batches import Source
-from tasks.pretrain.data.packing import IGNORE, PACKINGS, Batch, BestFit, best_fit
+from tasks.pretrain.data.packing import PACKINGS, Batch, BestFit, best_fit
 from tests.tasks.pretrain.conftest import EOS, write_shard
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=12)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from conf.schema.pretrain import PretrainConf, SegmentConf
+from tasks.formats.tokens import IGNORE
 from tasks.pretrain.data.batches import Source, open_sources
-from tasks.pretrain.data.packing import IGNORE
 from tasks.pretrain.trainer.setup import order_of
 from tasks.pretrain.trainer.skipped_batches import in_words, samples, sources_of
 from tests.tasks.pretrain.conftest import LLAMA, write_shard

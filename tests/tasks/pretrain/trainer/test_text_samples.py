@@ -12,13 +12,12 @@ from tokenizers import Tokenizer
 
 from conf.schema.model import ModelConf, NetworkConf
 from tasks.core.errors import ConfigError
-from tasks.pretrain.cluster.torchrun import launch
-from tasks.pretrain.job import Job
-from tasks.pretrain.network.device import set_up
-from tasks.pretrain.trainer.loop import Loop
-from tasks.pretrain.trainer.signals import Stop
+from tasks.pretrain.pretrain_job import PretrainJob
+from tasks.pretrain.trainer.pretrain_loop import PretrainLoop
 from tasks.pretrain.trainer.text_samples import continued
-from tasks.pretrain.trainer.training_log import samples_file
+from tasks.training.cluster.torchrun import launch
+from tasks.training.trainer.signals import Stop
+from tasks.training.trainer.training_log import samples_file
 from tests.tasks.pretrain import texts
 from tests.tasks.pretrain.conftest import GPT2, NATIVE
 from tests.trainer_process import rows
@@ -31,14 +30,14 @@ class Never:
     asked = False
 
 
-def train(job: Job) -> Loop:
-    loop = Loop(job, set_up(job.conf.run))
+def train(job: PretrainJob) -> PretrainLoop:
+    loop = PretrainLoop(job, PretrainLoop.place_of(job))
     assert loop.run(cast(Stop, Never()))
     loop.checkpoints.close()
     return loop
 
 
-def written(job: Job) -> list[dict[str, Any]]:
+def written(job: PretrainJob) -> list[dict[str, Any]]:
     return [json.loads(line) for line in samples_file(job.work).read_text().splitlines()]
 
 
@@ -104,4 +103,4 @@ def test_samples_that_cannot_be_written_are_refused_before_the_first_step(
 ) -> None:
     job = texts.job(root, tmp_path / "work", model, run=run)
     with pytest.raises(ConfigError, match=message):
-        Loop(job, set_up(job.conf.run))
+        PretrainLoop(job, PretrainLoop.place_of(job))

@@ -18,22 +18,22 @@ from tasks.core.step import Call, interpreted_by
 from tasks.core.store.local import LocalBackend
 from tasks.core.store.store import Store
 from tasks.core.workdir import Workdir
-from tasks.pretrain.job import Job, folder_of
-from tasks.pretrain.network import model
-from tasks.pretrain.network.device import set_up
+from tasks.pretrain.pretrain_job import PretrainJob, folder_of
 from tasks.pretrain.steps import pretrain
 from tasks.pretrain.trainer import segment_export, warm_start
 from tasks.pretrain.trainer.setup import make_trainer
-from tasks.pretrain.trainer.trainer import Trainer
+from tasks.training.network import model
+from tasks.training.network.device import set_up
+from tasks.training.trainer.trainer import Trainer
 from tests.tasks.pretrain import texts
 from tests.tasks.pretrain.conftest import EOS, GPT2, LLAMA, NATIVE, VOCAB
 
-MakeJob = Callable[..., Job]
+MakeJob = Callable[..., PretrainJob]
 DEEPER = ModelConf(architecture="llama", config={**LLAMA.config, "num_attention_heads": 4})
 """As LLAMA, but that the same weights compute something else."""
 
 
-def trainer_of(job: Job) -> Trainer:
+def trainer_of(job: PretrainJob) -> Trainer:
     return make_trainer(job, set_up(job.conf.run))
 
 
@@ -41,7 +41,7 @@ def left(trainer: Trainer, root: Path, *, state: bool = True) -> str:
     """What training would leave behind."""
     segment_export.write_model(trainer, Path(trainer_tokenizer(root)), root / "model")
     if state:
-        record = {"loader": trainer.order.record(trainer.step), "tokens": 128, "steps": trainer.step}
+        record = {"loader": trainer.data.order.record(trainer.step), "tokens": 128, "steps": trainer.step}
         segment_export.write_state(trainer, root / "state", record)
     return str(root)
 
@@ -73,10 +73,10 @@ def test_weights_alone_are_a_start_with_new_moments_and_new_data(make_job: MakeJ
     assert all(torch.equal(after.named[name], value) for name, value in before.named.items())
     moments = after.optimizer.moments(after.named)
     assert moments and not any(value.any() for value in moments.values())
-    assert after.order.start == (0,) * len(after.order.start)
+    assert after.data.order.start == (0,) * len(after.data.order.start)
     whole = trainer_of(make_job("whole", start=left(before, tmp_path / "whole")))
     assert any(value.any() for value in whole.optimizer.moments(whole.named).values())
-    assert sum(whole.order.start) > 0
+    assert sum(whole.data.order.start) > 0
 
 
 def test_another_optimizer_begins_anew(make_job: MakeJob, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
