@@ -56,7 +56,7 @@ models:
       max_conversations: 3
       batch_size: 2
       max_length: 64
-      run: {{threads: 1, checkpoint_every: 2, log_every: 1}}
+      run: {{threads: 1, checkpoint_steps: 2, log_every: 1}}
     evaluate: {{run: {{threads: 1}}, resamples: 200}}
     gate: {{min_items: 2, floors: []}}
   classifier:
@@ -66,7 +66,7 @@ models:
       length_limit: 64
       epochs: 1
       batch_size: 4
-      run: {{threads: 1, checkpoint_every: 4, log_every: 1}}
+      run: {{threads: 1, checkpoint_steps: 4, log_every: 1}}
     evaluate: {{run: {{threads: 1}}, resamples: 200}}
     gate: {{min_items: 10, floors: []}}
 """

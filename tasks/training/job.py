@@ -203,14 +203,14 @@ class Job(ABC):
     def conf_of(cls, raw: dict[str, Any]) -> Any:
         """The options in a job as JSON."""
 
-    @abstractmethod
     def pathless(self) -> Self:
-        """This job without its paths, which are others on other machines."""
+        """This job without its paths, which are others on other machines; where several machines can train it."""
+        raise NotImplementedError
 
-    @abstractmethod
     def brought(self, bring: Callable[[dict[str, Any]], Artifact], work: Workdir) -> Self:
         """The job that another node has told of, `pathless`, on this one: `bring` gets the artifact of a reference in
         `shared.inputs`."""
+        raise NotImplementedError
 
     def called(self, certificate: str) -> Self:
         """What other nodes are told of it by the one that has this certificate."""

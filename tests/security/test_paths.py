@@ -247,15 +247,14 @@ def test_checkpoints_are_read_from_their_own_folders_only(tmp_path: Path, path: 
     from torch.distributed.checkpoint.filesystem import _StorageInfo
     from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 
-    from tasks.finetune import checkpoints
-    from tasks.training.trainer.checkpoint import RestrictedReader
+    from tasks.training.trainer.checkpoint import COMPLETE, RestrictedReader, is_whole
 
     stored = Metadata({}, storage_data={MetadataIndex("weights"): _StorageInfo(path, 0, 8)})
     (tmp_path / ".metadata").write_bytes(pickle.dumps(stored))
     with pytest.raises(ArtifactError, match="no path inside its folder"):
         RestrictedReader(tmp_path).read_metadata()
-    (tmp_path / checkpoints.MARKER).write_text(json.dumps({path: "0"}))
-    assert not checkpoints.is_whole(tmp_path)
+    (tmp_path / COMPLETE).write_text(json.dumps({path: "0"}))
+    assert not is_whole(tmp_path)
 
 
 @QUICK

@@ -10,8 +10,7 @@ from typing import Any
 
 import polars as pl
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
-from safetensors.torch import load_file
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 
 from tasks.core.errors import ConfigError, DataError
@@ -19,16 +18,18 @@ from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
+from tasks.finetune.answer_loss import AnswerLoss
+from tasks.finetune.examples import Collate, Row, next_tokens
 from tasks.finetune.preview import WARN
-from tasks.finetune.training import Collate, Row, set_up, train
+from tasks.finetune.tuning import seed, set_up, tune
 from tasks.formats.document_files import documents_in
 from tasks.formats.model_folder import refuse_foreign
-from tasks.formats.tokens import IGNORE
 from tasks.models.chat import windows
 from tasks.models.chat.chat_options import ChatConf
 from tasks.models.chat.windows import Taken, conversations
 from tasks.text.answer_spans import Unmarked
 from tasks.text.encode import Encoder, Refused
+from tasks.training.network.model import LossModule
 
 PROBE = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
 """The shortest conversation."""
@@ -110,20 +111,6 @@ def stop_id(tokenizer: PreTrainedTokenizerFast) -> int:
     return written[-1]
 
 
-def collate_with(pad: int) -> Collate:
-    """Batches padded on the right. They need no attention mask: under a causal one no token looks to its right."""
-
-    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-        filled = {"input_ids": pad, "labels": IGNORE}
-        return {
-            name: torch.tensor([[*row[name], *[filler] * (width - len(row[name]))] for row in rows])
-            for name, filler in filled.items()
-        }
-
-    return collate
-
-
 def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Stats:
     """Fine-tune the causal model in `model` on the train parts of `docs`; write model/ with the merged weights."""
     if isinstance(conf.max_length, int):
@@ -146,11 +133,11 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
         if not made.rows:
             raise DataError(f"the chat template marks nothing as an answer in the conversations of the {part} part")
     about = said(taken["train"], kept["train"], length, conf.run.model)
-    collate = collate_with(export.pad_id(tokenizer))
     valid = kept["valid"].rows[: conf.max_valid]
-    outcome = train(adapted := adapt(model, tokenizer, conf), kept["train"].rows, valid, collate, conf, work)
-    set_peft_model_state_dict(adapted, load_file(outcome.chosen / "adapter_model.safetensors"))
-    merged = adapted.merge_and_unload().cpu()
+    outcome = tune(build, model, kept["train"].rows, valid, conf, work, {"conf": conf.model_dump(mode="json")})
+    adapted = adapt(model, tokenizer, conf)
+    outcome.load_into(adapted)
+    merged = adapted.merge_and_unload()
     end = stop_id(tokenizer)
     stops = sorted({end, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])})
     merged.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
@@ -217,9 +204,16 @@ def tables_of(base: Any) -> list[str]:
     return [name.rpartition(".")[2] for name, module in base.named_modules() if any(module is one for one in tables)]
 
 
+def build(model: Path, about: dict[str, Any]) -> tuple[LossModule, Collate]:
+    """The model in a folder with adapters, its loss, and the collation of examples."""
+    conf, tokenizer = ChatConf.model_validate(about["conf"]), export.load_tokenizer(model)
+    return AnswerLoss(adapt(model, tokenizer, conf)), next_tokens(export.pad_id(tokenizer))
+
+
 def adapt(model: Path, tokenizer: PreTrainedTokenizerFast, conf: ChatConf) -> PeftModel:
     """The pretrained model with fresh adapters on its linear layers, and trainable rows for the special tokens."""
     refuse_foreign(model)
+    seed(conf)
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False,
         output_loading_info=True,

@@ -13,7 +13,8 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import torch
-from safetensors.torch import load_file
+import torch.nn.functional as F
+from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from tasks.core.errors import DataError
@@ -22,16 +23,19 @@ from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export
-from tasks.finetune.open_models import WEIGHTS, sort_of
-from tasks.finetune.training import Collate, Loss, Row, set_up, train
+from tasks.finetune.examples import Collate, Row, whole_texts
+from tasks.finetune.open_models import sort_of
+from tasks.finetune.tuning import seed, set_up, tune
 from tasks.formats.document_files import documents_in
 from tasks.formats.model_folder import CONFIG_FILE, refuse_foreign
+from tasks.formats.tokens import IGNORE
 from tasks.models.text_classification.augment import copies
 from tasks.models.text_classification.classifier_options import ClassifyConf
 from tasks.models.text_classification.label_preview import WHOLE
 from tasks.models.text_classification.labelling import cut, framed
 from tasks.models.text_classification.pooled_classifier import PooledClassifier, PooledClassifierConfig
 from tasks.text.encode import Encoder
+from tasks.training.network.model import LossModule
 
 CUT = 0.1
 """Over this share of texts that are cut is a warning."""
@@ -141,39 +145,40 @@ def contradictions(table: pl.DataFrame) -> int:
     return int((labels["label"] > 1).sum())
 
 
-def collate_with(pad: int) -> Collate:
-    """Batches padded on the right, the padding masked."""
+class ClassLoss(LossModule):
+    """A classifier whose examples count by the weights of their classes."""
 
-    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        sizes = [len(row["input_ids"]) for row in rows]
-        ids = [[*row["input_ids"], *[pad] * (max(sizes) - size)] for row, size in zip(rows, sizes, strict=True)]
-        mask = [[1] * size + [0] * (max(sizes) - size) for size in sizes]
-        labels = torch.tensor([row["labels"] for row in rows])
-        return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": labels}
+    weights: Tensor
 
-    return collate
+    def __init__(self, network: Any, weights: Tensor) -> None:
+        super().__init__(network, z_loss=False)
+        self.register_buffer("weights", weights)
 
+    def forward(self, ids: Tensor, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """ids, mask [examples, width], labels [examples] → (sum of weighted nats, 0)."""
+        width = int(mask.any(0).nonzero()[-1]) + 1
+        logits = self.model(input_ids=ids[:, :width], attention_mask=mask[:, :width]).logits
+        nats = F.cross_entropy(logits.float(), labels, self.weights, reduction="sum", ignore_index=IGNORE)
+        return nats, torch.zeros((), device=nats.device)
 
-@dataclass(frozen=True)
-class Weighted:
-    """Cross-entropy in nats, the mean over examples by the weights of their classes."""
-
-    weights: torch.Tensor
-
-    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        logits = outputs["logits"].float()
-        return torch.nn.functional.cross_entropy(logits, labels, self.weights.to(logits.device))
-
-    def weight(self, labels: torch.Tensor) -> torch.Tensor:
+    def weight(self, rows: Sequence[Any]) -> float:
         """What the examples of a batch weigh."""
-        return self.weights[labels.cpu()].sum()
+        labels = torch.from_numpy(rows[-1])
+        return float(self.weights.cpu()[labels[labels != IGNORE]].sum())
 
 
-def weighted_loss(counts: Sequence[int], conf: ClassifyConf) -> Loss:
-    """Cross-entropy in nats with a class's weight n / (classes * count), or 1 for all."""
+def class_weights(counts: Sequence[int], conf: ClassifyConf) -> list[float]:
+    """Of each class n / (classes * count), or 1 for all."""
     sizes = np.asarray(counts, dtype=np.float64)
-    balanced = sizes.sum() / (len(sizes) * sizes) if conf.balance == "weights" else np.ones_like(sizes)
-    return Weighted(torch.tensor(balanced, dtype=torch.float32))
+    balanced: list[float] = (sizes.sum() / (len(sizes) * sizes)).tolist()
+    return balanced if conf.balance == "weights" else [1.0] * len(sizes)
+
+
+def build(model: Path, about: dict[str, Any]) -> tuple[LossModule, Collate]:
+    """The body in a folder with a fresh head, its loss, and the collation of examples."""
+    conf, pad = ClassifyConf.model_validate(about["conf"]), export.pad_id(export.load_tokenizer(model))
+    network = make_network(model, about["names"], pad, conf)
+    return ClassLoss(network, torch.tensor(about["weights"], dtype=torch.float32)), whole_texts(pad)
 
 
 def balanced(labels: Sequence[int], conf: ClassifyConf) -> list[int]:
@@ -214,7 +219,6 @@ def run(
     valid = _rows(labelled([documents_in(doc, "valid") for doc in docs], None), names, encode)
     if not valid:
         raise DataError(f"the valid part holds no document labelled with one of {names}: early stopping needs some")
-    network = build(model, names, export.pad_id(tokenizer), conf)
     hidden = chosen.hidden(conf)
     if conf.augment:
         table = pl.concat([table, copies(hidden, conf.augment, conf.seed, translated)])
@@ -222,10 +226,15 @@ def run(
     sizes = [len(row["input_ids"]) for row in rows]
     length = longest(sizes, export.context_of(model), conf)
     rows, valid = _cut(rows, length, around), _cut(valid, length, around)
-    loss, collate = weighted_loss([*chosen.found.values()], conf), collate_with(export.pad_id(tokenizer))
-    outcome = train(network, rows, valid[: conf.max_valid], collate, conf, work, loss, conf.patience)
+    about = {
+        "conf": conf.model_dump(mode="json"),
+        "names": names,
+        "weights": class_weights([*chosen.found.values()], conf),
+    }
+    outcome = tune(build, model, rows, valid[: conf.max_valid], conf, work, about, conf.patience)
+    network = make_network(model, names, export.pad_id(tokenizer), conf)
+    outcome.load_into(network)
     twice, cut = contradictions(hidden), sum(size > length for size in sizes)
-    network.load_state_dict(load_file(outcome.chosen / WEIGHTS))
     task = {
         "kind": "classification",
         "labels": names,
@@ -235,7 +244,7 @@ def run(
         "max_length": length,
         "max_per_class": conf.max_per_class,
     }
-    export.save(network.cpu(), model, work / "model", task)
+    export.save(network, model, work / "model", task)
     return {
         "documents": sum(chosen.found.values()),
         "classes": chosen.found,
@@ -246,7 +255,7 @@ def run(
         "cut": cut,
         "pooling": getattr(network.config, "pooling", "of the encoder"),
         "steps": outcome.steps,
-        "best_step": int(outcome.chosen.name.rpartition("-")[2]),
+        "best_step": outcome.best_step,
         "warnings": _warnings(
             twice, share(cut, len(sizes)) if cut > CUT * len(sizes) else None, length, conf.run.model
         ),
@@ -266,7 +275,7 @@ def _warnings(twice: int, cut: str | None, length: int, model: str) -> list[dict
     return found
 
 
-def build(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> PreTrainedModel:
+def make_network(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> PreTrainedModel:
     """The pretrained body with a fresh head on its states, pooled as `conf.pooling` says."""
     labels: dict[str, Any] = {
         "id2label": dict(enumerate(names)),
@@ -274,6 +283,7 @@ def build(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> Pr
         "pad_token_id": pad,
     }
     refuse_foreign(model)
+    seed(conf)
     body: Any
     if conf.pooling == "auto" and not is_causal(model):
         body = AutoModelForSequenceClassification.from_pretrained(

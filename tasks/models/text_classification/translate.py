@@ -23,7 +23,7 @@ from tasks.core.number_format import ahead
 from tasks.core.small_files import write_atomically
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.finetune.training import set_up
+from tasks.finetune.tuning import set_up
 from tasks.formats.model_folder import refuse_foreign
 from tasks.models.text_classification import classifier_training
 from tasks.models.text_classification.augment import numbered

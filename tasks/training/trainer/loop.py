@@ -32,20 +32,21 @@ class Loop(ABC, Generic[J]):
     """Whether there is a valid part to be looked at."""
 
     def __init__(self, job: J, place: Place) -> None:
-        self.job, self.conf, self.place = job, job.conf, place
-        self.steps = job.conf.segment.steps
+        self.job, self.place = job, place
         self.journal = Journal(job.work, place.rank == 0)
         self.trainer = self.make_trainer()
+        self.conf: Any = self.trainer.conf
+        self.steps = self.conf.segment.steps
         self.checkpoints = self._open_checkpoints()
         self.heartbeat = Heartbeat.here()
         self.trainer.beat = self.checkpoints.beat = self.heartbeat.beat
-        self.rollback = Rollback(job.conf.optimizer.guard_patience, job.conf.optimizer.rollback_interval)
+        self.rollback = Rollback(self.conf.optimizer.guard_patience, self.conf.optimizer.rollback_interval)
         self.losses: dict[str, float | None] = {"loss": None, "valid_loss": None, "best": None, "worse": 0}
         self.seconds = 0.0
         self._resume()
         self._end_early()
         self.began = self.saved_at = time.monotonic()
-        self.meter = Meter(job.conf.segment, place, self.flops_per_token(), self.trainer.step)
+        self.meter = Meter(self.conf.segment, place, self.flops_per_token(), self.trainer.step)
         self.trainer.reading = self.meter.waiting
         self.validated = False
         if self.trainer.step == 0 and self.rollback.due(0):
@@ -279,7 +280,11 @@ class Loop(ABC, Generic[J]):
 
 def train(job: J, kind: type[Loop[J]]) -> dict[str, Any] | None:
     """Carry out a job; the status to be written, on the first process only."""
-    stop = Stop()
+    with Stop().caught() as stop:
+        return _train(job, kind, stop)
+
+
+def _train(job: J, kind: type[Loop[J]], stop: Stop) -> dict[str, Any] | None:
     place = kind.place_of(job)
     loop = kind(job, place)
     done = loop.run(stop)

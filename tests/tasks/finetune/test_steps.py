@@ -19,10 +19,12 @@ from tasks.core.errors import ChildKilled
 from tasks.core.workdir import Workdir
 from tasks.models.chat.chat_options import ChatConf, LoraSpec
 from tasks.models.text_classification.classifier_options import ClassifyConf
+from tasks.training.trainer.trainer import Trainer
 from tests.tasks.finetune.child import run
 
+UPDATE = Trainer.update
 ROOT = Path(__file__).parents[3]
-RUN = FinetuneRun(device="cpu", threads=1, log_every=3, checkpoint_every=4)
+RUN = FinetuneRun(device="cpu", threads=1, log_every=3, checkpoint_steps=4)
 CONFS: dict[str, TuneConf] = {
     "chat": ChatConf(batch_size=4, max_length=40, epochs=6, eval_every=7, lora=LoraSpec(rank=2, dropout=0.1), run=RUN),
     "classify": ClassifyConf(
@@ -37,7 +39,7 @@ def digests(work: Path) -> dict[str, str]:
 
 
 def whole_checkpoints(work: Path) -> list[int]:
-    return [int(path.parent.name.split("-")[1]) for path in work.glob("scratch/checkpoints/*/whole.json")]
+    return [int(path.parent.name.split("-")[1]) for path in work.glob("scratch/checkpoints/*/COMPLETE.json")]
 
 
 @pytest.fixture(scope="module", params=["chat", "classify"])
@@ -86,19 +88,20 @@ def test_sigterm_saves_a_checkpoint_and_the_next_run_ends_with_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     name, expected, _ = undisturbed
-    seldom = CONFS[name].model_copy(update={"run": RUN.model_copy(update={"checkpoint_every": 1000})})
+    seldom = CONFS[name].model_copy(update={"run": RUN.model_copy(update={"checkpoint_steps": 1000})})
     with monkeypatch.context() as patched:
-        patched.setattr("tasks.finetune.trainer_callbacks.Report.on_step_begin", terminate_at_step_6)
-        with pytest.raises(ChildKilled, match="interrupted at step 7"):
+        patched.setattr(Trainer, "update", terminate_at_step_6)
+        with pytest.raises(ChildKilled, match="interrupted: saved at step 7"):
             run(name, seldom.model_dump_json(), model_dir, docs_dir, tmp_path)
     assert whole_checkpoints(tmp_path) == [7] and Workdir(tmp_path).progress == 7
     run(name, seldom.model_dump_json(), model_dir, docs_dir, tmp_path)
     assert digests(tmp_path) == expected
 
 
-def terminate_at_step_6(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-    if state.global_step == 6:
+def terminate_at_step_6(self: Trainer, *flags: bool) -> Any:
+    if self.step == 6:
         os.kill(os.getpid(), signal.SIGTERM)
+    return UPDATE(self, True if self.step == 6 else flags[0], *flags[1:])
 
 
 def test_a_run_that_had_finished_training_only_writes_its_model_again(
@@ -115,6 +118,6 @@ def test_a_run_that_had_finished_training_only_writes_its_model_again(
     for path in (moved / "content").rglob("*"):
         if path.is_file():
             path.unlink()
-    monkeypatch.setattr("transformers.Trainer.train", None)
+    monkeypatch.setattr(Trainer, "update", None)
     run(name, CONFS[name].model_dump_json(), model_dir, docs_dir, moved)
     assert digests(moved) == expected

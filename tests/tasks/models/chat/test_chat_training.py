@@ -13,7 +13,9 @@ from conf.schema.finetune import FinetuneRun
 from tasks import tokenize
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.workdir import Workdir
-from tasks.finetune import export, training
+from tasks.finetune import export
+from tasks.finetune.examples import next_tokens
+from tasks.formats.tokens import IGNORE
 from tasks.models.chat import chat_training, windows
 from tasks.models.chat.chat_options import ChatConf, LoraSpec
 from tests.tasks.tiny_model import TEMPLATE, chat_rows, labelled_rows, table
@@ -40,7 +42,7 @@ def test_exactly_the_assistants_tokens_and_their_end_carry_labels(tokenizer: Any
     plain = [(False, "<|user|>say axis<|end|><|assistant|>"), (True, "axis!<|end|>")]
     plain += [(False, "<|user|>say shape, please<|end|><|assistant|>"), (True, "shape of course<|end|>")]
     expected = [
-        token if answer else chat_training.IGNORE
+        token if answer else IGNORE
         for answer, text in plain
         for token in tokenizer(text, add_special_tokens=False)["input_ids"]
     ]
@@ -135,9 +137,9 @@ def test_every_shipped_template_marks_the_answers_and_their_end(model_dir: Path,
 def test_padding_on_the_right_does_not_change_the_loss(model_dir: Path, tokenizer: Any) -> None:
     model = AutoModelForCausalLM.from_pretrained(model_dir)
     rows = chat_training.examples(table(chat_rows(6, 0)), tokenizer, 64).rows
-    batch = chat_training.collate_with(0)(rows)
+    ids, _ = next_tokens(0)(rows)
     with torch.no_grad():
-        together = model(input_ids=batch["input_ids"]).logits
+        together = model(input_ids=torch.from_numpy(ids)).logits
         alone = [model(input_ids=torch.tensor([row["input_ids"]])).logits[0] for row in rows]
     for padded, single in zip(together, alone, strict=True):
         torch.testing.assert_close(padded[: len(single)], single, atol=1e-5, rtol=1e-4)
@@ -220,10 +222,3 @@ def test_examples_that_are_as_short_as_the_message_says_fit_the_context(model_di
     with pytest.raises(ConfigError, match=rf"context, {context}: lower models\.NAME\.train\.max_length"):
         export.check_context(model_dir, context + 1)
     export.check_context(model_dir, context)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to run on")
-def test_fine_tuning_that_finds_no_gpu_runs_on_the_cpu_as_its_message_says() -> None:
-    with pytest.raises(ConfigError, match=r"set models\.NAME\.train\.run\.device=cpu"):
-        training.set_up(CONF.model_copy(update={"run": FinetuneRun(device="cuda")}))
-    assert not training.set_up(CONF)
