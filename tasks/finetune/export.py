@@ -48,7 +48,6 @@ def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
 
 def save(model: PreTrainedModel, tokenizer_from: Path, folder: Path, task: Mapping[str, Any]) -> None:
     """Write weights and config, the tokenizer's files as they were, and task.json, which evaluation reads."""
-    model.config.use_cache = True  # the Trainer turned it off, and generation without it is quadratic
     model.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (tokenizer_from / name).exists():

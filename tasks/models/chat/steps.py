@@ -12,7 +12,7 @@ from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.models.chat.chat_options import ChatConf, ChatEval
 
 
-@step(part_of="finetune", version="2", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
+@step(part_of="finetune", version="3", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
 def finetune_chat(model: Artifact, docs: tuple[Artifact, ...], conf: ChatConf, work: Workdir) -> Stats:
     """Teach the model to answer: pretrained model, conversations → model/ with LoRA merged."""
     from tasks.models.chat import chat_training

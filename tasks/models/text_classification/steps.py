@@ -17,7 +17,7 @@ from tasks.models.text_classification.classifier_options import (
 from tasks.models.text_classification.translators import Identity
 
 
-@step(part_of="finetune", version="2", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
+@step(part_of="finetune", version="3", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
 def finetune_classifier(
     model: Artifact, docs: tuple[Artifact, ...], *copies: Artifact, conf: ClassifyConf, work: Workdir
 ) -> Stats:
