@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from itertools import combinations
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -25,10 +25,6 @@ KINDS = {
     "schedule": ("cron", "interval", "rrule"),
 }
 """Where there are discriminated unions, and their kinds."""
-TAGS = frozenset(kind for kinds in KINDS.values() for kind in kinds)
-"""The kinds of discriminated unions, which pydantic puts into the paths of its messages."""
-NAMED = ("sources", "against", "models")
-"""Options below which people give the names."""
 NETWORKS: dict[str, type[BaseModel]] = {"transformers": ModelConf, "native": NativeConf}
 """What each kind of `model` may be told."""
 GIVEN = re.compile(r"(?<![\w.])[a-z]\w*(?:\.\w+)*(?==)")
@@ -40,16 +36,18 @@ def validated(model: type[M], values: Any, where: str, overrides: tuple[str, ...
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines, given = [], []
+        lines: dict[str, list[str]] = {}
+        given = []
         # A value that follows from a wrong one is no error of its own.
         for problem in (p for p in error.errors() if p["type"] != "default_factory_not_called"):
-            path = ".".join(map(str, _without_tags(problem["loc"])))
+            path, is_member = _place(problem, model)
             said = _said(path or "all", problem)
-            lines.append(f"  {_in_full(said, path, model) if problem['type'] == 'value_error' else said}")
+            said = _in_full(said, path, model) if problem["type"] == "value_error" else said
+            lines.setdefault(path if is_member else said, []).append(said)
             given.append(_giving(f"{path}.kind" if problem["type"] == "union_tag_invalid" else path, overrides))
         wrong = " ".join(dict.fromkeys(override for override in given if override))
         where = wrong if all(given) else f"{where} with {wrong}" if wrong else where
-        raise ConfigError(f"{where} is not valid:\n" + "\n".join(lines)) from None
+        raise ConfigError(f"{where} is not valid:\n" + "\n".join(f"  {_or(said)}" for said in lines.values())) from None
 
 
 def _giving(path: str, overrides: tuple[str, ...]) -> str | None:
@@ -61,16 +59,28 @@ def _giving(path: str, overrides: tuple[str, ...]) -> str | None:
     return None
 
 
-def _without_tags(loc: tuple[Any, ...]) -> Iterator[Any]:
-    """A place in a model without the kinds of unions; a field may have the name of a kind, such as cron, and so may a
-    source or a model, such as chat."""
-    begins, named, tagged = True, False, False
-    for part in loc:
-        if part in TAGS and not (begins or named or tagged):
-            tagged = True
-            continue
-        begins, named, tagged = False, part in NAMED and not named, False
-        yield part
+def _place(problem: Any, model: type[BaseModel]) -> tuple[str, bool]:
+    """The option that a finding of pydantic's is about, and whether another member of a union may say as much of it.
+
+    pydantic puts into the path what it tried: the kind of a union, the type of a member. A field may be called as one.
+    """
+    loc = tuple(problem["loc"])
+    unknown = loc[-1:] if problem["type"] == "extra_forbidden" else ()
+    parts = loc[: len(loc) - len(unknown)]
+    for count in range(len(parts)):
+        for dropped in combinations(reversed(range(len(parts))), count):
+            left = [part for n, part in enumerate(parts) if n not in dropped]
+            if has_option(".".join(part for part in left if isinstance(part, str)), model):
+                return ".".join(map(str, (*left, *unknown))), bool(dropped) and dropped[0] == len(loc) - 1
+    return ".".join(map(str, loc)), False
+
+
+def _or(said: list[str]) -> str:
+    """What the members of a union say of one value, as one sentence."""
+    first, *others = said
+    begin, shown, given = first.partition(" (given: ")
+    more = [one.partition(" (given: ")[0].partition(": ")[2].removeprefix("Input should be ") for one in others]
+    return ", or ".join([begin, *dict.fromkeys(more)]) + shown + given
 
 
 def _in_full(said: str, path: str, model: type[BaseModel]) -> str:

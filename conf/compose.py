@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from conf import scaling
 from conf.checking import NETWORKS, validated
 from conf.paths import GROUPS, check_path
+from conf.schema.methods import METHODS
 from conf.schema.model_recipe import PRETRAINED
 from conf.schema.recipe import PRETRAINING, Recipe
 from tasks.core.errors import ConfigError, nearest
@@ -58,7 +60,7 @@ def compose(recipe: str, overrides: tuple[str, ...] = ()) -> Recipe:
     for override in overrides:
         _check_override(override)
     values = _compose(base, groups, own, tuple(SHORT.sub(r"\1.published=", override) for override in overrides))
-    _take_kind(values, {*_names_in(own.get("model")), *(override.partition("=")[0] for override in overrides)})
+    _take_kind(values, own, overrides)
     _leave_out(values, own, overrides)
     _leave_out_pretraining(values, overrides)
     places = scaling.set_aside(values)
@@ -69,17 +71,26 @@ def compose(recipe: str, overrides: tuple[str, ...] = ()) -> Recipe:
     return validated(Recipe, values, recipe, overrides)
 
 
-def _names_in(model: Any) -> list[str]:
-    return [f"model.{name}" for name in model] if isinstance(model, dict) else []
-
-
-def _take_kind(values: Any, given: set[str]) -> None:
-    """Of a model whose kind is not that of the recipe's base, let go what the base had to say and this kind does not
-    know; what is `given` (model.NAME) stays, to be refused."""
-    model = values.get("model")
-    if isinstance(model, dict) and (network := NETWORKS.get(str(model.get("kind")))):
-        for name in [name for name in model if name not in network.model_fields and f"model.{name}" not in given]:
-            del model[name]
+def _take_kind(values: Any, own: dict[str, Any], overrides: tuple[str, ...]) -> None:
+    """Of a network or a method whose kind is not that of the recipe's base, let go what the base had to say and this
+    kind does not know; what the recipe itself or an override says stays, to be refused."""
+    models, named = values.get("models"), own.get("models")
+    places: list[tuple[str, Any, Any, Mapping[str, type[BaseModel]]]] = [
+        ("model", values.get("model"), own.get("model"), NETWORKS)
+    ]
+    for name, model in models.items() if isinstance(models, dict) else ():
+        said = named.get(name) if isinstance(named, dict) else None
+        method, mine = (one.get("method") if isinstance(one, dict) else None for one in (model, said))
+        places.append((f"models.{name}.method", method, mine, METHODS))
+    for path, options, mine, kinds in places:
+        known = kinds.get(str(options.get("kind"))) if isinstance(options, dict) else None
+        for name in [name for name in options if name not in known.model_fields] if known else ():
+            given = any(
+                option == f"{path}.{name}" or (option == path and re.search(rf"\b{name}\b", value))
+                for option, _, value in (override.lstrip("+").partition("=") for override in overrides)
+            )
+            if not given and not (isinstance(mine, dict) and name in mine):
+                del options[name]
 
 
 def _leave_out(values: Any, own: dict[str, Any], overrides: tuple[str, ...]) -> None:

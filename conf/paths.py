@@ -55,26 +55,25 @@ def check_path(names: list[str], where: str, root: type[BaseModel] = Recipe) -> 
     models: list[Any] = [root]
     if root is Recipe:
         refuse_renamed(".".join(names))
+    below_a_name = False
     for depth, name in enumerate(names):
+        if dict in models:  # below a mapping any name goes; what follows it belongs to the values' models
+            models.remove(dict)
+            below_a_name = True
+            continue
         classes = _models(models)
         if not classes:
-            if not any(option in (Any, dict, object) for option in models):
+            if not any(option in (Any, object) for option in models):
                 raise ConfigError(f"{where}: {'.'.join(names[:depth])} is a single value, it has no option {name!r}")
             return
         found = [m.model_fields[name].annotation for m in classes if name in m.model_fields]
+        if not found and below_a_name:
+            raise ConfigError(f"{where}: no option {name!r} here{_meant(name, classes)}")
         if not found:
             parent = ".".join(names[:depth]) or "a recipe"
             raise ConfigError(f"{where}: {parent} has no option {name!r}{_meant(name, classes)}")
         models = [option for annotation in found for option in classes_in(annotation)]
-        if dict in models and depth + 1 < len(names):
-            return _check_value_path(_models(models), names[depth + 2 :], where)
-    return None
-
-
-def _check_value_path(classes: list[type[BaseModel]], rest: list[str], where: str) -> None:
-    """Below a mapping any name goes; what follows it belongs to the values' models."""
-    if rest and classes and not any(rest[0] in m.model_fields for m in classes):
-        raise ConfigError(f"{where}: no option {rest[0]!r} here{_meant(rest[0], classes)}")
+        below_a_name = False
 
 
 def _models(found: list[Any]) -> list[type[BaseModel]]:

@@ -10,6 +10,8 @@ The rules, each given up for a number that is given itself; those that follow fr
 - `weight_decay`: such that AdamW's weights are an average over a quarter of the run (Wang and Aitchison, 2024), or
   over a share that falls with the square root of the tokens for each parameter, beyond 20 (Bergsma et al., 2025).
 
+A model that is tuned has `learning_rate: auto` by `tuning_rate`.
+
 The rules for width, heads and the rest stand at their options in conf/schema/model.py.
 """
 
@@ -107,3 +109,23 @@ def numbers(segment: SegmentConf, auto: set[str], width: int, parameters: int) -
 def _rounded(value: float) -> float:
     """Three digits: a rule knows no more."""
     return float(f"{value:.3g}")
+
+
+SMALL = 512
+"""Below this width a model is no published one, but one's own, pretrained a moment ago."""
+
+
+def tuning_rate(sort: str, width: int, method: str, *, fresh_head: bool = False) -> float:
+    """The highest learning rate of fine-tuning, to two digits; `sort` is that of the network, `method` the kind of
+    method, `fresh_head` whether a head is trained that is new.
+
+    Causal models 5e-5·(2000/width)^0.781, and adapters ten times that (Thinking Machines' tinker-cookbook, fitted over
+    Llama models; "LoRA Without Regret", 2025); encoders 3e-5 at width 768 (Devlin et al., 2019: 2e-5 to 5e-5), and with
+    the width alike; a head alone 1e-3; a fresh head on all of a small model of one's own 2e-3, as in our demo.
+    """
+    if method == "head":
+        return 1e-3
+    if fresh_head and sort == "causal" and width < SMALL and method == "full":
+        return 2e-3
+    full = 5e-5 * (2000 / width) ** 0.781 if sort == "causal" else 3e-5 * (768 / width) ** 0.781
+    return float(f"{full if method == 'full' else 10 * full:.2g}")

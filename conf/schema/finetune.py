@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -61,8 +61,9 @@ class TuneConf(Conf):
     """Passes over the examples, at most."""
     batch_size: int = Field(16, ge=1)
     """Examples per optimizer step."""
-    learning_rate: float = Field(5e-4, gt=0)
-    """Highest learning rate, reached after warm-up; falls along a cosine to zero."""
+    learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    """Highest learning rate, reached after warm-up; falls along a cosine to zero. auto: by the width of the model and
+    the method, from published recipes (conf/scaling.py)."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the steps over which the learning rate rises."""
     weight_decay: float = Field(0.01, ge=0)

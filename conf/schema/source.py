@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -51,6 +51,10 @@ class RowSource(Source):
     messages: str | None = None
     """Column or field that holds a conversation, a list of {role, content} or {from, value}, which gives the text; None
     for none."""
+    turns: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] | None = None
+    """In place of messages, where a row is one question and its answer in columns of their own (Alpaca, Dolly, prompt
+    and completion): the columns of each role's turn, in the order of the turns, as {user: [instruction, input],
+    assistant: [output]}. Columns of one turn are joined by blank lines, empty ones left out. None for none."""
     roles: dict[str, Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(default_factory=dict)
     """What names of roles mean, as {critic: user}, beside those that are known (user: human, prompter; assistant: gpt,
     bot, model, …); another role than system, user, assistant and tool needs its token in tokenizer.roles."""
@@ -61,6 +65,22 @@ class RowSource(Source):
     max_document_mb: int = Field(64, ge=1, le=1024)
     """Largest single text, in MB; a file or row beyond it is refused. What is read at once of a table or of JSON is
     limited in proportion to it."""
+    later: ClassVar[frozenset[str]] = frozenset({"turns"})
+
+    @property
+    def read_columns(self) -> tuple[str, ...]:
+        """The columns that the text is made of."""
+        if self.turns is not None:
+            return tuple(dict.fromkeys(name for names in self.turns.values() for name in names))
+        return (self.messages or self.text,)
+
+    @model_validator(mode="after")
+    def _one_conversation(self) -> Self:
+        if self.turns is not None and self.messages:
+            raise ValueError("messages and turns name two places of the conversation: leave one out")
+        if self.turns is not None and "assistant" not in self.turns:
+            raise ValueError("turns need the assistant's column: {user: [COLUMN], assistant: [COLUMN]}")
+        return self
 
 
 class WebRecords(Conf):

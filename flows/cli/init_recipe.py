@@ -65,7 +65,9 @@ def describe(survey: Survey) -> Iterator[str]:
             f"{about}{plural(group.documents, 'document')}",
         ]
         parts += [f"text in {text!r}, the longest prose"] if text else []
-        parts += [f"conversations in {messages!r}"] if messages else []
+        if messages:
+            columns = [messages] if isinstance(messages, str) else [name for _, names in messages for name in names]
+            parts.append(f"conversations in {', '.join(map(repr, columns))}")
         parts += [f"titles in {group.title!r}"] if group.title else []
         if group.labels:
             where = "the folders' names" if group.folders else repr(label)
@@ -167,8 +169,11 @@ def _data(survey: Survey) -> Iterator[str]:
 def _columns(group: Group) -> Iterator[str]:
     _, _, text, label, messages = group.kind
     for option, value in (("text", text), ("messages", messages), ("label", label)):
-        if value:
+        if isinstance(value, str) and value:
             yield f"      {option}: {quoted(value)}"
+    if messages and not isinstance(messages, str):
+        turns = [f"{role}: [{', '.join(map(quoted, names))}]" for role, names in messages]
+        yield f"      turns: {{{', '.join(turns)}}}"
     if group.folders:
         yield f"      label_from: folder  # {_in_comment(_values(group.labels))}"
     if group.title:

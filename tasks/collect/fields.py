@@ -23,12 +23,21 @@ MOST = 0.8
 """Share of the rows that a field has to fit."""
 
 
+Turns = tuple[tuple[str, tuple[str, ...]], ...]
+"""The columns of each role's turn, of rows that are a question and its answer."""
+ASKED = (("instruction", "input"), ("instruction", "context"), ("instruction",), ("prompt",), ("query",),
+         ("question",))  # fmt: skip
+"""Columns of a question, as Alpaca, Dolly and the like call them."""
+ANSWERED = ("output", "response", "completion", "answer")
+SYSTEM = ("system", "system_prompt")
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The fields of one layout of rows."""
 
     text: str | None
-    messages: str | None
+    messages: str | Turns | None
     title: str | None
 
 
@@ -38,6 +47,8 @@ def choose(rows: list[dict[str, Any]]) -> Chosen:
     messages = next((name for name in names if _share(rows, name, roles.is_conversation) >= MOST), None)
     if messages:
         return Chosen(None, messages, None)
+    if turns := _turns(rows):
+        return Chosen(None, turns, None)
     flat = [flattened(row) for row in rows]
     paths = dict.fromkeys(path for row in flat for path in row)
     texts = {path: [row[path] for row in flat if path in row] for path in paths}
@@ -45,6 +56,35 @@ def choose(rows: list[dict[str, Any]]) -> Chosen:
     text = max(worth, key=lambda path: worth[path], default=None)
     titles = [path for path in worth if path != text and path.lower().endswith(TITLE_NAMES) and worth[path] > 0]
     return Chosen(text, None, max(titles, key=lambda path: worth[path], default=None))
+
+
+def _turns(rows: list[dict[str, Any]]) -> Turns | None:
+    """Where a question and its answer stand in each row, by the names that such columns have."""
+    names = {name.lower(): name for row in rows for name in row}
+
+    def held(name: str, least: float = MOST) -> bool:
+        column = names.get(name)
+        return column is not None and _share(rows, column, lambda value: isinstance(value, str) and value) >= least
+
+    asked = next((found for found in ASKED if held(found[0]) and all(name in names for name in found)), None)
+    answer = next((name for name in ANSWERED if held(name)), None)
+    if asked is None or answer is None:
+        return None
+    system = next((name for name in SYSTEM if held(name, 0.01)), None)
+    first = (("system", (names[system],)),) if system else ()
+    return (*first, ("user", tuple(names[name] for name in asked)), ("assistant", (names[answer],)))
+
+
+def first_said(values: Mapping[str, Any], messages: str | Turns) -> str | None:
+    """What is asked first in a row's conversation; None for a row that has none."""
+    if isinstance(messages, str):
+        said = values.get(messages)
+        turn = roles.turn(said[0]) if isinstance(said, list) and roles.is_conversation(said) else None
+        return turn[1] if turn else None
+    columns = dict(messages)
+    asked = [values.get(name) for name in columns["user"]]
+    answered = values.get(columns["assistant"][0])
+    return "\n\n".join(text for text in asked if isinstance(text, str) and text) or None if answered else None
 
 
 def flattened(row: Mapping[str, Any], deep: int = DEEP) -> dict[str, str]:

@@ -29,6 +29,8 @@ def add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents) 
     try:
         if conf.messages and not row.given:
             messages = _conversation(row.values, conf.messages, conf.roles, documents.source)
+        elif conf.turns and not row.given:
+            messages = _turns(row.values, conf.turns, conf.roles, documents.source)
         text = as_text(messages) if messages else _text(row, conf, documents.source)
         label = _label(row.values, conf.label) or _folder(entry, conf)
     except ValueError as error:
@@ -122,8 +124,30 @@ def _conversation(values: dict[str, Any], field: str, more: Mapping[str, str], s
         raise ValueError(
             f"its field {field!r} holds a message that is no {{role, content}} or {{from, value}} of texts"
         )
+    return [{"role": _role(who, more, source), "content": said} for who, said in turns]
+
+
+def _turns(
+    values: dict[str, Any], columns: Mapping[str, tuple[str, ...]], more: Mapping[str, str], source: str
+) -> list[dict[str, str]]:
+    found = []
+    for who, names in columns.items():
+        given = {name: value for name in names if (value := _optional(values, name)) not in (None, "")}
+        for name, value in given.items():
+            if not isinstance(value, str):
+                raise ValueError(f"its field {name!r} holds {kind_of(value)} where text should be")
+        if not given and who == "assistant":
+            there = text_formats.listed(values) or "none"
+            raise ValueError(f"has no answer in {' and '.join(map(repr, names))}; there are {there}: see "
+                             f"data.sources.{source}.turns")  # fmt: skip
+        if given:
+            found.append({"role": _role(who, more, source), "content": "\n\n".join(given.values())})
+    return found
+
+
+def _role(who: str, more: Mapping[str, str], source: str) -> str:
     try:
-        return [{"role": roles.role(who, more), "content": said} for who, said in turns]
+        return roles.role(who, more)
     except ValueError as error:
         raise ValueError(f"{error}: say who that is by data.sources.{source}.roles={{NAME: ROLE}}") from None
 

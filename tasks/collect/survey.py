@@ -11,11 +11,10 @@ from conf.schema.source import AUTO
 from tasks.collect import endings, fields, places, samples
 from tasks.collect.charsets import Charset
 from tasks.collect.document_writer import unfit
-from tasks.collect.fields import Chosen
+from tasks.collect.fields import Chosen, Turns
 from tasks.collect.samples import Sample
 from tasks.collect.text_formats import Row
 from tasks.core.errors import DataError
-from tasks.text import roles
 from tasks.text.words import beginning
 
 FILES = 20_000
@@ -34,8 +33,8 @@ FEWEST_FILES = 10
 """Files of each folder that make a class of it."""
 
 Entry = dict[str, Any]
-Kind = tuple[str, str, str | None, str | None, str | None]
-"""Format, encoding, and the columns of text, label and messages: what one source can read together."""
+Kind = tuple[str, str, str | None, str | None, str | Turns | None]
+"""Format, encoding, and the columns of text, label and conversation: what one source can read together."""
 Layout = tuple[str, tuple[str, ...]]
 """Format and fields of rows: files that have the same columns."""
 
@@ -197,7 +196,7 @@ def _groups(
     usual: dict[str, Chosen] = {}
     for look in seen.values():
         usual.setdefault(form_of(look.entry), columns[look.layout])
-    dealt: dict[tuple[str, str | None, str | None], list[Entry]] = {}
+    dealt: dict[tuple[str, str | None, str | Turns | None], list[Entry]] = {}
     for entry in entries:
         found = seen.get(entry["uri"])
         chosen = columns[found.layout] if found else usual.get(form_of(entry))
@@ -242,7 +241,7 @@ def _label(looks: list[Look], chosen: Chosen) -> tuple[str | None, dict[str, flo
             into = scaled.setdefault(path, {})
             for value, count in values.items():
                 into[value] = into.get(value, 0) + count * each
-    others = (chosen.text, chosen.title, chosen.messages)
+    others = {chosen.text, chosen.title, *_conversing(chosen)}
     label = next((path for path in seen if path not in others and fields.is_label(seen[path], rows)), None)
     return label, {value: count for value, count in sorted(scaled[label].items()) if value} if label else {}
 
@@ -274,8 +273,8 @@ def _wrong(look: Look, chosen: Chosen, label: str | None) -> tuple[str, int]:
             wrong += [f"{row.position}: its text {why}"] if (why := unfit(row.values.get("text", ""))) else []
         elif chosen.text and chosen.text not in fields.flattened(row.values):
             wrong.append(f"{row.position}: its field {chosen.text!r} holds no text")
-        elif chosen.messages and not roles.is_conversation(row.values.get(chosen.messages)):
-            wrong.append(f"{row.position}: its field {chosen.messages!r} holds no conversation")
+        elif chosen.messages and fields.first_said(row.values, chosen.messages) is None:
+            wrong.append(f"{row.position}: {' and '.join(map(repr, _conversing(chosen)))} hold no conversation")
         elif any(why := unfit(held.get(name, "")) for held in [fields.flattened(row.values)] for name in named):
             wrong.append(f"{row.position}: a field {why}")
     return (f"{look.entry['uri']}, {wrong[0]}" if wrong else ""), len(wrong)
@@ -291,12 +290,18 @@ def _beginnings(looks: list[Look], chosen: Chosen) -> list[str]:
     return list(dict.fromkeys(one for one in found if one))
 
 
+def _conversing(chosen: Chosen) -> list[str]:
+    """The columns of the conversation."""
+    if chosen.messages is None or isinstance(chosen.messages, str):
+        return [chosen.messages] if chosen.messages else []
+    return [name for _, names in chosen.messages for name in names]
+
+
 def _beginning(row: Row, chosen: Chosen) -> str:
     """What is said first in a row's conversation, or how its text begins, in a few words."""
     values = row.values or {}
     if chosen.messages and not row.given:
-        said: Any = values.get(chosen.messages)
-        turn = roles.turn(said[0]) if roles.is_conversation(said) else None
-        return beginning(turn[1], QUESTIONS) if turn and not unfit(turn[1]) else ""
+        said = fields.first_said(values, chosen.messages)
+        return beginning(said, QUESTIONS) if said and not unfit(said) else ""
     text = fields.flattened(values).get((not row.given and chosen.text) or "text", "")[:1_000]
     return "" if unfit(text) else beginning(text, STARTS)

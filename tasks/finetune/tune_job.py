@@ -62,6 +62,7 @@ class Tuning:
     @classmethod
     def of(cls, conf: TuneConf, lengths: tuple[int, ...], patience: int | None) -> Self:
         """By the options, for examples of these lengths; AdamW with the moments of its paper."""
+        assert conf.learning_rate != "auto"
         budget = TuneBudget(lengths, conf.batch_size, conf.learning_rate, conf.warmup, patience)
         optimizer = OptimizerConf(beta2=0.999, weight_decay=conf.weight_decay, clip=conf.max_grad_norm)
         return cls(budget, optimizer, conf.seed, conf.eval_every, conf.run)

@@ -35,9 +35,19 @@ def turn(message: Any) -> tuple[str, str] | None:
     """(the name of who speaks, what is said) of one message; None for what is none."""
     if isinstance(message, Mapping):
         for who, what in COLUMNS:
-            if isinstance(message.get(who), str) and isinstance(message.get(what), str):
-                return message[who], message[what]
+            said = _joined(message.get(what))
+            if isinstance(message.get(who), str) and said is not None:
+                return message[who], said
     return None
+
+
+def _joined(said: Any) -> str | None:
+    """A text, or the texts of OpenAI's parts of one; None for what is none, or has other parts."""
+    if isinstance(said, list) and said and all(isinstance(part, Mapping) for part in said):
+        texts = [part.get("text") if part.get("type", "text") in ("text", "input_text", "output_text") else None
+                 for part in said]  # fmt: skip
+        return "".join(text for text in texts if text) if all(isinstance(text, str) for text in texts) else None
+    return said if isinstance(said, str) else None
 
 
 def is_conversation(value: Any) -> bool:

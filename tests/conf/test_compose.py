@@ -120,11 +120,27 @@ def test_what_the_command_line_gave_is_not_blamed_on_the_recipe_file(
         ("data.sources.chat.max_conversations=-1", "data.sources.chat.max_conversations"),
         ("data.sources.packages.max_bad_rows=-1", "data.sources.packages.max_bad_rows"),
         ("models.models.kind=chat models.models.train.learning_rate=-1", "models.models.train.learning_rate"),
+        ("models.chat.method.rank=0", "models.chat.method.rank"),
+        ("models.classifier.method.kind=head +models.classifier.method.rank=2", "models.classifier.method.rank"),
+        ("models.classifier.train.max_length=3", "models.classifier.train.max_length"),
     ],
 )
 def test_an_option_is_named_in_full_whatever_its_source_or_model_is_called(override: str, path: str) -> None:
     with pytest.raises(ConfigError, match=rf"(?m)^  {re.escape(path)}: "):
         compose("demo", tuple(override.split()))
+
+
+def test_what_the_members_of_a_union_say_of_one_value_is_one_sentence() -> None:
+    with pytest.raises(ConfigError) as refused:
+        compose("demo", ("models.chat.train.learning_rate=-1",))
+    _, line = str(refused.value).splitlines()
+    assert line == "  models.chat.train.learning_rate: Input should be greater than 0, or 'auto' (given: -1)"
+
+
+@pytest.mark.parametrize("method", ["full", "dora", "rslora"])
+def test_another_method_takes_the_place_of_the_one_before(method: str) -> None:
+    found = compose("demo", (f"models.chat.method={{kind: {method}}}",)).models["chat"].method
+    assert found.kind == method
 
 
 @pytest.mark.parametrize(

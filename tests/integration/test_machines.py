@@ -77,11 +77,12 @@ class Machines:
         return worker
 
     def run(self, *known: str, state: str = "") -> dict[str, Any]:
-        """The newest run of the deployment that has begun (or is in that state), other than those known."""
+        """The first run of the deployment that has begun (or is in that state), other than those known: on a slow
+        machine the next one may wait beside it, with nothing left to train."""
         chosen = {"flow_runs": {"deployment_id": {"is_null_": False}}, "flows": {"name": {"any_": ["tiny"]}}}
 
         def found() -> list[dict[str, Any]]:
-            runs = prefect_api.ask(self.up.api, "flow_runs/filter", {**chosen, "sort": "START_TIME_DESC"})
+            runs = prefect_api.ask(self.up.api, "flow_runs/filter", {**chosen, "sort": "START_TIME_ASC"})
             fit = [run for run in runs if run["start_time"] and run["id"] not in known]
             return [run for run in fit if state in ("", run["state_name"])]
 

@@ -92,15 +92,15 @@ def labelling(folder: Path) -> Any:
 
 
 def chat(folder: Path) -> Any:
-    from tasks.models.chat.chat_training import adapt
+    from tasks.models.chat.chat_training import make_network
 
-    return adapt(folder, None, ChatConf())  # type: ignore[arg-type]
+    return make_network(folder, None, ChatConf())  # type: ignore[arg-type]
 
 
 def classifier(folder: Path) -> Any:
-    from tasks.models.text_classification.classifier_training import build
+    from tasks.models.text_classification.classifier_training import make_network
 
-    return build(folder, ["a", "b"], 0, ClassifyConf())
+    return make_network(folder, ["a", "b"], 0, ClassifyConf())
 
 
 def beginning(folder: Path) -> Any:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
+from conf.schema.methods import AdapterMethod
+
 SCHEMA = {
     "id": pl.String,
     "text": pl.String,
@@ -28,6 +30,11 @@ WORDS = {
     "pandas": ["frame", "column", "index", "groupby", "series", "merge", "label"],
     "click": ["command", "option", "prompt", "terminal", "group", "argument", "echo"],
 }
+
+
+def lora(rank: int, dropout: float = 0.0) -> AdapterMethod:
+    """Low-rank adapters."""
+    return AdapterMethod(kind="lora", rank=rank, dropout=dropout)
 
 
 def table(rows: Sequence[dict[str, object]]) -> pl.DataFrame:

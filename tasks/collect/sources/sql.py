@@ -107,7 +107,7 @@ def _numbered(uri: str, prefix: str) -> tuple[int, Key]:
 
 
 def _columns(conf: SqlSource) -> list[str]:
-    named = (conf.key, conf.messages or conf.text, conf.label, conf.title, conf.updated)
+    named = (conf.key, *conf.read_columns, conf.label, conf.title, conf.updated)
     return list(dict.fromkeys(name for name in named if name))
 
 
@@ -168,7 +168,7 @@ def _ends(connection: Connection, query: Subquery, conf: SqlSource, known: dict[
 def _look(connection: Connection, query: Subquery, conf: SqlSource, after: Key | None, last: Key) -> dict[str, Any]:
     from sqlalchemy import Text, cast, func, literal, select
 
-    key, text = query.c[conf.key], query.c[conf.messages or conf.text]
+    key, text = query.c[conf.key], query.c[conf.read_columns[-1]]
     updated = func.max(query.c[conf.updated]) if conf.updated else literal(None)
     counts = select(
         func.count().label("rows"), func.count(key.distinct()).label("keys"),

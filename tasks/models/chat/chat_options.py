@@ -1,4 +1,4 @@
-"""Options of a chat model: adapters, conversations, answers that are measured."""
+"""Options of a chat model: conversations, answers that are measured."""
 
 from __future__ import annotations
 
@@ -6,29 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from conf.schema.base import Conf
 from conf.schema.evaluate import GateConf, SampleSpec, WindowConf
 from conf.schema.finetune import TuneConf
+from conf.schema.methods import AdapterMethod, FullMethod
 
-
-class LoraSpec(Conf):
-    """Low-rank adapters (Hu et al. 2021), merged into the weights at the end."""
-
-    rank: int = Field(16, ge=1)
-    """Rank of the update of each linear layer."""
-    alpha: int = Field(32, ge=1)
-    """Scale of the update; the factor is alpha / rank."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout on the adapters' input."""
-    train_special_tokens: bool = True
-    """Also train the embeddings of the special tokens, which pretraining has not met."""
-
-
-class LoraMethod(LoraSpec):
-    """Low-rank adapters (Hu et al. 2021), merged into the weights at the end."""
-
-    kind: Literal["lora"]
-    """Always lora."""
+ChatMethod = Annotated[FullMethod | AdapterMethod, Field(discriminator="kind")]
 
 
 class ChatTraining(TuneConf):
@@ -44,8 +26,8 @@ class ChatTraining(TuneConf):
 class ChatConf(ChatTraining):
     """What the step gets that trains."""
 
-    lora: LoraSpec = LoraSpec()
-    """The adapters."""
+    method: ChatMethod = AdapterMethod(kind="lora")
+    """Which weights are trained."""
 
 
 class ChatEval(WindowConf):

@@ -1,8 +1,7 @@
-"""Fine-tuning on conversations: low-rank adapters, loss on the assistant's answers only."""
+"""Fine-tuning on conversations, the loss on the assistant's answers only."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +9,17 @@ from typing import Any
 
 import polars as pl
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 
-from tasks.core.errors import ConfigError, DataError
+from tasks.core.errors import ConfigError, DataError, StepError
 from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.finetune import export
+from tasks.finetune import export, methods
 from tasks.finetune.answer_loss import AnswerLoss
 from tasks.finetune.examples import Collate, Row, next_tokens
 from tasks.finetune.preview import WARN
+from tasks.finetune.same_model import outputs, prove
 from tasks.finetune.tuning import seed, set_up, tune
 from tasks.formats.document_files import documents_in
 from tasks.formats.model_folder import refuse_foreign
@@ -116,6 +115,7 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
     if isinstance(conf.max_length, int):
         export.check_context(model, conf.max_length, conf.run.model)
     set_up(conf)
+    conf = methods.rated(conf, model, conf.method)
     tokenizer = export.load_tokenizer(model)
     check_template(tokenizer)
     taken = {
@@ -135,16 +135,22 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
     about = said(taken["train"], kept["train"], length, conf.run.model)
     valid = kept["valid"].rows[: conf.max_valid]
     outcome = tune(build, model, kept["train"].rows, valid, conf, work, {"conf": conf.model_dump(mode="json")})
-    adapted = adapt(model, tokenizer, conf)
-    outcome.load_into(adapted)
-    merged = adapted.merge_and_unload()
+    network = make_network(model, tokenizer, conf)
+    start = outputs(network, valid)
+    outcome.load_into(network)
+    trained = outputs(network, valid)
+    merged = methods.merged(network)
     end = stop_id(tokenizer)
     stops = sorted({end, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])})
     merged.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         eos_token_id=stops, pad_token_id=export.pad_id(tokenizer)
     )
     export.save(merged, model, work / "model", {"kind": "chat", "max_length": length, "stop_id": end})
-    return {**about, "steps": outcome.steps, "metrics": {"valid_loss": outcome.valid_loss}}
+    proof = prove(work / "model", AutoModelForCausalLM, valid, start, trained, conf.run.model)
+    again = examples(taken["valid"].table, export.load_tokenizer(work / "model"), length)
+    if again != kept["valid"]:
+        raise StepError("the tokenizer that was written reads conversations otherwise than the one trained with")
+    return {**about, "steps": outcome.steps, "proof": proof, "metrics": {"valid_loss": outcome.valid_loss}}
 
 
 def _none(part: str, found: Taken, model: str) -> str:
@@ -197,21 +203,17 @@ def said(taken: Taken, found: Examples, length: int, model: str = "NAME") -> Sta
     }
 
 
-def tables_of(base: Any) -> list[str]:
-    """The names of the modules by which a network reads and writes tokens; of one if both have the same weights."""
-    reads, writes = base.get_input_embeddings(), base.get_output_embeddings()
-    tables = [reads] if writes.weight is reads.weight else [reads, writes]
-    return [name.rpartition(".")[2] for name, module in base.named_modules() if any(module is one for one in tables)]
-
-
 def build(model: Path, about: dict[str, Any]) -> tuple[LossModule, Collate]:
-    """The model in a folder with adapters, its loss, and the collation of examples."""
+    """The model in a folder as it is tuned, its loss, and the collation of examples."""
     conf, tokenizer = ChatConf.model_validate(about["conf"]), export.load_tokenizer(model)
-    return AnswerLoss(adapt(model, tokenizer, conf)), next_tokens(export.pad_id(tokenizer))
+    network = make_network(model, tokenizer, conf)
+    loss = AnswerLoss(network)
+    loss.rates = methods.rates_of(network, conf.method)
+    return loss, next_tokens(export.pad_id(tokenizer))
 
 
-def adapt(model: Path, tokenizer: PreTrainedTokenizerFast, conf: ChatConf) -> PeftModel:
-    """The pretrained model with fresh adapters on its linear layers, and trainable rows for the special tokens."""
+def make_network(model: Path, tokenizer: PreTrainedTokenizerFast, conf: ChatConf) -> Any:
+    """The model in a folder with what its method adds, and with trainable rows for the special tokens."""
     refuse_foreign(model)
     seed(conf)
     loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -224,19 +226,5 @@ def adapt(model: Path, tokenizer: PreTrainedTokenizerFast, conf: ChatConf) -> Pe
             f"the weights that models.{conf.run.model} starts from lack {lacking[0]} (of {len(lacking)}): name a whole "
             "model, written by save_pretrained"
         )
-    tokens: dict[str, Any] = {}
-    if conf.lora.train_special_tokens:
-        known = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-        rows = sorted(row for row in known if row < base.get_input_embeddings().weight.shape[0])
-        tokens["trainable_token_indices"] = dict.fromkeys(tables_of(base), rows)
-    spec = LoraConfig(
-        r=conf.lora.rank,
-        lora_alpha=conf.lora.alpha,
-        lora_dropout=conf.lora.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-        **tokens,
-    )
-    with warnings.catch_warnings():  # peft asks for what transformers now calls otherwise
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        return get_peft_model(base, spec)
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    return methods.prepare(base, conf.method, f"models.{conf.run.model}.method", sorted(special))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from conf.schema.methods import AdapterMethod
 from conf.schema.model_recipe import ModelRecipe
 from tasks.core.step import foresee
 from tasks.formats.metrics import BITS_PER_BYTE, NATS, NATS_PER_BYTE, PERPLEXITY
-from tasks.models.chat.chat_options import ChatConf, ChatEval, ChatGate, ChatTraining, LoraMethod, LoraSpec
+from tasks.models.chat.chat_options import ChatConf, ChatEval, ChatGate, ChatMethod, ChatTraining
 from tasks.models.chat.steps import evaluate_chat, finetune_chat, foresee_chat, score_start
 from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, reading, weights
 
@@ -21,7 +22,7 @@ class ChatModel(ModelRecipe):
 
     kind: Literal["chat"]
     """Always chat."""
-    method: LoraMethod = LoraMethod(kind="lora")
+    method: ChatMethod = AdapterMethod(kind="lora")
     """Which weights are trained."""
     train: ChatTraining = ChatTraining()
     """On what, for how long."""
@@ -34,8 +35,7 @@ class ChatModel(ModelRecipe):
     @property
     def training(self) -> ChatConf:
         """What the step gets that trains it."""
-        lora = LoraSpec.model_validate(self.method.model_dump(exclude={"kind"}))
-        return self.told(ChatConf.model_validate({**dict(self.train), "lora": lora}))
+        return self.told(ChatConf.model_validate({**dict(self.train), "method": self.method}))
 
 
 class Chat(Kind):

@@ -10,6 +10,9 @@ from pydantic import Field, field_validator, model_validator
 from conf.schema.base import Conf
 from conf.schema.evaluate import GateConf, MeasureConf
 from conf.schema.finetune import TuneConf
+from conf.schema.methods import AdapterMethod, FullMethod, HeadMethod
+
+ClassifierMethod = Annotated[FullMethod | AdapterMethod | HeadMethod, Field(discriminator="kind")]
 
 
 class TranslatorConf(Conf):
@@ -111,13 +114,11 @@ class AugmentConf(Conf):
         return self
 
 
-class ClassifyConf(TuneConf):
+class ClassifierTraining(TuneConf):
     """Fine-tuning a classifier of labelled documents."""
 
     epochs: int = Field(3, ge=1)
     """Passes over the examples, at most."""
-    learning_rate: float = Field(2e-3, gt=0)
-    """Highest learning rate, reached after warm-up; falls along a cosine to zero."""
     pooling: Literal["auto", "mean", "mean_max", "first", "last"] = "auto"
     """What the head reads of the states of a text's tokens: their mean, the mean and the largest value of each
     dimension, or one token's. auto: the mean of a causal model; the head that an encoder brings along."""
@@ -150,6 +151,13 @@ class ClassifyConf(TuneConf):
     """Further words to hide: import names and nicknames."""
     mask: str = Field("LIB", min_length=1)
     """What stands in a hidden word's place."""
+
+
+class ClassifyConf(ClassifierTraining):
+    """What the step gets that trains."""
+
+    method: ClassifierMethod = FullMethod(kind="full")
+    """Which weights are trained."""
 
 
 class TranslateConf(Conf):
@@ -190,10 +198,3 @@ class ClassifierGate(GateConf):
     """What is compared, on the same items: nats (mean loss) are better low, the others high."""
     floors: tuple[Literal["majority", "naive_bayes"], ...] = ("majority", "naive_bayes")
     """What it has to beat, or []: the most frequent class, and naive Bayes trained on the same documents."""
-
-
-class FullMethod(Conf):
-    """All weights are trained."""
-
-    kind: Literal["full"]
-    """Always full."""

@@ -22,9 +22,10 @@ from tasks.core.number_format import plural, share
 from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.finetune import export
+from tasks.finetune import export, methods
 from tasks.finetune.examples import Collate, Row, whole_texts
 from tasks.finetune.open_models import sort_of
+from tasks.finetune.same_model import outputs, prove
 from tasks.finetune.tuning import seed, set_up, tune
 from tasks.formats.document_files import documents_in
 from tasks.formats.model_folder import CONFIG_FILE, refuse_foreign
@@ -177,8 +178,10 @@ def class_weights(counts: Sequence[int], conf: ClassifyConf) -> list[float]:
 def build(model: Path, about: dict[str, Any]) -> tuple[LossModule, Collate]:
     """The body in a folder with a fresh head, its loss, and the collation of examples."""
     conf, pad = ClassifyConf.model_validate(about["conf"]), export.pad_id(export.load_tokenizer(model))
-    network = make_network(model, about["names"], pad, conf)
-    return ClassLoss(network, torch.tensor(about["weights"], dtype=torch.float32)), whole_texts(pad)
+    network = tuned_network(model, about["names"], pad, conf)
+    loss = ClassLoss(network, torch.tensor(about["weights"], dtype=torch.float32))
+    loss.rates = methods.rates_of(network, conf.method)
+    return loss, whole_texts(pad)
 
 
 def balanced(labels: Sequence[int], conf: ClassifyConf) -> list[int]:
@@ -212,6 +215,7 @@ def run(
     if conf.max_length != "auto":
         export.check_context(model, conf.max_length, conf.run.model)
     set_up(conf)
+    conf = methods.rated(conf, model, conf.method, fresh_head=True)
     tokenizer = export.load_tokenizer(model)
     chosen = examples(docs, conf)
     names, table = chosen.names, chosen.table
@@ -232,8 +236,11 @@ def run(
         "weights": class_weights([*chosen.found.values()], conf),
     }
     outcome = tune(build, model, rows, valid[: conf.max_valid], conf, work, about, conf.patience)
-    network = make_network(model, names, export.pad_id(tokenizer), conf)
+    network = tuned_network(model, names, export.pad_id(tokenizer), conf)
+    start = outputs(network, valid)
     outcome.load_into(network)
+    trained = outputs(network, valid)
+    network = methods.merged(network)
     twice, cut = contradictions(hidden), sum(size > length for size in sizes)
     task = {
         "kind": "classification",
@@ -245,6 +252,7 @@ def run(
         "max_per_class": conf.max_per_class,
     }
     export.save(network, model, work / "model", task)
+    proof = prove(work / "model", AutoModelForSequenceClassification, valid, start, trained, conf.run.model)
     return {
         "documents": sum(chosen.found.values()),
         "classes": chosen.found,
@@ -255,6 +263,7 @@ def run(
         "cut": cut,
         "pooling": getattr(network.config, "pooling", "of the encoder"),
         "steps": outcome.steps,
+        "proof": proof,
         "best_step": outcome.best_step,
         "warnings": _warnings(
             twice, share(cut, len(sizes)) if cut > CUT * len(sizes) else None, length, conf.run.model
@@ -273,6 +282,11 @@ def _warnings(twice: int, cut: str | None, length: int, model: str) -> list[dict
         text = f"{cut} of the training texts are longer than {length} tokens: the rest of them is not read"
         found.append(told(text, f"models.{model}.train.length_limit or models.{model}.train.max_length"))
     return found
+
+
+def tuned_network(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> Any:
+    """`make_network` as the method trains it."""
+    return methods.prepare(make_network(model, names, pad, conf), conf.method, f"models.{conf.run.model}.method")
 
 
 def make_network(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> PreTrainedModel:

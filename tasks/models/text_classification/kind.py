@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from conf.schema.methods import FullMethod
 from conf.schema.model_recipe import ModelRecipe
 from tasks.core.step import foresee, observe
 from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, reading, weights
@@ -12,8 +13,9 @@ from tasks.models.text_classification import label_metrics
 from tasks.models.text_classification.classifier_options import (
     ClassifierEval,
     ClassifierGate,
+    ClassifierMethod,
+    ClassifierTraining,
     ClassifyConf,
-    FullMethod,
     TranslateConf,
 )
 from tasks.models.text_classification.steps import (
@@ -38,9 +40,9 @@ class ClassifierModel(ModelRecipe):
 
     kind: Literal["text_classification"]
     """Always text_classification."""
-    method: FullMethod = FullMethod(kind="full")
+    method: ClassifierMethod = FullMethod(kind="full")
     """Which weights are trained."""
-    train: ClassifyConf = ClassifyConf()
+    train: ClassifierTraining = ClassifierTraining()
     """On what, for how long."""
     evaluate: ClassifierEval = ClassifierEval()
     """How it is measured."""
@@ -52,7 +54,7 @@ class ClassifierModel(ModelRecipe):
     @property
     def training(self) -> ClassifyConf:
         """What the step gets that trains it."""
-        return self.told(self.train)
+        return self.told(ClassifyConf.model_validate({**dict(self.train), "method": self.method}))
 
 
 class TextClassification(Kind):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -95,6 +95,8 @@ class LossModule(nn.Module):
         self.model = model
         self.z_loss, self.smoothing = z_loss, smoothing
         self.plain = has_plain_head(model) and not z_loss
+        self.rates: Mapping[str, float] = {}
+        """Shares of the learning rate by the names of parameters; 1 where none is given."""
 
     def forward(self, ids: Tensor, positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """ids, positions, labels [batch, seq_len] → (sum of nats over labelled positions, sum of squared normalisers).

@@ -19,6 +19,8 @@ KEPT: dict[str, tuple[str, ...]] = {
     "AdamW": _ADAM, "Adam": _ADAM, "SGD": ("momentum_buffer",), "Muon": ("momentum_buffer",),
 }  # fmt: skip
 """What torch's optimizers keep for each parameter."""
+SHARE = "share_of_rate"
+"""Of a group of parameters: their rate as a share of the schedule's."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Optimizer:
         """One update at learning rate `rate`."""
         for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get(SHARE, 1.0)
             part.step()
 
     def zero_grad(self) -> None:
@@ -59,12 +61,18 @@ class Optimizer:
             part.zero_grad(set_to_none=True)
 
 
-def make(named: Named, conf: OptimizerConf, looked_up: Callable[[], Iterable[nn.Parameter]] = tuple) -> Optimizer:
+def make(
+    named: Named,
+    conf: OptimizerConf,
+    looked_up: Callable[[], Iterable[nn.Parameter]] = tuple,
+    rates: Mapping[str, float] | None = None,
+) -> Optimizer:
     """The optimizer of `conf.kind`, its weight decay on matrices only.
 
     adamw: Loshchilov and Hutter 2019; adam: Kingma and Ba 2015; sgd: with Polyak's momentum; muon: Jordan et al. 2024
     on the matrices of hidden layers, its rate scaled so that it and the weight decay are those of AdamW (Liu et al.,
-    "Muon is scalable for LLM training", 2025), AdamW on all else. `looked_up`: the embeddings and the output layer.
+    "Muon is scalable for LLM training", 2025), AdamW on all else. `looked_up`: the embeddings and the output layer;
+    `rates`: shares of the rate by the parameters' names, 1 where none is given.
     """
     rest = dict(named)
     parts: list[torch.optim.Optimizer] = []
@@ -76,7 +84,7 @@ def make(named: Named, conf: OptimizerConf, looked_up: Callable[[], Iterable[nn.
         if hidden:
             parts.append(torch.optim.Muon(list(hidden.values()), weight_decay=conf.weight_decay, **options))
     if rest:
-        parts.append(_plain(rest, conf))
+        parts.append(_plain(rest, conf, rates or {}))
     for part in parts:
         for group in part.param_groups:
             for parameter in group["params"]:
@@ -84,14 +92,15 @@ def make(named: Named, conf: OptimizerConf, looked_up: Callable[[], Iterable[nn.
     return Optimizer(tuple(parts), conf)
 
 
-def _plain(named: Named, conf: OptimizerConf) -> torch.optim.Optimizer:
-    matrices = [parameter for parameter in named.values() if parameter.ndim >= 2]
-    vectors = [parameter for parameter in named.values() if parameter.ndim < 2]
-    decayed: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": conf.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+def _plain(named: Named, conf: OptimizerConf, rates: Mapping[str, float]) -> torch.optim.Optimizer:
+    alike: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in named.items():
+        alike.setdefault((parameter.ndim < 2, rates.get(name, 1.0)), []).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": some, "weight_decay": 0.0 if is_vector else conf.weight_decay, SHARE: share}
+        for (is_vector, share), parameters in sorted(alike.items(), key=lambda item: item[0])
+        for some in by_mesh(parameters)
     ]
-    groups: list[dict[str, Any]] = [{**group, "params": some} for group in decayed for some in by_mesh(group["params"])]
     if conf.kind == "sgd":
         return torch.optim.SGD(groups, momentum=conf.momentum, nesterov=conf.nesterov, fused=True)
     kind = torch.optim.Adam if conf.kind == "adam" else torch.optim.AdamW

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -70,7 +71,8 @@ class Trainer:
         self.module = parallelize.parallelize(loss_module, place)
         self.loss_module = parallelize.inner(self.module)
         self.named = model.parameters(self.loss_module)
-        self.optimizer = optimizer.make(self.named, conf.optimizer, lambda: model.looked_up(self.loss_module))
+        looked_up = partial(model.looked_up, self.loss_module)
+        self.optimizer = optimizer.make(self.named, conf.optimizer, looked_up, loss_module.rates)
         averaged = self.named.items() if conf.segment.ema else ()
         self.ema = {name: parameter.detach().clone() for name, parameter in averaged}
         """The average of the weights by name, where one is kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,6 +13,7 @@ from tasks.collect.document_writer import Documents
 from tasks.collect.sources.files import FilesSource
 from tasks.collect.text_formats import Row
 from tasks.core.errors import DataError
+from tasks.text import roles
 
 ENTRY = {"uri": "/data/a.jsonl", "name": "a.jsonl"}
 
@@ -91,3 +93,68 @@ def test_equal_texts_with_two_labels_are_counted_and_warned_of(
     assert stats.get("contradictions", 0) == wanted
     said = [one["text"] for one in stats.get("warnings", [])]
     assert len(said) == bool(wanted) and all("has another label already" in text for text in said)
+
+
+ALPACA: dict[str, Any] = {"user": ["instruction", "input"], "assistant": ["output"]}
+
+
+def asked_and_answered(tmp_path: Path, turns: dict[str, Any], *found: dict[str, Any]) -> pl.DataFrame:
+    conf = FilesSource.model_validate({"kind": "files", "paths": ("x",), "turns": turns})
+    with Documents(tmp_path / "docs.parquet", tmp_path / "notes", "own") as documents:
+        for number, values in enumerate(found, 1):
+            rows.add(Row(f"line {number}", values), ENTRY, conf, documents)
+        documents.check(conf.max_bad_rows)
+    return pl.read_parquet(tmp_path / "docs.parquet")
+
+
+def test_a_question_and_its_answer_in_columns_are_a_conversation(tmp_path: Path) -> None:
+    made = asked_and_answered(
+        tmp_path,
+        {"system": ["system"], **ALPACA},
+        {"system": "Be brief.", "instruction": "Add up.", "input": "2 and 3", "output": "5"},
+        {"system": "", "instruction": "Say hello.", "input": "", "output": "Hello!"},
+        {"instruction": "Say 你好。", "input": None, "output": "你好"},
+    )
+    assert [[(turn["role"], turn["content"]) for turn in talk] for talk in made["messages"].to_list()] == [
+        [("system", "Be brief."), ("user", "Add up.\n\n2 and 3"), ("assistant", "5")],
+        [("user", "Say hello."), ("assistant", "Hello!")],
+        [("user", "Say 你好。"), ("assistant", "你好")],
+    ]
+    assert made["text"][1] == "user: Say hello.\nassistant: Hello!"
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            {"instruction": "Add up.", "output": ""},
+            r"line 1: has no answer in 'output'; .*sources\.own\.turns",
+        ),
+        ({"instruction": "Add up.", "answer": "5"}, r"line 1: has no answer in 'output'; there are .*answer"),
+        ({"instruction": ["Add"], "output": "5"}, r"line 1: its field 'instruction' holds .* where text should be"),
+    ],
+)
+def test_a_row_without_its_answer_is_named(tmp_path: Path, row: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        asked_and_answered(tmp_path, ALPACA, row)
+
+
+@pytest.mark.parametrize(
+    ("turns", "more", "words"),
+    [
+        (ALPACA, {"messages": "talk"}, "messages and turns name two places"),
+        ({"user": ["prompt"]}, {}, "turns need the assistant's column"),
+    ],
+)
+def test_turns_that_say_two_things_or_half_of_one_are_refused(
+    turns: dict[str, Any], more: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        FilesSource.model_validate({"kind": "files", "paths": ["x"], "turns": turns, **more})
+
+
+def test_openai_s_parts_of_a_text_are_that_text() -> None:
+    parts = [{"type": "text", "text": "What is "}, {"type": "text", "text": "this?"}]
+    assert roles.turn({"role": "user", "content": parts}) == ("user", "What is this?")
+    picture = [*parts, {"type": "image_url", "image_url": {"url": "x"}}]
+    assert roles.turn({"role": "user", "content": picture}) is None

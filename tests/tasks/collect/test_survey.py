@@ -259,3 +259,31 @@ def test_a_dictionary_is_as_many_documents_as_it_has_entries(tmp_path: Path) -> 
     dictionary(tmp_path / "a", entries)
     (group,) = survey(tmp_path).groups
     assert (group.kind, group.documents, group.exact) == ((".dict", "utf-8", None, None, None), 30, True)
+
+
+@pytest.mark.parametrize(
+    ("row", "turns"),
+    [
+        ({"instruction": "Add up.", "input": "2 and 3", "output": "It is 5."},
+         (("user", ("instruction", "input")), ("assistant", ("output",)))),
+        ({"instruction": "Add up.", "context": "", "response": "It is 5.", "category": "sums"},
+         (("user", ("instruction", "context")), ("assistant", ("response",)))),
+        ({"system": "Be brief.", "prompt": "Add up.", "completion": "It is 5."},
+         (("system", ("system",)), ("user", ("prompt",)), ("assistant", ("completion",)))),
+        ({"Query": "Add up.", "Response": "It is 5."}, (("user", ("Query",)), ("assistant", ("Response",)))),
+        ({"question": "What is it?", "answer": "It is 5.", "id": 3},
+         (("user", ("question",)), ("assistant", ("answer",)))),
+    ],
+)  # fmt: skip
+def test_a_question_and_its_answer_are_found_by_the_names_of_their_columns(
+    tmp_path: Path, row: dict[str, Any], turns: Any
+) -> None:
+    jsonl(tmp_path / "tasks.jsonl", 30, lambda n: {**row, "n": n})
+    found = survey(tmp_path)
+    assert kinds(found) == {".jsonl": ("utf-8", None, None, turns)} and not found.groups[0].bad
+    assert found.groups[0].beginnings == [" ".join(row[name] for name in dict(turns)["user"] if row[name])]
+
+
+def test_a_text_beside_a_prompt_without_an_answer_is_a_text(tmp_path: Path) -> None:
+    jsonl(tmp_path / "a.jsonl", 30, lambda n: {"prompt": "Write.", "body": LONG + str(n)})
+    assert kinds(survey(tmp_path)) == {".jsonl": ("utf-8", "body", None, None)}

@@ -17,16 +17,24 @@ from conf.schema.finetune import FinetuneRun, TuneConf
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ChildKilled
 from tasks.core.workdir import Workdir
-from tasks.models.chat.chat_options import ChatConf, LoraSpec
+from tasks.models.chat.chat_options import ChatConf
 from tasks.models.text_classification.classifier_options import ClassifyConf
 from tasks.training.trainer.trainer import Trainer
 from tests.tasks.finetune.child import run
+from tests.tasks.tiny_model import lora
 
 UPDATE = Trainer.update
 ROOT = Path(__file__).parents[3]
 RUN = FinetuneRun(device="cpu", threads=1, log_every=3, checkpoint_steps=4)
 CONFS: dict[str, TuneConf] = {
-    "chat": ChatConf(batch_size=4, max_length=40, epochs=6, eval_every=7, lora=LoraSpec(rank=2, dropout=0.1), run=RUN),
+    "chat": ChatConf(
+        batch_size=4,
+        max_length=40,
+        epochs=6,
+        eval_every=7,
+        method=lora(2, dropout=0.1),
+        run=RUN,
+    ),
     "classify": ClassifyConf(
         batch_size=4, max_length=24, epochs=8, eval_every=9, learning_rate=0.02, min_per_class=2, patience=4, run=RUN
     ),

@@ -27,12 +27,12 @@ from tasks.finetune.tune_loop import TuneLoop
 from tasks.finetune.tuning import set_up, tune
 from tasks.formats.tokens import IGNORE
 from tasks.models.chat import chat_training
-from tasks.models.chat.chat_options import ChatConf, LoraSpec
+from tasks.models.chat.chat_options import ChatConf
 from tasks.models.text_classification import classifier_training
 from tasks.models.text_classification.classifier_options import ClassifyConf
 from tasks.training.network.model import LossModule
 from tests.tasks.finetune.families import CAUSAL, write_family
-from tests.tasks.tiny_model import chat_rows, table
+from tests.tasks.tiny_model import chat_rows, lora, table
 
 CPU = FinetuneRun(device="cpu", threads=1, precision="fp32", log_every=1)
 STILL = 1e-12
@@ -123,7 +123,9 @@ def test_loss_and_gradients_are_those_of_plain_transformers_however_a_batch_is_c
     for n in range(20):
         ids = [(7 * n + 3 * place) % 50 + 4 for place in range(3 + n % 5)]
         rows.append({"input_ids": ids, "labels": [IGNORE, *ids[1:-1], ids[-1] if n % 2 else IGNORE]})
-    conf = TuneConf(batch_size=8, max_grad_norm=1e9, run=CPU.model_copy(update={"micro_batch": micro_batch}))
+    conf = TuneConf(
+        batch_size=8, learning_rate=1e-3, max_grad_norm=1e9, run=CPU.model_copy(update={"micro_batch": micro_batch})
+    )
     loop = loop_of(whole_model, folder, rows, conf, work)
     loop.trainer.loss_module.eval()  # no dropout
     loss, found = gradients_of_step(loop, step)
@@ -146,7 +148,12 @@ def test_a_classifier_s_loss_and_gradients_are_the_mean_by_the_weights_of_classe
 ) -> None:
     rows: list[Row] = [{"input_ids": [n % 300 + 5, 7, *[9] * (n % 3)], "labels": int(n % 5 == 0)} for n in range(20)]
     conf = ClassifyConf(
-        batch_size=8, epochs=1, ngrams=0, max_grad_norm=1e9, run=CPU.model_copy(update={"micro_batch": micro_batch})
+        batch_size=8,
+        learning_rate=1e-3,
+        epochs=1,
+        ngrams=0,
+        max_grad_norm=1e9,
+        run=CPU.model_copy(update={"micro_batch": micro_batch}),
     )
     weights = classifier_training.class_weights([16, 4], conf)
     about = {"conf": conf.model_dump(mode="json"), "names": ["a", "b"], "weights": weights}
@@ -171,9 +178,9 @@ def test_the_loss_on_held_out_answers_is_per_token_whatever_the_batch_size(
     tokenizer = export.load_tokenizer(model_dir)
     held = [{"role": "user", "content": "say"}, {"role": "assistant", "content": "axis shape stride " * 5}]
     valid = chat_training.examples(table([*chat_rows(9, 5), {"text": "t", "messages": held}]), tokenizer, 64).rows
-    conf = ChatConf(batch_size=batch_size, learning_rate=STILL, eval_every=1, lora=LoraSpec(rank=1), run=CPU)
+    conf = ChatConf(batch_size=batch_size, learning_rate=STILL, eval_every=1, method=lora(1), run=CPU)
     set_up(conf)
-    network = chat_training.adapt(model_dir, tokenizer, conf).eval()
+    network = chat_training.make_network(model_dir, tokenizer, conf).eval()
     with torch.no_grad():
         logits = [network(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1].double() for row in valid]
     labels = torch.cat([torch.tensor(row["labels"][1:]) for row in valid])
@@ -229,7 +236,7 @@ def test_training_ends_early_with_the_best_weights(model_dir: Path, rows: list[R
 
 def test_a_loss_that_is_not_a_number_ends_the_step_with_a_fix(model_dir: Path, rows: list[Row], work: Workdir) -> None:
     with pytest.raises(StepError, match=r"valid_loss is nan at step 5: lower models\.NAME\.train\.learning_rate"):
-        tune(never_a_number, model_dir, rows, rows[:3], TuneConf(batch_size=4, run=CPU), work)
+        tune(never_a_number, model_dir, rows, rows[:3], TuneConf(batch_size=4, learning_rate=1.0, run=CPU), work)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to run on")

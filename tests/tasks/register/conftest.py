@@ -123,12 +123,12 @@ def tiny_classifier(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     import torch
 
     from tasks.models.text_classification.classifier_options import ClassifyConf
-    from tasks.models.text_classification.classifier_training import build
+    from tasks.models.text_classification.classifier_training import make_network
 
     folder = tmp_path_factory.mktemp("classifier") / "model"
     shutil.copytree(tiny, folder)
     torch.manual_seed(0)
-    model: Any = build(tiny, ["numpy", "pandas"], 0, ClassifyConf(buckets=50))
+    model: Any = make_network(tiny, ["numpy", "pandas"], 0, ClassifyConf(buckets=50))
     for weights in model.wide.parameters():
         torch.nn.init.normal_(weights)
     model.save_pretrained(folder)

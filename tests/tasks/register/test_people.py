@@ -86,7 +86,7 @@ class World:
             "take alias": lambda: self.client.delete_registered_model_alias(self.name, "champion"),
             "stage": lambda: self.client.transition_model_version_stage(self.name, number_of, "Archived"),
             "spoil tags": lambda: self.spoil(number_of),
-            "by hand": lambda: self.client.create_model_version(self.name, str(self.folder), description="mine"),
+            "by hand": lambda: self.client.create_model_version(self.name, self.files(), description="mine"),
             "delete files": lambda: version and shutil.rmtree(unquote(version.location), ignore_errors=True),
             "delete logged model": lambda: self.client.delete_logged_model(version.tags["model"]),
             "delete run": lambda: self.client.delete_run(version.tags["run"]),
@@ -95,6 +95,10 @@ class World:
             acts[what]()
         except (MlflowException, KeyError, AttributeError):
             event(f"{what}: not possible")
+
+    def files(self) -> str:
+        """A folder of a person's own, which the person may delete again."""
+        return str(shutil.copytree(self.folder, self.folder.with_name(f"{self.name}-mine"), dirs_exist_ok=True))
 
     def spoil(self, version: str) -> None:
         for tag in ("fromzero.incumbent", "fromzero.files", "fromzero.approval.until"):
@@ -215,10 +219,14 @@ COUNT = iter(range(10**6))
 
 @pytest.fixture
 def worlds(uri: str, store: FakeStore, publish: Publish, tmp_path: Path) -> Callable[[], World]:
-    folder = tmp_path / "files"
-    folder.mkdir()
-    (folder / "MLmodel").write_text("x")
-    return lambda: World(uri, store, publish, f"tiny-{next(COUNT)}", folder)
+    def made() -> World:
+        name = f"tiny-{next(COUNT)}"
+        folder = tmp_path / name  # of its own: people delete the files that a version made by hand names
+        folder.mkdir()
+        (folder / "MLmodel").write_text("x")
+        return World(uri, store, publish, name, folder)
+
+    return made
 
 
 acts = st.lists(st.tuples(st.sampled_from([*PEOPLE, *OURS]), st.integers(0, 3)), min_size=3, max_size=12)
@@ -235,6 +243,7 @@ acts = st.lists(st.tuples(st.sampled_from([*PEOPLE, *OURS]), st.integers(0, 3)),
 @example(acts=[("gate", 0), ("gate", 1), ("delete logged model", 0), ("rollback", 0), ("gate", 0), ("rollback", 0)])
 @example(acts=[("gate", 0), ("by hand", 0), ("alias champion", 1), ("gate", 1), ("promote", 1), ("rollback", 0)])
 @example(acts=[("gate", 0), ("take alias", 0), ("doctor", 0), ("rollback", 0), ("gate", 1), ("rollback", 0)])
+@example(acts=[("gate", 0), ("by hand", 0), ("delete files", 1), ("register", 1)])
 @example(acts=[("gate", 0), ("spoil tags", 0), ("gate", 1), ("rollback", 0), ("gate", 1), ("look", 1)])
 @settings(
     max_examples=6, deadline=None,

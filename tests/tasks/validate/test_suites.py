@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from conf.compose import KINDS
+from conf.checking import KINDS
 from conf.schema.validate import ExpectationConf
 from tasks.core.errors import ConfigError
 from tasks.validate import in_full, suites

@@ -17,11 +17,15 @@ from tasks.finetune import export
 from tasks.finetune.examples import next_tokens
 from tasks.formats.tokens import IGNORE
 from tasks.models.chat import chat_training, windows
-from tasks.models.chat.chat_options import ChatConf, LoraSpec
-from tests.tasks.tiny_model import TEMPLATE, chat_rows, labelled_rows, table
+from tasks.models.chat.chat_options import ChatConf
+from tests.tasks.tiny_model import TEMPLATE, chat_rows, labelled_rows, lora, table
 
 CONF = ChatConf(
-    batch_size=8, max_length=48, eval_every=8, lora=LoraSpec(rank=2), run=FinetuneRun(device="cpu", threads=1)
+    batch_size=8,
+    max_length=48,
+    eval_every=8,
+    method=lora(2),
+    run=FinetuneRun(device="cpu", threads=1),
 )
 
 

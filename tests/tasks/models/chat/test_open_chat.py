@@ -15,10 +15,11 @@ from conf.schema.finetune import FinetuneRun
 from tasks.core.workdir import Workdir
 from tasks.finetune import fetching, starting
 from tasks.models.chat import chat_training
-from tasks.models.chat.chat_options import ChatConf, LoraSpec
+from tasks.models.chat.chat_options import ChatConf
 from tests.tasks.finetune.families import write_family
+from tests.tasks.tiny_model import lora
 
-CONF = ChatConf(batch_size=8, eval_every=8, lora=LoraSpec(rank=2), run=FinetuneRun(device="cpu", threads=1))
+CONF = ChatConf(batch_size=8, eval_every=8, method=lora(2), run=FinetuneRun(device="cpu", threads=1))
 
 
 @pytest.mark.parametrize("name", ["gemma", "gpt2", "llama", "qwen3"])
