@@ -24,6 +24,23 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def load_whole(read: Any, model: Path, name: str, **how: Any) -> Any:
+    """The network in a folder by a class of transformers; `name` is that of the model of the recipe.
+
+    Raises `ConfigError` if weights are missing, which transformers would draw at random.
+    """
+    refuse_foreign(model)
+    network, about = read.from_pretrained(
+        model, local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **how
+    )
+    if lacking := sorted(about["missing_keys"]):
+        raise ConfigError(
+            f"the weights that models.{name} starts from lack {lacking[0]} (of {len(lacking)}): name a whole model, "
+            "written by save_pretrained"
+        )
+    return network
+
+
 def context_of(model: Path) -> int | None:
     """How many tokens the model in a folder can look at; None if nothing limits it."""
     return positions_in(json.loads((model / CONFIG_FILE).read_text()))

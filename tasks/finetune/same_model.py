@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from tasks.core.errors import ConfigError, StepError
+from tasks.finetune import export, methods
 from tasks.finetune.examples import Row
+from tasks.finetune.tuning import Outcome
 from tasks.formats.tokens import IGNORE
 
 EXAMPLES = 8
@@ -60,3 +62,29 @@ def prove(folder: Path, read: Any, rows: Sequence[Row], start: Tensor, trained: 
         what = "it is the model that training started from" if near else f"outputs differ by {far:.1e} of their spread"
         raise StepError(f"what was written is not the model that was trained: {what}; nothing of it is kept")
     return {"same_model": far, "learnt": learnt}
+
+
+def write_proven(
+    network: Any,
+    outcome: Outcome,
+    rows: Sequence[Row],
+    read: Any,
+    start: Path,
+    folder: Path,
+    task: Mapping[str, Any],
+    model: str,
+    generation: Any = None,
+) -> dict[str, float]:
+    """Write what a training came to into a folder, adapters merged, and prove it by `read`: see `prove`.
+
+    `network` is built as for training, from the folder `start`, whose tokenizer goes along; `rows` are held-out
+    examples; `task` is what is said of the model, `generation` how it generates, if that is not as before.
+    """
+    before = outputs(network, rows)
+    outcome.load_into(network)
+    trained = outputs(network, rows)
+    merged = methods.merged(network)
+    if generation is not None:
+        merged.generation_config = generation
+    export.save(merged, start, folder, task)
+    return prove(folder, read, rows, before, trained, model)

@@ -55,3 +55,22 @@ def test_a_folder_becomes_a_registered_chat_model_that_says_where_it_came_from(h
     planned = house.plan(*given)
     assert {row["step"] for row in planned.to("run").values()} == {"fetch_model"}
     assert "finetune_chat" in {row["step"] for row in planned.to("wait").values()}
+
+
+def test_a_language_model_goes_on_with_texts_of_one_s_own_and_has_to_beat_what_it_was(
+    house: House, tmp_path: Path
+) -> None:
+    folder = write_family(tmp_path / "theirs", "qwen2", chats=False)
+    where = os.path.relpath(folder, house.tree)
+    train = "train: {max_documents: 12, epochs: 2, batch_size: 4, learning_rate: 0.01, run: {threads: 1}}"
+    measured = f"evaluate: {{window: {CONTEXT}, stride: 32, resamples: 200, run: {{threads: 1}}}}"
+    how = f"method: {{kind: lora, rank: 4}}, {train}, {measured}, register: tiny-more"
+    given = (*OTHERS, f'models.more={{kind: causal_lm, start: "./{where}", gate: {{min_items: 2}}, {how}}}')
+    ran = house.run(*given, code=4)
+    assert {"finetune_lm", "score_before", "evaluate_lm"} <= ran.made()
+    decisions = [found["stats"] for found in house.manifests("gate")]
+    (decision,) = [one for one in decisions if {floor["baseline"] for floor in one["floors"]} == {"gzip", "untuned"}]
+    assert {floor["baseline"]: floor["holds"] for floor in decision["floors"]} == {"gzip": False, "untuned": True}
+    (model,) = ran.json["models"]
+    assert (model["name"], model["aliases"]) == ("tiny-more", []), "it learnt, and is far from gzip"
+    assert house.plan(*given).hits()

@@ -69,16 +69,27 @@ def measure(items: pl.DataFrame, conf: LmEval | Any) -> dict[str, float]:
     return metrics
 
 
-def run(model: Path, evalset: Path, conf: LmEval, work: Workdir) -> Stats:
-    """Score the held-out documents; write the evaluation with samples."""
+def scored(model: Path, evalset: Path, conf: LmEval) -> tuple[Any, Any, pl.DataFrame, list[str]]:
+    """The tokenizer, the network, and the items of the held-out documents with their texts."""
     device = scoring.set_up(conf.run)
     table = evaluation_inputs.held_out(evalset, conf.sources).select("id", "text", "source").collect()
     table = table.filter(pl.col("text").str.len_bytes() > 0)
     if table.is_empty():
         raise DataError("the evaluation set holds no document with a text")
     tokenizer, network = scoring.load_tokenizer(model), scoring.load_causal(model, device)
-    items = score(network, tokenizer, table, conf)
-    items = items.with_columns(pl.Series("gzip_nats", gzip_nats(table["text"].to_list()), dtype=pl.Float64))
+    return tokenizer, network, score(network, tokenizer, table, conf), table["text"].to_list()
+
+
+def run_start(start: Path, evalset: Path, conf: LmEval, work: Workdir) -> Stats:
+    """Score the same documents by the model that training started from."""
+    _, _, items, _ = scored(start, evalset, conf)
+    return {"documents": items.height, "metrics": evaluation.write(work, items, measure(items, conf))}
+
+
+def run(model: Path, evalset: Path, conf: LmEval, work: Workdir) -> Stats:
+    """Score the held-out documents; write the evaluation with samples."""
+    tokenizer, network, items, texts = scored(model, evalset, conf)
+    items = items.with_columns(pl.Series("gzip_nats", gzip_nats(texts), dtype=pl.Float64))
     metrics = measure(items, conf)
     packed = items.select(pl.col("gzip_nats").alias("nats"), "bytes", "tokens").sum().to_numpy().astype(np.float64)
     metrics["gzip_bits_per_byte"] = float(bits_per_byte(packed[0]))

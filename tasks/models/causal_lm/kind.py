@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from conf.schema.model_recipe import ModelRecipe
 from tasks.formats.metrics import BITS_PER_BYTE, NATS, PERPLEXITY
-from tasks.models.causal_lm.lm_options import LmEval, LmGate
-from tasks.models.causal_lm.steps import evaluate_lm
-from tasks.models.kind import Inputs, Kind, Offer, Offers
+from tasks.models.causal_lm.lm_options import LmConf, LmEval, LmGate, LmMethod, LmTraining
+from tasks.models.causal_lm.steps import evaluate_lm, finetune_lm, score_before
+from tasks.models.kind import Inputs, Kind, Offer, Offers, weights
 
 if TYPE_CHECKING:
     from tasks.evaluate.metric import ItemMetric
 
 
 class CausalLmModel(ModelRecipe):
-    """A model that continues text: what it starts from, as it is."""
+    """A model that continues text: what it starts from, as it is or trained further."""
 
     kind: Literal["causal_lm"]
     """Always causal_lm."""
+    method: LmMethod | None = None
+    """Which weights are trained further; null: all of them."""
+    train: LmTraining | None = None
+    """On what it is trained further, for how long; null: it stays as it is."""
     evaluate: LmEval = LmEval()
     """How it is measured."""
     gate: LmGate = LmGate()
     """What it has to show before it is promoted."""
     reads_bytes: ClassVar[bool] = True
+    later: ClassVar[frozenset[str]] = frozenset({"method", "train"})
+
+    @model_validator(mode="after")
+    def _trained_or_not(self) -> Self:
+        if self.method is not None and self.train is None:
+            raise ValueError("method says which weights are trained, and without train none are: add train={}")
+        if self.train is None and "untuned" in self.gate.floors:
+            raise ValueError("gate.floors: untuned is the model before training, and without train there is none")
+        if self.train is not None and "floors" not in self.gate.model_fields_set:
+            gate = self.gate.model_copy(update={"floors": (*self.gate.floors, "untuned")})
+            object.__setattr__(self, "gate", gate)
+        return self
+
+    @property
+    def training(self) -> LmConf | None:
+        """What the step gets that trains it; None for a model that stays as it is."""
+        if self.train is None:
+            return None
+        method = {} if self.method is None else {"method": self.method}
+        return self.told(LmConf.model_validate({**dict(self.train), **method}))
 
 
 class CausalLm(Kind):
@@ -35,12 +61,26 @@ class CausalLm(Kind):
     noun = "a language model"
     what = "A language model; it continues text."
     limits = "It states untrue things fluently, knows only its training text, and follows no instructions."
+    training = finetune_lm
     evaluation = evaluate_lm
+    measuring = (score_before,)
     measures = (BITS_PER_BYTE, PERPLEXITY, NATS)
     compared = (BITS_PER_BYTE,)
-    baselines: ClassVar = {"gzip": "gzip\u00a0-9"}
+    baselines: ClassVar = {"gzip": "gzip\u00a0-9", "untuned": "before fine-tuning"}
     answering = "tasks.models.causal_lm.continuing"
     params: ClassVar = {"max_new_tokens": 64, "temperature": 0.8, "seed": 0}
+
+    def train(self, conf: CausalLmModel, start: Any, data: Inputs, about: str | None = None) -> Any:
+        """Go on with its training, if that is asked for."""
+        if conf.training is None:
+            return start
+        return finetune_lm(weights(start), data.documents, conf=conf.training, about=about)
+
+    def before(self, conf: CausalLmModel, start: Any, model: Any, data: Inputs, about: str | None = None) -> Any:
+        """What it was trained from, on the same documents."""
+        if "untuned" not in conf.gate.floors:
+            return ()
+        return (score_before(weights(start), data.evalset, conf=conf.measurement, about=about),)
 
     def evaluate(self, conf: CausalLmModel, model: Any, data: Inputs, about: str | None = None) -> Any:
         """Bits per byte of the held-out documents."""

@@ -1,13 +1,22 @@
-"""The step of a language model: how it is measured."""
+"""The steps of a language model: how it is trained further, and measured."""
 
 from __future__ import annotations
 
 from tasks.core.artifact import Artifact
-from tasks.core.step import Cpu, Stats, step
+from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
+from tasks.finetune import NEEDS
 from tasks.formats.document_files import EVALUATION_FILE
-from tasks.models.causal_lm.lm_options import LmEval
+from tasks.models.causal_lm.lm_options import LmConf, LmEval
+
+
+@step(part_of="finetune", version="1", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
+def finetune_lm(model: Artifact, docs: tuple[Artifact, ...], conf: LmConf, work: Workdir) -> Stats:
+    """Go on with the model's pretraining: model, documents → model/ with adapters merged."""
+    from tasks.models.causal_lm import lm_training
+
+    return lm_training.run(model.path, [doc.path for doc in docs], conf, work)
 
 
 @step(part_of="evaluate", track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
@@ -16,3 +25,11 @@ def evaluate_lm(model: Artifact, evalset: Artifact, conf: LmEval, work: Workdir)
     from tasks.models.causal_lm import bits_per_byte
 
     return bits_per_byte.run(model.path, evalset / EVALUATION_FILE, conf, work)
+
+
+@step(part_of="evaluate", resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)
+def score_before(start: Artifact, evalset: Artifact, conf: LmEval, work: Workdir) -> Stats:
+    """The same figures of what a model was trained from: → metrics.json, items.parquet."""
+    from tasks.models.causal_lm import bits_per_byte
+
+    return bits_per_byte.run_start(start.path, evalset / EVALUATION_FILE, conf, work)

@@ -19,10 +19,9 @@ from tasks.finetune import export, methods
 from tasks.finetune.answer_loss import AnswerLoss
 from tasks.finetune.examples import Collate, Row, next_tokens
 from tasks.finetune.preview import WARN
-from tasks.finetune.same_model import outputs, prove
+from tasks.finetune.same_model import write_proven
 from tasks.finetune.tuning import seed, set_up, tune
 from tasks.formats.document_files import documents_in
-from tasks.formats.model_folder import refuse_foreign
 from tasks.models.chat import windows
 from tasks.models.chat.chat_options import ChatConf
 from tasks.models.chat.windows import Taken, conversations
@@ -135,19 +134,13 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
     about = said(taken["train"], kept["train"], length, conf.run.model)
     valid = kept["valid"].rows[: conf.max_valid]
     outcome = tune(build, model, kept["train"].rows, valid, conf, work, {"conf": conf.model_dump(mode="json")})
-    network = make_network(model, tokenizer, conf)
-    start = outputs(network, valid)
-    outcome.load_into(network)
-    trained = outputs(network, valid)
-    merged = methods.merged(network)
     end = stop_id(tokenizer)
     stops = sorted({end, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])})
-    merged.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
-        eos_token_id=stops, pad_token_id=export.pad_id(tokenizer)
-    )
-    export.save(merged, model, work / "model", {"kind": "chat", "max_length": length, "stop_id": end})
-    proof = prove(work / "model", AutoModelForCausalLM, valid, start, trained, conf.run.model)
-    again = examples(taken["valid"].table, export.load_tokenizer(work / "model"), length)
+    generation = GenerationConfig(eos_token_id=stops, pad_token_id=export.pad_id(tokenizer))  # type: ignore[no-untyped-call]
+    task = {"kind": "chat", "max_length": length, "stop_id": end}
+    network, folder = make_network(model, tokenizer, conf), work / "model"
+    proof = write_proven(network, outcome, valid, AutoModelForCausalLM, model, folder, task, conf.run.model, generation)
+    again = examples(taken["valid"].table, export.load_tokenizer(folder), length)
     if again != kept["valid"]:
         raise StepError("the tokenizer that was written reads conversations otherwise than the one trained with")
     return {**about, "steps": outcome.steps, "proof": proof, "metrics": {"valid_loss": outcome.valid_loss}}
@@ -214,17 +207,7 @@ def build(model: Path, about: dict[str, Any]) -> tuple[LossModule, Collate]:
 
 def make_network(model: Path, tokenizer: PreTrainedTokenizerFast, conf: ChatConf) -> Any:
     """The model in a folder with what its method adds, and with trainable rows for the special tokens."""
-    refuse_foreign(model)
     seed(conf)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False,
-        output_loading_info=True,
-    )  # fmt: skip
-    base, lacking = loaded[0], sorted(loaded[1]["missing_keys"])
-    if lacking:  # transformers would begin with random ones
-        raise ConfigError(
-            f"the weights that models.{conf.run.model} starts from lack {lacking[0]} (of {len(lacking)}): name a whole "
-            "model, written by save_pretrained"
-        )
+    base = export.load_whole(AutoModelForCausalLM, model, conf.run.model, dtype=torch.float32)
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     return methods.prepare(base, conf.method, f"models.{conf.run.model}.method", sorted(special))

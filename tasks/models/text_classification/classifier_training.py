@@ -25,7 +25,7 @@ from tasks.core.workdir import Workdir
 from tasks.finetune import export, methods
 from tasks.finetune.examples import Collate, Row, whole_texts
 from tasks.finetune.open_models import sort_of
-from tasks.finetune.same_model import outputs, prove
+from tasks.finetune.same_model import write_proven
 from tasks.finetune.tuning import seed, set_up, tune
 from tasks.formats.document_files import documents_in
 from tasks.formats.model_folder import CONFIG_FILE, refuse_foreign
@@ -237,10 +237,6 @@ def run(
     }
     outcome = tune(build, model, rows, valid[: conf.max_valid], conf, work, about, conf.patience)
     network = tuned_network(model, names, export.pad_id(tokenizer), conf)
-    start = outputs(network, valid)
-    outcome.load_into(network)
-    trained = outputs(network, valid)
-    network = methods.merged(network)
     twice, cut = contradictions(hidden), sum(size > length for size in sizes)
     task = {
         "kind": "classification",
@@ -251,8 +247,10 @@ def run(
         "max_length": length,
         "max_per_class": conf.max_per_class,
     }
-    export.save(network, model, work / "model", task)
-    proof = prove(work / "model", AutoModelForSequenceClassification, valid, start, trained, conf.run.model)
+    pooling = getattr(network.config, "pooling", "of the encoder")
+    proof = write_proven(
+        network, outcome, valid, AutoModelForSequenceClassification, model, work / "model", task, conf.run.model
+    )
     return {
         "documents": sum(chosen.found.values()),
         "classes": chosen.found,
@@ -261,7 +259,7 @@ def run(
         "contradictions": twice,
         "max_length": length,
         "cut": cut,
-        "pooling": getattr(network.config, "pooling", "of the encoder"),
+        "pooling": pooling,
         "steps": outcome.steps,
         "proof": proof,
         "best_step": outcome.best_step,
