@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,20 @@ def whole_texts(pad: int) -> Collate:
         return ids, mask, np.asarray([row["labels"] for row in rows])
 
     return collate
+
+
+SHOWN, LONGEST = 3, 400
+"""Examples that are shown before training, and characters of each."""
+
+
+def shown(rows: Sequence[Row], decode: Callable[[list[int]], str]) -> Iterator[str]:
+    """The first examples as the model sees them, what carries a loss between « and », in one line each."""
+    for number, row in enumerate(rows[:SHOWN], 1):
+        pairs = zip(row["input_ids"], [IGNORE, *row["labels"][1:]], strict=True)
+        parts = [
+            (carries, decode([token for token, _ in part]))
+            for carries, part in groupby(pairs, key=lambda pair: pair[1] != IGNORE)
+        ]
+        text = "".join(f"«{part}»" if carries else part for carries, part in parts)
+        more = f" … ({len(text) - LONGEST:,} characters more)" if len(text) > LONGEST else ""
+        yield f"example {number}, what carries a loss between « and »: {text[:LONGEST]!r}{more}"

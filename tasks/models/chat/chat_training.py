@@ -17,7 +17,7 @@ from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export, methods
 from tasks.finetune.answer_loss import AnswerLoss
-from tasks.finetune.examples import Collate, Row, next_tokens
+from tasks.finetune.examples import Collate, Row, next_tokens, shown
 from tasks.finetune.preview import WARN
 from tasks.finetune.same_model import write_proven
 from tasks.finetune.tuning import seed, set_up, tune
@@ -132,6 +132,7 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
         if not made.rows:
             raise DataError(f"the chat template marks nothing as an answer in the conversations of the {part} part")
     about = said(taken["train"], kept["train"], length, conf.run.model)
+    print(*shown(kept["train"].rows, lambda ids: str(tokenizer.decode(ids))), sep="\n", flush=True)
     valid = kept["valid"].rows[: conf.max_valid]
     outcome = tune(build, model, kept["train"].rows, valid, conf, work, {"conf": conf.model_dump(mode="json")})
     end = stop_id(tokenizer)

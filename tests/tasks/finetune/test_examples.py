@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.schema.finetune import TuneConf
-from tasks.finetune.examples import Examples, Row, next_tokens, order, read, whole_texts, write
+from tasks.finetune.examples import Examples, Row, next_tokens, order, read, shown, whole_texts, write
 from tasks.formats.tokens import IGNORE
 
 ROWS: list[Row] = [{"input_ids": [*range(1, n + 2)], "labels": [IGNORE] * n + [7]} for n in (3, 1, 4, 1, 5)]
@@ -76,3 +76,13 @@ def test_whole_texts_are_masked_where_they_are_filled_up() -> None:
     ids, mask, labels = whole_texts(9)([{"input_ids": [4, 5], "labels": 1}, {"input_ids": [6], "labels": 0}])
     assert ids.tolist() == [[4, 5], [6, 9]] and mask.tolist() == [[1, 1], [1, 0]]
     assert np.array_equal(labels, [1, 0])
+
+
+def test_an_example_is_shown_with_what_carries_a_loss() -> None:
+    row: Row = {"input_ids": [1, 2, 3, 4, 5, 6], "labels": [IGNORE, IGNORE, 3, 4, IGNORE, 6]}
+    plain: Row = {"input_ids": [7] * 300, "labels": [IGNORE] * 300}
+    first, second = shown([row, plain], lambda ids: "".join(chr(n + 96) for n in ids))
+    assert first == "example 1, what carries a loss between « and »: 'ab«cd»e«f»'"
+    assert second.endswith("'") and "g" * 300 in second
+    (long,) = shown([{"input_ids": [10] * 900, "labels": [10] * 900}], lambda ids: "\n" * len(ids))
+    assert "\n" not in long and long.endswith("(502 characters more)")
