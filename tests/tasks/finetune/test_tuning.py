@@ -190,19 +190,22 @@ def test_the_loss_on_held_out_answers_is_per_token_whatever_the_batch_size(
     assert outcome.valid_loss == pytest.approx(float(wanted.detach()), rel=1e-5)
 
 
-def test_two_processes_learn_what_one_does(model_dir: Path, rows: list[Row], tmp_path: Path) -> None:
+def test_two_processes_with_copies_or_shards_learn_what_one_does(
+    model_dir: Path, rows: list[Row], tmp_path: Path
+) -> None:
     found = []
-    for processes in (1, 2):
-        made = Workdir(tmp_path / str(processes))
+    for processes, parallel in ((1, "auto"), (2, "ddp"), (2, "fsdp")):
+        made = Workdir(tmp_path / f"{processes}-{parallel}")
         made.make()
-        run = CPU.model_copy(update={"processes": processes, "malloc": False})
+        run = CPU.model_copy(update={"processes": processes, "parallel": parallel, "malloc": False})
         conf = TuneConf(batch_size=6, learning_rate=1e-3, eval_every=2, run=run)
         outcome = tune(whole_model, model_dir, rows, rows[:5], conf, made)
         found.append((outcome, load_file(outcome.weights)))
-    (one, weights), (two, others) = found
-    assert one.steps == two.steps == 4 and two.valid_loss == pytest.approx(one.valid_loss, rel=1e-4)
-    for name, value in weights.items():
-        torch.testing.assert_close(others[name], value, atol=1e-4, rtol=1e-3)
+    (one, weights), *others = found
+    for two, theirs in others:
+        assert one.steps == two.steps == 4 and two.valid_loss == pytest.approx(one.valid_loss, rel=1e-4)
+        for name, value in weights.items():
+            torch.testing.assert_close(theirs[name], value, atol=1e-4, rtol=1e-3)
 
 
 def test_a_signal_saves_and_the_next_call_ends_as_one_that_had_none(
