@@ -148,7 +148,7 @@ def test_a_file_that_moves_changes_nothing(house: House, tmp_path: Path) -> None
 def test_changed_training_code_is_adopted_or_rerun_only_when_somebody_says_so(house: House, tmp_path: Path) -> None:
     changed = replace(house, tree=copy_tree(tmp_path / "tree"))
     loop = changed.tree / "tasks/training/trainer/loop.py"
-    loop.write_text(loop.read_text().replace("= job.conf.segment.steps\n", "= job.conf.segment.steps + 0\n"))
+    loop.write_text(loop.read_text().replace("= self.conf.segment.steps\n", "= self.conf.segment.steps + 0\n"))
     reason = changed.plan().to("hit")["pretrain"]["reason"]
     assert "tasks.training.trainer.loop" in reason and "adopt or rerun" in reason
     refused = changed.run(code=2)
