@@ -41,7 +41,10 @@ class FinetuneRun(TrainRun):
     """The model\'s name in the recipe, for messages; the recipe fills it in."""
     checkpoint_steps: int = Field(50, ge=1)
     """Optimizer steps between two checkpoints."""
-    formerly: ClassVar[Mapping[str, str]] = {"checkpoint_steps": "checkpoint_every"}
+    precision: Literal["auto", "fp32", "bf16", "fp8"] = "auto"
+    """auto: bf16 on GPUs that compute in it, else fp32. fp8: bf16, with the matrix products within layers in fp8, on
+    GPUs of compute capability 8.9 or more with torchao."""
+    formerly: ClassVar[Mapping[str, str]] = {**TrainRun.formerly, "checkpoint_steps": "checkpoint_every"}
 
     @property
     def option(self) -> str:

@@ -13,6 +13,7 @@ from tasks.core.errors import StepError
 from tasks.finetune import examples
 from tasks.finetune.tune_job import TuneJob, Tuning
 from tasks.training.network.device import Place, set_up
+from tasks.training.planning.hardware import on_cpu
 from tasks.training.trainer.loop import Loop
 from tasks.training.trainer.trainer import Trainer
 
@@ -22,8 +23,11 @@ class TuneLoop(Loop[TuneJob]):
 
     @classmethod
     def place_of(cls, job: TuneJob) -> Place:
-        """Join the processes that train, and choose the device."""
-        return set_up(job.conf.run)
+        """Join the processes that train, and choose the device; on CPUs `auto` is fp32, the same on every machine."""
+        run = job.conf.run
+        if run.precision == "auto" and on_cpu(run.device):
+            run = run.model_copy(update={"precision": "fp32"})
+        return set_up(run)
 
     def make_trainer(self) -> Trainer:
         """Network, loss and data, as they are before the first step."""
