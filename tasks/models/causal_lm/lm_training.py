@@ -40,7 +40,7 @@ def examples(found: Sequence[str], tokenizer: PreTrainedTokenizerFast, length: i
     """
     end = tokenizer.eos_token_id
     if end is None:
-        raise ArtifactError("the model's tokenizer has no end-of-text token: name one in its tokenizer_config.json")
+        raise ArtifactError("the model's tokenizer has no end-of-text token: give it an eos_token")
     for ids in Encoder(tokenizer).texts(found):
         whole = [int(end), *ids, int(end)]
         for begin in range(0, len(whole) - 1, length - 1):
