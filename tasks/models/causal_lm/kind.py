@@ -38,7 +38,9 @@ class CausalLmModel(ModelRecipe):
         if self.method is not None and self.train is None:
             raise ValueError("method says which weights are trained, and without train none are: add train={}")
         if self.train is None and "untuned" in self.gate.floors:
-            raise ValueError("gate.floors: untuned is the model before training, and without train there is none")
+            raise ValueError(
+                "the floor untuned is the model before training, and without train there is none: leave it out"
+            )
         if self.train is not None and "floors" not in self.gate.model_fields_set:
             gate = self.gate.model_copy(update={"floors": (*self.gate.floors, "untuned")})
             object.__setattr__(self, "gate", gate)
