@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import os
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -284,22 +283,15 @@ def copy_tree(target: Path) -> Path:
 
 @functools.cache
 def _finished(session: Path) -> tuple[House, Result]:
-    """Made once for all processes of pytest-xdist, by whichever needs it first."""
-    shared = session.parent if "PYTEST_XDIST_WORKER" in os.environ else session
-    folder, said = shared / "house", shared / "first_run.json"
-    texts, recipe = folder / "texts", folder / "tiny.yaml"
-    house = House(folder, folder / "home", folder / "tree", recipe, texts, None)
-    with (shared / "house.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not said.exists():
-            folder.mkdir()  # fails, at once, in all tests after one in which the first run has failed
-            texts.mkdir()
-            write_texts(texts / "old.jsonl", seed=1)
-            recipe.write_text(RECIPE.format(texts=texts))
-            one_secret.give(house.home)
-            copy_tree(house.tree)
-            said.write_text(json.dumps(asdict(house.run())))
-    return house, Result(**json.loads(said.read_text()))
+    folder = session / "house"
+    folder.mkdir()  # fails, at once, in all tests after one in which the first run has failed
+    texts = folder / "texts"
+    texts.mkdir()
+    write_texts(texts / "old.jsonl", seed=1)
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(RECIPE.format(texts=texts))
+    house = House(folder, one_secret.give(folder / "home"), copy_tree(folder / "tree"), recipe, texts, None)
+    return house, house.run()
 
 
 def finished(factory: pytest.TempPathFactory, url: str | None = None) -> House:
