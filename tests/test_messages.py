@@ -19,7 +19,7 @@ from conf.schema.recipe import Recipe
 from flows.cli.main import main
 from tasks.core.errors import FromzeroError
 from tasks.core.step import Step
-from tasks.training.planning.requirements import refuse_without
+from tasks.training.planning.requirements import refuse_attention, refuse_without
 from tests.test_layout import STAGES, files, label, offenders
 from tests.test_layout import module as module_of
 
@@ -138,7 +138,9 @@ def composed(*overrides: str) -> Recipe:
 
 
 def on_a_cpu(*overrides: str) -> None:
-    refuse_without(composed(*overrides).pretrain.run, cuda=False)
+    run = composed(*overrides).pretrain.run
+    refuse_without(run, cuda=False)
+    refuse_attention(run, cuda=False)
 
 
 @pytest.mark.parametrize(

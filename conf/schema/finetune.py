@@ -44,9 +44,7 @@ class FinetuneRun(TrainRun):
     precision: Literal["auto", "fp32", "bf16", "fp8"] = "auto"
     """auto: bf16 on GPUs that compute in it, else fp32. fp8: bf16, with the matrix products within layers in fp8, on
     GPUs of compute capability 8.9 or more with torchao."""
-    attention: Literal["sdpa"] = "sdpa"
-    """Always SDPA, with a mask."""
-    formerly: ClassVar[Mapping[str, str]] = {**TrainRun.formerly, "checkpoint_steps": "checkpoint_every"}
+    formerly: ClassVar[Mapping[str, str]] = {"checkpoint_steps": "checkpoint_every"}
 
     @property
     def option(self) -> str:

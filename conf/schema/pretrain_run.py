@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,10 @@ class PretrainRun(TrainRun):
     """Before the first step, look for the largest micro_batch that fits (a power of two) and use it in place of
     `micro_batch`: on cuda by trying, on the CPU by the estimate and the memory that is free. It is kept with the
     checkpoints, for another one would round otherwise."""
+    attention: Literal["auto", "sdpa", "varlen", "flex"] = "auto"
+    """How packed documents are kept apart. sdpa: by a mask, on every device. varlen: by their borders, flex: by
+    FlexAttention's blocks; both compute nothing across documents, on GPUs in bf16 and not deterministic. auto: varlen
+    where it can be used and gives what sdpa gives (it is tried), else sdpa."""
     sample_every: int | None = Field(None, ge=1)
     """Optimizer steps between two looks at what the network writes after `sample_prompts` (causal models only), the
     likeliest token each time; None: none."""
@@ -44,10 +48,21 @@ class PretrainRun(TrainRun):
     sample_tokens: int = Field(40, ge=1)
     """Tokens that it writes each time; fewer where a document ends."""
     formerly: ClassVar[Mapping[str, str]] = {
-        **TrainRun.formerly,
+        "activation_checkpointing": "recompute",
+        "checkpointing_budget": "recompute_budget",
+        "hang_timeout": "hang_seconds",
         "auto_micro_batch": "probe",
         "rendezvous_timeout": "node_seconds",
     }
+
+    @model_validator(mode="after")
+    def _attends(self) -> Self:
+        if self.attention in ("varlen", "flex") and (self.deterministic or self.precision == "fp32"):
+            raise ValueError(
+                f"attention={self.attention} is for bf16, and not the same on every run: set attention=auto, or leave "
+                "out deterministic=true and precision=fp32"
+            )
+        return self
 
     @property
     def option(self) -> str:
@@ -64,18 +79,18 @@ class PretrainRun(TrainRun):
         """Training processes on all machines."""
         return self.nodes * self.processes
 
+    @property
+    def readers(self) -> int:
+        """Processes that read different sequences: those that compute each layer together read the same."""
+        return self.world // self.tensor_parallel
+
     @model_validator(mode="after")
     def _spreads(self) -> Self:
-        together, shards = self.tensor_parallel, self.shard_processes
+        together = self.tensor_parallel
         if self.processes % together:
             raise ValueError(f"processes={self.processes} is not a multiple of tensor_parallel={together}: change one")
-        if shards is not None and self.world // together % shards:
-            raise ValueError(
-                f"shard_processes={shards} does not divide nodes * processes / tensor_parallel="
-                f"{self.world // together}: change one of them"
-            )
-        if self.parallel == "ddp" and (together > 1 or shards is not None):
-            raise ValueError("shard_processes and tensor_parallel are not for parallel=ddp: set parallel=fsdp")
+        if self.parallel == "ddp" and together > 1:
+            raise ValueError("tensor_parallel is not for parallel=ddp: set parallel=fsdp")
         if self.precision == "fp8" and together > 1:
             raise ValueError("precision=fp8 is not for tensor_parallel: set precision=bf16, or tensor_parallel=1")
         return self

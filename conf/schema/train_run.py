@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from abc import ABC, abstractmethod
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,9 +11,9 @@ from conf.schema.base import RunConf
 from conf.schema.resources import ResourcesConf
 
 
-class TrainRun(RunConf):
+class TrainRun(RunConf, ABC):
     """How a training is run. On one device and number of processes the weights do not depend on it,
-    but for threads, micro_batch, precision, compile and attention, which change the rounding."""
+    but for threads, micro_batch, precision and compile, which change the rounding."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where there is one."""
@@ -24,10 +24,10 @@ class TrainRun(RunConf):
     threads: int = Field(2, ge=1)
     """CPU threads of each process."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
-    """With several processes: whole copies (ddp) or shards (fsdp) of the weights; auto: fsdp on cuda, and where one
-    of the two options below is set, else ddp."""
+    """With several processes: whole copies (ddp) or shards (fsdp) of the weights; auto: fsdp on cuda, and where
+    shard_processes is set, else ddp."""
     shard_processes: int | None = Field(None, ge=1)
-    """Processes that share one copy of the weights as shards, a divisor of nodes * processes / tensor_parallel; the
+    """Processes that share one copy of the weights as shards, a divisor of those that read different sequences; the
     rest hold further copies (hybrid sharding; best the number of GPUs of one machine). None: all share one copy."""
     micro_batch: int = Field(16, ge=1)
     """Sequences in one forward pass of one process; gradients are accumulated over the passes of a step."""
@@ -40,10 +40,6 @@ class TrainRun(RunConf):
     precision: Literal["auto", "fp32", "bf16", "fp8"] = "auto"
     """auto: bf16 where the device computes in it (it is asked), else fp32. fp8: bf16, with the matrix products within
     layers in fp8, on GPUs of compute capability 8.9 or more with torchao."""
-    attention: Literal["auto", "sdpa", "varlen", "flex"] = "auto"
-    """How packed documents are kept apart. sdpa: by a mask, on every device. varlen: by their borders, flex: by
-    FlexAttention's blocks; both compute nothing across documents, on GPUs in bf16 and not deterministic. auto: varlen
-    where it can be used and gives what sdpa gives (it is tried), else sdpa."""
     compile: bool | None = None
     """Compile each block of the network; None: on cuda only."""
     deterministic: bool | None = None
@@ -62,32 +58,36 @@ class TrainRun(RunConf):
     """Seconds in which a training process gets nothing done (no forward pass, no step) before all are taken to hang,
     and are killed and started again; counted from the first finished step on, and not while a checkpoint is waited for.
     None: never."""
-    formerly: ClassVar[Mapping[str, str]] = {
-        "activation_checkpointing": "recompute",
-        "checkpointing_budget": "recompute_budget",
-        "hang_timeout": "hang_seconds",
-    }
-
-    @model_validator(mode="after")
-    def _attends(self) -> Self:
-        if self.attention in ("varlen", "flex") and (self.deterministic or self.precision == "fp32"):
-            raise ValueError(
-                f"attention={self.attention} is for bf16, and not the same on every run: set attention=auto, or leave "
-                "out deterministic=true and precision=fp32"
-            )
-        return self
 
     @property
+    @abstractmethod
     def option(self) -> str:
         """Where these options stand in a recipe."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def smaller(self) -> tuple[str, ...]:
         """What else takes less memory, beside these options."""
-        raise NotImplementedError
 
     @property
     def world(self) -> int:
         """Training processes on all machines."""
         return self.processes
+
+    @property
+    def readers(self) -> int:
+        """Processes that read different sequences."""
+        return self.world
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.shard_processes is None:
+            return self
+        if self.parallel == "ddp":
+            raise ValueError("shard_processes is not for parallel=ddp: set parallel=fsdp")
+        if self.readers % self.shard_processes:
+            raise ValueError(
+                f"shard_processes={self.shard_processes} does not divide the {self.readers} processes that read "
+                "different sequences: change one of them"
+            )
+        return self

@@ -13,11 +13,11 @@ from tasks.core.artifact import Artifact
 from tasks.core.errors import DataError
 from tasks.core.workdir import Workdir
 from tasks.formats.tokens import holds_tokens, vocab_size_of
-from tasks.training.job import Job, Nodes
+from tasks.training.job import Nodes, SharedJob
 
 
 @dataclass(frozen=True)
-class PretrainJob(Job):
+class PretrainJob(SharedJob):
     """One segment: its tokens, and what it goes on from."""
 
     conf: PretrainConf

@@ -43,7 +43,7 @@ def check_device(run: PretrainRun) -> None:
     from tasks.core.devices import shows_a_gpu
     from tasks.training.cluster.node_address import own_name
     from tasks.training.planning.hardware import on_cpu
-    from tasks.training.planning.requirements import refuse_without
+    from tasks.training.planning.requirements import refuse_attention, refuse_without
 
     if run.device == "cuda" and not shows_a_gpu():
         raise HostError(
@@ -51,6 +51,7 @@ def check_device(run: PretrainRun) -> None:
             "(--until check_tokens), or give pretrain.run.device=cpu"
         )
     refuse_without(run, cuda=not on_cpu(run.device))
+    refuse_attention(run, cuda=not on_cpu(run.device))
     if run.nodes > 1 and run.rendezvous is None:
         own_name()
 

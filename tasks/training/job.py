@@ -137,7 +137,7 @@ class Job(ABC):
     """What to train, and where to write."""
 
     conf: Any
-    """`TrainConf`."""
+    """The options, with `run` as a `TrainRun`."""
     root: str = field(kw_only=True)
     """The work directory, of this node."""
     shared: Shared | None = field(default=None, kw_only=True)
@@ -203,14 +203,19 @@ class Job(ABC):
     def conf_of(cls, raw: dict[str, Any]) -> Any:
         """The options in a job as JSON."""
 
-    def pathless(self) -> Self:
-        """This job without its paths, which are others on other machines; where several machines can train it."""
-        raise NotImplementedError
 
+@dataclass(frozen=True)
+class SharedJob(Job):
+    """A job that nodes can train together which share no folder: `shared` says through what."""
+
+    @abstractmethod
+    def pathless(self) -> Self:
+        """This job without its paths, which are others on other machines."""
+
+    @abstractmethod
     def brought(self, bring: Callable[[dict[str, Any]], Artifact], work: Workdir) -> Self:
         """The job that another node has told of, `pathless`, on this one: `bring` gets the artifact of a reference in
         `shared.inputs`."""
-        raise NotImplementedError
 
     def called(self, certificate: str) -> Self:
         """What other nodes are told of it by the one that has this certificate."""

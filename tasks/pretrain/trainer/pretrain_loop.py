@@ -14,6 +14,7 @@ from tasks.training.network import attention
 from tasks.training.network.device import Place, set_up
 from tasks.training.planning.estimate import flops_per_token, in_words
 from tasks.training.planning.hardware import free_memory_gb
+from tasks.training.planning.requirements import refuse_attention
 from tasks.training.trainer.loop import Loop
 from tasks.training.trainer.trainer import Trainer
 
@@ -26,7 +27,9 @@ class PretrainLoop(Loop[PretrainJob]):
     @classmethod
     def place_of(cls, job: PretrainJob) -> Place:
         """Join the processes that train, and choose the device."""
-        return set_up(job.conf.run, job.conf.run.tensor_parallel)
+        place = set_up(job.conf.run, job.conf.run.tensor_parallel)
+        refuse_attention(job.conf.run, cuda=place.device.type == "cuda")
+        return place
 
     def make_trainer(self) -> Trainer:
         """Network, loss and data, as they are before the first step."""

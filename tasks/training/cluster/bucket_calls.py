@@ -24,14 +24,14 @@ from tasks.core.store.store import Miss, Store
 from tasks.core.workdir import Workdir
 from tasks.training.cluster.node_address import Rendezvous, meeting_point
 from tasks.training.cluster.node_identity import certificate, of_home
-from tasks.training.job import CHECKPOINTS, Job, Shared
+from tasks.training.job import CHECKPOINTS, Job, Shared, SharedJob
 
 if TYPE_CHECKING:
     from tasks.core.store.s3_bucket import Bucket
 
 CALL, MEMBERS = "rendezvous.json", "members"
 Ref = dict[str, Any]
-J = TypeVar("J", bound=Job)
+J = TypeVar("J", bound=SharedJob)
 
 
 def share(job: J, inputs: dict[str, Any]) -> J:
@@ -60,7 +60,7 @@ def open_bucket() -> Bucket:
 
 
 @contextmanager
-def called(job: Job) -> Iterator[Rendezvous]:
+def called(job: SharedJob) -> Iterator[Rendezvous]:
     """Call the nodes of the same bucket as long as this lasts; raises as `meeting_point`, and `Conflict` if a later
     holder of the lease does so already."""
     assert job.shared is not None
@@ -101,7 +101,7 @@ class BucketCalls:
     every = 5.0
 
     def __init__(
-        self, kind: type[Job], store: Store, step: str, endpoint: str | None = None, key: str | None = None
+        self, kind: type[SharedJob], store: Store, step: str, endpoint: str | None = None, key: str | None = None
     ) -> None:
         """Those to jobs of that kind; only those that meet at `endpoint`, or that make the artifact of that `key`, if
         it is given."""

@@ -17,7 +17,7 @@ from tasks.core.errors import KINDS, ChildKilled, FromzeroError, HostError, Step
 from tasks.training.cluster import bucket_calls
 from tasks.training.cluster.node_address import ALONE, BACKEND, HERE, LOOPBACK_ADDRESS, Rendezvous, called, missing
 from tasks.training.cluster.parent_watch import PARENT
-from tasks.training.job import Job
+from tasks.training.job import Job, SharedJob
 from tasks.training.planning.out_of_memory import kernel_kills, out_of_memory
 
 MALLOC = {
@@ -98,8 +98,8 @@ def launch(job: Job) -> dict[str, Any]:
         file.unlink(missing_ok=True)
     job.write()
     kills = kernel_kills()
-    in_bucket = job.shared is not None and job.nodes.count > 1
-    with bucket_calls.called(job) if in_bucket else called(job) as rendezvous:
+    together = job.shared is not None and job.nodes.count > 1
+    with bucket_calls.called(job) if together and isinstance(job, SharedJob) else called(job) as rendezvous:
         trainer = subprocess.Popen(command(job, rendezvous), env=environment(job))
         with patient(trainer, job.stop_file) as signals:
             trainer.wait()

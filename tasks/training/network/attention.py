@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conf.schema.train_run import TrainRun
+from conf.schema.pretrain import PretrainRun
 from tasks.core.errors import HostError
 from tasks.training.network.device import Place
 from tasks.training.planning.feasible import DECODERS, attention_dropout
@@ -63,7 +63,7 @@ def given(network: Any, ids: Tensor, positions: Tensor) -> dict[str, Any]:
     return found
 
 
-def choose(network: Any, place: Place, run: TrainRun) -> str:
+def choose(network: Any, place: Place, run: PretrainRun) -> str:
     """Let a causal network use the attention that a run wants; which, in words.
 
     Raises `HostError` if a kind is wanted by name that cannot be used here.
@@ -75,7 +75,7 @@ def choose(network: Any, place: Place, run: TrainRun) -> str:
         use(network, kind)
         return f"attention: {kind}, nothing is computed across documents"
     if wanted not in ("auto", "sdpa"):
-        raise HostError(f"{run.option}.attention={wanted} cannot be used: {why}; set {run.option}.attention=auto")
+        raise HostError(f"pretrain.run.attention={wanted} cannot be used: {why}; set pretrain.run.attention=auto")
     return f"attention: SDPA with a mask ({why})"
 
 

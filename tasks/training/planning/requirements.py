@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from conf.schema.pretrain import PretrainRun
 from conf.schema.train_run import TrainRun
 from tasks.core.errors import ConfigError, HostError
 
@@ -14,11 +15,6 @@ def refuse_without(run: TrainRun, *, cuda: bool) -> None:
         raise ConfigError(
             f"{run.option}.activation_checkpointing=budget is the compiler's choice, and nothing is compiled here: set "
             f"{run.option}.compile=true, or {run.option}.activation_checkpointing=selective"
-        )
-    if run.attention in ("varlen", "flex") and not cuda:
-        raise HostError(
-            f"{run.option}.attention={run.attention} needs a GPU, and training here is on the CPU: set "
-            f"{run.option}.attention=auto"
         )
     if run.precision != "fp8":
         return
@@ -31,4 +27,13 @@ def refuse_without(run: TrainRun, *, cuda: bool) -> None:
         raise HostError(
             f"{run.option}.precision=fp8 needs torchao: pip install '.[fp8]' (or pip install torchao), or set "
             f"{run.option}.precision=auto"
+        )
+
+
+def refuse_attention(run: PretrainRun, *, cuda: bool) -> None:
+    """Raise `HostError` for a kind of attention that needs a GPU where there is none."""
+    if run.attention in ("varlen", "flex") and not cuda:
+        raise HostError(
+            f"pretrain.run.attention={run.attention} needs a GPU, and training here is on the CPU: set "
+            "pretrain.run.attention=auto"
         )

@@ -8,7 +8,7 @@ from conf.schema.pretrain import PretrainRun
 from tasks.core.errors import ConfigError, HostError
 from tasks.training.network.device import set_up
 from tasks.training.planning import requirements
-from tasks.training.planning.requirements import refuse_without
+from tasks.training.planning.requirements import refuse_attention, refuse_without
 
 
 def test_a_budget_is_refused_where_nothing_is_compiled() -> None:
@@ -40,8 +40,8 @@ def test_fp8_is_refused_without_a_gpu_and_without_torchao(monkeypatch: pytest.Mo
 def test_attention_of_gpus_is_refused_without_one_and_where_bits_must_be_the_same(kind: str) -> None:
     run = PretrainRun.model_validate({"device": "cpu", "attention": kind})
     with pytest.raises(HostError, match=rf"attention={kind} needs a GPU.*set pretrain\.run\.attention=auto"):
-        set_up(run)
-    refuse_without(run, cuda=True)
+        refuse_attention(run, cuda=False)
+    refuse_attention(run, cuda=True)
     for option in ({"deterministic": True}, {"precision": "fp32"}):
         with pytest.raises(ValueError, match=f"attention={kind} is for bf16"):
             PretrainRun.model_validate({"attention": kind, **option})
