@@ -158,8 +158,8 @@ NOT_RUN = {
     "fromzero run gpt2_124m": "needs a GPU and a corpus of its size",
     "fromzero run bert_base": "needs a GPU",
     "fromzero run t5_small": "needs a GPU",
-    "fromzero run model=bert_mini": "trains for minutes; smaller: tests/tasks/training/network/test_denoising.py",
-    "fromzero run model=t5_mini": "trains for minutes; smaller: tests/tasks/training/network/test_denoising.py",
+    "fromzero run model=bert_mini": "trains for minutes; smaller: tests/tasks/pretrain/network/test_denoising.py",
+    "fromzero run model=t5_mini": "trains for minutes; smaller: tests/tasks/pretrain/network/test_denoising.py",
     "fromzero run data.clean.names.kinds": "takes a model of spaCy from the network; tests/tasks/clean/test_names.py "
                                            "has one of its own",
     "fromzero run pretrain.segments.more": "trains for minutes; tests/tasks/pretrain/test_steps.py has such a chain",

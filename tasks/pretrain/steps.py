@@ -19,7 +19,7 @@ def foretell(tokens: Any, tokenizer: Any, start: Any, conf: PretrainConf) -> dic
 
     Raises `ConfigError` for a network that cannot be built, `HostError` for one that cannot be trained on this machine.
     """
-    from tasks.training.planning.estimate import estimate, foretold_seconds, refuse_if_too_large
+    from tasks.pretrain.estimate import estimate, foretold_seconds, refuse_if_too_large
     from tasks.training.planning.feasible import refuse_if_impossible, refuse_if_unattended
     from tasks.training.planning.hardware import first_gpu
 
@@ -65,11 +65,11 @@ def pretrain(
     tokens: tuple[Artifact, ...], tokenizer: Artifact, start: Artifact | None, conf: PretrainConf, work: Workdir
 ) -> Stats:
     """Train one segment.  shards of tokens (and the segment before) → model/ and state/; metrics kept beside."""
+    from tasks.pretrain.estimate import refuse_if_too_large
     from tasks.pretrain.pretrain_job import PretrainJob, folder_of, refs
     from tasks.pretrain.trainer.warm_start import refuse_other_tokenizer
     from tasks.training.cluster.bucket_calls import share
     from tasks.training.cluster.torchrun import launch
-    from tasks.training.planning.estimate import refuse_if_too_large
     from tasks.training.trainer.training_log import samples_file, skipped_file
 
     job = PretrainJob.of(tokens, tokenizer, start, conf, work)

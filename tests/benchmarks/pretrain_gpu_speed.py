@@ -32,7 +32,7 @@ def rated(what: str, who: str, model: NetworkConf, vocabulary: int, length: int,
     """Print a row of speed, with MFU and memory where there is a GPU."""
     import torch
 
-    from tasks.training.planning.estimate import flops_per_token
+    from tasks.pretrain.estimate import flops_per_token
     from tasks.training.planning.hardware import peak_flops
 
     cuda = torch.cuda.is_available()

@@ -13,8 +13,8 @@ from tasks.core.artifact import canonical
 from tasks.core.errors import HostError
 from tasks.core.small_files import write_atomically
 from tasks.pretrain.data.packed_data import PackedData
+from tasks.pretrain.estimate import memory
 from tasks.pretrain.pretrain_job import PretrainJob
-from tasks.training.planning.estimate import memory
 from tasks.training.planning.out_of_memory import lacks_device_memory, out_of_memory
 from tasks.training.trainer.trainer import Trainer
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from tasks.pretrain.data.batches import padding
 from tasks.pretrain.data.packed_data import PackedData
+from tasks.pretrain.estimate import flops_per_token, in_words
 from tasks.pretrain.pretrain_job import PretrainJob
 from tasks.pretrain.trainer import batch_size_probe, segment_export, skipped_batches, text_samples
 from tasks.pretrain.trainer.setup import bits_per_byte, make_trainer
 from tasks.training.network import attention
 from tasks.training.network.device import Place, set_up
-from tasks.training.planning.estimate import flops_per_token, in_words
 from tasks.training.planning.hardware import free_memory_gb
 from tasks.training.planning.requirements import refuse_attention
 from tasks.training.trainer.loop import Loop

@@ -16,13 +16,14 @@ from tasks.formats.tokens import IGNORE
 from tasks.pretrain.data import mixture, objective, vocabulary
 from tasks.pretrain.data.batches import Order, Passes, Source, open_sources
 from tasks.pretrain.data.packed_data import PackedData, Picks
+from tasks.pretrain.estimate import refuse_if_too_large
+from tasks.pretrain.network import document_masking
+from tasks.pretrain.network.denoising import LOSS_MODULES
 from tasks.pretrain.pretrain_job import PretrainJob
 from tasks.pretrain.trainer import segment_export
 from tasks.pretrain.trainer.warm_start import refuse_other_network
-from tasks.training.network import document_masking, model, tensor_parallel
-from tasks.training.network.denoising import LOSS_MODULES
+from tasks.training.network import model, tensor_parallel
 from tasks.training.network.device import Place
-from tasks.training.planning.estimate import refuse_if_too_large
 from tasks.training.trainer.trainer import Trainer
 
 EVERYTHING = "all"

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tasks.core.errors import HostError
+from tasks.pretrain.estimate import memory
 from tasks.pretrain.pretrain_job import PretrainJob
 from tasks.pretrain.trainer.batch_size_probe import SPARED, largest, tried
 from tasks.pretrain.trainer.pretrain_loop import PretrainLoop
 from tasks.training.network.parallelize import inner
-from tasks.training.planning.estimate import memory
 from tests.tasks.pretrain.conftest import GPT2
 from tests.tasks.training.trainer.test_loop import train, train_until
 

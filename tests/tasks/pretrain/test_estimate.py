@@ -13,8 +13,8 @@ from conf.schema.model import ModelConf, NativeConf, NetworkConf, NoiseConf
 from conf.schema.pretrain import PretrainConf, PretrainRun, SegmentConf
 from tasks.core.devices import Gpu
 from tasks.core.errors import HostError
+from tasks.pretrain import estimate
 from tasks.training.network.model import build, config_of
-from tasks.training.planning import estimate
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
 MODELS = [
@@ -177,7 +177,7 @@ def test_of_shards_over_two_machines_each_holds_half() -> None:
 
 def test_declaring_and_estimating_load_nothing_heavy() -> None:
     code = (
-        "import sys, tasks.pretrain.steps, tasks.training.planning.estimate, conf.schema.pretrain;"
+        "import sys, tasks.pretrain.steps, tasks.pretrain.estimate, conf.schema.pretrain;"
         "print(sorted({'torch', 'numpy', 'transformers', 'psutil'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

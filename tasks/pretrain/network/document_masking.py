@@ -11,7 +11,7 @@ from torch import Tensor
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from tasks.core.errors import ConfigError
 from tasks.formats.tokens import IGNORE
-from tasks.training.network.denoising import HEADS, LOSS_MODULES
+from tasks.pretrain.network.denoising import HEADS, LOSS_MODULES
 from tasks.training.planning.feasible import DECODERS
 
 PROVEN = {"causal": DECODERS | {"mixtral"}, "masked": frozenset(HEADS), "span": frozenset({"t5"})}

@@ -8,7 +8,7 @@ import pytest
 
 from conf.schema.model import ModelConf
 from tasks.core.errors import ConfigError
-from tasks.training.network import document_masking
+from tasks.pretrain.network import document_masking
 from tasks.training.network.model import build
 from tests.tasks.pretrain.conftest import GPT2, LLAMA
 from tests.tasks.pretrain.texts import BERT, ENCODER, MIXTRAL, ROBERTA, T5
