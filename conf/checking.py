@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import re
-from itertools import combinations
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from conf.paths import GROUPS, has_option
-from conf.schema.data import SOURCES
+from conf.schema.base import classes_in
 from conf.schema.model import ModelConf, NativeConf
-from conf.schema.models import MODELS
-from tasks.core import plugins
 from tasks.core.errors import ConfigError, nearest
 
 M = TypeVar("M", bound=BaseModel)
-KINDS = {
-    "data.sources": tuple(plugins.names(*SOURCES)),
-    "data.decontaminate.against": tuple(plugins.names(*SOURCES)),
-    "models": tuple(MODELS),
-    "model": ("transformers", "native"),
-    "store": ("local", "s3"),
-    "schedule": ("cron", "interval", "rrule"),
-}
-"""Where there are discriminated unions, and their kinds."""
 NETWORKS: dict[str, type[BaseModel]] = {"transformers": ModelConf, "native": NativeConf}
 """What each kind of `model` may be told."""
 GIVEN = re.compile(r"(?<![\w.])[a-z]\w*(?:\.\w+)*(?==)")
@@ -40,10 +29,11 @@ def validated(model: type[M], values: Any, where: str, overrides: tuple[str, ...
         given = []
         # A value that follows from a wrong one is no error of its own.
         for problem in (p for p in error.errors() if p["type"] != "default_factory_not_called"):
-            path, is_member = _place(problem, model)
-            said = _said(path or "all", problem)
+            place = _place(problem, model)
+            path = place.path
+            said = _said(path or "all", problem, place.kinds)
             said = _in_full(said, path, model) if problem["type"] == "value_error" else said
-            lines.setdefault(path if is_member else said, []).append(said)
+            lines.setdefault(path if place.is_member else said, []).append(said)
             given.append(_giving(f"{path}.kind" if problem["type"] == "union_tag_invalid" else path, overrides))
         wrong = " ".join(dict.fromkeys(override for override in given if override))
         where = wrong if all(given) else f"{where} with {wrong}" if wrong else where
@@ -59,20 +49,47 @@ def _giving(path: str, overrides: tuple[str, ...]) -> str | None:
     return None
 
 
-def _place(problem: Any, model: type[BaseModel]) -> tuple[str, bool]:
-    """The option that a finding of pydantic's is about, and whether another member of a union may say as much of it.
+@dataclass(frozen=True)
+class _Place:
+    """What a finding of pydantic's is about."""
 
-    pydantic puts into the path what it tried: the kind of a union, the type of a member. A field may be called as one.
-    """
-    loc = tuple(problem["loc"])
-    unknown = loc[-1:] if problem["type"] == "extra_forbidden" else ()
-    parts = loc[: len(loc) - len(unknown)]
-    for count in range(len(parts)):
-        for dropped in combinations(reversed(range(len(parts))), count):
-            left = [part for n, part in enumerate(parts) if n not in dropped]
-            if has_option(".".join(part for part in left if isinstance(part, str)), model):
-                return ".".join(map(str, (*left, *unknown))), bool(dropped) and dropped[0] == len(loc) - 1
-    return ".".join(map(str, loc)), False
+    path: str
+    """Of the option."""
+    is_member: bool
+    """Another member of a union may say as much of it."""
+    kinds: tuple[str, ...]
+    """Of what it may hold, where there are several."""
+
+
+def _place(problem: Any, model: type[BaseModel]) -> _Place:
+    """The option that a finding is about. pydantic puts into its place also what it tried: the kind of what is there,
+    or the type of a union's member; an option, a source or a model may be called as one."""
+    holders: list[Any] = [model]
+    path, is_member = list[str](), False
+    for part in problem["loc"]:
+        kinded = {kind: m for m in holders for kind in _kinds(m)}
+        fields = [m.model_fields[part].annotation for m in _models(holders) if part in m.model_fields]
+        if dict in holders:
+            holders.remove(dict)
+        elif len(set(kinded.values())) > 1 and part in kinded:
+            holders = [kinded[part]]
+            continue
+        elif fields:
+            holders = [found for field in fields for found in classes_in(field)]
+        elif len(holders) > 1 and problem["type"] != "extra_forbidden":
+            is_member = True
+            continue
+        path.append(str(part))
+    return _Place(".".join(path), is_member, tuple(kind for m in holders for kind in _kinds(m)))
+
+
+def _models(found: list[Any]) -> list[type[BaseModel]]:
+    return [one for one in found if isinstance(one, type) and issubclass(one, BaseModel)]
+
+
+def _kinds(found: Any) -> tuple[str, ...]:
+    fields = [m.model_fields["kind"] for m in _models([found]) if "kind" in m.model_fields]
+    return get_args(fields[0].annotation) if fields else ()
 
 
 def _or(said: list[str]) -> str:
@@ -95,13 +112,12 @@ def _below(path: str, name: str, model: type[BaseModel]) -> str:
     return full if path and has_option(full, model) else name
 
 
-def _said(path: str, problem: Any) -> str:
+def _said(path: str, problem: Any, kinds: tuple[str, ...]) -> str:
     """One of pydantic's findings, in words for people."""
     kind, given, context = problem["type"], problem["input"], problem.get("ctx", {})
     if given == "???":
         return f"{path} has no default: give {path}=…"
     if kind == "union_tag_not_found":
-        kinds = next((kinds for place, kinds in KINDS.items() if path.startswith(place)), ())
         return f"{path} has no kind: give {path}.kind={'|'.join(kinds)}"
     if kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]

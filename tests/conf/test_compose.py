@@ -12,15 +12,16 @@ from typing import get_args
 import pytest
 from click.testing import CliRunner
 
-from conf.checking import KINDS, NETWORKS
+from conf.checking import NETWORKS
 from conf.compose import FOLDER, compose, recipes
 from conf.paths import GROUPS
 from conf.schema.base import Conf, RunConf
-from conf.schema.data import SourceConf
+from conf.schema.data import SOURCES, SourceConf
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
 from conf.schema.recipe import Recipe
 from conf.schema.rules import languages, published
 from flows.cli.main import main
+from tasks.core import plugins
 from tasks.core.errors import ConfigError
 
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((FOLDER / group).glob("*.yaml"))]
@@ -130,6 +131,19 @@ def test_an_option_is_named_in_full_whatever_its_source_or_model_is_called(overr
         compose("demo", tuple(override.split()))
 
 
+@pytest.mark.parametrize(
+    ("given", "kinds"),
+    [
+        ("models.x={start: base}", "models.x.kind=causal_lm|chat|text_classification"),
+        ("models.x={kind: chat, method: {rank: 8}}", "models.x.method.kind=full|lora|dora|rslora"),
+        ("models.x={kind: text_classification, method: {rank: 8}}", "models.x.method.kind=full|lora|dora|rslora|head"),
+    ],
+)
+def test_what_lacks_its_kind_is_told_the_kinds_of_its_place(given: str, kinds: str) -> None:
+    with pytest.raises(ConfigError, match=rf"(?m)has no kind: give {re.escape(kinds)}$"):
+        compose("demo", (given,))
+
+
 def test_what_the_members_of_a_union_say_of_one_value_is_one_sentence() -> None:
     with pytest.raises(ConfigError) as refused:
         compose("demo", ("models.chat.train.learning_rate=-1",))
@@ -161,15 +175,14 @@ def test_a_list_that_is_written_as_a_text_is_told_how_it_is_written(given: str, 
         assert compose("demo", (option,)).pretrain.run.sample_prompts == (given,)
 
 
-def test_the_kinds_that_messages_tell_are_those_of_the_sources() -> None:
+def test_every_source_that_there_is_has_options_of_its_kind() -> None:
     union, _ = get_args(SourceConf)
-    assert set(KINDS["data.sources"]) == {get_args(m.model_fields["kind"].annotation)[0] for m in get_args(union)}
+    assert {*plugins.names(*SOURCES)} == {get_args(m.model_fields["kind"].annotation)[0] for m in get_args(union)}
 
 
 def test_the_kinds_of_models_are_those_of_the_union() -> None:
     union, _ = get_args(NetworkConf)
     assert set(NETWORKS.values()) == set(get_args(union))
-    assert tuple(NETWORKS) == KINDS["model"]
     assert all(get_args(network.model_fields["kind"].annotation) == (kind,) for kind, network in NETWORKS.items())
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from conf.checking import KINDS
+from conf.schema.data import SOURCES
 from conf.schema.validate import ExpectationConf
+from tasks.core import plugins
 from tasks.core.errors import ConfigError
 from tasks.validate import in_full, suites
 from tests.tasks.validate.conftest import table_of
@@ -77,10 +78,10 @@ def test_expectations_on_two_columns_are_told_apart_by_them() -> None:
 
 
 def test_every_kind_of_source_has_a_suite_of_its_own() -> None:
-    assert {path.stem for path in suites.FOLDER.glob("*.yaml")} >= {"documents", *KINDS["data.sources"]}
+    assert {path.stem for path in suites.FOLDER.glob("*.yaml")} >= {"documents", *plugins.names(*SOURCES)}
 
 
-@pytest.mark.parametrize("kind", KINDS["data.sources"])
+@pytest.mark.parametrize("kind", plugins.names(*SOURCES))
 def test_a_kinds_suite_takes_none_of_the_critical_expectations_away(kind: str) -> None:
     held = {(one.expectation, one.column, one.table) for one in suites.of_kinds([kind]) if one.severity == "critical"}
     base = [one for one in suites.read(suites.FOLDER / "documents.yaml") if one.severity == "critical"]
