@@ -204,6 +204,41 @@ def balanced(labels: Sequence[int], conf: ClassifyConf) -> list[int]:
     return np.repeat(np.arange(len(classes)), times).tolist()
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Examples as the model gets them."""
+
+    rows: list[Row]
+    valid: list[Row]
+    around: dict[str, list[int]]
+    """What stands before and behind every text: see `frame`."""
+    length: int
+    """The tokens that texts are cut to."""
+    cut: int
+    """Training texts that are longer."""
+    labels: dict[str, int]
+    """Training examples of each label, copies included."""
+
+
+def encoded(
+    model: Path, chosen: Examples, docs: Sequence[Path], conf: ClassifyConf, translated: pl.DataFrame | None
+) -> Encoded:
+    """The examples with their copies, and the valid parts of `docs`; raises `DataError` where these hold none."""
+    tokenizer, names, table = export.load_tokenizer(model), chosen.names, chosen.table
+    encode, around = encoder(tokenizer, chosen.pattern, conf, is_causal(model)), frame(tokenizer, is_causal(model))
+    valid = _rows(labelled([documents_in(doc, "valid") for doc in docs], None), names, encode)
+    if not valid:
+        raise DataError(f"the valid part holds no document labelled with one of {names}: early stopping needs some")
+    if conf.augment:
+        table = pl.concat([table, copies(chosen.hidden(conf), conf.augment, conf.seed, translated)])
+    rows = _rows(table, names, encode)
+    sizes = [len(row["input_ids"]) for row in rows]
+    length = longest(sizes, export.context_of(model), conf)
+    rows, valid = _cut(rows, length, around), _cut(valid, length, around)
+    cut = sum(size > length for size in sizes)
+    return Encoded(rows, valid[: conf.max_valid], around, length, cut, _sizes(table, names))
+
+
 def run(
     model: Path, docs: Sequence[Path], conf: ClassifyConf, work: Workdir, translated: pl.DataFrame | None = None
 ) -> Stats:
@@ -216,55 +251,38 @@ def run(
         export.check_context(model, conf.max_length, conf.run.model)
     set_up(conf)
     conf = methods.rated(conf, model, conf.method, fresh_head=True)
-    tokenizer = export.load_tokenizer(model)
     chosen = examples(docs, conf)
-    names, table = chosen.names, chosen.table
-    encode, around = encoder(tokenizer, chosen.pattern, conf, is_causal(model)), frame(tokenizer, is_causal(model))
-    valid = _rows(labelled([documents_in(doc, "valid") for doc in docs], None), names, encode)
-    if not valid:
-        raise DataError(f"the valid part holds no document labelled with one of {names}: early stopping needs some")
-    hidden = chosen.hidden(conf)
-    if conf.augment:
-        table = pl.concat([table, copies(hidden, conf.augment, conf.seed, translated)])
-    rows = _rows(table, names, encode)
-    sizes = [len(row["input_ids"]) for row in rows]
-    length = longest(sizes, export.context_of(model), conf)
-    rows, valid = _cut(rows, length, around), _cut(valid, length, around)
-    about = {
-        "conf": conf.model_dump(mode="json"),
-        "names": names,
-        "weights": class_weights([*chosen.found.values()], conf),
-    }
-    outcome = tune(build, model, rows, valid[: conf.max_valid], conf, work, about, conf.patience)
-    network = tuned_network(model, names, export.pad_id(tokenizer), conf)
-    twice, cut = contradictions(hidden), sum(size > length for size in sizes)
+    made = encoded(model, chosen, docs, conf, translated)
+    weights = class_weights([*chosen.found.values()], conf)
+    about = {"conf": conf.model_dump(mode="json"), "names": chosen.names, "weights": weights}
+    outcome = tune(build, model, made.rows, made.valid, conf, work, about, conf.patience)
     task = {
         "kind": "classification",
-        "labels": names,
+        "labels": chosen.names,
         "mask_pattern": chosen.pattern,
         "mask": conf.mask,
-        **around,
-        "max_length": length,
+        **made.around,
+        "max_length": made.length,
         "max_per_class": conf.max_per_class,
     }
-    pooling = getattr(network.config, "pooling", "of the encoder")
-    proof = write_proven(
-        network, outcome, valid, AutoModelForSequenceClassification, model, work / "model", task, conf.run.model
-    )
+    network = tuned_network(model, chosen.names, export.pad_id(export.load_tokenizer(model)), conf)
+    pooling, read = getattr(network.config, "pooling", "of the encoder"), AutoModelForSequenceClassification
+    proof = write_proven(network, outcome, made.valid, read, model, work / "model", task, conf.run.model)
+    twice, rows = contradictions(chosen.hidden(conf)), len(made.rows)
     return {
         "documents": sum(chosen.found.values()),
         "classes": chosen.found,
-        "examples": _sizes(table, names),
+        "examples": made.labels,
         "left_out_labels": chosen.left_out,
         "contradictions": twice,
-        "max_length": length,
-        "cut": cut,
+        "max_length": made.length,
+        "cut": made.cut,
         "pooling": pooling,
         "steps": outcome.steps,
         "proof": proof,
         "best_step": outcome.best_step,
         "warnings": _warnings(
-            twice, share(cut, len(sizes)) if cut > CUT * len(sizes) else None, length, conf.run.model
+            twice, share(made.cut, rows) if made.cut > CUT * rows else None, made.length, conf.run.model
         ),
         "metrics": {"valid_loss": outcome.valid_loss},
     }

@@ -253,3 +253,11 @@ def test_the_head_that_an_encoder_brings_is_tuned_with_it(tmp_path: Path) -> Non
     folder = write_family(tmp_path / "model", "bert")
     network = classifier_training.make_network(folder, ["a", "b"], 0, ClassifyConf())
     assert isinstance(network, type(AutoModelForSequenceClassification.from_config(network.config)))
+
+
+def test_shards_that_do_not_divide_the_processes_are_refused() -> None:
+    with pytest.raises(ValueError, match="shard_processes=2 does not divide the 3 processes"):
+        FinetuneRun(processes=3, shard_processes=2)
+    with pytest.raises(ValueError, match="shard_processes is not for parallel=ddp"):
+        FinetuneRun(processes=2, shard_processes=2, parallel="ddp")
+    assert FinetuneRun(processes=4, shard_processes=2).readers == 4
