@@ -111,6 +111,8 @@ def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
+NEW_NETWORK_RATE = 1e-3
+"""Of a network that knows nothing before it is trained: Adam's own (Kingma and Ba 2015)."""
 SMALL = 512
 """Below this width a model is no published one, but one's own, pretrained a moment ago."""
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from conf.schema.base import Conf, RunConf
+from conf.schema.methods import AdapterMethod, FullMethod, HeadMethod
 from conf.schema.train_run import TrainRun
 
 
@@ -81,3 +82,93 @@ class TuneConf(Conf):
     """Seed of the order of examples and of the new weights."""
     run: FinetuneRun = FinetuneRun()
     """How it is run."""
+
+
+class StartNetwork(Conf):
+    """What it starts from, with a new head."""
+
+    kind: Literal["start"]
+    """Always start."""
+
+
+class SmallNetwork(Conf):
+    """A network of its own, which knows nothing before training: of what it starts from it has the tokenizer alone."""
+
+    width: int = Field(128, ge=1)
+    """Size of a token's embedding."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of the embeddings and states that each step of training does without."""
+    embeddings: Literal["new", "start"] = "new"
+    """Whether tokens have new embeddings, or begin with those of what it starts from, whose width they then have."""
+
+
+class LstmNetwork(SmallNetwork):
+    """Recurrence over tokens (Hochreiter and Schmidhuber 1997)."""
+
+    kind: Literal["lstm"]
+    """Always lstm."""
+    hidden: int = Field(256, ge=2, multiple_of=2)
+    """Size of a token's state, of both directions together."""
+    layers: int = Field(1, ge=1)
+    """Layers, one above the other."""
+    bidirectional: bool = True
+    """Whether a text is read from both ends."""
+
+    def body(self, vocab_size: int) -> dict[str, Any]:
+        """As the network's config has it."""
+        return {
+            "model_type": "lstm", "vocab_size": vocab_size, "width": self.width, "hidden_size": self.hidden,
+            "layers": self.layers, "both": self.bidirectional, "dropout": self.dropout,
+        }  # fmt: skip
+
+
+class CnnNetwork(SmallNetwork):
+    """Convolutions over runs of tokens (Kim 2014)."""
+
+    kind: Literal["cnn"]
+    """Always cnn."""
+    channels: int = Field(100, ge=1)
+    """Patterns that are looked for, of each length."""
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((3, 4, 5), min_length=1)
+    """Lengths of the runs, in tokens."""
+
+    def body(self, vocab_size: int) -> dict[str, Any]:
+        """As the network's config has it."""
+        return {
+            "model_type": "cnn", "vocab_size": vocab_size, "width": self.width,
+            "hidden_size": self.channels * len(self.sizes), "sizes": list(self.sizes), "dropout": self.dropout,
+        }  # fmt: skip
+
+
+class TextTuneConf(TuneConf):
+    """What all kinds share that say one thing of a whole text."""
+
+    network: Annotated[StartNetwork | LstmNetwork | CnnNetwork, Field(discriminator="kind")] = StartNetwork(
+        kind="start"
+    )
+    """What reads the text: what it starts from, or a small network beside which that has to be worth its size."""
+    pooling: Literal["auto", "mean", "mean_max", "first", "last"] = "auto"
+    """What the head reads of the states of a text's tokens: their mean, the mean and the largest value of each
+    dimension, or one token's. auto: the mean of a causal model; of an encoder a classifier has the head that it brings
+    along, others the mean; of a small network the mean and the largest."""
+    ngrams: int = Field(2, ge=0, le=4)
+    """Beside the states the head reads runs of up to so many tokens, by a linear model (fastText's); 0: states alone.
+    What single words give away a small network would see late. Not with the head that an encoder brings."""
+    buckets: int = Field(65_536, ge=1)
+    """Runs of each length that are told apart; more share a place by their hash."""
+    max_length: Annotated[int, Field(ge=8)] | Literal["auto"] = "auto"
+    """Longest example in tokens; the rest is cut off. At most the model's context. auto: so long that 95 of 100
+    training texts are whole, if neither the context nor length_limit is shorter."""
+    length_limit: int = Field(512, ge=8)
+    """Most tokens that max_length=auto takes: training takes as much longer as texts are."""
+    patience: int = Field(3, ge=1)
+    """Stop after this many evaluations without a better loss; the best weights are kept."""
+    later: ClassVar[frozenset[str]] = frozenset({"network"})
+
+    def check_method(self, method: FullMethod | AdapterMethod | HeadMethod) -> None:
+        """Raise `ValueError` for a method that only suits a network which knows something already."""
+        if self.network.kind != "start" and method != FullMethod(kind="full"):
+            raise ValueError(
+                f"a network of kind {self.network.kind} knows nothing before training, so that all of it is trained: "
+                "leave method out"
+            )

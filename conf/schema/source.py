@@ -13,6 +13,8 @@ from tasks.core.urls import bare, secrets_in
 AUTO = "auto"
 """The encoding that stands for: whichever a file is in."""
 
+Meaning = Literal["number", "labels", "spans", "tags", "target", "rejected"]
+"""What a column beside text and label may hold."""
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable that holds a secret."""
 
@@ -55,6 +57,12 @@ class RowSource(Source):
     """In place of messages, where a row is one question and its answer in columns of their own (Alpaca, Dolly, prompt
     and completion): the columns of each role's turn, in the order of the turns, as {user: [instruction, input],
     assistant: [output]}. Columns of one turn are joined by blank lines, empty ones left out. None for none."""
+    columns: dict[Meaning, str] = Field(default_factory=dict)
+    """Columns or fields of what a model is to say of the text, beside one label, by what they hold: number (for
+    text_regression); labels, a list of them or a text of them separated by commas; spans, a list of {start, end, label}
+    in characters of the text; tags, one of B-LABEL, I-LABEL, O for each token of a text that is a list of tokens;
+    target, another text, such as a translation or a summary; rejected, an answer (or a conversation that ends with it)
+    that is worse than the last one of messages or turns."""
     roles: dict[str, Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(default_factory=dict)
     """What names of roles mean, as {critic: user}, beside those that are known (user: human, prompter; assistant: gpt,
     bot, model, …); another role than system, user, assistant and tool needs its token in tokenizer.roles."""
@@ -65,7 +73,7 @@ class RowSource(Source):
     max_document_mb: int = Field(64, ge=1, le=1024)
     """Largest single text, in MB; a file or row beyond it is refused. What is read at once of a table or of JSON is
     limited in proportion to it."""
-    later: ClassVar[frozenset[str]] = frozenset({"turns"})
+    later: ClassVar[frozenset[str]] = frozenset({"turns", "columns"})
 
     @property
     def read_columns(self) -> tuple[str, ...]:
@@ -73,6 +81,24 @@ class RowSource(Source):
         if self.turns is not None:
             return tuple(dict.fromkeys(name for names in self.turns.values() for name in names))
         return (self.messages or self.text,)
+
+    @property
+    def more_columns(self) -> tuple[str, ...]:
+        """Those that are read beside them."""
+        return tuple(name for name in (self.label, self.title, *self.columns.values()) if name)
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> Self:
+        if "tags" in self.columns and "spans" in self.columns:
+            raise ValueError("of columns tags and spans say the same thing twice: leave one out")
+        if "tags" in self.columns and self.title:
+            raise ValueError("tags count the tokens of the text alone: leave title out")
+        if "rejected" in self.columns and not (self.messages or self.turns):
+            raise ValueError(
+                "a rejected answer is worse than the last answer of a conversation: say by messages or turns where "
+                "that is, as turns={user: [prompt], assistant: [chosen]}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_conversation(self) -> Self:

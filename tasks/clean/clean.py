@@ -13,11 +13,13 @@ from conf.schema.clean import CleanConf
 from conf.schema.rules import RulesConf
 from tasks.clean.filtering import sift
 from tasks.clean.lines import edit_lines
+from tasks.clean.moved_spans import moved
 from tasks.clean.normalise import normalise
 from tasks.clean.patience import TOO_LONG, TOO_SLOW, Patience
 from tasks.clean.pii import scrub
 from tasks.clean.rules import judge
 from tasks.formats.documents import LANGUAGE, MESSAGES, PARTS
+from tasks.text import targets
 
 REPEATED = "repeated_id"
 """Reason of a document whose id came before in the same part: the same raw text from the same source."""
@@ -47,12 +49,34 @@ class Cleaner:
         texts = self._scrub(texts, patience)
         pieces = self._edit(pieces.with_columns(texts.alias("piece")), batch["source"])
         cleaned = self._identify(_reassemble(batch, pieces))
-        slow = pieces["row"].gather(sorted(patience.given_up)).unique()
+        slow = pieces["row"].gather(sorted(patience.given_up))
+        if "targets" in batch.columns:
+            said, too = self._clean_targets(batch, cleaned["text"])
+            cleaned, slow = cleaned.with_columns(said), slow.append(too)
+        slow = slow.unique()
         verdicts = _first_of(_too_slow(batch.height, slow, self.conf.max_seconds), self._judge(cleaned))
         kept = verdicts["reason"].is_null()
         self.repaired += repaired
         columns = [*batch.columns, *(LANGUAGE if self.conf.language else ())]
         return cleaned.filter(kept).select(columns), pl.concat([batch, verdicts], how="horizontal").filter(~kept)
+
+    def _clean_targets(self, batch: pl.DataFrame, texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """What is said of the texts, which are `texts` now: spans moved with them, other texts repaired and scrubbed;
+        and the rows whose texts took too long."""
+        found, slow = [targets.read(said) for said in batch["targets"]], list[int]()
+        for meaning in targets.TEXTS:
+            rows, patience = [row for row, said in enumerate(found) if meaning in said], Patience(self.conf.max_seconds)
+            said = pl.Series([found[row][meaning] for row in rows], dtype=pl.String)
+            said, repaired = normalise(said, self.conf.normalise, patience)
+            self.repaired += repaired
+            for row, text in zip(rows, self._scrub(said, patience), strict=True):
+                found[row][meaning] = text
+            slow += [rows[number] for number in sorted(patience.given_up)]
+        for row, (before, after) in enumerate(zip(batch["text"], texts, strict=True)):
+            if "spans" in found[row] and before != after:
+                found[row]["spans"] = moved(found[row]["spans"], before, after)
+        kept = [targets.write(one) if one else None for one in found]
+        return pl.Series("targets", kept, dtype=pl.String), pl.Series(slow, dtype=pl.get_index_type())
 
     def _scrub(self, texts: pl.Series, patience: Patience) -> pl.Series:
         texts, placeholders = scrub(texts, self.conf.pii, self.conf.phone_regions, patience)

@@ -14,7 +14,7 @@ from tasks.clean.emptied import why_none
 from tasks.core.errors import DataError
 from tasks.core.number_format import count
 from tasks.core.run_warnings import told
-from tasks.formats.documents import DOCUMENTS, TableWriter, read_batches, row_bytes
+from tasks.formats.documents import DOCUMENTS, TARGETS, TableWriter, read_batches, row_bytes, schema_of
 
 
 def freeze(tests: Iterable[Path], out: Path, conf: EvalsetConf, way: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -22,11 +22,14 @@ def freeze(tests: Iterable[Path], out: Path, conf: EvalsetConf, way: Mapping[str
 
     Raises `DataError` if there is no held-out document at all; `way`, what `held_out` counted, says why.
     """
-    chosen, held_out = DOCUMENTS.to_frame(), Counter[str]()
+    tests = list(tests)
+    schema = _schema_of(tests)
+    chosen, held_out = schema.to_frame(), Counter[str]()
     for path in tests:
-        for batch in read_batches(path, DOCUMENTS.names()):
+        for batch in read_batches(path):
             held_out.update(batch["source"].to_list())
-            chosen = _smallest(pl.concat([chosen, batch]), conf.max_documents)
+            whole = pl.concat([chosen, batch], how="diagonal").select(schema.names())
+            chosen = _smallest(whole, conf.max_documents)
     if not chosen.height:
         raise DataError(f"no document is held out for evaluation: {why_none(way or {})}")
     written = _write(chosen, out, conf)
@@ -47,9 +50,8 @@ def _left_out(held_out: Counter[str], sources: dict[str, int], conf: EvalsetConf
 def strike(evalset: Path, out: Path, taken: Iterable[str], conf: EvalsetConf) -> dict[str, Any]:
     """Write a frozen set without the documents of some ids; raises `DataError` if nothing is left."""
     ids = list(taken)
-    left = pl.concat(
-        [DOCUMENTS.to_frame(), *(batch.filter(~pl.col("id").is_in(ids)) for batch in read_batches(evalset))]
-    )
+    schema = _schema_of([evalset])
+    left = pl.concat([schema.to_frame(), *(batch.filter(~pl.col("id").is_in(ids)) for batch in read_batches(evalset))])
     if not left.height:
         raise DataError(
             "every document of the evaluation set was taken down: raise data.evalset.version to freeze another"
@@ -57,8 +59,14 @@ def strike(evalset: Path, out: Path, taken: Iterable[str], conf: EvalsetConf) ->
     return _write(left, out, conf)
 
 
+def _schema_of(tables: Iterable[Path]) -> pl.Schema:
+    """The columns of an evaluation set made of these tables: what is said of texts where any of them has it."""
+    has = any("targets" in schema_of(table) for table in tables)
+    return pl.Schema({**DOCUMENTS, **(TARGETS if has else {})})
+
+
 def _write(chosen: pl.DataFrame, out: Path, conf: EvalsetConf) -> dict[str, Any]:
-    with TableWriter(out, DOCUMENTS) as writer:
+    with TableWriter(out, chosen.schema) as writer:
         writer.add(chosen)
     sources = chosen["source"].value_counts().sort("source").iter_rows()
     sizes = {"documents": chosen.height, "bytes": row_bytes(chosen), "sources": dict(sources)}

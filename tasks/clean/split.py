@@ -16,7 +16,7 @@ import polars as pl
 from conf.schema.clean import AdmitConf, SplitConf
 from tasks.clean.admit import Admission, without_text
 from tasks.clean.filtering import Passage, divide
-from tasks.formats.documents import DOCUMENTS, PARTS, REJECTS, TableWriter, read_batches, row_bytes
+from tasks.formats.documents import PARTS, REJECTS, TableWriter, read_batches, row_bytes, schema_of
 
 
 def part_of(text: str, conf: SplitConf) -> str:
@@ -42,7 +42,7 @@ def split(
     admission = Admission(conf.licences, taken, failed)
     with ExitStack() as stack:
         reject_writer = stack.enter_context(TableWriter(rejects, REJECTS))
-        writers = {part: stack.enter_context(TableWriter(out(part), DOCUMENTS)) for part in PARTS}
+        writers = {part: stack.enter_context(TableWriter(out(part), schema_of(docs))) for part in PARTS}
         passages = {part: Passage(part, writer, reject_writer) for part, writer in writers.items()}
         for batch in read_batches(docs):
             chosen = pl.Series("part", [part_of(text, conf.split) for text in batch["text"]], dtype=pl.String)

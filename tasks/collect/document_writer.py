@@ -17,6 +17,8 @@ from tasks.core.number_format import plural
 from tasks.core.run_warnings import told
 from tasks.core.urls import bare
 from tasks.formats.document_files import UNREADABLE_FILE
+from tasks.text import targets
+from tasks.text.targets import Targets
 
 GROUP_BYTES, GROUP_ROWS = 8_000_000, 10_000
 NOTES, LONGEST_NOTE = 256_000_000, 4_000
@@ -30,17 +32,19 @@ LONGEST_LABEL = 1_000
 class Documents:
     """Writes docs.parquet in the order in which documents are added, and unreadable.jsonl beside it.
 
-    Columns: id (first 32 hex digits of sha256(source NUL text)), text, source, uri, licence, label, messages. One
-    text is kept once; memory is one row group and 16 bytes for each document. The same documents give the same bytes.
+    Columns: id (first 32 hex digits of sha256(source NUL text)), text, source, uri, licence, label, messages, and with
+    `targets` what a model is to say of the text (`tasks.text.targets`). One text is kept once; memory is one row
+    group and 16 bytes for each document. The same documents give the same bytes.
     """
 
-    def __init__(self, path: Path, unreadable: Path, source: str) -> None:
+    def __init__(self, path: Path, unreadable: Path, source: str, *, targets: bool = False) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         message = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])
         names = ("id", "text", "source", "uri", "licence", "label")
-        self._schema = pa.schema([*((name, pa.string()) for name in names), ("messages", pa.list_(message))])
+        more = [("targets", pa.string())] if targets else []
+        self._schema = pa.schema([*((name, pa.string()) for name in names), ("messages", pa.list_(message)), *more])
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", compression_level=3)
         self._unreadable, self._encodings = unreadable, unreadable.with_name("encodings.jsonl")
         self.source = source
@@ -52,6 +56,8 @@ class Documents:
             name: 0 for name in ("rows", "bytes", "conversations", "labelled", "repeated", "empty", "unreadable")
         }
         self.labels: dict[str, int] = {}
+        self.targets: Counter[str] = Counter()
+        """Documents with a target, by its meaning."""
         self.encodings: dict[str, int] = {}
         """How many files are in which encoding, where that was decided file by file."""
         self.left_out: Counter[str] = Counter()
@@ -77,13 +83,16 @@ class Documents:
         label: str | None = None,
         messages: list[dict[str, str]] | None = None,
         where: tuple[str, str] | None = None,
+        said: Targets | None = None,
     ) -> None:
-        """Add one document; an empty one, one that cannot be stored (both set aside) and a repeated one are counted.
+        """Add one document, with what a model is to say of it; an empty one, one that cannot be stored (both set aside)
+        and a repeated one are counted.
 
         `where` is the file and the position in it that a note names; without it a note names the uri.
         """
         uri = bare(uri)
-        wrong = _unfit_column(text, uri, label, messages)
+        kept = targets.write(said) if said else ""
+        wrong = _unfit_column(text, uri, label, messages, kept)
         if wrong or not text.strip():
             self.counts["empty"] += not wrong
             self.set_aside(*(where or (uri, "text")), wrong or "is empty", readable=not wrong)
@@ -95,8 +104,11 @@ class Documents:
             self.contradictions += None not in (label, self._seen[digest]) and label != self._seen[digest]
             return
         self._seen[digest] = label if label is None else sys.intern(label)
-        self._rows.append((digest.hex(), text, self.source, uri, licence, label, messages))
+        more = (kept or None,) if "targets" in self._schema.names else ()
+        self._rows.append((digest.hex(), text, self.source, uri, licence, label, messages, *more))
         self._count(len(raw), label, messages)
+        self._waiting += len(kept)
+        self.targets.update(said or ())
         self._waiting += len(uri) if len(uri) > LONGEST_LABEL else 0
         if self._waiting >= GROUP_BYTES or len(self._rows) >= GROUP_ROWS:
             self._flush()
@@ -179,8 +191,9 @@ class Documents:
         twice = {"contradictions": self.contradictions} if self.contradictions else {}
         warnings = {"warnings": found} if (found := list(self._warnings())) else {}
         labels = dict(sorted(self.labels.items()))
+        said = {"targets": dict(sorted(self.targets.items()))} if self.targets else {}
         beyond = {why: count for (why, _), count in sorted(self.beyond.items()) if why}
-        return {**self.counts, **beyond, **files, "labels": labels, **encodings, **twice, **warnings}
+        return {**self.counts, **beyond, **files, "labels": labels, **said, **encodings, **twice, **warnings}
 
     def _warnings(self) -> Iterator[dict[str, str]]:
         if left_out := endings.left_out(self.left_out):
@@ -221,9 +234,11 @@ def named(entries: Sequence[dict[str, Any]], shown: int = 3) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
-def _unfit_column(text: str, uri: str, label: str | None, messages: list[dict[str, str]] | None) -> str | None:
+def _unfit_column(
+    text: str, uri: str, label: str | None, messages: list[dict[str, str]] | None, said: str
+) -> str | None:
     """Why the first column that cannot be stored cannot; None if all can."""
-    columns = [("text", text), ("address", uri), ("label", label or "")]
+    columns = [("text", text), ("address", uri), ("label", label or ""), ("targets", said)]
     columns += [(name, turn[name]) for turn in messages or () for name in ("role", "content")]
     for name, value in columns:
         if wrong := unfit(value):

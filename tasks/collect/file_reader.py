@@ -141,7 +141,7 @@ def _rows(
     form, compression = endings.split(name) or ("", "")
     limit = conf.max_document_mb * 1_000_000
     pages = web.Limits(conf.max_page_mb, conf.max_page_seconds)
-    wanted = [name for name in (*conf.read_columns, conf.label, conf.title) if name]
+    wanted = [*conf.read_columns, *conf.more_columns]
     if form in endings.TABLES:
         with _seekable(file, compression, name, scratch, budget) as path:
             yield from columnar.rows(path, form, name, wanted, limit, budget)

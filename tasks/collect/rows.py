@@ -14,7 +14,7 @@ from conf.schema.source import ReadSource, RowSource
 from tasks.collect import text_formats
 from tasks.collect.document_writer import Documents
 from tasks.collect.text_formats import Row, kind_of
-from tasks.text import roles
+from tasks.text import roles, targets
 
 
 def add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents) -> None:
@@ -33,6 +33,7 @@ def add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents) 
             messages = _turns(row.values, conf.turns, conf.roles, documents.source)
         text = as_text(messages) if messages else _text(row, conf, documents.source)
         label = _label(row.values, conf.label) or _folder(entry, conf)
+        said = _targets(row.values, conf, text)
     except ValueError as error:
         documents.set_aside(entry["uri"], row.position, str(error), option=text_formats.COLUMN)
         return
@@ -43,7 +44,7 @@ def add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents) 
     if row.attachments:
         documents.counts["attachments"] = documents.counts.get("attachments", 0) + row.attachments
     where = (entry["uri"], row.position)
-    documents.add(text, entry["name"] + inside + place, conf.licence, label, messages, where)
+    documents.add(text, entry["name"] + inside + place, conf.licence, label, messages, where, said)
 
 
 def value_of(values: Mapping[str, Any], field: str) -> Any:
@@ -83,7 +84,12 @@ def _text(row: Row, conf: RowSource, source: str) -> str:
         talk = next((name for name, value in values.items() if roles.is_conversation(value)), None)
         option = f"messages={talk}, it is a conversation" if talk else "text=FIELD"
         raise ValueError(f"has no field {field!r}; there are {there}: give data.sources.{source}.{option}") from None
-    text = as_one_text(value)
+    tagged = "tags" in conf.columns
+    if tagged and not (isinstance(value, list) and all(isinstance(one, str) and one for one in value)):
+        raise ValueError(
+            f"its field {field!r} holds {kind_of(value)} where a list of tokens should be, which have tags"
+        )
+    text = " ".join(value) if tagged else as_one_text(value)
     if text is None:
         raise ValueError(f"its field {field!r} holds {kind_of(value)} where text should be")
     title = _optional(values, conf.title) if conf.title else None
@@ -92,6 +98,25 @@ def _text(row: Row, conf: RowSource, source: str) -> str:
     if title and title.strip() and not text.lstrip().startswith(title.strip()):
         return f"{title.strip()}\n\n{text}"
     return text
+
+
+def _targets(values: Mapping[str, Any], conf: RowSource, text: str) -> dict[str, Any]:
+    """What a model is to say of a row's text, of what there is."""
+    found: dict[str, Any] = {}
+    for meaning, field in conf.columns.items():
+        if (value := _optional(values, field)) in (None, ""):
+            continue
+        try:
+            if meaning == "tags":
+                found["spans"] = targets.of_tags(value_of(values, conf.text), value)
+            else:
+                found[meaning] = targets.CHECKS[meaning](value)
+            beyond = next((one for one in found.get("spans", ()) if one[1] > len(text)), None)
+            if beyond:
+                raise ValueError(f"holds a span to character {beyond[1]} of a text of {len(text)}")
+        except ValueError as error:
+            raise ValueError(f"its field {field!r} {error}") from None
+    return found
 
 
 def _optional(values: Mapping[str, Any], field: str) -> Any:

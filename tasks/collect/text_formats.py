@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from tasks.collect import charsets
 from tasks.core.errors import DataError
 
-ENCODING, SIZE, COLUMN = "encoding=auto", "max_document_mb", "text (or label, title, messages)"
+ENCODING, SIZE, COLUMN = "encoding=auto", "max_document_mb", "text (or label, title, messages, columns)"
 PAGE_SIZE, PAGE_TIME = "max_page_mb", "max_page_seconds"
 """The options that an unreadable row may be let in by."""
 MOST_PARTS, PART = 2_000_000, 32

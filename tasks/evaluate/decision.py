@@ -47,12 +47,13 @@ def run(
         raise ArtifactError(f"{candidate.step} measures no kind of models that is known here")
     theirs = None if champion is None else read_items(champion)
     ours = read_items(candidate)
+    metric = measured.metrics()[conf.metric]
     for start in baselines:
-        before = read_items(start).select("id", pl.col("nats").alias("untuned_nats"))
+        before = read_items(start).select("id", *(pl.col(name).alias(f"untuned_{name}") for name in metric.needs))
         if set(before["id"]) != set(ours["id"]):
             raise ArtifactError(f"{start.step} and {candidate.step} did not measure the same items")
         ours = ours.join(before, on="id", maintain_order="left")
-    decision = decide(ours, theirs, conf, measured.metrics()[conf.metric])
+    decision = decide(ours, theirs, conf, metric)
     for reason in decision["reasons"]:
         result(reason)
     write_json(work / DECISION_FILE, decision)

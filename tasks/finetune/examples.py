@@ -130,6 +130,20 @@ def whole_texts(pad: int) -> Collate:
     return collate
 
 
+def each_token(pad: int) -> Collate:
+    """Collates for a model that says one thing of each token: ids, mask (1 for text) and labels [examples, longest],
+    filled up on the right."""
+
+    def collate(rows: Sequence[Row]) -> Arrays:
+        ids, mask, _ = whole_texts(pad)([{**row, "labels": 0} for row in rows])
+        labels = np.full(ids.shape, IGNORE, np.int64)
+        for number, row in enumerate(rows):
+            labels[number, : len(row["labels"])] = row["labels"]
+        return ids, mask, labels
+
+    return collate
+
+
 SHOWN, LONGEST = 3, 400
 """Examples that are shown before training, and characters of each."""
 

@@ -13,8 +13,8 @@ from torch import nn
 from transformers import AutoConfig
 from transformers.pytorch_utils import Conv1D
 
-from conf.scaling import tuning_rate
-from conf.schema.finetune import TuneConf
+from conf.scaling import NEW_NETWORK_RATE, tuning_rate
+from conf.schema.finetune import StartNetwork, TuneConf
 from conf.schema.methods import AdapterMethod, FullMethod, HeadMethod
 from tasks.core.errors import ConfigError
 from tasks.finetune.open_models import sort_of
@@ -23,6 +23,7 @@ from tasks.training.network.model import blocks
 
 C = TypeVar("C", bound=TuneConf)
 Method = FullMethod | AdapterMethod | HeadMethod
+STARTED = StartNetwork(kind="start")
 
 
 def prepare(network: Any, method: Method, option: str, special: Sequence[int] = ()) -> Any:
@@ -110,6 +111,8 @@ def rated(conf: C, model: Path, method: Method, *, fresh_head: bool = False) -> 
     """The options with a number as learning rate, which `auto` stands for with the model in a folder; it is printed."""
     if conf.learning_rate != "auto":
         return conf
+    if getattr(conf, "network", STARTED).kind != "start":
+        return conf.model_copy(update={"learning_rate": NEW_NETWORK_RATE})
     config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
     sort = sort_of(json.loads((model / CONFIG_FILE).read_text())) or "masked"  # a body without head is tuned gently
     rate = tuning_rate(sort, int(config.hidden_size), method.kind, fresh_head=fresh_head)

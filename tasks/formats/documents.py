@@ -25,6 +25,9 @@ DOCUMENTS = pl.Schema(
 )
 LANGUAGE = pl.Schema({"lang": pl.String(), "lang_confidence": pl.Float32()})
 """Columns that documents have besides once their languages were identified."""
+TARGETS = pl.Schema({"targets": pl.String()})
+"""A column that documents of sources with `columns` have besides: see `tasks.text.targets`."""
+OPTIONAL = pl.Schema({**TARGETS, **LANGUAGE})
 REJECTS = pl.Schema([(name, pl.String()) for name in ("id", "part", "reason", "detail", "text", "source", "uri")])
 
 
@@ -76,9 +79,9 @@ def _arrow(frame: pl.DataFrame) -> pa.Table:
 
 
 def schema_of(path: Path) -> pl.Schema:
-    """The columns of a documents table: `DOCUMENTS`, and `LANGUAGE` where it has them."""
+    """The columns of a documents table: `DOCUMENTS`, and of `OPTIONAL` those that it has."""
     known = pq.read_schema(path).names
-    return pl.Schema({**DOCUMENTS, **{name: kind for name, kind in LANGUAGE.items() if name in known}})
+    return pl.Schema({**DOCUMENTS, **{name: kind for name, kind in OPTIONAL.items() if name in known}})
 
 
 def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
@@ -102,7 +105,7 @@ def _rows(metadata: pq.FileMetaData) -> int:
 def _documents(table: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    return frame.cast({name: kind for name, kind in {**DOCUMENTS, **LANGUAGE}.items() if name in frame.columns})
+    return frame.cast({name: kind for name, kind in {**DOCUMENTS, **OPTIONAL}.items() if name in frame.columns})
 
 
 def row_bytes(frame: pl.DataFrame) -> int:

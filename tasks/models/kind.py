@@ -108,7 +108,8 @@ class Kind(ABC):
     params: ClassVar[Mapping[str, Any]] = {}
     """What `answer` may be told, with its defaults."""
     columns: ClassVar[Mapping[str, str]] = {}
-    """Columns that `answer` gives for each text, string or probabilities; none if it gives a text."""
+    """Columns that `answer` gives for each text, string, number, probabilities or
+    spans ({start, end, label, text}); none if it gives a text."""
     converses: ClassVar[bool] = False
     """Whether it answers turn by turn, so that `fromzero chat` talks with it."""
 

@@ -154,10 +154,16 @@ def _link(source: str, target: str) -> Any:
 def _signature(kind: str) -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Map
+    from mlflow.types.schema import Array, Map, Object, Property
 
     asked = kinds.of(kind)
-    types: dict[str, Any] = {"string": "string", "probabilities": Map(DataType.double)}
+    span = {"start": DataType.long, "end": DataType.long, "label": DataType.string, "text": DataType.string}
+    types: dict[str, Any] = {
+        "string": "string",
+        "number": DataType.double,
+        "probabilities": Map(DataType.double),
+        "spans": Array(Object([Property(name, what) for name, what in span.items()])),
+    }
     outputs: list[Any] = [ColSpec(types[what], name) for name, what in asked.columns.items()] or [ColSpec("string")]
     params: Any = [ParamSpec(name, PARAMS[type(value)], value) for name, value in asked.params.items()]
     return ModelSignature(Schema([ColSpec("string")]), Schema(outputs), *([ParamSchema(params)] if params else []))

@@ -76,6 +76,14 @@ class Encoder:
         tokenizer works on bytes."""
         return [encoding.ids[:most] for encoding in self._of_texts(texts)]
 
+    def placed(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Spans]]:
+        """The ids of each text, and of which characters each is."""
+        for text, encoding in zip(texts, self._of_texts(texts), strict=True):
+            marks = 1 + text.count(MARK) if self._names.search(text) else 0
+            into = [match.end() for match in self._names.finditer(text)] if marks else []
+            yield encoding.ids, [(_without(begin, into, marks), _without(end, into, marks))
+                                 for begin, end in encoding.offsets]  # fmt: skip
+
     def framed(self, texts: Sequence[str], most: int) -> list[list[int]]:
         """The ids of each text between those that the tokenizer itself puts around one, `most` in all; also of a
         tokenizer that is written in Python."""
@@ -267,6 +275,16 @@ class Encoder:
     @cached_property
     def _control_ids(self) -> frozenset[int]:
         return frozenset(self.control.values()) - {getattr(self.tokenizer, "unk_token_id", None)}
+
+
+def _without(place: int, into: Sequence[int], marks: int) -> int:
+    """A place in a text, of one in the text with marks of a length put in at some places."""
+    for number, at in enumerate(into):
+        if place <= at + number * marks:
+            return place - number * marks
+        if place < at + (number + 1) * marks:
+            return at
+    return place - len(into) * marks
 
 
 def _within(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:

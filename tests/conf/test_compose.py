@@ -18,6 +18,7 @@ from conf.paths import GROUPS
 from conf.schema.base import Conf, RunConf
 from conf.schema.data import SOURCES, SourceConf
 from conf.schema.model import ModelConf, NativeConf, NetworkConf
+from conf.schema.model_recipe import DOOR, GROUP, PACKAGE
 from conf.schema.recipe import Recipe
 from conf.schema.rules import languages, published
 from flows.cli.main import main
@@ -25,6 +26,7 @@ from tasks.core import plugins
 from tasks.core.errors import ConfigError
 
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((FOLDER / group).glob("*.yaml"))]
+KINDS = "|".join(plugins.names(PACKAGE, GROUP, DOOR))
 NEEDED = {("data", "text"): "data.sources.mine.paths=[README.md]"}
 
 
@@ -67,7 +69,7 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         ("data.sources.packages.distributions=[~/a]", "put double quotes round what has special characters"),
         ("data.sources={shop: {kind: sql, text: 3}}", "data.sources.shop.text: Input should be a valid str"),
         ("data=text", "data.sources.mine.paths has no default: give data.sources.mine.paths="),
-        ("models.mine={}", "models.mine has no kind: give models.mine.kind=causal_lm|chat|text_classification"),
+        ("models.mine={}", f"models.mine has no kind: give models.mine.kind={KINDS}"),
         ("models.mine={start: base}", "models.mine has no kind: give models.mine.kind="),
         ("models.base=null", "models.chat.start=base is none of pretrain, classifier, models:/NAME@ALIAS, store:"),
         ("model.architecture=bert", "no token to hide them behind: set \"tokenizer.mask_token='[MASK]'\""),
@@ -134,7 +136,7 @@ def test_an_option_is_named_in_full_whatever_its_source_or_model_is_called(overr
 @pytest.mark.parametrize(
     ("given", "kinds"),
     [
-        ("models.x={start: base}", "models.x.kind=causal_lm|chat|text_classification"),
+        ("models.x={start: base}", f"models.x.kind={KINDS}"),
         ("models.x={kind: chat, method: {rank: 8}}", "models.x.method.kind=full|lora|dora|rslora"),
         ("models.x={kind: text_classification, method: {rank: 8}}", "models.x.method.kind=full|lora|dora|rslora|head"),
     ],

@@ -54,7 +54,7 @@ def test_every_option_on_the_page_can_be_given_as_it_stands() -> None:
         "| `pretrain.segments.NAME.tokens` | int, > 0 | *required* | Budget in tokens, ",
         "| `model.width` | int, > 0 | *follows* | Of native: Size of a token's vector ",
         f"| `data.sources.NAME.kind` | {', '.join(f'`{kind}`' for kind in plugins.names(*SOURCES))} | ",
-        '| `models.NAME.gate.floors` | list of `majority`, `naive_bayes` | `["majority", "naive_bayes"]` | Of text',
+        "| `models.NAME.gate.floors` | list of `majority`, `naive_bayes`, `logistic` | `[",
         "| `engine.cpus` | int or `null`, ≥ 1 | `null` |",
         "| `data.clean.rules_by_source.NAME.…` |  |  | The same options as `data.clean.rules.…`. |",
     ],

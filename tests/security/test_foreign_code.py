@@ -141,8 +141,8 @@ def test_an_adapter_that_names_its_base_is_refused(tiny: Path, tmp_path: Path) -
 
 
 def test_the_one_network_of_our_own_is_no_foreign_code(tiny_classifier: Path) -> None:
-    from tasks.models.text_classification.labelling import OWN_HEAD
-    from tasks.models.text_classification.pooled_classifier import PooledClassifierConfig
+    from tasks.finetune.pooled_classifier import PooledClassifierConfig
+    from tasks.text.text_models import OWN_HEAD
 
     assert PooledClassifierConfig.model_type == OWN_HEAD
     assert "auto_map" in json.loads((tiny_classifier / "config.json").read_text())

@@ -107,7 +107,7 @@ def _numbered(uri: str, prefix: str) -> tuple[int, Key]:
 
 
 def _columns(conf: SqlSource) -> list[str]:
-    named = (conf.key, *conf.read_columns, conf.label, conf.title, conf.updated)
+    named = (conf.key, *conf.read_columns, *conf.more_columns, conf.updated)
     return list(dict.fromkeys(name for name in named if name))
 
 

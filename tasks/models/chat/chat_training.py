@@ -9,14 +9,15 @@ from typing import Any
 
 import polars as pl
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from tasks.core.errors import ConfigError, DataError, StepError
+from tasks.core.errors import DataError, StepError
 from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.finetune import export, methods
 from tasks.finetune.answer_loss import AnswerLoss
+from tasks.finetune.chat_template import check_template, generation, stop_id
 from tasks.finetune.examples import Collate, Row, next_tokens, shown
 from tasks.finetune.preview import WARN
 from tasks.finetune.same_model import write_proven
@@ -25,12 +26,8 @@ from tasks.formats.document_files import documents_in
 from tasks.models.chat import windows
 from tasks.models.chat.chat_options import ChatConf
 from tasks.models.chat.windows import Taken, conversations
-from tasks.text.answer_spans import Unmarked
 from tasks.text.encode import Encoder, Refused
 from tasks.training.network.model import LossModule
-
-PROBE = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-"""The shortest conversation."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +48,6 @@ class Examples:
     def left_out(self) -> float:
         """The share of the answers' tokens that carries no loss."""
         return 1 - self.answer_tokens / self.written if self.written else 0.0
-
-
-def check_template(tokenizer: PreTrainedTokenizerFast) -> None:
-    """Raise `ConfigError` unless the tokenizer has a chat template that marks the answers, or shows where they are."""
-    if not tokenizer.chat_template:
-        raise ConfigError("the tokenizer has no chat template: train it with one, or give it a chat_template.jinja")
-    try:
-        render(tokenizer, PROBE)
-    except Refused as error:
-        if not isinstance(error.__cause__, Unmarked):
-            return  # what it says against a conversation is said where that is read
-        raise ConfigError(
-            f"the tokenizer's chat template cannot be trained with: {error}: put what the assistant writes, its "
-            "closing token included, between {% generation %} and {% endgeneration %}"
-        ) from error
-
-
-def render(tokenizer: PreTrainedTokenizerFast, messages: Sequence[dict[str, str]]) -> tuple[list[int], list[int]]:
-    """Token ids of a conversation, and for each whether the assistant writes it (1) or reads it (0)."""
-    (out,) = Encoder(tokenizer).conversations([messages])
-    return out.ids, [int(flag) for flag in out.written]
 
 
 def examples(table: pl.DataFrame, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Examples:
@@ -97,16 +73,6 @@ def longest(table: pl.DataFrame, tokenizer: PreTrainedTokenizerFast, context: in
         raise DataError(f"conversation {table['id'][error.number]}: the chat template refuses it: {error}") from error
     most = max(len(one.ids) for one in found)
     return most if context is None else min(most, context)
-
-
-def stop_id(tokenizer: PreTrainedTokenizerFast) -> int:
-    """The special token that ends an answer, as the template writes it; raises `ConfigError` if there is none."""
-    ids, mask = render(tokenizer, PROBE)
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    written = [token for token, flag in zip(ids, mask, strict=True) if flag and token in special]
-    if not written:
-        raise ConfigError("the chat template ends no answer with a special token: put one behind what it writes of it")
-    return written[-1]
 
 
 def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Stats:
@@ -135,12 +101,10 @@ def run(model: Path, docs: Sequence[Path], conf: ChatConf, work: Workdir) -> Sta
     print(*shown(kept["train"].rows, lambda ids: str(tokenizer.decode(ids))), sep="\n", flush=True)
     valid = kept["valid"].rows[: conf.max_valid]
     outcome = tune(build, model, kept["train"].rows, valid, conf, work, {"conf": conf.model_dump(mode="json")})
-    end = stop_id(tokenizer)
-    stops = sorted({end, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])})
-    generation = GenerationConfig(eos_token_id=stops, pad_token_id=export.pad_id(tokenizer))  # type: ignore[no-untyped-call]
-    task = {"kind": "chat", "max_length": length, "stop_id": end}
+    task = {"kind": "chat", "max_length": length, "stop_id": stop_id(tokenizer)}
     network, folder = make_network(model, tokenizer, conf), work / "model"
-    proof = write_proven(network, outcome, valid, AutoModelForCausalLM, model, folder, task, conf.run.model, generation)
+    how = generation(tokenizer)
+    proof = write_proven(network, outcome, valid, AutoModelForCausalLM, model, folder, task, conf.run.model, how)
     again = examples(taken["valid"].table, export.load_tokenizer(folder), length)
     if again != kept["valid"]:
         raise StepError("the tokenizer that was written reads conversations otherwise than the one trained with")

@@ -51,7 +51,7 @@ class Chat(Kind):
     measures = (BITS_PER_BYTE, PERPLEXITY, NATS_PER_BYTE, NATS)
     compared = (BITS_PER_BYTE,)
     baselines: ClassVar = {"untuned": "before fine-tuning"}
-    answering = "tasks.models.chat.answering"
+    answering = "tasks.text.conversing"
     params: ClassVar = {"max_new_tokens": 64, "temperature": 0.8, "seed": 0}
     converses = True
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from tasks.core.errors import DataError
 from tasks.core.step import Stats
@@ -18,52 +17,43 @@ from tasks.core.workdir import Workdir
 from tasks.evaluate import evaluation_inputs, scoring
 from tasks.evaluate.bootstrap import Floats
 from tasks.formats import evaluation
-from tasks.formats.model_folder import refuse_foreign
+from tasks.models import text_outputs
 from tasks.models.text_classification import baselines, quality
-from tasks.models.text_classification import pooled_classifier as pooled_classifier  # transformers learns to load it
 from tasks.models.text_classification.classifier_options import ClassifierEval
-from tasks.models.text_classification.labelling import OWN_HEAD, cut, framed
-from tasks.text.encode import Encoder
+from tasks.models.text_classification.labels import Truth, each_label, labels_of, truth_of
 
 OF_BASELINES = ("accuracy", "macro_f1", "roc_auc", "accuracy_lo", "accuracy_hi")
 """Which measures of the baselines are told."""
 
 
 def known(table: pl.LazyFrame, task: dict[str, Any]) -> pl.DataFrame:
-    """(id, text, label, number) of the documents whose label the model knows, names hidden, in order of id."""
-    hidden = re.compile(task["mask_pattern"])
-    found = table.select("id", "text", "label").filter(pl.col("label").is_in(task["labels"])).sort("id").collect()
-    number = {label: n for n, label in enumerate(task["labels"])}
+    """(id, text, label) of the documents whose label the model knows, names hidden, in order of id; where a text may
+    have several, label is a list of those that it knows."""
+    hidden, names = re.compile(task["mask_pattern"]), list(task["labels"])
+    found = labels_of(table, task.get("several", False))
+    if task.get("several"):
+        kept = [[label for label in held if label in names] for held in found["label"].to_list()]
+        found = found.with_columns(pl.Series("label", kept, dtype=pl.List(pl.String)))
+    else:
+        found = found.filter(pl.col("label").is_in(names))
     return found.with_columns(
-        pl.Series("text", [hidden.sub(task["mask"], text) for text in found["text"]], dtype=pl.String),
-        pl.Series("number", [number[label] for label in found["label"]], dtype=pl.Int64),
+        pl.Series("text", [hidden.sub(task["mask"], text) for text in found["text"]], dtype=pl.String)
     )
 
 
 def training_documents(paths: Iterable[Path], task: dict[str, Any]) -> pl.DataFrame:
     """The documents that the model was trained on: the first `max_per_class` of each label, in order of id."""
-    table = known(pl.concat([pl.scan_parquet(path).select("id", "text", "label") for path in paths]), task)
+    table = known(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"), task)
     if task["max_per_class"] is None:
         return table
     return table.filter(pl.int_range(pl.len()).over("label") < task["max_per_class"])
 
 
 def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], task: dict[str, Any], batch_tokens: int) -> Floats:
-    """(texts, labels) in float64, in the order of the texts, each encoded as in training."""
-    pad = model.config.pad_token_id
-    most, end = task["max_length"], task.get("suffix", ())
-    ids = [cut(framed(row, task, pad), most, end) for row in Encoder(tokenizer).texts(texts, most)]
-    result = np.zeros((len(ids), model.config.num_labels))
-    whole = [(n, 0, len(row), 1) for n, row in enumerate(ids)]
-    with torch.inference_mode():
-        for batch in scoring.followed(scoring.batches(whole, batch_tokens)):
-            width = batch[0][2]
-            filled = [[*ids[n], *[pad] * (width - len(ids[n]))] for n, *_ in batch]
-            text = [[1] * len(ids[n]) + [0] * (width - len(ids[n])) for n, *_ in batch]
-            tokens, mask = (torch.tensor(rows, device=model.device) for rows in (filled, text))
-            logits = model(input_ids=tokens, attention_mask=mask).logits.double()
-            result[[n for n, *_ in batch]] = torch.softmax(logits, dim=-1).cpu().numpy()
-    return result
+    """(texts, labels) in float64, in the order of the texts."""
+    said = torch.from_numpy(text_outputs.logits(model, tokenizer, texts, task, batch_tokens))
+    found: Floats = (torch.sigmoid(said) if task.get("several") else torch.softmax(said, dim=-1)).numpy()
+    return found
 
 
 def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval, work: Workdir) -> Stats:
@@ -74,25 +64,21 @@ def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval,
     table = known(everything, task)
     if table.is_empty():
         raise DataError(f"the evaluation set holds no document labelled with one of {task['labels']}")
-    refuse_foreign(model, OWN_HEAD)
-    network: Any = AutoModelForSequenceClassification.from_pretrained(
-        model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
-    )
-    network = network.to(device).eval()
-    tokenizer = scoring.load_tokenizer(model, OWN_HEAD)
+    network, tokenizer = text_outputs.load(model, device)
     predicted = probabilities(network, tokenizer, table["text"].to_list(), task, conf.batch_tokens)
-    guesses, truth = _baselines(table, train, task, conf), table["number"].to_numpy()
-    metrics = quality.measure(predicted, truth, conf)
+    guesses, truth = _baselines(table, train, task, conf), truth_of(table["label"], task["labels"])
+    several = task.get("several", False)
+    metrics = quality.measure(predicted, truth, conf, several)
     for name, guess in guesses.items():
-        found = quality.measure(guess, truth, conf)
+        found = quality.measure(guess, truth, conf, several)
         metrics |= {f"{name}_{metric}": value for metric, value in found.items() if metric in OF_BASELINES}
-    metrics["unknown_labels"] = float(
-        everything.filter(pl.col("label").is_not_null()).select(pl.len()).collect().item() - table.height
-    )
+    there = each_label(labels_of(everything, several)["label"])
+    metrics["unknown_labels"] = float(len(there.filter(~there.is_in(task["labels"]))))
+    items = _items(table, truth, {"": predicted, **{f"{name}_": guess for name, guess in guesses.items()}}, task)
     metrics = evaluation.write(
-        work, _items(table, predicted, guesses, task["labels"]), metrics,
-        confusion=_confusion(predicted, truth, task["labels"]),
-        calibration=quality.calibration(predicted, truth, conf.bins),
+        work, items, metrics,
+        confusion=None if several else _confusion(predicted, truth, task["labels"]),
+        calibration=None if several else quality.calibration(predicted, truth, conf.bins),
     )  # fmt: skip
     work.log_metrics(metrics)
     return {"documents": table.height, "classes": len(task["labels"]), "metrics": metrics}
@@ -102,32 +88,32 @@ def _baselines(
     table: pl.DataFrame, train: Sequence[Path], task: dict[str, Any], conf: ClassifierEval
 ) -> dict[str, Floats]:
     """What each baseline, trained on what the model was trained on, takes the documents for: probabilities."""
-    seen, classes = training_documents(train, task), len(task["labels"])
-    labels = seen["number"].to_list()
+    seen, several = training_documents(train, task), task.get("several", False)
+    truth, asked = truth_of(seen["label"], task["labels"]), table["text"].to_list()
+    known = seen["text"].to_list()
     return {
-        "majority": baselines.majority(labels, classes, table.height),
-        "naive_bayes": baselines.naive_bayes(
-            seen["text"].to_list(), labels, table["text"].to_list(), classes, conf.smoothing, conf.vocabulary
-        ),
+        "majority": baselines.majority(truth, table.height),
+        "naive_bayes": baselines.naive_bayes(known, truth, asked, conf.smoothing, conf.vocabulary, several=several),
+        "logistic": baselines.logistic(known, truth, asked, conf.vocabulary, several=several),
     }
 
 
-def _columns(predicted: Floats, truth: quality.Labels, labels: Sequence[str], prefix: str = "") -> list[pl.Series]:
-    guess = predicted.argmax(axis=1)
-    return [
-        pl.Series(f"{prefix}predicted", [labels[n] for n in guess], dtype=pl.String),
-        pl.Series(f"{prefix}nats", quality.nats(predicted, truth), dtype=pl.Float64),
-        pl.Series(f"{prefix}correct", guess == truth, dtype=pl.Boolean),
-    ]
+def _items(table: pl.DataFrame, truth: Truth, guesses: dict[str, Floats], task: dict[str, Any]) -> pl.DataFrame:
+    """Of each item its label, and by each guess, whose name stands before: predicted, nats, correct."""
+    names, several, columns = task["labels"], task.get("several", False), list[pl.Series]()
+    for prefix, guess in guesses.items():
+        chosen = quality.chosen(guess, several)
+        held = [[name for name, is_one in zip(names, row, strict=True) if is_one] for row in chosen]
+        said = pl.Series(f"{prefix}predicted", held, dtype=pl.List(pl.String))
+        columns += [
+            said if several else said.list.first(),
+            pl.Series(f"{prefix}nats", quality.nats(guess, truth, several), dtype=pl.Float64),
+            pl.Series(f"{prefix}correct", (chosen == truth).all(axis=1), dtype=pl.Boolean),
+        ]
+    return table.select("id", "label", *columns)
 
 
-def _items(table: pl.DataFrame, predicted: Floats, guesses: dict[str, Floats], labels: Sequence[str]) -> pl.DataFrame:
-    truth = table["number"].to_numpy()
-    beside = [column for name, one in guesses.items() for column in _columns(one, truth, labels, f"{name}_")]
-    return table.select("id", "label", *_columns(predicted, truth, labels), *beside)
-
-
-def _confusion(predicted: Floats, truth: quality.Labels, labels: Sequence[str]) -> dict[str, Any]:
+def _confusion(predicted: Floats, truth: Truth, labels: Sequence[str]) -> dict[str, Any]:
     matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(matrix, (truth, predicted.argmax(axis=1)), 1)
+    np.add.at(matrix, (truth.argmax(axis=1), predicted.argmax(axis=1)), 1)
     return {"labels": list(labels), "matrix": matrix.tolist()}

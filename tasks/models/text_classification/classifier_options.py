@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from conf.schema.base import Conf
 from conf.schema.evaluate import GateConf, MeasureConf
-from conf.schema.finetune import TuneConf
+from conf.schema.finetune import TextTuneConf
 from conf.schema.methods import AdapterMethod, FullMethod, HeadMethod
 
 ClassifierMethod = Annotated[FullMethod | AdapterMethod | HeadMethod, Field(discriminator="kind")]
@@ -114,24 +114,14 @@ class AugmentConf(Conf):
         return self
 
 
-class ClassifierTraining(TuneConf):
+class ClassifierTraining(TextTuneConf):
     """Fine-tuning a classifier of labelled documents."""
 
     epochs: int = Field(3, ge=1)
     """Passes over the examples, at most."""
-    pooling: Literal["auto", "mean", "mean_max", "first", "last"] = "auto"
-    """What the head reads of the states of a text's tokens: their mean, the mean and the largest value of each
-    dimension, or one token's. auto: the mean of a causal model; the head that an encoder brings along."""
-    ngrams: int = Field(2, ge=0, le=4)
-    """Beside the states the head reads runs of up to so many tokens, by a linear classifier (fastText's); 0: states
-    alone. What single words give away a small network would see late. Not with the head that an encoder brings."""
-    buckets: int = Field(65_536, ge=1)
-    """Runs of each length that are told apart; more share a place by their hash."""
-    max_length: Annotated[int, Field(ge=8)] | Literal["auto"] = "auto"
-    """Longest example in tokens; the rest is cut off. At most the model's context. auto: so long that 95 of 100
-    training texts are whole, if neither the context nor length_limit is shorter."""
-    length_limit: int = Field(512, ge=8)
-    """Most tokens that max_length=auto takes: training takes as much longer as texts are."""
+    several: bool = False
+    """Whether a text may have several labels, or none: those of its source's columns.labels. Each is decided on by
+    itself, at a probability of one half."""
     max_per_class: int | None = Field(None, ge=1)
     """Most training examples of one class, in order of id; None for all."""
     min_per_class: int = Field(20, ge=1)
@@ -142,8 +132,6 @@ class ClassifierTraining(TuneConf):
     examples of the smaller ones again, until each has as many as the largest."""
     augment: AugmentConf | None = None
     """Changed copies of the training examples, after balancing; None for none."""
-    patience: int = Field(3, ge=1)
-    """Stop after this many evaluations without a better loss; the best weights are kept."""
     mask_labels: bool = False
     """Hide the labels' own names in the text, so that the name cannot give the answer away: where labels are names of
     things that the text is about."""
@@ -151,6 +139,13 @@ class ClassifierTraining(TuneConf):
     """Further words to hide: import names and nicknames."""
     mask: str = Field("LIB", min_length=1)
     """What stands in a hidden word's place."""
+    later: ClassVar[frozenset[str]] = TextTuneConf.later | {"several"}
+
+    @model_validator(mode="after")
+    def _one_label_to_balance(self) -> Self:
+        if self.several and (self.max_per_class is not None or self.balance in ("undersample", "oversample")):
+            raise ValueError("with several=true a text belongs to no single class: leave max_per_class and balance out")
+        return self
 
 
 class ClassifyConf(ClassifierTraining):
@@ -181,20 +176,22 @@ class TranslateConf(Conf):
 
 
 class ClassifierEval(MeasureConf):
-    """A classifier on held-out documents, beside two baselines."""
+    """A classifier on held-out documents, beside baselines."""
 
     bins: int = Field(10, ge=2)
     """Bins of equal width, by confidence, of the expected calibration error."""
     smoothing: float = Field(0.1, gt=0)
     """Additive smoothing of the naive Bayes baseline's word counts."""
     vocabulary: int = Field(50_000, ge=100)
-    """Words that naive Bayes counts: the most frequent ones."""
+    """Words that the baselines count: the most frequent ones."""
 
 
 class ClassifierGate(GateConf):
     """The gate of a classifier."""
 
     metric: Literal["nats", "accuracy", "macro_f1"] = "accuracy"
-    """What is compared, on the same items: nats (mean loss) are better low, the others high."""
-    floors: tuple[Literal["majority", "naive_bayes"], ...] = ("majority", "naive_bayes")
-    """What it has to beat, or []: the most frequent class, and naive Bayes trained on the same documents."""
+    """What is compared, on the same items: nats (mean loss) are better low, the others high. Where a text may have
+    several labels (train.several), macro_f1 unless another is named: most texts have none of most labels."""
+    floors: tuple[Literal["majority", "naive_bayes", "logistic"], ...] = ("majority", "naive_bayes")
+    """What it has to beat, or []: the most frequent class; naive Bayes, and logistic regression over TF-IDF, trained on
+    the same documents."""

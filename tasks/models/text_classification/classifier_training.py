@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,31 +13,25 @@ import polars as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from tasks.core.errors import DataError
-from tasks.core.number_format import plural, share
+from tasks.core.number_format import plural
 from tasks.core.run_warnings import told
 from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
-from tasks.finetune import export, methods
+from tasks.finetune import export, methods, text_examples
 from tasks.finetune.examples import Collate, Row, whole_texts
-from tasks.finetune.open_models import sort_of
 from tasks.finetune.same_model import write_proven
+from tasks.finetune.text_examples import is_causal
 from tasks.finetune.tuning import seed, set_up, tune
 from tasks.formats.document_files import documents_in
-from tasks.formats.model_folder import CONFIG_FILE, refuse_foreign
+from tasks.formats.model_folder import refuse_foreign
 from tasks.formats.tokens import IGNORE
 from tasks.models.text_classification.augment import copies
 from tasks.models.text_classification.classifier_options import ClassifyConf
-from tasks.models.text_classification.label_preview import WHOLE
-from tasks.models.text_classification.labelling import cut, framed
-from tasks.models.text_classification.pooled_classifier import PooledClassifier, PooledClassifierConfig
-from tasks.text.encode import Encoder
+from tasks.models.text_classification.labels import each_label, labels_of
 from tasks.training.network.model import LossModule
-
-CUT = 0.1
-"""Over this share of texts that are cut is a warning."""
 
 
 def mask_pattern(labels: Iterable[str], conf: ClassifyConf) -> str:
@@ -56,18 +48,20 @@ def mask_pattern(labels: Iterable[str], conf: ClassifyConf) -> str:
     return rf"(?i)(?<![^\W_])(?:{'|'.join(map(re.escape, dict.fromkeys(longest_first)))})(?![^\W_])"
 
 
-def labelled(paths: Iterable[Path], most: int | None) -> pl.DataFrame:
-    """(id, text, label) of the labelled documents, in order of id, at most `most` of each label."""
-    table = pl.concat([pl.scan_parquet(path).select("id", "text", "label") for path in paths])
-    table = table.filter(pl.col("label").is_not_null()).sort("id")
-    if most is not None:
+def labelled(paths: Iterable[Path], most: int | None, several: bool = False) -> pl.DataFrame:
+    """(id, text, label) of the labelled documents, in order of id, at most `most` of each label.
+
+    `several`: label is a list of names, perhaps empty, and `most` is not asked.
+    """
+    table = labels_of(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"), several)
+    if most is not None and not several:
         table = table.filter(pl.int_range(pl.len()).over("label") < most)
-    return table.collect()
+    return table
 
 
 def classes(train_table: pl.DataFrame, least: int, model: str = "NAME") -> tuple[list[str], dict[str, int]]:
     """The labels with at least `least` documents, sorted, and how many documents each of the others has."""
-    counts = dict(sorted(train_table["label"].value_counts().iter_rows()))
+    counts = dict(sorted(each_label(train_table["label"]).value_counts().iter_rows()))
     kept = [label for label, count in counts.items() if count >= least]
     if len(kept) < 2:
         raise DataError(
@@ -100,48 +94,27 @@ class Examples:
 
 def examples(docs: Iterable[Path], conf: ClassifyConf) -> Examples:
     """The training examples in the train parts of `docs`; raises `DataError` where there are not two classes."""
-    table = labelled([documents_in(doc, "train") for doc in docs], conf.max_per_class)
+    table = labelled([documents_in(doc, "train") for doc in docs], conf.max_per_class, conf.several)
     names, left_out = classes(table, conf.min_per_class, conf.run.model)
-    pattern = mask_pattern(table["label"].unique().sort(), conf)
-    table = table.filter(pl.col("label").is_in(names))
+    pattern = mask_pattern(each_label(table["label"]).unique().sort(), conf)
+    if not conf.several:
+        table = table.filter(pl.col("label").is_in(names))
     found = _sizes(table, names)
-    table = table[balanced([names.index(label) for label in table["label"]], conf)]
+    if not conf.several:
+        table = table[balanced([names.index(label) for label in table["label"]], conf)]
     return Examples(table, names, found, left_out, pattern)
-
-
-def frame(tokenizer: PreTrainedTokenizerFast, causal: bool) -> dict[str, list[int]]:
-    """What stands before (`prefix`) and behind (`suffix`) every text: of a causal model the token that each document
-    begins with in pretraining, if there is one; of an encoder what its tokenizer puts around a text."""
-    if causal:
-        return {"prefix": [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]}
-    (plain,), (framed,) = Encoder(tokenizer).texts(["a"]), Encoder(tokenizer).framed(["a"], most=1_000)
-    at = next((n for n in range(len(framed)) if framed[n : n + len(plain)] == plain), 0)
-    return {"prefix": framed[:at], "suffix": framed[at + len(plain) :]}
 
 
 def encoder(
     tokenizer: PreTrainedTokenizerFast, pattern: str, conf: ClassifyConf, causal: bool = True
-) -> Callable[[Sequence[str]], Any]:
+) -> Callable[[Sequence[str]], list[list[int]]]:
     """The function from texts to lists of token ids, whole: names hidden, never empty."""
-    hidden, around, encoder = re.compile(pattern), frame(tokenizer, causal), Encoder(tokenizer)
-
-    def encode(texts: Sequence[str]) -> list[list[int]]:
-        found = encoder.texts([hidden.sub(conf.mask, text) for text in texts])
-        return [framed(ids, around, export.pad_id(tokenizer)) for ids in found]
-
-    return encode
-
-
-def longest(lengths: Sequence[int], context: int | None, conf: ClassifyConf) -> int:
-    """The tokens that a text is cut to, from the lengths of the training texts."""
-    if conf.max_length != "auto":
-        return conf.max_length
-    fitting = math.ceil(float(np.percentile(lengths, WHOLE)))
-    return min(max(fitting, 8), conf.length_limit, context or conf.length_limit)
+    hidden, encode = re.compile(pattern), text_examples.encoder(tokenizer, causal)
+    return lambda texts: encode([hidden.sub(conf.mask, text) for text in texts])
 
 
 def contradictions(table: pl.DataFrame) -> int:
-    """How many texts come with more than one label."""
+    """How many texts come with more than one label, or list of labels."""
     labels = table.group_by(pl.col("text").str.strip_chars()).agg(pl.col("label").n_unique())
     return int((labels["label"] > 1).sum())
 
@@ -159,12 +132,18 @@ class ClassLoss(LossModule):
         """ids, mask [examples, width], labels [examples] → (sum of weighted nats, 0)."""
         width = int(mask.any(0).nonzero()[-1]) + 1
         logits = self.model(input_ids=ids[:, :width], attention_mask=mask[:, :width]).logits
-        nats = F.cross_entropy(logits.float(), labels, self.weights, reduction="sum", ignore_index=IGNORE)
+        if labels.ndim > 1:  # several for each text, of each class whether it is one
+            said = labels[:, 0] != IGNORE
+            nats = F.binary_cross_entropy_with_logits(logits[said].float(), labels[said].float(), reduction="sum")
+        else:
+            nats = F.cross_entropy(logits.float(), labels, self.weights, reduction="sum", ignore_index=IGNORE)
         return nats, torch.zeros((), device=nats.device)
 
     def weight(self, rows: Sequence[Any]) -> float:
         """What the examples of a batch weigh."""
         labels = torch.from_numpy(rows[-1])
+        if labels.ndim > 1:
+            return float((labels[:, 0] != IGNORE).sum())
         return float(self.weights.cpu()[labels[labels != IGNORE]].sum())
 
 
@@ -210,8 +189,7 @@ class Encoded:
 
     rows: list[Row]
     valid: list[Row]
-    around: dict[str, list[int]]
-    """What stands before and behind every text: see `frame`."""
+    around: text_examples.Frame
     length: int
     """The tokens that texts are cut to."""
     cut: int
@@ -225,16 +203,18 @@ def encoded(
 ) -> Encoded:
     """The examples with their copies, and the valid parts of `docs`; raises `DataError` where these hold none."""
     tokenizer, names, table = export.load_tokenizer(model), chosen.names, chosen.table
-    encode, around = encoder(tokenizer, chosen.pattern, conf, is_causal(model)), frame(tokenizer, is_causal(model))
-    valid = _rows(labelled([documents_in(doc, "valid") for doc in docs], None), names, encode)
+    causal = is_causal(model)
+    encode, around = encoder(tokenizer, chosen.pattern, conf, causal), text_examples.frame(tokenizer, causal)
+    found = labelled([documents_in(doc, "valid") for doc in docs], None, conf.several)
+    valid = _rows(found, names, encode)
     if not valid:
         raise DataError(f"the valid part holds no document labelled with one of {names}: early stopping needs some")
     if conf.augment:
         table = pl.concat([table, copies(chosen.hidden(conf), conf.augment, conf.seed, translated)])
     rows = _rows(table, names, encode)
     sizes = [len(row["input_ids"]) for row in rows]
-    length = longest(sizes, export.context_of(model), conf)
-    rows, valid = _cut(rows, length, around), _cut(valid, length, around)
+    length = text_examples.longest(sizes, export.context_of(model), conf.max_length, conf.length_limit)
+    rows, valid = (text_examples.trimmed(part, length, around) for part in (rows, valid))
     cut = sum(size > length for size in sizes)
     return Encoded(rows, valid[: conf.max_valid], around, length, cut, _sizes(table, names))
 
@@ -264,11 +244,12 @@ def run(
         **made.around,
         "max_length": made.length,
         "max_per_class": conf.max_per_class,
+        **({"several": True} if conf.several else {}),
     }
     network = tuned_network(model, chosen.names, export.pad_id(export.load_tokenizer(model)), conf)
     pooling, read = getattr(network.config, "pooling", "of the encoder"), AutoModelForSequenceClassification
     proof = write_proven(network, outcome, made.valid, read, model, work / "model", task, conf.run.model)
-    twice, rows = contradictions(chosen.hidden(conf)), len(made.rows)
+    twice = contradictions(chosen.hidden(conf))
     return {
         "documents": sum(chosen.found.values()),
         "classes": chosen.found,
@@ -281,23 +262,20 @@ def run(
         "steps": outcome.steps,
         "proof": proof,
         "best_step": outcome.best_step,
-        "warnings": _warnings(
-            twice, share(made.cut, rows) if made.cut > CUT * rows else None, made.length, conf.run.model
-        ),
+        "warnings": [
+            *_contradicting(twice),
+            *text_examples.cut_warning(made.cut, len(made.rows), made.length, conf.run.model),
+        ],
         "metrics": {"valid_loss": outcome.valid_loss},
     }
 
 
-def _warnings(twice: int, cut: str | None, length: int, model: str) -> list[dict[str, str]]:
-    """What a person should know of the examples: contradictions, and the share that is cut if it is large."""
-    found = []
-    if twice:
-        text = f"{plural(twice, 'training text')} with more than one label: no classifier can learn them"
-        found.append(told(text, "correct the labels in the source, or take one of each away"))
-    if cut:
-        text = f"{cut} of the training texts are longer than {length} tokens: the rest of them is not read"
-        found.append(told(text, f"models.{model}.train.length_limit or models.{model}.train.max_length"))
-    return found
+def _contradicting(texts: int) -> list[dict[str, str]]:
+    """That texts contradict each other, if some do."""
+    if not texts:
+        return []
+    text = f"{plural(texts, 'training text')} with more than one label: no classifier can learn them"
+    return [told(text, "correct the labels in the source, or take one of each away")]
 
 
 def tuned_network(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf) -> Any:
@@ -311,46 +289,29 @@ def make_network(model: Path, names: Sequence[str], pad: int, conf: ClassifyConf
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},
         "pad_token_id": pad,
+        **({"problem_type": "multi_label_classification"} if conf.several else {}),
     }
     refuse_foreign(model)
     seed(conf)
-    body: Any
-    if conf.pooling == "auto" and not is_causal(model):
-        body = AutoModelForSequenceClassification.from_pretrained(
+    if conf.network.kind == "start" and conf.pooling == "auto" and not is_causal(model):
+        body: Any = AutoModelForSequenceClassification.from_pretrained(
             model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False, **labels
         )
         return cast(PreTrainedModel, body)
-    body = AutoModel.from_pretrained(
-        model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
-    )
-    # where the body was read from is left out: equal models have equal bytes
-    about = {name: value for name, value in body.config.to_diff_dict().items() if not name.startswith("_")}
-    pooling = "mean" if conf.pooling == "auto" else conf.pooling
-    network = PooledClassifier(
-        PooledClassifierConfig(about, pooling, ngrams=conf.ngrams, buckets=conf.buckets if conf.ngrams else 0, **labels)
-    )
-    network.body.load_state_dict(body.state_dict())
-    return network
-
-
-def is_causal(model: Path) -> bool:
-    """Whether the model in a folder was trained to continue text."""
-    return sort_of(json.loads((model / CONFIG_FILE).read_text())) == "causal"
+    return text_examples.pooled(model, conf, labels)
 
 
 def _sizes(table: pl.DataFrame, names: Sequence[str]) -> dict[str, int]:
-    counts = dict(table["label"].value_counts().iter_rows())
+    counts = dict(each_label(table["label"]).value_counts().iter_rows())
     return {name: counts.get(name, 0) for name in names}
 
 
-def _cut(rows: Sequence[Row], length: int, around: dict[str, list[int]]) -> list[Row]:
-    """Examples of at most `length` tokens: what is behind a text stays."""
-    end = around.get("suffix", [])
-    return [{**row, "input_ids": cut(row["input_ids"], length, end)} for row in rows]
-
-
 def _rows(table: pl.DataFrame, names: Sequence[str], encode: Callable[[Sequence[str]], Any]) -> list[Row]:
-    number = {name: i for i, name in enumerate(names)}
-    known = table.filter(pl.col("label").is_in(list(names)))
-    encoded = encode(known["text"].to_list())
-    return [{"input_ids": ids, "labels": number[label]} for ids, label in zip(encoded, known["label"], strict=True)]
+    if isinstance(table.schema["label"], pl.List):
+        labels: list[Any] = [[int(name in held) for name in names] for held in table["label"].to_list()]
+    else:
+        number = {name: i for i, name in enumerate(names)}
+        table = table.filter(pl.col("label").is_in(list(names)))
+        labels = [number[label] for label in table["label"]]
+    encoded = encode(table["text"].to_list())
+    return [{"input_ids": ids, "labels": label} for ids, label in zip(encoded, labels, strict=True)]

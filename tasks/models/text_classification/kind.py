@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from conf.schema.methods import FullMethod
 from conf.schema.model_recipe import ModelRecipe
@@ -51,6 +53,18 @@ class ClassifierModel(ModelRecipe):
     takes: ClassVar[tuple[str, ...]] = ("causal", "masked")
     gives: ClassVar[str | None] = None
 
+    @model_validator(mode="after")
+    def _several_are_compared_by_each(self) -> Self:
+        if self.train.several and "metric" not in self.gate.model_fields_set:
+            gate = self.gate.model_copy(update={"metric": "macro_f1"})
+            object.__setattr__(self, "gate", gate)
+        return self
+
+    @model_validator(mode="after")
+    def _method_suits(self) -> Self:
+        self.train.check_method(self.method)
+        return self
+
     @property
     def training(self) -> ClassifyConf:
         """What the step gets that trains it."""
@@ -69,7 +83,11 @@ class TextClassification(Kind):
     evaluation = evaluate_classifier
     measures = label_metrics.ALL
     compared = (label_metrics.ACCURACY, label_metrics.MACRO_F1)
-    baselines: ClassVar = {"majority": "majority class", "naive_bayes": "naive Bayes"}
+    baselines: ClassVar = {
+        "majority": "majority class",
+        "naive_bayes": "naive Bayes",
+        "logistic": "TF-IDF with logistic regression",
+    }
     answering = "tasks.models.text_classification.labelling"
     columns: ClassVar = {"label": "string", "probabilities": "probabilities"}
 

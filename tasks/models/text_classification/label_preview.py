@@ -9,22 +9,20 @@ import polars as pl
 
 from tasks.core.number_format import count, plural, share
 from tasks.core.run_warnings import warning
-from tasks.finetune.preview import MOST, WARN
+from tasks.finetune.preview import MOST, WARN, WHOLE
 from tasks.models.text_classification.classifier_options import ClassifyConf
+from tasks.models.text_classification.labels import labels_of
 from tasks.text.encode import Encoder
-
-WHOLE = 95
-"""Percent of the texts that max_length=auto leaves whole, as training has it."""
 
 
 def classify(
     docs: Sequence[Path], tokenizer: Path, context: int | None, conf: ClassifyConf
 ) -> tuple[str, list[dict[str, str]]]:
     """What of the labelled texts will be cut off, in words, and a warning of a share over `WARN`."""
-    rows = pl.concat([pl.scan_parquet(path).select("id", "text", "label") for path in docs])
-    table = rows.filter(pl.col("label").is_not_null()).sort("id").collect()
+    table = labels_of(pl.concat([pl.scan_parquet(path) for path in docs], how="diagonal"), conf.several)
     if table.is_empty():
-        return "there is no labelled document to train on", []
+        which = " (`columns` of a source names by labels where they are)" if conf.several else ""
+        return f"there is no labelled document to train on{which}", []
     sizes = [len(ids) for ids in Encoder.of_file(tokenizer).texts(table["text"].head(MOST).to_list())]
     whole = sorted(sizes)[min(len(sizes) * WHOLE // 100, len(sizes) - 1)]
     auto = min(max(whole, 8), conf.length_limit, context or conf.length_limit)

@@ -12,20 +12,31 @@ from tasks.evaluate.bootstrap import Floats, counts, interval, with_interval
 from tasks.evaluate.metric import ItemMetric, mean, ratio
 from tasks.models.text_classification import label_metrics
 from tasks.models.text_classification.classifier_options import ClassifierEval
-
-Labels = NDArray[np.int64]
+from tasks.models.text_classification.labels import Truth, each_label, truth_of
 
 
 def _classes(items: pl.DataFrame) -> Floats:
-    names = {label: n for n, label in enumerate(sorted({*items["label"], *items["predicted"]}))}
-    truth, predicted = (np.array([names[label] for label in items[side]]) for side in ("label", "predicted"))
-    return macro_f1_columns(truth, predicted, len(names))
+    names = sorted({*each_label(items["label"]), *each_label(items["predicted"])})
+    return macro_f1_columns(truth_of(items["label"], names), truth_of(items["predicted"], names))
 
 
-def macro_f1_columns(truth: Labels, predicted: Labels, classes: int) -> Floats:
+def macro_f1_columns(truth: Truth, predicted: Truth) -> Floats:
     """(items, 3 * classes): for each class whether an item is a hit, is of the class, is taken for the class."""
-    is_class, as_class = truth[:, None] == np.arange(classes), predicted[:, None] == np.arange(classes)
-    return np.concatenate([is_class & as_class, is_class, as_class], axis=1).astype(np.float64)
+    return np.concatenate([truth & predicted, truth, predicted], axis=1).astype(np.float64)
+
+
+def chosen(probabilities: Floats, several: bool) -> Truth:
+    """Which classes items are taken for: the likeliest, or with several labels all over one half."""
+    if several:
+        over: Truth = probabilities > 0.5
+        return over
+    return one_hot(probabilities.argmax(axis=1), probabilities.shape[1])
+
+
+def one_hot(numbers: NDArray[np.int64], classes: int) -> Truth:
+    """Items of one class each."""
+    found: Truth = numbers[:, None] == np.arange(classes)
+    return found
 
 
 def macro_f1(sums: Floats) -> Floats:
@@ -37,11 +48,11 @@ def macro_f1(sums: Floats) -> Floats:
     return result
 
 
-def calibration_columns(probabilities: Floats, truth: Labels, bins: int) -> Floats:
+def calibration_columns(probabilities: Floats, truth: Truth, bins: int) -> Floats:
     """(items, bins): in the bin of its confidence, confidence minus 1 if right, else confidence."""
-    confidence, predicted = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    confidence, right = probabilities.max(axis=1), _right(probabilities, truth)
     place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gap = confidence - (predicted == truth)
+    gap = confidence - right
     return np.concatenate([(place[:, None] == np.arange(bins)) * gap[:, None], np.ones((len(gap), 1))], axis=1)
 
 
@@ -51,9 +62,9 @@ def calibration_error(sums: Floats) -> Floats:
     return result
 
 
-def calibration(probabilities: Floats, truth: Labels, bins: int) -> list[dict[str, float]]:
+def calibration(probabilities: Floats, truth: Truth, bins: int) -> list[dict[str, float]]:
     """For each bin of confidence that holds items: their number, mean confidence and accuracy."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    confidence, right = probabilities.max(axis=1), _right(probabilities, truth)
     place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     return [
         {
@@ -66,13 +77,19 @@ def calibration(probabilities: Floats, truth: Labels, bins: int) -> list[dict[st
     ]
 
 
-def roc_auc(probabilities: Floats, truth: Labels, weights: Floats) -> Floats:
+def _right(probabilities: Floats, truth: Truth) -> NDArray[np.bool_]:
+    """Whether the likeliest class is one that the item has."""
+    found: NDArray[np.bool_] = truth[np.arange(len(truth)), probabilities.argmax(axis=1)]
+    return found
+
+
+def roc_auc(probabilities: Floats, truth: Truth, weights: Floats) -> Floats:
     """One-versus-rest ROC-AUC, the mean over classes, for each row of item weights (resamples, items).
 
     The probability that an item of a class has a higher score for it than one of another class, ties counting half
     (Mann & Whitney 1947). A class without items, or without others, in a resample is left out there.
     """
-    areas = [_area(probabilities[:, n], truth == n, weights) for n in range(probabilities.shape[1])]
+    areas = [_area(probabilities[:, n], truth[:, n], weights) for n in range(probabilities.shape[1])]
     with np.errstate(invalid="ignore"):
         stacked = np.stack(areas)
         known = (~np.isnan(stacked)).sum(axis=0)
@@ -92,21 +109,29 @@ def _area(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> Float
     return result
 
 
-def nats(probabilities: Floats, truth: Labels) -> Floats:
-    """The loss of each item: minus the logarithm of the probability of its class."""
-    result: Floats = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-12))
+def nats(probabilities: Floats, truth: Truth, several: bool = False) -> Floats:
+    """The loss of each item: minus the logarithm of the probability of its class; with several labels the sum over all
+    classes, of each of what is true of it."""
+    if several:
+        told = np.where(truth, probabilities, 1 - probabilities)
+        summed: Floats = -np.log(np.maximum(told, 1e-12)).sum(axis=1)
+        return summed
+    result: Floats = -np.log(np.maximum((probabilities * truth).sum(axis=1), 1e-12))
     return result
 
 
-def measure(probabilities: Floats, truth: Labels, conf: ClassifierEval) -> dict[str, float]:
-    """accuracy, macro_f1, nats, ece and roc_auc, each with _lo and _hi."""
-    predicted, ones = probabilities.argmax(axis=1), np.ones(len(truth))
+def measure(probabilities: Floats, truth: Truth, conf: ClassifierEval, several: bool = False) -> dict[str, float]:
+    """accuracy (all of an item's labels right, and no others), macro_f1, nats, roc_auc and, with one label for each
+    item, ece; each with _lo and _hi."""
+    predicted, ones = chosen(probabilities, several), np.ones(len(truth))
+    right = (predicted == truth).all(axis=1).astype(np.float64)
     columns: dict[str, tuple[Floats, Callable[[Floats], Floats]]] = {
-        "accuracy": (np.stack([(predicted == truth).astype(np.float64), ones], axis=1), mean),
-        "macro_f1": (macro_f1_columns(truth, predicted, probabilities.shape[1]), macro_f1),
-        "nats": (np.stack([nats(probabilities, truth), ones], axis=1), mean),
-        "ece": (calibration_columns(probabilities, truth, conf.bins), calibration_error),
+        "accuracy": (np.stack([right, ones], axis=1), mean),
+        "macro_f1": (macro_f1_columns(truth, predicted), macro_f1),
+        "nats": (np.stack([nats(probabilities, truth, several), ones], axis=1), mean),
     }
+    if not several:
+        columns["ece"] = (calibration_columns(probabilities, truth, conf.bins), calibration_error)
     metrics: dict[str, float] = {}
     for name, (values, metric) in columns.items():
         metrics |= with_interval(name, values, metric, conf.resamples, conf.seed, conf.confidence)

@@ -60,6 +60,11 @@ class Agent(LocalElasticAgent):
             worker_group.store.set("round", uuid.uuid4().hex)
         os.environ[rendezvous.ROUND] = worker_group.store.get("round").decode()
 
+    def _restart_workers(self, worker_group: WorkerGroup) -> None:
+        if worker_group.state == WorkerState.HEALTHY:  # its own processes have not yet seen that some are gone
+            print(f"a node has come: starting all again from the {_checkpoint(self.job)}", flush=True)
+        super()._restart_workers(worker_group)
+
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         self._end_hang({worker.global_rank: int(worker.id) for worker in worker_group.workers})
         result: RunResult = super()._monitor_workers(worker_group)

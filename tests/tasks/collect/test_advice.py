@@ -50,7 +50,7 @@ def named_like_a_file(folder: Path) -> None:
         (text("a.csv", QUOTES), {}, "`quoting: double`", {"quoting": "double"}),
         (text("a.csv", 'n,text\n1,a "b" c\n2,"d" e\n'), {}, "`quoting: none`", {"quoting": "none"}),
         (text("a.txt", LONG * 3_000), {"max_document_mb": 1}, "max_document_mb may let", {"max_document_mb": 64}),
-        (rows("a.jsonl", {"story": LONG}), {}, "text (or label, title, messages) may let", {"text": "story"}),
+        (rows("a.jsonl", {"story": LONG}), {}, "text (or label, title, messages, columns) may let", {"text": "story"}),
         (text("a.csv", f"n,story\n1,{LONG}\n"), {}, "name the right one (text,", {"text": "story"}),
         (rows("a.jsonl", {"talk": [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b."}]}), {},
          "data.sources.own.messages=talk", {"messages": "talk"}),

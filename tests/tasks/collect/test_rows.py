@@ -13,7 +13,7 @@ from tasks.collect.document_writer import Documents
 from tasks.collect.sources.files import FilesSource
 from tasks.collect.text_formats import Row
 from tasks.core.errors import DataError
-from tasks.text import roles
+from tasks.text import roles, targets
 
 ENTRY = {"uri": "/data/a.jsonl", "name": "a.jsonl"}
 
@@ -158,3 +158,64 @@ def test_openai_s_parts_of_a_text_are_that_text() -> None:
     assert roles.turn({"role": "user", "content": parts}) == ("user", "What is this?")
     picture = [*parts, {"type": "image_url", "image_url": {"url": "x"}}]
     assert roles.turn({"role": "user", "content": picture}) is None
+
+
+def kept(tmp_path: Path, *found: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
+    conf = FilesSource.model_validate({"kind": "files", "paths": ("x",), **options})
+    with Documents(tmp_path / "docs.parquet", tmp_path / "notes", "own", targets=True) as documents:
+        for number, values in enumerate(found, 1):
+            rows.add(Row(f"line {number}", values), ENTRY, conf, documents)
+        documents.check(conf.max_bad_rows)
+    return [targets.read(said) for said in pl.read_parquet(tmp_path / "docs.parquet")["targets"]]
+
+
+def test_columns_say_what_a_model_is_to_say_of_a_text(tmp_path: Path) -> None:
+    rows_of = [{"text": "good tea", "stars": "4", "kinds": ["tea"]}, {"text": "no stars", "stars": None}]
+    assert kept(tmp_path, *rows_of, columns={"number": "stars", "labels": "kinds"}) == [
+        {"number": 4.0, "labels": ["tea"]}, {},
+    ]  # fmt: skip
+
+
+def test_tokens_with_tags_are_a_text_with_spans(tmp_path: Path) -> None:
+    row = {"tokens": ["Ada", "left", "New", "York"], "ner": ["B-PER", "O", "B-LOC", "I-LOC"]}
+    assert kept(tmp_path, row, text="tokens", columns={"tags": "ner"}) == [{"spans": [[0, 3, "PER"], [9, 17, "LOC"]]}]
+    assert pl.read_parquet(tmp_path / "docs.parquet")["text"].to_list() == ["Ada left New York"]
+
+
+def test_a_worse_answer_stands_beside_the_conversation(tmp_path: Path) -> None:
+    row = {"prompt": "Hi", "chosen": "Hello!", "rejected": "Go away."}
+    turns = {"user": ("prompt",), "assistant": ("chosen",)}
+    assert kept(tmp_path, row, turns=turns, columns={"rejected": "rejected"}) == [{"rejected": "Go away."}]
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "words"),
+    [
+        ({"text": "a", "stars": "many"}, {"number": "stars"}, r"line 1: its field 'stars' holds 'many' where a number"),
+        (
+            {"text": "a", "e": [[0, 2, "x"]]},
+            {"spans": "e"},
+            r"its field 'e' holds a span to character 2 of a text of 1",
+        ),
+        ({"text": "a", "t": ["O"]}, {"tags": "t"}, r"its field 'text' holds text where a list of tokens should be"),
+    ],
+)
+def test_a_column_that_does_not_hold_what_it_is_said_to_is_named(
+    tmp_path: Path, row: dict[str, Any], columns: dict[str, str], words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        kept(tmp_path, row, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"columns": {"tags": "t", "spans": "s"}}, "leave one out"),
+        ({"columns": {"rejected": "r"}}, "say by messages or turns where that is"),
+        ({"columns": {"tags": "t"}, "title": "head"}, "leave title out"),
+        ({"columns": {"stars": "s"}}, "number"),
+    ],
+)
+def test_columns_that_cannot_be_meant_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        FilesSource.model_validate({"kind": "files", "paths": ("x",), **options})

@@ -34,7 +34,15 @@ def items(seed: int, skill: float = 0.6, count: int = 60) -> pl.DataFrame:
     predicted = np.where(correct, label, np.where(label == "a", "b", "a"))
     nats = size * rng.uniform(0.5, 1.5, size=count) * (1.6 - skill)
     columns = {"bytes": size, "label": label, "predicted": predicted, "nats": nats, "correct": correct}
-    return pl.DataFrame({"id": [f"{n:03}" for n in range(count)], **columns})
+    spans = fixed.integers(1, 4, size=count)
+    more = {
+        "error": nats / size,
+        "margin": correct - nats / size,
+        "true": spans,
+        "said": spans,
+        "hits": spans * correct,
+    }
+    return pl.DataFrame({"id": [f"{n:03}" for n in range(count)], **columns, **more})
 
 
 def compare(a: pl.DataFrame, b: pl.DataFrame, metric: str) -> Comparison:

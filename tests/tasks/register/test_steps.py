@@ -148,7 +148,7 @@ def test_a_registered_classifier_says_what_was_measured_of_it_to_whoever_asks(
 
     from tasks.evaluate.scoring import load_tokenizer
     from tasks.models.text_classification.classifier_evaluation import probabilities
-    from tasks.models.text_classification.labelling import OWN_HEAD
+    from tasks.text.text_models import OWN_HEAD
 
     conf = RegisterConf(name="tiny-labels", kind="text_classification")
     model = publish("finetune_classifier", "model", tiny_classifier)

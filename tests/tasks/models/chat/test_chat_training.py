@@ -13,7 +13,7 @@ from conf.schema.finetune import FinetuneRun
 from tasks import tokenize
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.workdir import Workdir
-from tasks.finetune import export
+from tasks.finetune import chat_template, export
 from tasks.finetune.examples import next_tokens
 from tasks.formats.tokens import IGNORE
 from tasks.models.chat import chat_training, windows
@@ -100,7 +100,7 @@ def test_a_template_without_marks_gives_the_examples_of_its_marked_twin(
     rows = table(chat_rows(30, 0))
     marked, found = (chat_training.examples(rows, one, length) for one in (tokenizer, stock))
     assert found == marked and found.written > 0
-    assert chat_training.stop_id(stock) == chat_training.stop_id(tokenizer)
+    assert chat_template.stop_id(stock) == chat_template.stop_id(tokenizer)
 
 
 @pytest.mark.parametrize(("template", "says"), [("", "no chat template"), ("{{ messages }}", "generation")])
@@ -108,7 +108,7 @@ def test_a_template_that_marks_no_answers_is_a_config_error(model_dir: Path, tem
     tokenizer = export.load_tokenizer(model_dir)
     tokenizer.chat_template = template
     with pytest.raises(ConfigError, match=says):
-        chat_training.check_template(tokenizer)
+        chat_template.check_template(tokenizer)
 
 
 def test_a_conversation_that_the_template_refuses_is_named(model_dir: Path) -> None:
@@ -120,11 +120,11 @@ def test_a_conversation_that_the_template_refuses_is_named(model_dir: Path) -> N
 
 
 def test_the_stop_token_is_read_from_the_template(model_dir: Path, tokenizer: Any) -> None:
-    assert chat_training.stop_id(tokenizer) == tokenizer.convert_tokens_to_ids("<|end|>")
+    assert chat_template.stop_id(tokenizer) == tokenizer.convert_tokens_to_ids("<|end|>")
     endless = export.load_tokenizer(model_dir)
     endless.chat_template = TEMPLATE.replace("<|end|>{% endgeneration %}", "{% endgeneration %}")
     with pytest.raises(ConfigError, match="special token"):
-        chat_training.stop_id(endless)
+        chat_template.stop_id(endless)
 
 
 @pytest.mark.parametrize("path", sorted(Path(tokenize.__file__).parent.glob("templates/*.jinja")), ids=lambda p: p.stem)
@@ -132,9 +132,9 @@ def test_every_shipped_template_marks_the_answers_and_their_end(model_dir: Path,
     tokenizer = export.load_tokenizer(model_dir)
     tokenizer.chat_template = path.read_text()
     turns = [("user", "say axis"), ("assistant", "axis!"), ("user", "why?"), ("assistant", "so")]
-    ids, mask = chat_training.render(tokenizer, [{"role": role, "content": text} for role, text in turns])
+    ids, mask = chat_template.render(tokenizer, [{"role": role, "content": text} for role, text in turns])
     written = tokenizer.decode([token for token, flag in zip(ids, mask, strict=True) if flag])
-    end = tokenizer.decode([chat_training.stop_id(tokenizer)])
+    end = tokenizer.decode([chat_template.stop_id(tokenizer)])
     assert written == f"axis!{end}so{end}"
 
 
@@ -177,7 +177,7 @@ def test_without_answers_the_reason_is_that_nobody_answers(model_dir: Path, tmp_
 
 def test_an_automatic_length_is_that_of_the_longest_conversation_or_the_context(tokenizer: Any) -> None:
     rows = table(chat_rows(9, 0))
-    most = max(len(chat_training.render(tokenizer, turns)[0]) for turns in rows["messages"])
+    most = max(len(chat_template.render(tokenizer, turns)[0]) for turns in rows["messages"])
     assert chat_training.longest(rows, tokenizer, None) == most == chat_training.longest(rows, tokenizer, most + 1)
     assert chat_training.longest(rows, tokenizer, most - 1) == most - 1
 
@@ -204,7 +204,7 @@ def test_the_adapters_are_merged_into_a_plain_causal_model(tuned: tuple[Workdir,
     name = "model.layers.0.self_attn.q_proj.weight"
     assert not torch.equal(merged.state_dict()[name], base.state_dict()[name])
     assert merged.config.use_cache
-    assert chat_training.stop_id(export.load_tokenizer(folder)) in merged.generation_config.eos_token_id
+    assert chat_template.stop_id(export.load_tokenizer(folder)) in merged.generation_config.eos_token_id
 
 
 def test_only_special_tokens_embeddings_change(tuned: tuple[Workdir, Any], model_dir: Path) -> None:

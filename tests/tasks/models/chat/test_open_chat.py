@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conf.schema.finetune import FinetuneRun
 from tasks.core.workdir import Workdir
-from tasks.finetune import fetching, starting
+from tasks.finetune import chat_template, fetching, starting
 from tasks.models.chat import chat_training
 from tasks.models.chat.chat_options import ChatConf
 from tests.tasks.finetune.families import write_family
@@ -40,7 +40,7 @@ def test_a_tuned_open_model_is_what_transformers_loads_and_writes_its_conversati
     assert stats["steps"] > 0 and stats["answer_tokens_left_out"] == 0
     talk = pl.read_parquet(docs_dir / "train" / "docs.parquet")["messages"].drop_nulls()[0].to_list()
     theirs = AutoTokenizer.from_pretrained(tuned.content / "model", local_files_only=True)
-    ids, written = chat_training.render(theirs, talk)
+    ids, written = chat_template.render(theirs, talk)
     assert theirs.apply_chat_template(talk)["input_ids"] == ids and sum(written)
     said = theirs.decode([token for token, flag in zip(ids, written, strict=True) if flag])
     assert said == "".join(f"{turn['content']}<|end|>" for turn in talk if turn["role"] == "assistant")

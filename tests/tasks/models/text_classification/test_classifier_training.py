@@ -17,12 +17,13 @@ from conf.schema.finetune import FinetuneRun
 from tasks.core.errors import DataError
 from tasks.core.workdir import Workdir
 from tasks.evaluate import scoring
-from tasks.finetune import export
+from tasks.finetune import export, text_examples
 from tasks.finetune.examples import whole_texts
-from tasks.models.text_classification import classifier_training
+from tasks.finetune.pooled_classifier import POOLING
+from tasks.models.text_classification import classifier_training, labelling
 from tasks.models.text_classification.classifier_options import AugmentConf, ClassifyConf
-from tasks.models.text_classification.labelling import OWN_HEAD
-from tasks.models.text_classification.pooled_classifier import POOLING
+from tasks.models.text_classification.kind import OPTIONS
+from tasks.text.text_models import OWN_HEAD
 from tests.tasks.tiny_model import labelled_rows, table
 
 CONF = ClassifyConf(
@@ -87,8 +88,8 @@ def test_a_text_stands_behind_the_token_that_documents_begin_with(model_dir: Pat
 def test_the_length_comes_from_the_texts_and_is_bounded_by_context_and_cost(
     lengths: list[int], context: int | None, limit: int, wanted: int
 ) -> None:
-    assert classifier_training.longest(lengths, context, ClassifyConf(length_limit=limit)) == wanted
-    assert classifier_training.longest(lengths, context, ClassifyConf(max_length=17)) == 17
+    assert text_examples.longest(lengths, context, "auto", limit) == wanted
+    assert text_examples.longest(lengths, context, 17, limit) == 17
 
 
 def test_equal_texts_with_two_labels_are_counted_once_each() -> None:
@@ -258,3 +259,49 @@ def test_training_stops_early_when_the_valid_loss_gets_worse_and_keeps_the_best(
     wild = CONF.model_copy(update={"learning_rate": 0.05, "epochs": 60, "patience": 2})
     stats = classifier_training.run(model_dir, [docs_dir], wild, work)
     assert stats["best_step"] == stats["steps"] - 2 * wild.eval_every < 480
+
+
+NETWORKS = {
+    "lstm": {"kind": "lstm", "width": 16, "hidden": 32, "dropout": 0.1},
+    "cnn": {"kind": "cnn", "width": 16, "channels": 8, "sizes": [2, 3], "dropout": 0.1},
+    "lstm with its embeddings": {
+        "kind": "lstm",
+        "hidden": 32,
+        "layers": 2,
+        "bidirectional": False,
+        "embeddings": "start",
+    },
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_a_small_network_learns_as_well_and_is_read_back_by_plain_transformers(
+    network: dict[str, Any], model_dir: Path, docs_dir: Path, tmp_path: Path
+) -> None:
+    work = Workdir(tmp_path)
+    work.make()
+    conf = ClassifyConf.model_validate({**dict(CONF), "network": network, "learning_rate": "auto", "epochs": 12})
+    stats = classifier_training.run(model_dir, [docs_dir], conf, work)
+    assert stats["pooling"] == "mean_max" and stats["proof"]["same_model"] < 1e-5
+    valid = classifier_training.labelled([docs_dir / "valid" / "docs.parquet"], None)
+    network_, encoder = labelling.load(work.content / "model")
+    task = json.loads((work.content / "model" / "task.json").read_text())
+    said = [one["label"] for one in labelling.answer(network_, encoder, valid["text"].to_list(), task)]
+    assert sum(one == label for one, label in zip(said, valid["label"], strict=True)) / len(said) > 0.8
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_padding_changes_nothing_for_a_small_network(network: dict[str, Any], model_dir: Path) -> None:
+    conf = ClassifyConf.model_validate({"network": network})
+    model = classifier_training.make_network(model_dir, ["a", "b"], 0, conf).eval()
+    ids, mask, _ = whole_texts(0)([{"input_ids": [5, 6, 7], "labels": 0}, {"input_ids": [5] * 9, "labels": 1}])
+    with torch.no_grad():
+        padded = model(torch.from_numpy(ids), torch.from_numpy(mask)).logits[0]
+        alone = model(torch.tensor([[5, 6, 7]])).logits[0]
+    torch.testing.assert_close(padded, alone, atol=1e-6, rtol=1e-4)
+
+
+def test_a_network_that_knows_nothing_is_trained_whole() -> None:
+    given = {"kind": "text_classification", "train": {"network": {"kind": "cnn"}}, "method": {"kind": "lora"}}
+    with pytest.raises(ValueError, match="knows nothing before training"):
+        OPTIONS.model_validate(given)

@@ -12,10 +12,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conf.schema.finetune import FinetuneRun
 from tasks.core.workdir import Workdir
-from tasks.finetune import export, fetching, starting
+from tasks.finetune import export, fetching, starting, text_examples
 from tasks.formats.model_folder import read_task
 from tasks.models.text_classification import classifier_evaluation, classifier_training, labelling
 from tasks.models.text_classification.classifier_options import ClassifyConf
+from tasks.text import text_models
 from tests.tasks.finetune.families import CONTEXT, write_family
 
 CONF = ClassifyConf(batch_size=16, eval_every=20, min_per_class=2, run=FinetuneRun(device="cpu", threads=1))
@@ -50,7 +51,7 @@ def test_a_tuned_open_model_is_asked_and_measured_as_it_was_trained(
     network, encoder = labelling.load(folder)
     texts = ["the array of an axis", LONG, ""]
     for text in texts:
-        ids = labelling.cut(labelling.framed(encoder.texts([text])[0], task, 0), CONTEXT, task.get("suffix", ()))
+        ids = text_models.cut(text_models.framed(encoder.texts([text])[0], task, 0), CONTEXT, task.get("suffix", ()))
         if is_encoder:
             assert ids == theirs(text, truncation=True, max_length=CONTEXT)["input_ids"]
         assert len(ids) <= CONTEXT
@@ -71,6 +72,6 @@ def test_an_encoder_whose_places_begin_behind_the_padding_is_not_asked_beyond_th
     model = brought(tmp_path, "roberta")
     assert export.context_of(model) == CONTEXT
     tokenizer = export.load_tokenizer(model)
-    around = classifier_training.frame(tokenizer, causal=False)
+    around = text_examples.frame(tokenizer, causal=False)
     assert around == {"prefix": [tokenizer.cls_token_id], "suffix": [tokenizer.sep_token_id]}
-    assert classifier_training.frame(tokenizer, causal=True) == {"prefix": [tokenizer.bos_token_id]}
+    assert text_examples.frame(tokenizer, causal=True) == {"prefix": [tokenizer.bos_token_id]}

@@ -14,16 +14,25 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class PooledClassifierConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
-    """The body's config, how its states become one, and which runs of tokens are looked at beside them: `ngrams` is
-    their greatest length (0: none), `buckets` how many of each length are told apart."""
+    """The body's config (of transformers, or of one in `SMALL`), how its states become one, and which runs of tokens
+    are looked at beside them: `ngrams` is their greatest length (0: none), `buckets` how many of each length are told
+    apart. Of one that says a number `scale` and `shift` are the spread and the mean of those that it was trained on."""
 
     model_type = "pooled_classifier"
 
     def __init__(
-        self, body: dict[str, Any] | None = None, pooling: str = "mean", ngrams: int = 0, buckets: int = 0, **more: Any
+        self,
+        body: dict[str, Any] | None = None,
+        pooling: str = "mean",
+        ngrams: int = 0,
+        buckets: int = 0,
+        scale: float = 1.0,
+        shift: float = 0.0,
+        **more: Any,
     ) -> None:
         self.body, self.pooling = dict(body or {}), pooling
         self.ngrams, self.buckets = ngrams, buckets
+        self.scale, self.shift = scale, shift
         self.max_position_embeddings = self.body.get("max_position_embeddings")
         super().__init__(**more)
 
@@ -76,6 +85,52 @@ class Ngrams(torch.nn.Module):
         return self.SCALE * torch.stack(found).sum(0) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
 
 
+class Lstm(torch.nn.Module):
+    """States of tokens by recurrence (Hochreiter and Schmidhuber 1997), from both sides if wanted."""
+
+    def __init__(self, vocab_size: int, width: int, hidden_size: int, layers: int, both: bool, dropout: float) -> None:
+        super().__init__()
+        self.embeddings, self.dropout = torch.nn.Embedding(vocab_size, width), torch.nn.Dropout(dropout)
+        size = hidden_size // 2 if both else hidden_size
+        between = dropout if layers > 1 else 0.0
+        self.cells = torch.nn.LSTM(width, size, layers, batch_first=True, bidirectional=both, dropout=between)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """ids, mask (batch, tokens), filled up on the right → states (batch, tokens, hidden_size)."""
+        seen = self.dropout(self.embeddings(ids))
+        sizes = mask.sum(1).clamp(min=1).cpu()  # so that from the right the text is read first, not what fills up
+        packed = torch.nn.utils.rnn.pack_padded_sequence(seen, sizes, batch_first=True, enforce_sorted=False)
+        said, _ = torch.nn.utils.rnn.pad_packed_sequence(self.cells(packed)[0], True, total_length=ids.shape[1])
+        states: torch.Tensor = self.dropout(said)
+        return states
+
+
+class Cnn(torch.nn.Module):
+    """States of tokens by convolutions over runs of some lengths (Kim 2014)."""
+
+    def __init__(self, vocab_size: int, width: int, hidden_size: int, sizes: list[int], dropout: float) -> None:
+        super().__init__()
+        self.embeddings, self.dropout = torch.nn.Embedding(vocab_size, width), torch.nn.Dropout(dropout)
+        own, self.around = (
+            hidden_size // len(sizes),
+            [((size - 1) - (size - 1) // 2, (size - 1) // 2) for size in sizes],
+        )
+        self.runs = torch.nn.ModuleList(torch.nn.Conv1d(width, own, size) for size in sizes)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """ids, mask (batch, tokens) → states (batch, tokens, hidden_size)."""
+        seen = (self.embeddings(ids) * mask[..., None]).transpose(1, 2)
+        padded = [torch.nn.functional.pad(seen, around) for around in self.around]
+        found = [torch.relu(run(one)) for run, one in zip(self.runs, padded, strict=True)]
+        said = torch.cat(found, dim=1).transpose(1, 2)
+        states: torch.Tensor = self.dropout(said)
+        return states
+
+
+SMALL: dict[str, Callable[..., torch.nn.Module]] = {"lstm": Lstm, "cnn": Cnn}
+"""Bodies that transformers does not have, by the model_type in `PooledClassifierConfig.body`."""
+
+
 class PooledClassifier(PreTrainedModel):  # type: ignore[no-untyped-call]
     """A body, its states pooled, a linear head; n-grams of tokens beside it."""
 
@@ -85,11 +140,17 @@ class PooledClassifier(PreTrainedModel):  # type: ignore[no-untyped-call]
 
     def __init__(self, config: PooledClassifierConfig) -> None:
         super().__init__(config)
-        body = AutoConfig.for_model(**config.body)
-        labels = int(config.num_labels or 0)
-        self.body = AutoModel.from_config(body)  # type: ignore[no-untyped-call]
-        self.head = torch.nn.Linear(len(POOLING[config.pooling]) * body.hidden_size, labels)
-        self.wide = Ngrams(config.ngrams, config.buckets, body.vocab_size, labels) if config.ngrams else None
+        labels, given = int(config.num_labels or 0), dict(config.body)
+        self.small = given.get("model_type") in SMALL
+        if self.small:
+            self.body = SMALL[given.pop("model_type")](**given)
+            size, vocabulary = given["hidden_size"], given["vocab_size"]
+        else:
+            body = AutoConfig.for_model(**given)
+            self.body = AutoModel.from_config(body)  # type: ignore[no-untyped-call]
+            size, vocabulary = body.hidden_size, body.vocab_size
+        self.head = torch.nn.Linear(len(POOLING[config.pooling]) * size, labels)
+        self.wide = Ngrams(config.ngrams, config.buckets, vocabulary, labels) if config.ngrams else None
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
@@ -100,12 +161,16 @@ class PooledClassifier(PreTrainedModel):  # type: ignore[no-untyped-call]
         **more: Any,
     ) -> SequenceClassifierOutput:
         """Logits (batch, labels). Without a mask every token is text."""
-        states = self.body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        if self.small:
+            states = self.body(input_ids, mask)
+        else:
+            states = self.body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         pooled = [pool(states, mask.to(states.dtype)) for pool in POOLING[self.config.pooling]]
         logits = self.head(torch.cat(pooled, dim=-1))
         if self.wide is not None:
             logits = logits + self.wide(input_ids, mask.to(states.dtype))
+        logits = logits * self.config.scale + self.config.shift
         loss = None if labels is None else torch.nn.functional.cross_entropy(logits.float(), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
