@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,31 @@ settings.register_profile(
 settings.load_profile("fromzero")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job hands on that it is ignored
+
+
+LONGEST = (
+    "integration/test_machines", "integration/test_walk", "places/test_pool", "integration/test_pipeline",
+    "chaos/test_pipeline", "report/test_page", "integration/test_errors_host", "integration/test_standing",
+    "chaos/test_faults", "integration/test_open_model", "infra/test_compose", "chaos/test_services",
+    "chaos/test_power", "places/test_ray", "tests/test_wheel", "chaos/test_data", "chaos/test_helpers",
+)  # fmt: skip
+"""Files whose tests take long, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that none is alone at the end: each of several processes begins with an equal share of the
+    list, in its order, and takes from those of the others once it has none left."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    shares: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    rest = items
+    for n, name in enumerate(LONGEST):
+        shares[n % processes] += [item for item in rest if name in item.nodeid]
+        rest = [item for item in rest if name not in item.nodeid]
+    whole, over = divmod(len(items), processes)
+    more = iter(rest)
+    for n, share in enumerate(shares):
+        share += islice(more, max(whole + (n < over) - len(share), 0))
+    items[:] = [item for share in shares for item in share] + list(more)
 
 
 @pytest.fixture(scope="session")
