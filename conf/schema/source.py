@@ -35,6 +35,11 @@ class Source(Conf):
     kind: str
     """The name of the kind, which is that of its module."""
 
+    @property
+    def has_targets(self) -> bool:
+        """Whether its documents may say what a model is to say of them, beside a label."""
+        return False
+
     def for_key(self) -> dict[str, Any]:
         """The options that shape what is read from an entry; which entries there are is the shard's own matter."""
         return {name: value for name, value in super().for_key().items() if name not in self.where}
@@ -81,6 +86,11 @@ class RowSource(Source):
         if self.turns is not None:
             return tuple(dict.fromkeys(name for names in self.turns.values() for name in names))
         return (self.messages or self.text,)
+
+    @property
+    def has_targets(self) -> bool:
+        """Where columns are named."""
+        return bool(self.columns)
 
     @property
     def more_columns(self) -> tuple[str, ...]:

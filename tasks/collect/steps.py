@@ -52,8 +52,8 @@ def fetch_shard(shard: dict[str, Any], conf: SourceConf, work: Workdir) -> Stats
     """
     from tasks.collect.document_writer import Documents
 
-    targets = bool(getattr(conf, "columns", None))
-    with Documents(work / DOCUMENTS_FILE, work.aux / UNREADABLE_FILE, shard["source"], targets=targets) as documents:
+    told = conf.has_targets
+    with Documents(work / DOCUMENTS_FILE, work.aux / UNREADABLE_FILE, shard["source"], targets=told) as documents:
         plugins.module(*SOURCES, conf.kind).read(shard["entries"], conf, documents, work.scratch)
         return {"entries": len(shard["entries"]), **documents.finish(shard["entries"])}
 
