@@ -13,7 +13,7 @@ from tasks.core.urls import bare, secrets_in
 AUTO = "auto"
 """The encoding that stands for: whichever a file is in."""
 
-Meaning = Literal["number", "labels", "spans", "tags", "target", "rejected"]
+Meaning = Literal["number", "labels", "spans", "tags", "target", "chosen", "rejected"]
 """What a column beside text and label may hold."""
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable that holds a secret."""
@@ -66,8 +66,9 @@ class RowSource(Source):
     """Columns or fields of what a model is to say of the text, beside one label, by what they hold: number (for
     text_regression); labels, a list of them or a text of them separated by commas; spans, a list of {start, end, label}
     in characters of the text; tags, one of B-LABEL, I-LABEL, O for each token of a text that is a list of tokens;
-    target, another text, such as a translation or a summary; rejected, an answer (or a conversation that ends with it)
-    that is worse than the last one of messages or turns."""
+    target, another text, such as a translation or a summary; chosen, an answer with which the conversation ends that
+    messages or turns begin; rejected, an answer that is worse than the last one. An answer is a text, a message, or a
+    conversation that ends with it."""
     roles: dict[str, Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(default_factory=dict)
     """What names of roles mean, as {critic: user}, beside those that are known (user: human, prompter; assistant: gpt,
     bot, model, …); another role than system, user, assistant and tool needs its token in tokenizer.roles."""
@@ -103,7 +104,7 @@ class RowSource(Source):
             raise ValueError("of columns tags and spans say the same thing twice: leave one out")
         if "tags" in self.columns and self.title:
             raise ValueError("tags count the tokens of the text alone: leave title out")
-        if "rejected" in self.columns and not (self.messages or self.turns):
+        if {"chosen", "rejected"} & {*self.columns} and not (self.messages or self.turns):
             raise ValueError(
                 "a rejected answer is worse than the last answer of a conversation: say by messages or turns where "
                 "that is, as turns={user: [prompt], assistant: [chosen]}"
@@ -114,7 +115,7 @@ class RowSource(Source):
     def _one_conversation(self) -> Self:
         if self.turns is not None and self.messages:
             raise ValueError("messages and turns name two places of the conversation: leave one out")
-        if self.turns is not None and "assistant" not in self.turns:
+        if self.turns is not None and not {"assistant", "chosen"} & {*self.turns, *self.columns}:
             raise ValueError("turns need the assistant's column: {user: [COLUMN], assistant: [COLUMN]}")
         return self
 

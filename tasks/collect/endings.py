@@ -19,11 +19,13 @@ MAIL = (".eml", ".mbox")
 """One message, and many."""
 SEPARATED = {".csv": ",", ".tsv": "\t"}
 """Rows whose fields stand between such signs."""
+TAGGED = (".conll", ".iob", ".iob2", ".bio")
+"""A token and its tag on each line, blank lines between sentences."""
 JSON = (".json", ".ndjson")
 """A list of objects, or one after another."""
 WEB_ARCHIVE = ".warc"
 """What crawlers write: web pages with how they were had."""
-FORMATS = (*DOCUMENTS, *MAIL, *SEPARATED, ".jsonl", *JSON, *TABLES, WEB_ARCHIVE)
+FORMATS = (*DOCUMENTS, *MAIL, *SEPARATED, *TAGGED, ".jsonl", *JSON, *TABLES, WEB_ARCHIVE)
 ARCHIVES = (".zip", ".tar")
 """Hold files of the formats above."""
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz", ".dz")

@@ -18,6 +18,7 @@ from tasks.collect import (
     mail,
     places,
     rows,
+    tagged_tokens,
     text_formats,
     unpack,
     web,
@@ -165,6 +166,8 @@ def _rows(
         elif form in endings.SEPARATED:
             sign = endings.SEPARATED[form]
             yield from text_formats.separated(plain, name, encoding, limit, wanted, sign, conf.quoting)
+        elif form in endings.TAGGED:
+            yield from tagged_tokens.sentences(text_formats.decoded(plain, name, encoding, limit))
         elif form == ".eml":
             yield from mail.one(plain, limit, pages)
         elif form == ".mbox":

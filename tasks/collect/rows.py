@@ -31,9 +31,13 @@ def add(row: Row, entry: dict[str, Any], conf: RowSource, documents: Documents) 
             messages = _conversation(row.values, conf.messages, conf.roles, documents.source)
         elif conf.turns and not row.given:
             messages = _turns(row.values, conf.turns, conf.roles, documents.source)
+        said = _targets(row.values, conf)
+        if messages and "chosen" in said:
+            messages.append({"role": "assistant", "content": said.pop("chosen")})
         text = as_text(messages) if messages else _text(row, conf, documents.source)
         label = _label(row.values, conf.label) or _folder(entry, conf)
-        said = _targets(row.values, conf, text)
+        if beyond := next((span for span in said.get("spans", ()) if span[1] > len(text)), None):
+            raise ValueError(f"has a span to character {beyond[1]} of a text of {len(text)}")
     except ValueError as error:
         documents.set_aside(entry["uri"], row.position, str(error), option=text_formats.COLUMN)
         return
@@ -100,7 +104,7 @@ def _text(row: Row, conf: RowSource, source: str) -> str:
     return text
 
 
-def _targets(values: Mapping[str, Any], conf: RowSource, text: str) -> dict[str, Any]:
+def _targets(values: Mapping[str, Any], conf: RowSource) -> dict[str, Any]:
     """What a model is to say of a row's text, of what there is."""
     found: dict[str, Any] = {}
     for meaning, field in conf.columns.items():
@@ -111,9 +115,6 @@ def _targets(values: Mapping[str, Any], conf: RowSource, text: str) -> dict[str,
                 found["spans"] = targets.of_tags(value_of(values, conf.text), value)
             else:
                 found[meaning] = targets.CHECKS[meaning](value)
-            beyond = next((one for one in found.get("spans", ()) if one[1] > len(text)), None)
-            if beyond:
-                raise ValueError(f"holds a span to character {beyond[1]} of a text of {len(text)}")
         except ValueError as error:
             raise ValueError(f"its field {field!r} {error}") from None
     return found

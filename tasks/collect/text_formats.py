@@ -204,7 +204,7 @@ def separated(
     and, of quoting "auto", for a record whose quotes hold several lines that are records without them.
     """
     csv.field_size_limit(limit)
-    lines = _Record(_decoded(file, name, encoding, limit), delimiter, name, limit)
+    lines = _Record(decoded(file, name, encoding, limit), delimiter, name, limit)
     plain = quoting == "none"
     reader = csv.reader(
         lines, delimiter=delimiter, strict=not plain, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
@@ -315,7 +315,7 @@ def beyond(limit: int) -> str:
 def _lines(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Iterator[tuple[int, str | ValueError]]:
     """Numbered lines; in place of one that does not decode or passes the limit, why (read on, it is skipped)."""
     if "\n".encode(encoding) != b"\n":
-        yield from enumerate(_decoded(file, name, encoding, limit), 1)
+        yield from enumerate(decoded(file, name, encoding, limit), 1)
         return
     number = 0
     while raw := file.readline(limit + 1):
@@ -335,7 +335,8 @@ def _lines(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Ite
             yield number, error
 
 
-def _decoded(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Iterator[str]:
+def decoded(file: io.BufferedReader, name: str, encoding: str, limit: int) -> Iterator[str]:
+    """The lines of a file; raises `DataError` for one that is no text in the encoding, or longer than the limit."""
     _refuse_bom(file.peek(4)[:4], name, encoding)
     text = io.TextIOWrapper(file, encoding=_with_signature(encoding), newline="")
     number = 1

@@ -91,18 +91,18 @@ def text(value: Any) -> str:
     return value
 
 
-def rejected(value: Any) -> str:
-    """An answer: a text, or the last turn of a conversation."""
-    if roles.is_conversation(value):
-        who, said = roles.turn(value[-1]) or ("", "")
+def answer(value: Any) -> str:
+    """An answer: a text, a message of the assistant, or the last turn of a conversation."""
+    given = value[-1] if roles.is_conversation(value) else value
+    if turn := roles.turn(given):
+        who, given = turn
         if roles.ROLES.get(who.strip().lower()) != "assistant":
-            raise ValueError(f"ends with the turn of {who!r} where the rejected answer should be")
-        value = said
-    return text(value)
+            raise ValueError(f"ends with the turn of {who!r} where an answer should be")
+    return text(given)
 
 
 CHECKS: dict[Meaning, Callable[[Any], Any]] = {
-    "number": number, "labels": labels, "spans": spans, "target": text, "rejected": rejected,
+    "number": number, "labels": labels, "spans": spans, "target": text, "chosen": answer, "rejected": answer,
 }  # fmt: skip
 """For each meaning of a column what it holds: raises `ValueError`, in words that follow the column's name."""
 TEXTS: tuple[Meaning, ...] = ("target", "rejected")

@@ -48,7 +48,7 @@ def test_every_shipped_group_loads_through_the_command(group: str, option: str, 
 
 @pytest.mark.parametrize("name", recipes())
 def test_every_shipped_recipe_loads(name: str) -> None:
-    needed = ("data.sources.mine.paths=[README.md]",) if name != "demo" else ()
+    needed = ("data.sources.mine.paths=[README.md]",) if name not in ("demo", "packages") else ()
     assert compose(name, needed).name == name
 
 
@@ -61,7 +61,10 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         ("model=demos", "there is no model 'demos'; did you mean demo?"),
         ("tokenizer.vocab_size=many", "tokenizer.vocab_size: Input should be a valid integer"),
         ("tokenizer.vocab_size=3", "tokenizer.vocab_size: Input should be greater than or equal to 300"),
-        ("data.sources.packages.kind=mail", "packages.kind: there is no 'mail'; there are: chitchat, files, http"),
+        (
+            "data.sources.packages.kind=mail",
+            "packages.kind: there is no 'mail'; there are: chitchat, debian_packages, files, http",
+        ),
         ("data.sources.packages.min_chars=0", "data.sources.packages.min_chars: Input should be greater"),
         ("data.clean.rules=gofer", "data.clean.rules: there is no set of rules 'gofer'; did you mean gopher?"),
         ("data.clean.language.keep=[eng]", "data.clean.language.keep: there is no language 'eng'; did you mean en?"),

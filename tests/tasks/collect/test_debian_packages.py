@@ -81,6 +81,6 @@ def test_an_index_that_changes_before_it_is_read_is_refused(tmp_path: Path) -> N
     conf = DebianSource(kind="debian_packages", indexes=(str(index),))
     held = debian_packages.entries("debian", conf)
     index.write_text(INDEX.replace("tea", "coffee"))
-    with Documents(tmp_path / "docs.parquet", tmp_path / "notes", "debian", targets=True) as documents:
-        with pytest.raises(DataError, match="has changed since it was listed"):
-            debian_packages.read(held, conf, documents, tmp_path)
+    documents = Documents(tmp_path / "docs.parquet", tmp_path / "notes", "debian", targets=True)
+    with documents, pytest.raises(DataError, match="has changed since it was listed"):
+        debian_packages.read(held, conf, documents, tmp_path)

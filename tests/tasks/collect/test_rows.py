@@ -189,13 +189,27 @@ def test_a_worse_answer_stands_beside_the_conversation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "said", ["Hello!", {"from": "gpt", "value": "Hello!"}, [{"role": "assistant", "content": "Hello!"}]]
+)
+def test_a_chosen_answer_ends_the_conversation(tmp_path: Path, said: Any) -> None:
+    row = {
+        "conversations": [{"from": "human", "value": "Hi"}],
+        "chosen": said,
+        "rejected": {"from": "gpt", "value": "No."},
+    }
+    columns = {"chosen": "chosen", "rejected": "rejected"}
+    assert kept(tmp_path, row, messages="conversations", columns=columns) == [{"rejected": "No."}]
+    assert pl.read_parquet(tmp_path / "docs.parquet")["text"].to_list() == ["user: Hi\nassistant: Hello!"]
+
+
+@pytest.mark.parametrize(
     ("row", "columns", "words"),
     [
         ({"text": "a", "stars": "many"}, {"number": "stars"}, r"line 1: its field 'stars' holds 'many' where a number"),
         (
             {"text": "a", "e": [[0, 2, "x"]]},
             {"spans": "e"},
-            r"its field 'e' holds a span to character 2 of a text of 1",
+            r"has a span to character 2 of a text of 1",
         ),
         ({"text": "a", "t": ["O"]}, {"tags": "t"}, r"its field 'text' holds text where a list of tokens should be"),
     ],

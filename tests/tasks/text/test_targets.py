@@ -45,7 +45,7 @@ def test_what_a_column_holds_is_kept_in_one_form(meaning: Any, given: Any, kept:
         ("spans", [{"start": 0, "end": 4}], "start before end"),
         ("spans", "0-4", "where a list of spans should be"),
         ("target", " ", "where text should be"),
-        ("rejected", [{"role": "user", "content": "?"}], "where the rejected answer should be"),
+        ("rejected", [{"role": "user", "content": "?"}], "where an answer should be"),
     ],
 )
 def test_what_a_column_cannot_mean_is_said(meaning: Any, given: Any, words: str) -> None:
