@@ -225,6 +225,9 @@ class Interpreter(Protocol):
     def foresee(self, step: Step, look: Look, inputs: tuple[Any, ...], conf: Any, always: bool) -> None:
         """Look into what a step that has been called is to be made from, in a plan; see `foresee`."""
 
+    def forecast(self, step: Step, look: Callable[..., dict[str, float]], inputs: tuple[Any, ...], conf: Any) -> None:
+        """Tell what the call of a step that is to run will take, in a plan; see `forecast`."""
+
 
 _interpreter: ContextVar[Interpreter] = ContextVar("interpreter")
 
@@ -256,6 +259,12 @@ def foresee(step: Step, look: Look, *inputs: Any, conf: Any = None, always: bool
     """In `fromzero plan`, and there only: what `look(inputs…, conf)` finds, once all inputs are made, of the call of a
     step that is to run, or `always`: words, and warnings as `tasks.core.run_warnings` has them."""
     interpreter().foresee(step, look, inputs, conf, always)
+
+
+def forecast(step: Step, look: Callable[..., dict[str, float]], *inputs: Any, conf: Any = None) -> None:
+    """In `fromzero plan`, and there only: what `look(inputs…, conf)` says, once all inputs are made, that the call of a
+    step will take which is to run, by the names of a step's `estimate`."""
+    interpreter().forecast(step, look, inputs, conf)
 
 
 def load(entry: str) -> Step:

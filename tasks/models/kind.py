@@ -8,7 +8,7 @@ distribution adds a kind by an entry point of `GROUP` whose value is such a modu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from conf.schema.model_recipe import DOOR, GROUP, PACKAGE
 from tasks.core import plugins
 from tasks.core.errors import HostError
-from tasks.core.step import Step
+from tasks.core.step import Step, forecast
+from tasks.formats.document_files import documents_in
 from tasks.formats.metrics import OF_TRAINING, Metric
+from tasks.formats.model_folder import TOKENIZER_FILE
 
 if TYPE_CHECKING:
     from tasks.evaluate.metric import ItemMetric
@@ -155,6 +157,25 @@ def reading(conf: Any, start: Any, data: Inputs) -> tuple[Any, Any] | None:
     if conf.is_open:
         return weights(start), start.stats.get("context")
     return None if data.tokenizer is None else (data.tokenizer, data.context)
+
+
+Texts = Callable[[Sequence[Any], Any], tuple[list[str], int]]
+"""Of tables of documents and a step's options: the texts of some examples, in their order, and how many there are."""
+
+
+def forecast_tuning(kind: Kind, conf: Any, start: Any, data: Inputs, texts: Texts) -> None:
+    """In a flow, behind the call of the step that trains: what it will take. `conf` is the model's options."""
+    known = reading(conf, start, data)
+    if known is None or kind.training is None:
+        return
+
+    def look(model: Any, docs: Sequence[Any], tokenizer: Any, *, conf: Any) -> dict[str, float]:
+        from tasks.finetune.forecast import forecast as of
+
+        some, count = texts([documents_in(doc, "train") for doc in docs], conf)
+        return of(model.path, tokenizer / TOKENIZER_FILE, some, count, conf, conf.method, writes=kind.writes)
+
+    forecast(kind.training, look, weights(start), data.documents, known[0], conf=conf.training)
 
 
 @cache

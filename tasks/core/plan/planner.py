@@ -113,6 +113,10 @@ class Interpretation(ABC):
         """A run says what it finds when it finds it."""
         return
 
+    def forecast(self, step: Step, look: Callable[..., dict[str, float]], inputs: tuple[Any, ...], conf: Any) -> None:
+        """A run sees what it takes."""
+        return
+
     def check_names(self) -> None:
         """Raise `ConfigError` if `--until` or `--refresh` names a step that the flow does not have."""
         known = set(self.steps) | {step.stage for step in self.steps.values()}
@@ -276,6 +280,14 @@ class Planner(Interpretation):
             row.foreseen, found = look(*map(self._brought, inputs), conf=conf)
             row.warnings = [*row.warnings, *found]
 
+    def forecast(self, step: Step, look: Callable[..., dict[str, float]], inputs: tuple[Any, ...], conf: Any) -> None:
+        """See `forecast` of the steps; artifacts in a bucket are not brought here for it."""
+        row = next((row for row in reversed(self.rows) if row.step == step.name), None)
+        waits = first_pending(inputs) or not isinstance(self.store.backend, LocalBackend)
+        if self.looks_in and row is not None and row.action != "hit" and not waits:
+            own = look(*map(self._brought, inputs), conf=conf)
+            row.estimate = self._as_before(step.name, row.shard, _size(inputs), own)
+
     def _brought(self, value: Any) -> Any:
         """An input with its files at hand."""
         if isinstance(value, (tuple, list)):
@@ -311,7 +323,11 @@ class Planner(Interpretation):
         """
         check_parts(call.step)
         own = call.step.estimate(*call.inputs, conf=call.conf) if call.step.estimate else {}
-        last, more = self.history.like(call.step.name, call.shard, _size(call.inputs))
+        return self._as_before(call.step.name, call.shard, _size(call.inputs), own)
+
+    def _as_before(self, step: str, shard: str | None, size: float | None, own: dict[str, float]) -> dict[str, float]:
+        """What a step foretells, with seconds, cost and bytes as an earlier artifact of it took them."""
+        last, more = self.history.like(step, shard, size)
         found: dict[str, float] = {}
         if last is not None:
             known = own.get("flops") and last.stats.get("flops")

@@ -10,8 +10,8 @@ from pydantic import model_validator
 from conf.schema.model_recipe import ModelRecipe
 from tasks.formats.metrics import BITS_PER_BYTE, NATS, PERPLEXITY
 from tasks.models.causal_lm.lm_options import LmConf, LmEval, LmGate, LmMethod, LmTraining
-from tasks.models.causal_lm.steps import evaluate_lm, finetune_lm, score_before
-from tasks.models.kind import Inputs, Kind, Offer, Offers, weights
+from tasks.models.causal_lm.steps import evaluate_lm, finetune_lm, score_before, texts_to_go_on_with
+from tasks.models.kind import Inputs, Kind, Offer, Offers, forecast_tuning, weights
 
 if TYPE_CHECKING:
     from tasks.evaluate.metric import ItemMetric
@@ -76,7 +76,9 @@ class CausalLm(Kind):
         """Go on with its training, if that is asked for."""
         if conf.training is None:
             return start
-        return finetune_lm(weights(start), data.documents, conf=conf.training, about=about)
+        made = finetune_lm(weights(start), data.documents, conf=conf.training, about=about)
+        forecast_tuning(self, conf, start, data, texts_to_go_on_with)
+        return made
 
     def before(self, conf: CausalLmModel, start: Any, model: Any, data: Inputs, about: str | None = None) -> Any:
         """What it was trained from, on the same documents."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
 from tasks.finetune import NEEDS
+from tasks.finetune.preview import MOST
 from tasks.formats.document_files import EVALUATION_FILE
 from tasks.models.causal_lm.lm_options import LmConf, LmEval
 
@@ -17,6 +21,14 @@ def finetune_lm(model: Artifact, docs: tuple[Artifact, ...], conf: LmConf, work:
     from tasks.models.causal_lm import lm_training
 
     return lm_training.run(model.path, [doc.path for doc in docs], conf, work)
+
+
+def texts_to_go_on_with(paths: Sequence[Path], conf: LmConf) -> tuple[list[str], int]:
+    """Of those that are trained on, and how many there are."""
+    import polars as pl
+
+    table = pl.concat([pl.scan_parquet(path).select("id", "text") for path in paths]).sort("id").collect()
+    return table["text"].head(MOST).to_list(), min(table.height, conf.max_documents or table.height)
 
 
 @step(part_of="evaluate", track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)

@@ -10,8 +10,8 @@ from conf.schema.model_recipe import ModelRecipe
 from tasks.core.step import foresee
 from tasks.formats.metrics import BITS_PER_BYTE, NATS, NATS_PER_BYTE, PERPLEXITY
 from tasks.models.chat.chat_options import ChatConf, ChatEval, ChatGate, ChatMethod, ChatTraining
-from tasks.models.chat.steps import evaluate_chat, finetune_chat, foresee_chat, score_start
-from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, reading, weights
+from tasks.models.chat.steps import evaluate_chat, finetune_chat, foresee_chat, score_start, talks
+from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, forecast_tuning, reading, weights
 
 if TYPE_CHECKING:
     from tasks.evaluate.metric import ItemMetric
@@ -60,6 +60,7 @@ class Chat(Kind):
         made = finetune_chat(weights(start), data.documents, conf=conf.training, about=about)
         if known := reading(conf, start, data):
             foresee(finetune_chat, foresee_chat, data.documents, *known, conf=conf.training)
+        forecast_tuning(self, conf, start, data, talks)
         return made
 
     def evaluate(self, conf: ChatModel, model: Any, data: Inputs, about: str | None = None) -> Any:

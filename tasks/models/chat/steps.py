@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
 from tasks.finetune import NEEDS
+from tasks.finetune.preview import MOST
 from tasks.formats.document_files import EVALUATION_FILE, documents_in
 from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.models.chat.chat_options import ChatConf, ChatEval
@@ -28,6 +32,14 @@ def foresee_chat(
 
     paths = [documents_in(doc, "train") for doc in docs]
     return chat_preview.chat(paths, tokenizer / TOKENIZER_FILE, context, conf)
+
+
+def talks(paths: Sequence[Path], conf: ChatConf) -> tuple[list[str], int]:
+    """The text of conversations that are trained on, and how many there are."""
+    from tasks.models.chat import windows
+
+    table = windows.conversations(paths, conf.max_conversations).table
+    return ["\n".join(turn["content"] for turn in talk) for talk in table["messages"].head(MOST)], table.height
 
 
 @step(part_of="evaluate", track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)

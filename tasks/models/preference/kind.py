@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from conf.schema.methods import AdapterMethod
 from conf.schema.model_recipe import ModelRecipe
-from tasks.models.kind import Inputs, Kind, weights
+from tasks.models.kind import Inputs, Kind, forecast_tuning, weights
 from tasks.models.preference import preference_metrics
 from tasks.models.preference.preference_options import (
     PreferenceConf,
@@ -16,7 +16,12 @@ from tasks.models.preference.preference_options import (
     PreferenceMethod,
     PreferenceTraining,
 )
-from tasks.models.preference.steps import evaluate_preference, finetune_preference, score_pairs_before
+from tasks.models.preference.steps import (
+    both_answers,
+    evaluate_preference,
+    finetune_preference,
+    score_pairs_before,
+)
 
 if TYPE_CHECKING:
     from tasks.evaluate.metric import ItemMetric
@@ -61,7 +66,9 @@ class Preference(Kind):
 
     def train(self, conf: PreferenceModel, start: Any, data: Inputs, about: str | None = None) -> Any:
         """Fine-tune what it starts from."""
-        return finetune_preference(weights(start), data.documents, conf=conf.training, about=about)
+        made = finetune_preference(weights(start), data.documents, conf=conf.training, about=about)
+        forecast_tuning(self, conf, start, data, both_answers)
+        return made
 
     def evaluate(self, conf: PreferenceModel, model: Any, data: Inputs, about: str | None = None) -> Any:
         """On the held-out pairs."""

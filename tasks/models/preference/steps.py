@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
 from tasks.finetune import NEEDS
+from tasks.finetune.preview import MOST
 from tasks.formats.document_files import EVALUATION_FILE
 from tasks.models.preference.preference_options import PreferenceConf, PreferenceEval
 
@@ -17,6 +21,15 @@ def finetune_preference(model: Artifact, docs: tuple[Artifact, ...], conf: Prefe
     from tasks.models.preference import preference_training
 
     return preference_training.run(model.path, [doc.path for doc in docs], conf, work)
+
+
+def both_answers(paths: Sequence[Path], conf: PreferenceConf) -> tuple[list[str], int]:
+    """The text of conversations that are trained on, each with either answer, and how many there are."""
+    from tasks.models.preference.pairs import pairs_of
+
+    pairs = pairs_of(paths)[: conf.max_pairs]
+    sides = [side for pair in pairs[: MOST // 2] for side in (pair.chosen, pair.rejected)]
+    return ["\n".join(turn["content"] for turn in talk) for talk in sides], 2 * len(pairs)
 
 
 @step(part_of="evaluate", track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)

@@ -10,7 +10,7 @@ from pydantic import model_validator
 from conf.schema.methods import FullMethod
 from conf.schema.model_recipe import ModelRecipe
 from tasks.core.step import foresee, observe
-from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, reading, weights
+from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, forecast_tuning, reading, weights
 from tasks.models.text_classification import label_metrics
 from tasks.models.text_classification.classifier_options import (
     ClassifierEval,
@@ -24,6 +24,7 @@ from tasks.models.text_classification.steps import (
     evaluate_classifier,
     finetune_classifier,
     foresee_classifier,
+    texts_with_labels,
     translate_examples,
 )
 from tasks.models.text_classification.translators import observe_translators
@@ -97,6 +98,7 @@ class TextClassification(Kind):
         made = finetune_classifier(weights(start), data.documents, *copies, conf=conf.training, about=about)
         if known := reading(conf, start, data):
             foresee(finetune_classifier, foresee_classifier, data.documents, *known, conf=conf.training)
+        forecast_tuning(self, conf, start, data, texts_with_labels)
         return made
 
     def _translated(self, conf: ClassifyConf, data: Inputs, about: str | None) -> tuple[Any, ...]:

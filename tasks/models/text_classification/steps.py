@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
 from tasks.finetune import NEEDS
+from tasks.finetune.preview import MOST
 from tasks.formats.document_files import EVALUATION_FILE, documents_in
 from tasks.formats.model_folder import TOKENIZER_FILE
 from tasks.models.text_classification.classifier_options import (
@@ -41,6 +45,19 @@ def foresee_classifier(
 
     paths = [documents_in(doc, "train") for doc in docs]
     return label_preview.classify(paths, tokenizer / TOKENIZER_FILE, context, conf)
+
+
+def texts_with_labels(paths: Sequence[Path], conf: ClassifyConf) -> tuple[list[str], int]:
+    """Of those that a classifier is trained on, and how many there are."""
+    import polars as pl
+
+    from tasks.models.text_classification.labels import labels_of
+
+    table = labels_of(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"), conf.several)
+    if conf.max_per_class is not None:
+        table = table.filter(pl.int_range(pl.len()).over("label") < conf.max_per_class)
+    copies = 1 + (conf.augment.copies if conf.augment else 0)
+    return table["text"].head(MOST).to_list(), table.height * copies
 
 
 @step(part_of="finetune", version="1", resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from conf.schema.methods import FullMethod
 from conf.schema.model_recipe import ModelRecipe
-from tasks.models.kind import Inputs, Kind, weights
+from tasks.models.kind import Inputs, Kind, forecast_tuning, weights
 from tasks.models.text_regression import number_metrics
 from tasks.models.text_regression.number_options import (
     RegressConf,
@@ -18,7 +18,7 @@ from tasks.models.text_regression.number_options import (
     RegressionMethod,
     RegressionTraining,
 )
-from tasks.models.text_regression.steps import evaluate_regression, finetune_regression
+from tasks.models.text_regression.steps import evaluate_regression, finetune_regression, texts_with_numbers
 
 if TYPE_CHECKING:
     from tasks.evaluate.metric import ItemMetric
@@ -68,7 +68,9 @@ class TextRegression(Kind):
 
     def train(self, conf: RegressionModel, start: Any, data: Inputs, about: str | None = None) -> Any:
         """Put a head on what it starts from, and train both."""
-        return finetune_regression(weights(start), data.documents, conf=conf.training, about=about)
+        made = finetune_regression(weights(start), data.documents, conf=conf.training, about=about)
+        forecast_tuning(self, conf, start, data, texts_with_numbers)
+        return made
 
     def evaluate(self, conf: RegressionModel, model: Any, data: Inputs, about: str | None = None) -> Any:
         """Beside baselines that are trained on the same documents."""

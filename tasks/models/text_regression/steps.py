@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
 from tasks.finetune import NEEDS
+from tasks.finetune.preview import MOST
 from tasks.formats.document_files import EVALUATION_FILE, documents_in
 from tasks.models.text_regression.number_options import RegressConf, RegressionEval
 
@@ -17,6 +21,16 @@ def finetune_regression(model: Artifact, docs: tuple[Artifact, ...], conf: Regre
     from tasks.models.text_regression import number_training
 
     return number_training.run(model.path, [doc.path for doc in docs], conf, work)
+
+
+def texts_with_numbers(paths: Sequence[Path], conf: RegressConf) -> tuple[list[str], int]:
+    """Of those that are trained on, and how many there are."""
+    import polars as pl
+
+    from tasks.models.text_regression.numbers import numbers_of
+
+    table = numbers_of(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"))[: conf.max_documents]
+    return table["text"].head(MOST).to_list(), table.height
 
 
 @step(part_of="evaluate", track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from conf.schema.methods import FullMethod
 from conf.schema.model_recipe import ModelRecipe
-from tasks.models.kind import Inputs, Kind, weights
+from tasks.models.kind import Inputs, Kind, forecast_tuning, weights
 from tasks.models.token_classification import span_metrics
 from tasks.models.token_classification.span_options import SpanConf, SpanEval, SpanGate, SpanMethod, SpanTraining
-from tasks.models.token_classification.steps import evaluate_spans, finetune_spans
+from tasks.models.token_classification.steps import evaluate_spans, finetune_spans, texts_with_spans
 
 if TYPE_CHECKING:
     from tasks.evaluate.metric import ItemMetric
@@ -55,7 +55,9 @@ class TokenClassification(Kind):
 
     def train(self, conf: SpanModel, start: Any, data: Inputs, about: str | None = None) -> Any:
         """Put a head on what it starts from, and train both."""
-        return finetune_spans(weights(start), data.documents, conf=conf.training, about=about)
+        made = finetune_spans(weights(start), data.documents, conf=conf.training, about=about)
+        forecast_tuning(self, conf, start, data, texts_with_spans)
+        return made
 
     def evaluate(self, conf: SpanModel, model: Any, data: Inputs, about: str | None = None) -> Any:
         """Beside a dictionary of the same documents."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from tasks.core.artifact import Artifact
 from tasks.core.step import Cpu, Retry, Stats, step
 from tasks.core.workdir import Workdir
 from tasks.evaluate.steps import LIBRARIES
 from tasks.finetune import NEEDS
+from tasks.finetune.preview import MOST
 from tasks.formats.document_files import EVALUATION_FILE, documents_in
 from tasks.models.token_classification.span_options import SpanConf, SpanEval
 
@@ -17,6 +21,16 @@ def finetune_spans(model: Artifact, docs: tuple[Artifact, ...], conf: SpanConf, 
     from tasks.models.token_classification import span_training
 
     return span_training.run(model.path, [doc.path for doc in docs], conf, work)
+
+
+def texts_with_spans(paths: Sequence[Path], conf: SpanConf) -> tuple[list[str], int]:
+    """Of those that are trained on, and how many there are."""
+    import polars as pl
+
+    from tasks.models.token_classification.spans import tagged
+
+    found, _ = tagged(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"))
+    return [text for _, text, _ in found[: conf.max_documents][:MOST]], len(found[: conf.max_documents])
 
 
 @step(part_of="evaluate", track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)

@@ -35,7 +35,7 @@ NUMBERED = re.compile(r"-\d+$")
 NAMED = 4
 """Models, segments and other parts of a step that a row of the plan names."""
 HELD = ("weights_gb", "gradients_gb", "optimizer_gb", "activations_gb")
-BELOW = (*HELD, "device_gb", "device_hours")
+BELOW = (*HELD, "device_gb", "device_hours", "trained", "disk_gb")
 """Estimates that stand below the plan's table, for they would leave no room in it."""
 MARKS = {"cached": "=", "completed": "+", "failed": "x", "refused": "!", "waiting": "?", "skipped": "-"}
 
@@ -207,7 +207,8 @@ def plan_lines(rows: Iterable[Row], prices: Prices = Prices()) -> Iterable[str]:
         work = f", {found['flops']:.3g} FLOPs" if "flops" in found else ""
         name = labelled(row.step, row.shard)
         tokens = number_format.count(found["tokens"])
-        yield f"{name}: {found['parameters'] / 1e6:,.1f} M parameters, {tokens} tokens{work}"
+        part = f", {found['trained'] / 1e6:,.1f} M of them trained" if "trained" in found else ""
+        yield f"{name}: {found['parameters'] / 1e6:,.1f} M parameters{part}, {tokens} tokens{work}"
         held = ", ".join(f"{part[:-3]} {found[part]:.3g}" for part in HELD)
         there = f", of {found['device_gb']:.3g} that a GPU has" if "device_gb" in found else ""
         yield f"  memory of each process in GB: {held}{there}; of all {found['memory_gb']:.3g}"
@@ -215,7 +216,8 @@ def plan_lines(rows: Iterable[Row], prices: Prices = Prices()) -> Iterable[str]:
             f"{number_format.seconds(found['seconds'])}" if "seconds" in found else "time not known before a first run"
         )
         cost = f", {_quantity('cost', found['cost'], prices)}" if "cost" in found else ""
-        yield f"  {spent}{cost}; a checkpoint takes {found['checkpoint_mb']:,.0f} MB"
+        disk = f", the model {found['disk_gb']:.3g} GB" if "disk_gb" in found else ""
+        yield f"  {spent}{cost}; a checkpoint takes {found['checkpoint_mb']:,.0f} MB{disk}"
     yield from (f"{labelled(row.step, row.shard)}: {row.foreseen}" for row in rows if row.foreseen)
     timed = [row.estimate for row in rows if row.action != "hit" and "seconds" in row.estimate]
     if prices.known and any("cost" not in found for found in timed):
