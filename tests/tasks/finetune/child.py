@@ -5,15 +5,28 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from conf.schema.finetune import TuneConf
 from tasks.core.artifact import Artifact, FileEntry
-from tasks.core.step import Stats
+from tasks.core.step import Stats, Step
 from tasks.core.workdir import Workdir
 from tasks.models.chat.chat_options import ChatConf
 from tasks.models.chat.steps import finetune_chat
+from tasks.models.preference.preference_options import PreferenceConf
+from tasks.models.preference.steps import finetune_preference
 from tasks.models.text_classification.classifier_options import ClassifyConf
 from tasks.models.text_classification.steps import finetune_classifier
+from tasks.models.text_regression.number_options import RegressConf
+from tasks.models.text_regression.steps import finetune_regression
+from tasks.models.token_classification.span_options import SpanConf
+from tasks.models.token_classification.steps import finetune_spans
 
-STEPS = {"chat": (finetune_chat, ChatConf), "classify": (finetune_classifier, ClassifyConf)}
+STEPS: dict[str, tuple[Step, type[TuneConf]]] = {
+    "chat": (finetune_chat, ChatConf),
+    "classify": (finetune_classifier, ClassifyConf),
+    "rate": (finetune_regression, RegressConf),
+    "find": (finetune_spans, SpanConf),
+    "prefer": (finetune_preference, PreferenceConf),
+}
 
 
 def published(folder: Path) -> Artifact:

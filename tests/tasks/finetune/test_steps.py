@@ -11,21 +11,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
-from conf.schema.finetune import FinetuneRun, TuneConf
+from conf.schema.finetune import FinetuneRun, LstmNetwork, TuneConf
 from tasks.core.artifact import hash_file
 from tasks.core.errors import ChildKilled
 from tasks.core.workdir import Workdir
 from tasks.models.chat.chat_options import ChatConf
+from tasks.models.preference.preference_options import PreferenceConf
 from tasks.models.text_classification.classifier_options import ClassifyConf
+from tasks.models.text_regression.number_options import RegressConf
+from tasks.models.token_classification.span_options import SpanConf
+from tasks.text import targets
 from tasks.training.trainer.trainer import Trainer
 from tests.tasks.finetune.child import run
-from tests.tasks.tiny_model import lora
+from tests.tasks.tiny_model import chat_rows, lora, table
 
 UPDATE = Trainer.update
 ROOT = Path(__file__).parents[3]
 RUN = FinetuneRun(device="cpu", threads=1, log_every=3, checkpoint_steps=4)
+LSTM = LstmNetwork(kind="lstm", width=8, hidden=8)
 CONFS: dict[str, TuneConf] = {
     "chat": ChatConf(
         batch_size=4,
@@ -38,6 +44,9 @@ CONFS: dict[str, TuneConf] = {
     "classify": ClassifyConf(
         batch_size=4, max_length=24, epochs=8, eval_every=9, learning_rate=0.02, min_per_class=2, patience=4, run=RUN
     ),
+    "rate": RegressConf(batch_size=4, max_length=24, epochs=4, eval_every=9, patience=9, network=LSTM, run=RUN),
+    "find": SpanConf(batch_size=4, max_length=24, epochs=4, eval_every=9, patience=9, run=RUN),
+    "prefer": PreferenceConf(batch_size=4, max_length=40, epochs=4, eval_every=9, method=lora(2, dropout=0.1), run=RUN),
 }
 
 
@@ -58,6 +67,31 @@ def undisturbed(
     work = tmp_path_factory.mktemp("undisturbed")
     stats = run(request.param, CONFS[request.param].model_dump_json(), model_dir, docs_dir, work)
     return request.param, digests(work), stats["steps"]
+
+
+@pytest.fixture(scope="module")
+def docs_with_targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Documents that say a number, a span and a worse answer each."""
+    folder = tmp_path_factory.mktemp("targets")
+    for part, count, seed in (("train", 60, 1), ("valid", 16, 2)):
+        rows = chat_rows(count, seed)
+        said = [{"number": n / 7, "spans": [[0, 4, "WHO"]], "rejected": f"no {n}"} for n in range(count)]
+        (folder / part).mkdir()
+        told = pl.Series([targets.write(one) for one in said], dtype=pl.String)
+        table(rows).with_columns(targets=told).write_parquet(folder / part / "docs.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["rate", "find", "prefer"])
+def test_killed_at_a_random_step_every_kind_ends_with_the_undisturbed_runs_bytes(
+    name: str, model_dir: Path, docs_with_targets: Path, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    stats = run(name, CONFS[name].model_dump_json(), model_dir, docs_with_targets, whole)
+    step = random.randrange(4, stats["steps"] - 8)
+    signal_after(start(name, model_dir, docs_with_targets, killed), killed, step, signal.SIGKILL)
+    run(name, CONFS[name].model_dump_json(), model_dir, docs_with_targets, killed)
+    assert digests(killed) == digests(whole) and Workdir(killed).progress == stats["steps"]
 
 
 def start(name: str, model_dir: Path, docs_dir: Path, work: Path) -> subprocess.Popen[bytes]:
