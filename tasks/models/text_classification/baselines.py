@@ -38,7 +38,7 @@ def logistic(
 ) -> Probabilities:
     """Logistic regression over TF-IDF of words; with `several` labels one for each class against all others."""
     seen, asked = word_counts.tfidf(train, test, vocabulary)
-    return _fitted(lambda: LogisticRegression(C=STRENGTH, max_iter=1_000), seen, truth, asked, several)
+    return _fitted(lambda: LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=300), seen, truth, asked, several)
 
 
 def _fitted(make: Callable[[], Any], seen: Any, truth: Truth, asked: Any, several: bool) -> Probabilities:

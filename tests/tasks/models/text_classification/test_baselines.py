@@ -27,3 +27,13 @@ def test_naive_bayes_of_several_labels_decides_on_each_alone() -> None:
         train, truth, ["index frame option command", "tea"], smoothing=0.1, vocabulary=100, several=True
     )
     assert (found > 0.5).tolist() == [[True, True], [False, False]]
+
+
+def test_logistic_regression_tells_words_apart_also_where_a_text_has_several_labels() -> None:
+    train = ["frame index merge", "frame column", "command option", "prompt option command"] * 5
+    found = baselines.logistic(train, one_hot(np.array([0, 0, 2, 2] * 5), 3), ["merge frame", "option"], vocabulary=100)
+    assert found.argmax(axis=1).tolist() == [0, 2] and (found[:, 1] == 0).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    truth = np.array([[1, 0, 1], [1, 0, 1], [0, 0, 1], [0, 0, 1]] * 5, dtype=bool)
+    several = baselines.logistic(train, truth, ["merge frame", "option"], vocabulary=100, several=True)
+    assert (several > 0.5).tolist() == [[True, False, True], [False, False, True]]
