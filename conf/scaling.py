@@ -123,11 +123,14 @@ def tuning_rate(sort: str, width: int, method: str, *, fresh_head: bool = False)
 
     Causal models 5e-5·(2000/width)^0.781, and adapters ten times that (Thinking Machines' tinker-cookbook, fitted over
     Llama models; "LoRA Without Regret", 2025); encoders 3e-5 at width 768 (Devlin et al., 2019: 2e-5 to 5e-5), and with
-    the width alike; a head alone 1e-3; a fresh head on all of a small model of one's own 2e-3, as in our demo.
+    the width alike; encoders with a decoder 1e-4 there (transformers' guide for T5: 1e-4 to 3e-4); a head alone 1e-3; a
+    fresh head on all of a small model of one's own 2e-3, as in our demo.
     """
     if method == "head":
         return 1e-3
     if fresh_head and sort == "causal" and width < SMALL and method == "full":
         return 2e-3
-    full = 5e-5 * (2000 / width) ** 0.781 if sort == "causal" else 3e-5 * (768 / width) ** 0.781
+    full = {"causal": 5e-5 * (2000 / width) ** 0.781, "span": 1e-4 * (768 / width) ** 0.781}.get(
+        sort, 3e-5 * (768 / width) ** 0.781
+    )
     return float(f"{full if method == 'full' else 10 * full:.2g}")

@@ -62,7 +62,8 @@ def with_adapters(network: Any, method: AdapterMethod, special: Sequence[int]) -
         rows = sorted(row for row in special if row < network.get_input_embeddings().weight.shape[0])
         tokens["trainable_token_indices"] = dict.fromkeys(tables_of(network), rows)
     whole = [] if network.get_output_embeddings() is not None else list(heads(network))
-    body = {id(module) for module in network.base_model.modules()}
+    writes = network.get_output_embeddings()
+    body = {id(module) for module in network.base_model.modules() if module is not writes}
     kinds: tuple[type[nn.Module], ...] = (nn.Linear, Conv1D)
     spec = LoraConfig(
         r=method.rank,

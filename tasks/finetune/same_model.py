@@ -31,7 +31,9 @@ def outputs(network: Any, rows: Sequence[Row]) -> Tensor:
     network.eval()
     found = []
     for row in rows[:EXAMPLES]:
-        logits = network(input_ids=torch.tensor([row["input_ids"]], device=device)).logits[0]
+        names = ("input_ids", "decoder_input_ids")
+        given = {name: torch.tensor([row[name]], device=device) for name in names if name in row}
+        logits = network(**given).logits[0]
         if logits.ndim > 1:
             labels = row["labels"][1:]
             logits = logits[[place for place, label in enumerate(labels) if label != IGNORE][:PLACES]]

@@ -40,8 +40,9 @@ def generate(
     asking = import_module(kind.answering)
     with weights_folder(uri, version) as folder:
         model, encoder = asking.load(folder)
+        task = read_task(folder)
     how = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "on_text": on_text}
-    (text,) = asking.answer(model, encoder, [prompt], {}, **how)
+    (text,) = asking.answer(model, encoder, [prompt], task, **how)
     return str(text)
 
 

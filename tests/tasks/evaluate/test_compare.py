@@ -42,6 +42,11 @@ def items(seed: int, skill: float = 0.6, count: int = 60) -> pl.DataFrame:
         "said": spans,
         "hits": spans * correct,
     }
+    lists = {
+        "chrf": [[2, 2, n] * 6 for n in 2 * correct],
+        "bleu": [[4, 4, *[n] * 4, *[4] * 4] for n in 1 + 3 * correct],
+    }
+    more |= {**lists, "rouge_l": correct * 0.5}
     return pl.DataFrame({"id": [f"{n:03}" for n in range(count)], **columns, **more})
 
 
