@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -111,3 +111,16 @@ def _documents(table: pa.Table) -> pl.DataFrame:
 def row_bytes(frame: pl.DataFrame) -> int:
     """UTF-8 bytes of the text of all rows."""
     return int(frame["text"].str.len_bytes().sum())
+
+
+def scanned(tables: Iterable[Path]) -> pl.LazyFrame:
+    """Documents tables as one, with the columns that any of them has."""
+    return pl.concat([pl.scan_parquet(table) for table in tables], how="diagonal")
+
+
+def with_targets(table: pl.LazyFrame) -> pl.DataFrame:
+    """(id, text, targets) in order of id; targets are null where a table has none."""
+    said = (
+        pl.col("targets") if "targets" in table.collect_schema().names() else pl.lit(None, pl.String).alias("targets")
+    )
+    return table.select("id", "text", said).sort("id").collect()

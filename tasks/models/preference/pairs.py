@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from tasks.core.errors import DataError
+from tasks.formats.documents import scanned
 from tasks.text import targets
 from tasks.text.encode import Encoder, Message, Refused, Rendered
 
@@ -34,7 +35,7 @@ class Encoded:
 def pairs_of(tables: Sequence[Path], sources: tuple[str, ...] = ()) -> list[Pair]:
     """The pairs in documents tables, in order of id: conversations that end with an answer, and have a worse one; those
     of equal answers are left out."""
-    table = pl.concat([pl.scan_parquet(path) for path in tables], how="diagonal")
+    table = scanned(tables)
     if "targets" not in table.collect_schema().names():
         return []
     table = table.filter(pl.col("source").is_in(sources)) if sources else table

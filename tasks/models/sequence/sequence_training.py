@@ -23,6 +23,7 @@ from tasks.finetune.preview import WARN
 from tasks.finetune.same_model import write_proven
 from tasks.finetune.tuning import seed, set_up, tune
 from tasks.formats.document_files import documents_in
+from tasks.formats.documents import scanned
 from tasks.formats.tokens import IGNORE
 from tasks.models.sequence.sequence_options import SequenceConf
 from tasks.models.sequence.text_pairs import pairs_of
@@ -107,7 +108,7 @@ def run(model: Path, docs: Sequence[Path], conf: SequenceConf, work: Workdir, ki
     found: dict[str, list[Row]] = {}
     left_out = 0
     for part, most in (("train", conf.max_documents), ("valid", conf.max_valid)):
-        table = pairs_of(pl.concat([pl.scan_parquet(documents_in(doc, part)) for doc in docs], how="diagonal"))[:most]
+        table = pairs_of(scanned(documents_in(doc, part) for doc in docs))[:most]
         found[part], beyond = examples(table, tokenizer, conf, start)
         left_out += beyond if part == "train" else 0
         if not found[part]:

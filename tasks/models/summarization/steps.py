@@ -25,11 +25,10 @@ def finetune_summarization(model: Artifact, docs: tuple[Artifact, ...], conf: Se
 
 def texts_for_summarization(paths: Sequence[Path], conf: SequenceConf) -> tuple[list[str], int]:
     """Of those that are trained on, both sides together, and how many there are."""
-    import polars as pl
-
+    from tasks.formats.documents import scanned
     from tasks.models.sequence.text_pairs import pairs_of
 
-    table = pairs_of(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"))[: conf.max_documents]
+    table = pairs_of(scanned(paths))[: conf.max_documents]
     return [f"{text} {target}" for text, target in table.select("text", "target").head(MOST).rows()], table.height
 
 

@@ -17,6 +17,7 @@ from tasks.core.workdir import Workdir
 from tasks.evaluate import evaluation_inputs, scoring
 from tasks.evaluate.bootstrap import Floats
 from tasks.formats import evaluation
+from tasks.formats.documents import scanned
 from tasks.models import text_outputs
 from tasks.models.text_classification import baselines, quality
 from tasks.models.text_classification.classifier_options import ClassifierEval
@@ -43,7 +44,7 @@ def known(table: pl.LazyFrame, task: dict[str, Any]) -> pl.DataFrame:
 
 def training_documents(paths: Iterable[Path], task: dict[str, Any]) -> pl.DataFrame:
     """The documents that the model was trained on: the first `max_per_class` of each label, in order of id."""
-    table = known(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"), task)
+    table = known(scanned(paths), task)
     if task["max_per_class"] is None:
         return table
     return table.filter(pl.int_range(pl.len()).over("label") < task["max_per_class"])

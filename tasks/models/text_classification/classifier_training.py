@@ -26,6 +26,7 @@ from tasks.finetune.same_model import write_proven
 from tasks.finetune.text_examples import is_causal
 from tasks.finetune.tuning import seed, set_up, tune
 from tasks.formats.document_files import documents_in
+from tasks.formats.documents import scanned
 from tasks.formats.model_folder import refuse_foreign
 from tasks.formats.tokens import IGNORE
 from tasks.models.text_classification.augment import copies
@@ -53,7 +54,7 @@ def labelled(paths: Iterable[Path], most: int | None, several: bool = False) -> 
 
     `several`: label is a list of names, perhaps empty, and `most` is not asked.
     """
-    table = labels_of(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"), several)
+    table = labels_of(scanned(paths), several)
     if most is not None and not several:
         table = table.filter(pl.int_range(pl.len()).over("label") < most)
     return table

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
-
 from tasks.core.number_format import count, plural, share
 from tasks.core.run_warnings import warning
 from tasks.finetune.preview import MOST, WARN, WHOLE
+from tasks.formats.documents import scanned
 from tasks.models.text_classification.classifier_options import ClassifyConf
 from tasks.models.text_classification.labels import labels_of
 from tasks.text.encode import Encoder
@@ -19,7 +18,7 @@ def classify(
     docs: Sequence[Path], tokenizer: Path, context: int | None, conf: ClassifyConf
 ) -> tuple[str, list[dict[str, str]]]:
     """What of the labelled texts will be cut off, in words, and a warning of a share over `WARN`."""
-    table = labels_of(pl.concat([pl.scan_parquet(path) for path in docs], how="diagonal"), conf.several)
+    table = labels_of(scanned(docs), conf.several)
     if table.is_empty():
         which = " (`columns` of a source names by labels where they are)" if conf.several else ""
         return f"there is no labelled document to train on{which}", []

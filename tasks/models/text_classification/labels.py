@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tasks.formats.documents import with_targets
 from tasks.text import targets
 
 Truth = NDArray[np.bool_]
@@ -20,8 +21,7 @@ def labels_of(table: pl.LazyFrame, several: bool) -> pl.DataFrame:
     if not several:
         chosen = table.select("id", "text", "label").filter(pl.col("label").is_not_null())
         return chosen.sort("id").collect()
-    said = pl.col("targets") if "targets" in table.collect_schema().names() else pl.lit(None, pl.String)
-    found = table.select("id", "text", said.alias("targets")).sort("id").collect()
+    found = with_targets(table)
     held = [targets.read(one).get("labels") for one in found["targets"]]
     whole = found.select("id", "text").with_columns(pl.Series("label", held, dtype=pl.List(pl.String)))
     return whole.filter(pl.col("label").is_not_null())

@@ -21,7 +21,7 @@ from tasks.models.text_classification.classifier_options import (
 from tasks.models.text_classification.translators import Identity
 
 
-@step(part_of="finetune", version="3", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
+@step(part_of="finetune", version="4", track=True, resources=Cpu(2, memory_gb=3.0), retry=Retry(times=3), needs=NEEDS)
 def finetune_classifier(
     model: Artifact, docs: tuple[Artifact, ...], *copies: Artifact, conf: ClassifyConf, work: Workdir
 ) -> Stats:
@@ -51,9 +51,10 @@ def texts_with_labels(paths: Sequence[Path], conf: ClassifyConf) -> tuple[list[s
     """Of those that a classifier is trained on, and how many there are."""
     import polars as pl
 
+    from tasks.formats.documents import scanned
     from tasks.models.text_classification.labels import labels_of
 
-    table = labels_of(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"), conf.several)
+    table = labels_of(scanned(paths), conf.several)
     if conf.max_per_class is not None:
         table = table.filter(pl.int_range(pl.len()).over("label") < conf.max_per_class)
     copies = 1 + (conf.augment.copies if conf.augment else 0)

@@ -15,6 +15,7 @@ from tasks.core.workdir import Workdir
 from tasks.evaluate import evaluation_inputs, scoring
 from tasks.evaluate.bootstrap import Floats
 from tasks.formats import evaluation
+from tasks.formats.documents import scanned
 from tasks.models import text_outputs, word_counts
 from tasks.models.text_regression.number_options import RegressionEval
 from tasks.models.text_regression.numbers import measure, numbers_of
@@ -29,7 +30,7 @@ def run(model: Path, evalset: Path, train: Sequence[Path], conf: RegressionEval,
         raise DataError("the evaluation set holds no document with a number")
     network, tokenizer = text_outputs.load(model, device)
     said = text_outputs.logits(network, tokenizer, table["text"].to_list(), task, conf.batch_tokens)[:, 0]
-    seen = numbers_of(pl.concat([pl.scan_parquet(path) for path in train], how="diagonal"))[: task["max_documents"]]
+    seen = numbers_of(scanned(train))[: task["max_documents"]]
     guesses = {"": said, **{f"{name}_": guess for name, guess in baselines(seen, table, conf.vocabulary).items()}}
     items, metrics = table.select("id", "number"), dict[str, float]()
     for prefix, guess in guesses.items():

@@ -21,6 +21,7 @@ from tasks.finetune.examples import Collate, Row, whole_texts
 from tasks.finetune.same_model import write_proven
 from tasks.finetune.tuning import seed, set_up, tune
 from tasks.formats.document_files import documents_in
+from tasks.formats.documents import scanned
 from tasks.formats.model_folder import refuse_foreign
 from tasks.formats.tokens import IGNORE
 from tasks.models.text_regression.number_options import RegressConf
@@ -30,7 +31,7 @@ from tasks.training.network.model import LossModule
 
 def numbered(paths: Sequence[Path], most: int | None, part: str, model: str) -> pl.DataFrame:
     """(id, text, number) of documents tables, at most `most`; raises `DataError` where there are none."""
-    table = numbers_of(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"))[:most]
+    table = numbers_of(scanned(paths))[:most]
     if table.is_empty():
         raise DataError(
             f"the {part} part holds no document with a number: say in `columns` of a source, {{number: COLUMN}}, where "

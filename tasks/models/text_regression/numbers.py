@@ -7,6 +7,7 @@ import polars as pl
 
 from tasks.evaluate.bootstrap import Floats, with_interval
 from tasks.evaluate.metric import ItemMetric, mean, ratio
+from tasks.formats.documents import with_targets
 from tasks.models.text_regression import number_metrics
 from tasks.models.text_regression.number_options import RegressionEval
 from tasks.text import targets
@@ -14,8 +15,7 @@ from tasks.text import targets
 
 def numbers_of(table: pl.LazyFrame) -> pl.DataFrame:
     """(id, text, number) of the documents with a number, in order of id."""
-    said = pl.col("targets") if "targets" in table.collect_schema().names() else pl.lit(None, pl.String)
-    found = table.select("id", "text", said.alias("targets")).sort("id").collect()
+    found = with_targets(table)
     held = [targets.read(one).get("number") for one in found["targets"]]
     whole = found.select("id", "text").with_columns(pl.Series("number", held, dtype=pl.Float64))
     return whole.filter(pl.col("number").is_not_null())

@@ -25,11 +25,10 @@ def finetune_regression(model: Artifact, docs: tuple[Artifact, ...], conf: Regre
 
 def texts_with_numbers(paths: Sequence[Path], conf: RegressConf) -> tuple[list[str], int]:
     """Of those that are trained on, and how many there are."""
-    import polars as pl
-
+    from tasks.formats.documents import scanned
     from tasks.models.text_regression.numbers import numbers_of
 
-    table = numbers_of(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"))[: conf.max_documents]
+    table = numbers_of(scanned(paths))[: conf.max_documents]
     return table["text"].head(MOST).to_list(), table.height
 
 

@@ -15,6 +15,7 @@ from tasks.core.step import Stats
 from tasks.core.workdir import Workdir
 from tasks.evaluate import evaluation_inputs, scoring
 from tasks.formats import evaluation
+from tasks.formats.documents import scanned
 from tasks.formats.model_folder import refuse_foreign
 from tasks.models.token_classification.span_options import SpanEval
 from tasks.models.token_classification.spans import Dictionary, compared, measure, tagged
@@ -59,7 +60,7 @@ def run(model: Path, evalset: Path, train: Sequence[Path], conf: SpanEval, work:
     network = network.to(device).eval()
     texts = [text for _, text, _ in held_out]
     said = found_in(texts, network, scoring.load_tokenizer(model), task, conf.batch_tokens)
-    seen, _ = tagged(pl.concat([pl.scan_parquet(path) for path in train], how="diagonal"))
+    seen, _ = tagged(scanned(train))
     dictionary = Dictionary([(text, spans) for _, text, spans in seen[: task["max_documents"]]])
     rows = []
     for (id_, text, truth), spans in zip(held_out, said, strict=True):

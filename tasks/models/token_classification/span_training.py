@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 from torch import Tensor
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast
@@ -22,6 +21,7 @@ from tasks.finetune.examples import Collate, Row, each_token
 from tasks.finetune.same_model import write_proven
 from tasks.finetune.tuning import seed, set_up, tune
 from tasks.formats.document_files import documents_in
+from tasks.formats.documents import scanned
 from tasks.formats.model_folder import refuse_foreign
 from tasks.formats.tokens import IGNORE
 from tasks.models.token_classification.span_options import SpanConf
@@ -36,7 +36,7 @@ Documents = list[tuple[str, str, list[Span]]]
 def documents(paths: Sequence[Path], most: int | None, part: str, model: str) -> tuple[Documents, int]:
     """(id, text, spans) of documents tables, at most `most`, and how many spans are left out as they overlap; raises
     `DataError` where there are no documents."""
-    found, left_out = tagged(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"))
+    found, left_out = tagged(scanned(paths))
     if not found:
         raise DataError(
             f"the {part} part holds no document with spans: say in `columns` of a source, {{spans: COLUMN}} or {{tags: "

@@ -10,6 +10,7 @@ import polars as pl
 
 from tasks.evaluate.bootstrap import Floats, with_interval
 from tasks.evaluate.metric import ItemMetric
+from tasks.formats.documents import with_targets
 from tasks.models.token_classification import span_metrics
 from tasks.models.token_classification.span_options import SpanEval
 from tasks.models.token_classification.tagging import Span
@@ -19,8 +20,7 @@ from tasks.text import targets
 def tagged(table: pl.LazyFrame) -> tuple[list[tuple[str, str, list[Span]]], int]:
     """(id, text, spans) of the documents of which spans are known (perhaps none), in order of id, and how many spans
     are left out because they overlap with one before."""
-    said = pl.col("targets") if "targets" in table.collect_schema().names() else pl.lit(None, pl.String)
-    rows = table.select("id", "text", said.alias("targets")).sort("id").collect().rows()
+    rows = with_targets(table).rows()
     found, left_out = [], 0
     for id_, text, stored in rows:
         held = targets.read(stored).get("spans")

@@ -25,11 +25,10 @@ def finetune_spans(model: Artifact, docs: tuple[Artifact, ...], conf: SpanConf, 
 
 def texts_with_spans(paths: Sequence[Path], conf: SpanConf) -> tuple[list[str], int]:
     """Of those that are trained on, and how many there are."""
-    import polars as pl
-
+    from tasks.formats.documents import scanned
     from tasks.models.token_classification.spans import tagged
 
-    found, _ = tagged(pl.concat([pl.scan_parquet(path) for path in paths], how="diagonal"))
+    found, _ = tagged(scanned(paths))
     return [text for _, text, _ in found[: conf.max_documents][:MOST]], len(found[: conf.max_documents])
 
 
