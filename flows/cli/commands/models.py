@@ -91,7 +91,8 @@ def generate(model: str, prompt: str, max_new_tokens: int, temperature: float, s
 def predict(model: str, texts: tuple[str, ...], as_json: bool) -> None:
     """Ask a model of any kind about each TEXT.
 
-    Of a classifier all its labels with their probabilities, the likeliest first.
+    Of a classifier all its labels with their probabilities, the likeliest first; of a model that finds spans each with
+    its place; of others the number or the text.
 
     \b
     fromzero predict demo-classifier@champion "Return the shortest path between two nodes."
@@ -110,12 +111,15 @@ def predict(model: str, texts: tuple[str, ...], as_json: bool) -> None:
 
 
 def _shown(row: dict[str, Any]) -> Iterator[str]:
-    """A row for people: of probabilities the largest, in place of all."""
+    """A row for people: of probabilities the largest, in place of all; of spans each with its label and place."""
     ranked = [value for value in row.values() if isinstance(value, dict)]
     for shares in ranked:
         yield from (f"{label} {share:.3f}" for label, share in list(shares.items())[:LABELS_SHOWN])
-    if not ranked:
-        yield from map(str, row.values())
+    for value in () if ranked else row.values():
+        if isinstance(value, list):
+            yield from [f"{one['label']} {one['text']!r} at {one['start']}" for one in value] or ["nothing"]
+        else:
+            yield f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 @click.command()

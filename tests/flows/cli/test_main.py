@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -106,3 +107,21 @@ def test_the_signals_of_a_cluster_interrupt_as_ctrl_c_does(home: Path, number: s
         [sys.executable, "-c", SIGNALLED, str(int(number))], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
     assert ran.returncode == 130 and "Go on with the same command" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"label": "a", "probabilities": {"a": 0.9, "b": 0.1}}, "a 0.900  b 0.100"),
+        ({"number": 2.532254219055176}, "2.53225"),
+        ({"spans": [{"start": 2, "end": 5, "label": "PER", "text": "Ada"}]}, "PER 'Ada' at 2"),
+        ({"spans": []}, "nothing"),
+        ({"answer": "yes"}, "yes"),
+    ],
+)
+def test_what_a_model_says_of_a_text_is_shown_in_a_line(
+    row: dict[str, Any], said: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.register.steps.predict", lambda model, texts: [row])
+    found = CliRunner().invoke(main, ["predict", "any", "a text"])
+    assert found.exit_code == 0 and found.output.strip() == said
