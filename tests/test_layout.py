@@ -265,8 +265,9 @@ DECORATED = {
 
 
 def test_no_kind_of_models_and_none_of_its_steps_is_named_outside_of_its_folder() -> None:
-    """The command has a verb of its own for some."""
+    """The command has a verb of its own for some, and people have columns that are called translation."""
     owners = KINDS | DECORATED
+    owners.pop("translation")
 
     def wrong(path: Path) -> list[str]:
         named = [node.value for node in nodes(path) if isinstance(node, ast.Constant) and isinstance(node.value, str)]

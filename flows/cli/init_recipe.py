@@ -69,6 +69,7 @@ def describe(survey: Survey) -> Iterator[str]:
             columns = [messages] if isinstance(messages, str) else [name for _, names in messages for name in names]
             parts.append(f"conversations in {', '.join(map(repr, columns))}")
         parts += [f"titles in {group.title!r}"] if group.title else []
+        parts += [f"{meaning} in {column!r}" for meaning, column in group.said.items()]
         if group.labels:
             where = "the folders' names" if group.folders else repr(label)
             parts.append(f"label in {where}: {len(group.labels)} values ({_values(group.labels)})")
@@ -174,6 +175,9 @@ def _columns(group: Group) -> Iterator[str]:
     if messages and not isinstance(messages, str):
         turns = [f"{role}: [{', '.join(map(quoted, names))}]" for role, names in messages]
         yield f"      turns: {{{', '.join(turns)}}}"
+    if group.said:
+        said = [f"{meaning}: {quoted(column)}" for meaning, column in group.said.items()]
+        yield f"      columns: {{{', '.join(said)}}}"
     if group.folders:
         yield f"      label_from: folder  # {_in_comment(_values(group.labels))}"
     if group.title:
@@ -269,7 +273,8 @@ def _offers(survey: Survey) -> Offers:
         for chats in (False, True)
     )
     everything = [start for group in survey.groups for start in group.beginnings]
-    return Offers(texts or everything, talks, any(group.kind[4] for group in survey.groups), tuple(labels))
+    said = frozenset(meaning for group in survey.groups for meaning in group.said)
+    return Offers(texts or everything, talks, any(group.kind[4] for group in survey.groups), tuple(labels), said)
 
 
 def _block(options: Mapping[str, Any], indent: int) -> Iterator[str]:

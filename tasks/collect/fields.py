@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from conf.schema.source import Meaning
 from tasks.collect.document_writer import unfit
 from tasks.collect.rows import as_one_text, value_of
-from tasks.text import roles
+from tasks.text import roles, targets
 
 TEXT_NAMES = ("text", "content", "body", "document", "article", "markdown", "message", "description", "completion")
 TITLE_NAMES = ("title", "headline", "subject", "heading", "name")
@@ -28,8 +30,11 @@ Turns = tuple[tuple[str, tuple[str, ...]], ...]
 ASKED = (("instruction", "input"), ("instruction", "context"), ("instruction",), ("prompt",), ("query",),
          ("question",))  # fmt: skip
 """Columns of a question, as Alpaca, Dolly and the like call them."""
-ANSWERED = ("output", "response", "completion", "answer")
+ANSWERED = ("output", "response", "completion", "answer", "chosen")
 SYSTEM = ("system", "system_prompt")
+NUMBERS = ("stars", "rating", "score", "price", "grade", "points")
+OTHERS = ("summary", "highlights", "abstract", "translation", "target", "translated")
+"""Columns of a number, and of another text, as they are called."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Chosen:
 def choose(rows: list[dict[str, Any]]) -> Chosen:
     """The fields of rows that lie together; without text and messages if none fits."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    messages = next((name for name in names if _share(rows, name, roles.is_conversation) >= MOST), None)
+    talks = [name for name in names if not name.lower().startswith("rejected")]
+    messages = next((name for name in talks if _share(rows, name, roles.is_conversation) >= MOST), None)
     if messages:
         return Chosen(None, messages, None)
     if turns := _turns(rows):
@@ -73,6 +79,59 @@ def _turns(rows: list[dict[str, Any]]) -> Turns | None:
     system = next((name for name in SYSTEM if held(name, 0.01)), None)
     first = (("system", (names[system],)),) if system else ()
     return (*first, ("user", tuple(names[name] for name in asked)), ("assistant", (names[answer],)))
+
+
+def said_of(rows: list[dict[str, Any]], chosen: Chosen) -> dict[str, str]:
+    """What columns say a model is to say of the texts, by meaning (`columns` of a source): tags and spans by what they
+    hold, the others by their names too."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    taken = {chosen.text, chosen.title, *conversing(chosen)}
+    found: dict[str, str] = {}
+
+    def look(meaning: Meaning, fits: Callable[[str], bool], check: Callable[[Any], Any] | None = None) -> None:
+        held = check or targets.CHECKS[meaning]
+        for name in names:
+            free = meaning not in found and name not in {*taken, *found.values()}
+            if free and fits(name.lower()):
+                values = [row[name] for row in rows if row.get(name) not in (None, "")]
+                if len(values) >= MOST * len(rows) and all(map(partial(_holds, held), values)):
+                    found[meaning] = name
+
+    if chosen.messages:
+        look("rejected", lambda name: name.startswith("rejected"))
+        if "rejected" in found:
+            look("chosen", lambda name: name.startswith("chosen"))
+        return found
+    tagged = [row[chosen.text] for row in rows if chosen.text in row] if chosen.text else []
+    if tagged and all(isinstance(one, list) for one in tagged):
+        sizes = {id(row.get(name)): len(row[chosen.text]) for row in rows for name in row if chosen.text in row}
+        look("tags", lambda _: True, lambda value: targets.of_tags(["a"] * sizes[id(value)], value))
+    look("spans", lambda name: any(part in name for part in ("span", "entit", "label", "ner")))
+    look("number", lambda name: name.endswith(NUMBERS))
+    look("target", lambda name: name.endswith(OTHERS))
+    look("labels", lambda name: name.endswith(("labels", "tags", "categories", "topics")), _several)
+    return found
+
+
+def _several(value: Any) -> None:
+    """Raise `ValueError` for what is no list of short names."""
+    if not isinstance(value, list) or not all(isinstance(one, str) and len(one) <= 100 for one in value):
+        raise ValueError("no labels")
+
+
+def _holds(check: Callable[[Any], Any], value: Any) -> bool:
+    try:
+        check(value)
+    except (ValueError, KeyError):
+        return False
+    return True
+
+
+def conversing(chosen: Chosen) -> list[str]:
+    """The columns of the conversation."""
+    if chosen.messages is None or isinstance(chosen.messages, str):
+        return [chosen.messages] if chosen.messages else []
+    return [name for _, names in chosen.messages for name in names]
 
 
 def first_said(values: Mapping[str, Any], messages: str | Turns) -> str | None:

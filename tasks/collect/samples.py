@@ -20,6 +20,7 @@ from tasks.collect import (
     endings,
     mail,
     places,
+    tagged_tokens,
     text_formats,
     unpack,
     web,
@@ -139,6 +140,10 @@ def _rows(pieces: list[tuple[int, bytes]], name: str, form: str, encoding: str, 
         wide = encoding.startswith(("utf-16", "utf-32"))  # no line can be found in the middle of such a file
         for start, piece in pieces[:1] if wide else pieces:
             for row in text_formats.json_lines(_buffered(piece), name, encoding, LIMIT):
+                yield row if not start else _later(row, start)
+    elif form in endings.TAGGED:
+        for start, piece in pieces:
+            for row in tagged_tokens.sentences(text_formats.decoded(_buffered(piece), name, encoding, LIMIT)):
                 yield row if not start else _later(row, start)
     elif form in endings.JSON:
         cut = islice(text_formats.json_values(_buffered(pieces[0][1]), name, encoding, LIMIT), None if whole else ROWS)

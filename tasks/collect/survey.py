@@ -89,6 +89,8 @@ class Group:
     """How many of the rows that were read cannot be."""
     beginnings: list[str]
     """How some documents, or conversations, begin: a few words."""
+    said: dict[str, str]
+    """Columns of what a model is to say of the text, by meaning."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ def _group(form: str, chosen: Chosen, entries: list[Entry], looks: list[Look]) -
         len(looks) == len(entries) and all(look.sample.count == int(look.sample.count) for look in looks),
         folders or {value: round(count * scale) for value, count in seen.items()}, bool(folders), encodings,
         [first for first, _ in wrong if first], sum(count for _, count in wrong), _beginnings(looks, chosen),
+        fields.said_of(_rows(looks), chosen),
     )  # fmt: skip
 
 
@@ -241,9 +244,14 @@ def _label(looks: list[Look], chosen: Chosen) -> tuple[str | None, dict[str, flo
             into = scaled.setdefault(path, {})
             for value, count in values.items():
                 into[value] = into.get(value, 0) + count * each
-    others = {chosen.text, chosen.title, *_conversing(chosen)}
+    others = {chosen.text, chosen.title, *fields.conversing(chosen), *fields.said_of(_rows(looks), chosen).values()}
     label = next((path for path in seen if path not in others and fields.is_label(seen[path], rows)), None)
     return label, {value: count for value, count in sorted(scaled[label].items()) if value} if label else {}
+
+
+def _rows(looks: list[Look]) -> list[dict[str, Any]]:
+    """Some of the rows of all files."""
+    return [row for look in looks for row in look.chosen][:ROWS]
 
 
 def _folders(entries: list[Entry]) -> dict[str, int]:
@@ -274,7 +282,7 @@ def _wrong(look: Look, chosen: Chosen, label: str | None) -> tuple[str, int]:
         elif chosen.text and chosen.text not in fields.flattened(row.values):
             wrong.append(f"{row.position}: its field {chosen.text!r} holds no text")
         elif chosen.messages and fields.first_said(row.values, chosen.messages) is None:
-            wrong.append(f"{row.position}: {' and '.join(map(repr, _conversing(chosen)))} hold no conversation")
+            wrong.append(f"{row.position}: {' and '.join(map(repr, fields.conversing(chosen)))} hold no conversation")
         elif any(why := unfit(held.get(name, "")) for held in [fields.flattened(row.values)] for name in named):
             wrong.append(f"{row.position}: a field {why}")
     return (f"{look.entry['uri']}, {wrong[0]}" if wrong else ""), len(wrong)
@@ -288,13 +296,6 @@ def _beginnings(looks: list[Look], chosen: Chosen) -> list[str]:
         rows = [row for row in look.sample.rows if row.values is not None]
         found += [_beginning(row, chosen) for row in rows[:: max(1, len(rows) // 5)]]
     return list(dict.fromkeys(one for one in found if one))
-
-
-def _conversing(chosen: Chosen) -> list[str]:
-    """The columns of the conversation."""
-    if chosen.messages is None or isinstance(chosen.messages, str):
-        return [chosen.messages] if chosen.messages else []
-    return [name for _, names in chosen.messages for name in names]
 
 
 def _beginning(row: Row, chosen: Chosen) -> str:

@@ -65,6 +65,8 @@ class Offers:
     """Whether there are any."""
     labels: tuple[int, ...]
     """How many documents each label has."""
+    said: frozenset[str] = frozenset()
+    """What else columns say of texts, by meaning (`columns` of a source)."""
 
 
 @dataclass(frozen=True)

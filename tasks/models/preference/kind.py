@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from conf.schema.methods import AdapterMethod
 from conf.schema.model_recipe import ModelRecipe
-from tasks.models.kind import Inputs, Kind, forecast_tuning, weights
+from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, forecast_tuning, weights
 from tasks.models.preference import preference_metrics
 from tasks.models.preference.preference_options import (
     PreferenceConf,
@@ -85,6 +85,13 @@ class Preference(Kind):
         from tasks.models.preference.preference_evaluation import ACCURACY, MARGIN
 
         return {metric.name: metric for metric in (ACCURACY, MARGIN)}
+
+    def suggest(self, offers: Offers) -> Offer | None:
+        """Where columns say what it learns."""
+        if "rejected" not in offers.said:
+            return None
+        options = {"kind": self.name, "start": "base", "train": {"epochs": 1}, "register": Named("preference")}
+        return Offer("preference", options, "worse answers teach a model which are better")
 
     def prompt(self, conf: Mapping[str, Any]) -> str:
         """The first of those that it was measured with."""

@@ -120,7 +120,12 @@ class TextClassification(Kind):
         return {metric.name: metric for metric in (NATS, ACCURACY, MACRO_F1)}
 
     def suggest(self, offers: Offers) -> Offer | None:
-        """Where two labels have enough documents; passes for as many examples as a small model needs."""
+        """Where two labels have enough documents; passes for as many examples as a small model needs. Where columns say
+        several labels of a text, a model of these."""
+        if "labels" in offers.said:
+            several = {"several": True, "epochs": 3, "length_limit": 192, "learning_rate": 0.002}
+            made = {"kind": self.name, "start": "base", "train": several, "register": Named("labels")}
+            return Offer("labels", made, "lists of labels give a classifier of several")
         if sum(count >= FEWEST for count in offers.labels) < 2:
             return None
         seen = sum(min(count, PER_CLASS) for count in offers.labels)

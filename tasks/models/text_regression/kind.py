@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from conf.schema.methods import FullMethod
 from conf.schema.model_recipe import ModelRecipe
-from tasks.models.kind import Inputs, Kind, forecast_tuning, weights
+from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, forecast_tuning, weights
 from tasks.models.text_regression import number_metrics
 from tasks.models.text_regression.number_options import (
     RegressConf,
@@ -81,6 +81,14 @@ class TextRegression(Kind):
         from tasks.models.text_regression.numbers import MAE, RMSE
 
         return {metric.name: metric for metric in (MAE, RMSE)}
+
+    def suggest(self, offers: Offers) -> Offer | None:
+        """Where columns say what it learns."""
+        if "number" not in offers.said:
+            return None
+        how = {"epochs": 3, "length_limit": 192}
+        options = {"kind": self.name, "start": "base", "train": how, "register": Named("number")}
+        return Offer("number", options, "numbers give a regression model")
 
     def prompt(self, conf: Mapping[str, Any]) -> str:
         """Any text will do."""

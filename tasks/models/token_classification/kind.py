@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from conf.schema.methods import FullMethod
 from conf.schema.model_recipe import ModelRecipe
-from tasks.models.kind import Inputs, Kind, forecast_tuning, weights
+from tasks.models.kind import Inputs, Kind, Named, Offer, Offers, forecast_tuning, weights
 from tasks.models.token_classification import span_metrics
 from tasks.models.token_classification.span_options import SpanConf, SpanEval, SpanGate, SpanMethod, SpanTraining
 from tasks.models.token_classification.steps import evaluate_spans, finetune_spans, texts_with_spans
@@ -68,6 +68,14 @@ class TokenClassification(Kind):
         from tasks.models.token_classification.spans import SPAN_F1
 
         return {SPAN_F1.name: SPAN_F1}
+
+    def suggest(self, offers: Offers) -> Offer | None:
+        """Where columns say what it learns."""
+        if not {"spans", "tags"} & offers.said:
+            return None
+        how = {"epochs": 3, "length_limit": 192}
+        options = {"kind": self.name, "start": "base", "train": how, "register": Named("spans")}
+        return Offer("spans", options, "spans give a model that finds such")
 
     def prompt(self, conf: Mapping[str, Any]) -> str:
         """Any text will do."""

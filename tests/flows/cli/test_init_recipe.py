@@ -203,3 +203,41 @@ def test_prompts_are_a_few_words_in_any_script_and_no_markup(home: Path, tmp_pat
     init(folder, "-o", tmp_path / "pages.yaml")
     (prompt,) = compose(str(tmp_path / "pages.yaml")).models["base"].evaluate.prompts
     assert prompt.startswith("今天") and len(prompt) <= 40
+
+
+def test_what_columns_say_of_texts_is_found_and_what_learns_from_it_suggested(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    (folder / "a").mkdir(parents=True)
+    jsonl(
+        folder / "a" / "reviews.jsonl", 60, lambda n: {"review": f"{LONG} {n}", "stars": n % 5, "topics": ["sea", "n"]}
+    )
+    spans = [{"start": 0, "end": 3, "label": "X"}]
+    jsonl(folder / "a" / "found.jsonl", 60, lambda n: {"text": f"{LONG} {n}", "entities": spans})
+    pair = {"chosen": {"from": "gpt", "value": "Yes, gladly."}, "rejected": {"from": "gpt", "value": "No."}}
+    talk = [{"from": "human", "value": "Will you?"}]
+    jsonl(folder / "a" / "dpo.jsonl", 60, lambda n: {"conversations": talk, **pair})
+    jsonl(
+        folder / "a" / "hh.jsonl",
+        60,
+        lambda n: {"prompt": f"Is {n} odd?", "chosen": f"I will see, {n}.", "rejected": "No"},
+    )
+    (folder / "a" / "ner.conll").write_text("Ada B-PER\nleft O\n\n" * 60)
+    out = tmp_path / "found.yaml"
+    said = init(folder, "-o", out).output
+    assert "number in 'stars', labels in 'topics'" in said and "spans in 'entities'" in said
+    recipe = compose(str(out))
+    found = [(source.text, source.messages, source.turns, source.columns) for source in recipe.data.sources.values()]
+    turns = {"user": ("prompt",), "assistant": ("chosen",)}
+    wanted = [
+        ("review", None, None, {"number": "stars", "labels": "topics"}),
+        ("text", None, None, {"spans": "entities"}),
+        ("text", "conversations", None, {"rejected": "rejected", "chosen": "chosen"}),
+        ("text", None, turns, {"rejected": "rejected"}),
+        ("tokens", None, None, {"tags": "tags"}),
+    ]
+    assert sorted(map(str, found)) == sorted(map(str, wanted))
+    assert {name: model.kind for name, model in recipe.models.items()} == {
+        "base": "causal_lm", "chat": "chat", "preference": "preference", "labels": "text_classification",
+        "number": "text_regression", "spans": "token_classification",
+    }  # fmt: skip
+    assert recipe.models["labels"].train.several
