@@ -10,6 +10,9 @@ import polars as pl
 from tasks.core.errors import ArtifactError
 from tasks.formats import model_folder
 
+FROZEN = "it was frozen without: raise data.evalset.version to freeze another"
+"""What to do where the evaluation set has nothing of what is measured."""
+
 
 def read_task(folder: Path, kind: str) -> dict[str, Any]:
     """task.json of a fine-tuned model; raises `ArtifactError` unless it is of `kind`."""

@@ -19,7 +19,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "an unknown step": ("--until=pretrian", "there is no step 'pretrian'; did you mean pretrain"),
     "a source without a kind": (
         "data.sources.mine.paths=[a]",
-        "give data.sources.mine.kind=chitchat|files|http|hub|python_packages|sql|warc",
+        "give data.sources.mine.kind=chitchat|debian_packages|files|http|hub|python_packages|sql|warc",
     ),
 }
 HUGE = ("model.config.hidden_size=65536", "model.config.num_attention_heads=64", "model.config.num_hidden_layers=200")

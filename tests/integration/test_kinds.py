@@ -54,7 +54,7 @@ def test_of_what_columns_say_four_kinds_are_made_and_asked(house: House, tmp_pat
         for name, (kind, start, how) in KINDS.items()
     ]
     given = ("models.base=null", "models.chat=null", "models.classifier=null", f"data.sources={sources}",
-             "data.split.test=0.2", "data.split.valid=0.1", "data.clean.rules.min_words=null", *models)  # fmt: skip
+             "data.clean.rules.min_words=null", "data.evalset.version=2", *models)  # fmt: skip
     ran = house.run(*given)
     assert {f"finetune_{name}" for name in STEPS} | {f"evaluate_{name}" for name in STEPS} <= ran.made()
     assert {model["name"]: model["aliases"] for model in ran.json["models"]} == {

@@ -75,7 +75,7 @@ def scored(model: Path, evalset: Path, conf: LmEval) -> tuple[Any, Any, pl.DataF
     table = evaluation_inputs.held_out(evalset, conf.sources).select("id", "text", "source").collect()
     table = table.filter(pl.col("text").str.len_bytes() > 0)
     if table.is_empty():
-        raise DataError("the evaluation set holds no document with a text")
+        raise DataError(f"the evaluation set holds no document with a text; {evaluation_inputs.FROZEN}")
     tokenizer, network = scoring.load_tokenizer(model), scoring.load_causal(model, device)
     return tokenizer, network, score(network, tokenizer, table, conf), table["text"].to_list()
 

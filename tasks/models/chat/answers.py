@@ -51,7 +51,7 @@ def measure(network: Path, model: Path, evalset: Path, conf: ChatEval) -> tuple[
     tokenizer, loaded = scoring.load_tokenizer(model), scoring.load_causal(network, device)
     items = score(loaded, tokenizer, table, conf)
     if items.is_empty():
-        raise DataError("the evaluation set holds no conversation with an answer")
+        raise DataError(f"the evaluation set holds no conversation with an answer; {evaluation_inputs.FROZEN}")
     columns = items.select("nats", "bytes", "tokens").to_numpy().astype(np.float64)
     settings = (conf.resamples, conf.seed, conf.confidence)
     metrics = with_interval("bits_per_byte", columns, bits_per_byte, *settings)

@@ -33,7 +33,7 @@ def score(model: Any, tokenizer: Any, evalset: Path, conf: PreferenceEval) -> pl
     chosen one is the likelier. Raises `DataError` where there is no pair."""
     pairs = pairs_of([evalset], conf.sources)
     if not pairs:
-        raise DataError("the evaluation set holds no pair of answers")
+        raise DataError(f"the evaluation set holds no pair of answers; {evaluation_inputs.FROZEN}")
     encoded = encode(pairs, Encoder(tokenizer))
     nats = scoring.token_nats(model, [ids for one in encoded for ids in (one.chosen, one.rejected)], conf)
     rows = []

@@ -31,7 +31,7 @@ def run(
     task = evaluation_inputs.read_task(model, kind)
     table = pairs_of(evaluation_inputs.held_out(evalset, conf.sources))[: conf.max_documents]
     if table.is_empty():
-        raise DataError("the evaluation set holds no document with another text")
+        raise DataError(f"the evaluation set holds no document with another text; {evaluation_inputs.FROZEN}")
     network, encoder = rewriting.load(model)
     said = written(network.float().to(device), encoder, table["text"].to_list(), task, conf.batch_tokens)
     wanted, guessed = table["target"].to_list(), [baseline(text) for text in table["text"]]

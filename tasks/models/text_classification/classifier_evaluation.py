@@ -64,7 +64,9 @@ def run(model: Path, evalset: Path, train: Sequence[Path], conf: ClassifierEval,
     everything = evaluation_inputs.held_out(evalset, conf.sources)
     table = known(everything, task)
     if table.is_empty():
-        raise DataError(f"the evaluation set holds no document labelled with one of {task['labels']}")
+        raise DataError(
+            f"the evaluation set holds no document labelled with one of {task['labels']}; {evaluation_inputs.FROZEN}"
+        )
     network, tokenizer = text_outputs.load(model, device)
     predicted = probabilities(network, tokenizer, table["text"].to_list(), task, conf.batch_tokens)
     guesses, truth = _baselines(table, train, task, conf), truth_of(table["label"], task["labels"])

@@ -27,7 +27,7 @@ def run(model: Path, evalset: Path, train: Sequence[Path], conf: RegressionEval,
     task = evaluation_inputs.read_task(model, "regression")
     table = numbers_of(evaluation_inputs.held_out(evalset, conf.sources))
     if table.is_empty():
-        raise DataError("the evaluation set holds no document with a number")
+        raise DataError(f"the evaluation set holds no document with a number; {evaluation_inputs.FROZEN}")
     network, tokenizer = text_outputs.load(model, device)
     said = text_outputs.logits(network, tokenizer, table["text"].to_list(), task, conf.batch_tokens)[:, 0]
     seen = numbers_of(scanned(train))[: task["max_documents"]]

@@ -52,7 +52,7 @@ def run(model: Path, evalset: Path, train: Sequence[Path], conf: SpanEval, work:
     task = evaluation_inputs.read_task(model, "tags")
     held_out, _ = tagged(evaluation_inputs.held_out(evalset, conf.sources))
     if not held_out:
-        raise DataError("the evaluation set holds no document with spans")
+        raise DataError(f"the evaluation set holds no document with spans; {evaluation_inputs.FROZEN}")
     refuse_foreign(model)
     network: Any = AutoModelForTokenClassification.from_pretrained(
         model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
