@@ -102,8 +102,10 @@ class RowSource(Source):
     def _columns_fit(self) -> Self:
         if "tags" in self.columns and "spans" in self.columns:
             raise ValueError("of columns tags and spans say the same thing twice: leave one out")
-        if "tags" in self.columns and self.title:
-            raise ValueError("tags count the tokens of the text alone: leave title out")
+        if {"tags", "spans"} & {*self.columns} and (self.title or self.messages or self.turns):
+            raise ValueError(
+                "spans and tags count in the text alone: leave title, messages and turns out, or read it as two sources"
+            )
         if {"chosen", "rejected"} & {*self.columns} and not (self.messages or self.turns):
             raise ValueError(
                 "a rejected answer is worse than the last answer of a conversation: say by messages or turns where "

@@ -72,9 +72,11 @@ class Cleaner:
             for row, text in zip(rows, self._scrub(said, patience), strict=True):
                 found[row][meaning] = text
             slow += [rows[number] for number in sorted(patience.given_up)]
+        patience, nothing = Patience(self.conf.max_seconds), list[list[Any]]()
         for row, (before, after) in enumerate(zip(batch["text"], texts, strict=True)):
             if "spans" in found[row] and before != after:
-                found[row]["spans"] = moved(found[row]["spans"], before, after)
+                found[row]["spans"] = patience(row, nothing, moved, found[row]["spans"], before, after)
+        slow += sorted(patience.given_up)
         kept = [targets.write(one) if one else None for one in found]
         return pl.Series("targets", kept, dtype=pl.String), pl.Series(slow, dtype=pl.get_index_type())
 

@@ -112,7 +112,8 @@ def _targets(values: Mapping[str, Any], conf: RowSource) -> dict[str, Any]:
             continue
         try:
             if meaning == "tags":
-                found["spans"] = targets.of_tags(value_of(values, conf.text), value)
+                tokens = _optional(values, conf.text)  # what is no list of tokens is told of where the text is read
+                found["spans"] = targets.of_tags(tokens, value) if isinstance(tokens, list) else []
             else:
                 found[meaning] = targets.CHECKS[meaning](value)
         except ValueError as error:

@@ -217,7 +217,8 @@ def _group(form: str, chosen: Chosen, entries: list[Entry], looks: list[Look]) -
     scale = there / max(opened, 1)
     rows = sum(look.sample.count for look in looks)
     documents = sum(entry["size"] > 0 for entry in entries) if form in (PLAIN, ".eml") else round(rows * scale)
-    label, seen = _label(looks, chosen)
+    said = fields.said_of([row for look in looks for row in look.chosen][:ROWS], chosen)
+    label, seen = _label(looks, chosen, set(said.values()))
     folders = {} if label or form not in (PLAIN, ".eml") else _folders(entries)
     wrong = [_wrong(look, chosen, label) for look in looks]
     encodings = _encodings([look.sample.charset for look in looks])
@@ -228,12 +229,13 @@ def _group(form: str, chosen: Chosen, entries: list[Entry], looks: list[Look]) -
         len(looks) == len(entries) and all(look.sample.count == int(look.sample.count) for look in looks),
         folders or {value: round(count * scale) for value, count in seen.items()}, bool(folders), encodings,
         [first for first, _ in wrong if first], sum(count for _, count in wrong), _beginnings(looks, chosen),
-        fields.said_of(_rows(looks), chosen),
+        said,
     )  # fmt: skip
 
 
-def _label(looks: list[Look], chosen: Chosen) -> tuple[str | None, dict[str, float]]:
-    """The column of a label by the rows of all files, and how many documents each value seems to have."""
+def _label(looks: list[Look], chosen: Chosen, others: set[str]) -> tuple[str | None, dict[str, float]]:
+    """The column of a label, none of the `others`, by the rows of all files, and how many documents each value seems to
+    have."""
     rows = sum(len(look.values) for look in looks)
     seen: dict[str, Counter[str]] = {}
     scaled: dict[str, dict[str, float]] = {}
@@ -244,14 +246,9 @@ def _label(looks: list[Look], chosen: Chosen) -> tuple[str | None, dict[str, flo
             into = scaled.setdefault(path, {})
             for value, count in values.items():
                 into[value] = into.get(value, 0) + count * each
-    others = {chosen.text, chosen.title, *fields.conversing(chosen), *fields.said_of(_rows(looks), chosen).values()}
-    label = next((path for path in seen if path not in others and fields.is_label(seen[path], rows)), None)
+    taken = {chosen.text, chosen.title, *fields.conversing(chosen), *others}
+    label = next((path for path in seen if path not in taken and fields.is_label(seen[path], rows)), None)
     return label, {value: count for value, count in sorted(scaled[label].items()) if value} if label else {}
-
-
-def _rows(looks: list[Look]) -> list[dict[str, Any]]:
-    """Some of the rows of all files."""
-    return [row for look in looks for row in look.chosen][:ROWS]
 
 
 def _folders(entries: list[Entry]) -> dict[str, int]:

@@ -73,10 +73,8 @@ def forecast(
     config, shapes = json.loads((model / CONFIG_FILE).read_bytes()), shapes_in(model)
     looked_up = {name for name in shapes if TABLE.search(name) or "position_embed" in name or "wpe." in name}
     parameters = sum(map(_size, shapes.values()))
-    met, tuned = (
-        parameters - sum(_size(shapes[name]) for name in looked_up),
-        trained(shapes, method, TURNED.get(config.get("model_type"), 0)),
-    )
+    met = parameters - sum(_size(shapes[name]) for name in looked_up)
+    tuned = trained(shapes, method, TURNED.get(config.get("model_type"), 0))
     width, layers = _first(config, "hidden_size", "n_embd", "d_model"), _first(config, "num_hidden_layers", "n_layer")
     network = conf.network if isinstance(conf, TextTuneConf) else StartNetwork(kind="start")
     if not isinstance(network, StartNetwork):

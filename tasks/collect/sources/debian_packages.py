@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from conf.schema.source import Source
 from tasks.collect.document_writer import Documents
 from tasks.core.errors import DataError
@@ -33,7 +35,7 @@ class DebianSource(Source):
     knows on this machine (`apt-get update` asks its archives)."""
     facets: tuple[str, ...] = ("interface", "role", "use", "works-with")
     """Facets of debtags that are labels, as use of use::editing; none: all."""
-    max_packages: int | None = None
+    max_packages: int | None = Field(None, ge=1)
     """How many to take, in the order of their names' hashes; None for all."""
 
     @property
@@ -54,7 +56,9 @@ def entries(source: str, conf: DebianSource, known: Iterable[str] = ()) -> list[
             advice = "run apt-get update" if place == APT else "name a Packages file of an archive"
             raise DataError(f"{place} knows no package: {advice} (data.sources.{source}.indexes)")
         stamp = hashlib.sha256(text.encode()).hexdigest()[:32]
-        found.append({"uri": place, "name": Path(place).name, "size": len(text), "stamp": stamp})
+        found.append(
+            {"uri": place, "name": "apt" if place == APT else Path(place).name, "size": len(text), "stamp": stamp}
+        )
     return found
 
 

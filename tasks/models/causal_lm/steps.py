@@ -27,8 +27,11 @@ def texts_to_go_on_with(paths: Sequence[Path], conf: LmConf) -> tuple[list[str],
     """Of those that are trained on, and how many there are."""
     import polars as pl
 
-    table = pl.concat([pl.scan_parquet(path).select("id", "text") for path in paths]).sort("id").collect()
-    return table["text"].head(MOST).to_list(), min(table.height, conf.max_documents or table.height)
+    from tasks.formats.documents import scanned
+
+    table = scanned(paths)
+    count = int(table.select(pl.len()).collect().item())
+    return table.select("text").head(MOST).collect()["text"].to_list(), min(count, conf.max_documents or count)
 
 
 @step(part_of="evaluate", track=True, resources=Cpu(2, memory_gb=2.0), libraries=LIBRARIES)

@@ -43,7 +43,7 @@ def pairs_of(tables: Sequence[Path], sources: tuple[str, ...] = ()) -> list[Pair
     found = []
     for id_, messages, said in held.select("id", "messages", "targets").sort("id").collect().iter_rows():
         rejected, last = targets.read(said).get("rejected"), messages[-1]
-        if rejected is not None and last["role"] == "assistant" and rejected != last["content"]:
+        if rejected and rejected.strip() and last["role"] == "assistant" and rejected != last["content"]:
             found.append(Pair(id_, messages, [*messages[:-1], {**last, "content": rejected}]))
     return found
 

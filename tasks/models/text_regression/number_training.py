@@ -45,16 +45,16 @@ class NumberLoss(LossModule):
 
     def __init__(self, network: Any, loss: str) -> None:
         super().__init__(network, z_loss=False)
-        self.scale = float(network.config.scale)
+        self.scale, self.shift = float(network.config.scale), float(network.config.shift)
         losses: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "huber": F.huber_loss}
         self.loss = losses[loss]
 
     def forward(self, ids: Tensor, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """ids, mask [examples, width], labels [examples] → (sum of losses, 0)."""
+        """ids, mask [examples, width], labels [examples], in standard deviations from the mean → (sum of losses, 0)."""
         width = int(mask.any(0).nonzero()[-1]) + 1
         said = self.model(input_ids=ids[:, :width], attention_mask=mask[:, :width]).logits[:, 0]
         there = labels != IGNORE
-        error = (said.float() - labels.float())[there] / self.scale
+        error = ((said.float() - self.shift) / self.scale - labels.float())[there]
         return self.loss(error, torch.zeros_like(error), reduction="sum"), error.new_zeros(())
 
 
@@ -91,7 +91,7 @@ def run(model: Path, docs: Sequence[Path], conf: RegressConf, work: Workdir) -> 
     if not spread:
         raise DataError(f"all {train.height} training documents have the number {mean:g}: there is nothing to learn")
     encode, around = text_examples.encoder(tokenizer, causal), text_examples.frame(tokenizer, causal)
-    rows, valid = (_rows(table, encode(table["text"].to_list())) for table in (train, held_out))
+    rows, valid = (_rows(table, encode(table["text"].to_list()), mean, spread) for table in (train, held_out))
     sizes = [len(row["input_ids"]) for row in rows]
     length = text_examples.longest(sizes, export.context_of(model), conf.max_length, conf.length_limit)
     cut = sum(size > length for size in sizes)
@@ -115,5 +115,7 @@ def run(model: Path, docs: Sequence[Path], conf: RegressConf, work: Workdir) -> 
     }
 
 
-def _rows(table: pl.DataFrame, encoded: list[list[int]]) -> list[Row]:
-    return [{"input_ids": ids, "labels": said} for ids, said in zip(encoded, table["number"], strict=True)]
+def _rows(table: pl.DataFrame, encoded: list[list[int]], mean: float, spread: float) -> list[Row]:
+    """Examples, each number in standard deviations from the mean: none of them is what stands for no label."""
+    labels = (table["number"] - mean) / spread
+    return [{"input_ids": ids, "labels": said} for ids, said in zip(encoded, labels, strict=True)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,17 @@ def test_spans_are_of_the_same_words_once_the_text_is_repaired_and_scrubbed(docu
         ("<EMAIL>", "MAIL"), ("L\u00e9vy", "PER"), ("Paris", "LOC"),
     ]  # fmt: skip
     assert found["target"] == "Schreib <EMAIL>"
+
+
+def test_spans_that_take_too_long_to_move_let_the_document_go(documents: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr("tasks.clean.clean.moved", never)
+    frame = said(documents, ("Write to  bob@x.org ", {"spans": [[0, 5, "X"]]}), ("as it is", {"spans": [[0, 2, "X"]]}))
+    kept, dropped = Cleaner(LAX.model_copy(update={"max_seconds": 0.2})).clean(frame)
+    assert kept["text"].to_list() == ["as it is"] and dropped["reason"].to_list() == ["too_slow"]
 
 
 def test_a_text_without_targets_keeps_none(documents: Any) -> None:

@@ -211,6 +211,7 @@ def test_a_chosen_answer_ends_the_conversation(tmp_path: Path, said: Any) -> Non
             {"spans": "e"},
             r"has a span to character 2 of a text of 1",
         ),
+        ({"t": ["O"]}, {"tags": "t"}, r"line 1: has no field 'text'"),
         ({"text": "a", "t": ["O"]}, {"tags": "t"}, r"its field 'text' holds text where a list of tokens should be"),
     ],
 )
@@ -226,7 +227,9 @@ def test_a_column_that_does_not_hold_what_it_is_said_to_is_named(
     [
         ({"columns": {"tags": "t", "spans": "s"}}, "leave one out"),
         ({"columns": {"rejected": "r"}}, "say by messages or turns where that is"),
-        ({"columns": {"tags": "t"}, "title": "head"}, "leave title out"),
+        ({"columns": {"tags": "t"}, "title": "head"}, "leave title, messages and turns out"),
+        ({"columns": {"spans": "s"}, "title": "head"}, "leave title, messages and turns out"),
+        ({"columns": {"spans": "s"}, "messages": "talk"}, "leave title, messages and turns out"),
         ({"columns": {"stars": "s"}}, "number"),
     ],
 )
